@@ -1,0 +1,267 @@
+// Network for Python: conversion of the arguments, the GIL, errors. Python's part of the class is python/nnkernels/network.py.
+#include "network.h"
+
+#include <cstring>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "../floating_point.h"
+#include "../network.h"
+#include "numpy_api.h"
+
+namespace py = pybind11;
+
+namespace nnkernels {
+namespace {
+
+// Multiplications of a call from which on it pays to let other Python threads run meanwhile.
+constexpr std::size_t kReleaseWork = 50'000;
+
+using AnyNetwork = std::variant<Network<Half>, Network<float>, Network<double>>;
+
+PyArrayObject* as_array(py::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
+
+std::string shape_of(PyArrayObject* array) {
+  std::string text = "(";
+  for (int i = 0; i < PyArray_NDIM(array); ++i) {
+    text += (i > 0 ? ", " : "") + std::to_string(PyArray_DIM(array, i));
+  }
+  return text + (PyArray_NDIM(array) == 1 ? ",)" : ")");
+}
+
+std::string dtype_of(PyArrayObject* array) {
+  return py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(PyArray_DESCR(array))));
+}
+
+// "float32 of shape (2, 3)"
+std::string describe(PyArrayObject* array) { return dtype_of(array) + " of shape " + shape_of(array); }
+
+// Rows that lie at a constant distance, each contiguous, of an aligned array in native byte order: what forward() takes as
+// it is.
+bool are_rows(PyArrayObject* array, int type) {
+  const int dimensions = PyArray_NDIM(array);
+  return PyArray_TYPE(array) == type && PyArray_ISBEHAVED_RO(array) && dimensions >= 1 &&
+         (PyArray_IS_C_CONTIGUOUS(array) ||
+          (dimensions <= 2 && PyArray_STRIDE(array, dimensions - 1) == PyArray_ITEMSIZE(array)));
+}
+
+template <class T>
+Rows<T> rows_of(PyArrayObject* array, std::size_t width) {
+  const int dimensions = PyArray_NDIM(array);
+  const bool strided = dimensions == 2 && !PyArray_IS_C_CONTIGUOUS(array);
+  const auto row_bytes = static_cast<std::ptrdiff_t>(width * sizeof(T));
+  return {static_cast<T*>(PyArray_DATA(array)), strided ? PyArray_STRIDE(array, 0) : row_bytes,
+          static_cast<std::ptrdiff_t>(sizeof(T))};
+}
+
+// The bytes that an array's elements may touch.
+std::pair<const char*, const char*> extent(PyArrayObject* array) {
+  const char* low = PyArray_BYTES(array);
+  const char* high = low + PyArray_ITEMSIZE(array);
+  for (int i = 0; i < PyArray_NDIM(array); ++i) {
+    if (PyArray_DIM(array, i) == 0) return {low, low};
+    const npy_intp reach = (PyArray_DIM(array, i) - 1) * PyArray_STRIDE(array, i);
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
+bool may_overlap(PyArrayObject* a, PyArrayObject* b) {
+  const auto [a_low, a_high] = extent(a);
+  const auto [b_low, b_high] = extent(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+class PyNetwork {
+ public:
+  // layers: a sequence of (weights, bias, activation), checked and converted by network.py: weights (outputs, inputs) and
+  // bias (outputs), C-contiguous, of one dtype. One neuron: the outputs have no axis of their own.
+  PyNetwork(const py::sequence& layers, bool one_neuron) : network_(make(layers)), one_neuron_(one_neuron) {}
+
+  std::size_t size() const {
+    return std::visit([](const auto& network) { return network.size(); }, network_);
+  }
+
+  bool one_neuron() const { return one_neuron_; }
+
+  py::object dtype() const {
+    return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type())));
+  }
+
+  // A copy of a layer as (weights, bias, activation).
+  py::tuple layer(std::size_t i) const {
+    return std::visit([i](const auto& network) { return copy_layer(network, i); }, network_);
+  }
+
+  py::object call(py::handle x, py::handle out) const {
+    return std::visit([&](const auto& network) { return forward(network, x, out); }, network_);
+  }
+
+ private:
+  static AnyNetwork make(const py::sequence& layers) {
+    const py::sequence first = layers[0];
+    switch (PyArray_TYPE(as_array(py::object(first[0])))) {
+      case NPY_HALF:
+        return Network<Half>(views<Half>(layers));
+      case NPY_FLOAT:
+        return Network<float>(views<float>(layers));
+      default:
+        return Network<double>(views<double>(layers));
+    }
+  }
+
+  template <class T>
+  static std::vector<LayerView<T>> views(const py::sequence& layers) {
+    std::vector<LayerView<T>> result;
+    for (const py::handle item : layers) {
+      const auto layer = py::reinterpret_borrow<py::sequence>(item);
+      const py::object weights_object = layer[0];
+      const py::object bias_object = layer[1];
+      PyArrayObject* weights = as_array(weights_object);
+      PyArrayObject* bias = as_array(bias_object);
+      result.push_back({{static_cast<const T*>(PyArray_DATA(weights)), PyArray_STRIDE(weights, 0), PyArray_STRIDE(weights, 1),
+                         static_cast<std::size_t>(PyArray_DIM(weights, 0)), static_cast<std::size_t>(PyArray_DIM(weights, 1))},
+                        {static_cast<const T*>(PyArray_DATA(bias)), PyArray_STRIDE(bias, 0)},
+                        static_cast<Activation>(py::int_(py::object(layer[2])).cast<int>())});
+    }
+    return result;
+  }
+
+  template <class T>
+  static py::tuple copy_layer(const Network<T>& network, std::size_t i) {
+    if (i >= network.size()) throw py::index_error("no layer " + std::to_string(i));
+    npy_intp shape[] = {static_cast<npy_intp>(network.outputs(i)), static_cast<npy_intp>(network.inputs(i))};
+    const auto weights = py::reinterpret_steal<py::object>(PyArray_SimpleNew(2, shape, kTypeNumber<T>));
+    if (!weights) throw_python_error();
+    const auto bias = py::reinterpret_steal<py::object>(PyArray_SimpleNew(1, shape, kTypeNumber<T>));
+    if (!bias) throw_python_error();
+    network.copy_weights(i, static_cast<T*>(PyArray_DATA(as_array(weights))));
+    network.copy_bias(i, static_cast<T*>(PyArray_DATA(as_array(bias))));
+    return py::make_tuple(weights, bias, static_cast<int>(network.activation(i)));
+  }
+
+  int type() const {
+    return std::visit([](const auto& network) { return type_of(network); }, network_);
+  }
+  template <class T>
+  static int type_of(const Network<T>&) {
+    return kTypeNumber<T>;
+  }
+
+  // x as rows of T: itself, or a converted copy.
+  template <class T>
+  static py::object convert_input(const Network<T>& network, py::handle x) {
+    py::object array = PyArray_Check(x.ptr()) ? py::reinterpret_borrow<py::object>(x)
+                                              : py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()));
+    if (!array) throw_python_error();
+    const int type = PyArray_TYPE(as_array(array));
+    const bool real =
+        PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
+    if (!real) {
+      throw py::type_error("Network expected x of a real dtype (bool, integer, float16, float32 or float64), got " +
+                           describe(as_array(array)));
+    }
+    const int dimensions = PyArray_NDIM(as_array(array));
+    if (dimensions == 0 || PyArray_DIM(as_array(array), dimensions - 1) != static_cast<npy_intp>(network.inputs())) {
+      throw py::value_error("Network expected x of shape (..., " + std::to_string(network.inputs()) + "), got " +
+                            describe(as_array(array)));
+    }
+    if (!are_rows(as_array(array), kTypeNumber<T>)) {
+      array = py::reinterpret_steal<py::object>(
+          PyArray_FromArray(as_array(array), PyArray_DescrFromType(kTypeNumber<T>),
+                            NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST));
+      if (!array) throw_python_error();
+    }
+    return array;
+  }
+
+  // Raises what a ufunc would raise if out cannot take results of this type and shape.
+  static void check_output(py::handle out, int type, int dimensions, const npy_intp* shape) {
+    if (!PyArray_Check(out.ptr())) {
+      throw py::type_error("Network expected out to be an array, got " + std::string(Py_TYPE(out.ptr())->tp_name));
+    }
+    PyArrayObject* array = as_array(out);
+    std::string expected = "(";
+    bool fits = PyArray_NDIM(array) == dimensions;
+    for (int i = 0; i < dimensions; ++i) {
+      fits = fits && PyArray_DIM(array, i) == shape[i];
+      expected += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+    }
+    expected += dimensions == 1 ? ",)" : ")";
+    if (!fits) throw py::value_error("Network expected out of shape " + expected + ", got " + describe(array));
+    PyArray_Descr* from = PyArray_DescrFromType(type);
+    const bool castable = PyArray_CanCastTypeTo(from, PyArray_DESCR(array), NPY_SAME_KIND_CASTING) != 0;
+    const std::string from_name = py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(from)));
+    Py_DECREF(from);
+    if (!castable) {
+      throw py::type_error("Network expected out that " + from_name + " can be cast to (same_kind), got " + describe(array));
+    }
+    if (!PyArray_ISWRITEABLE(array)) throw py::value_error("Network expected a writeable out, got a read-only array");
+  }
+
+  template <class T>
+  py::object forward(const Network<T>& network, py::handle x, py::handle out) const {
+    const py::object input = convert_input(network, x);
+    PyArrayObject* rows = as_array(input);
+    npy_intp shape[NPY_MAXDIMS];
+    const int leading = PyArray_NDIM(rows) - 1;
+    std::size_t count = 1;
+    for (int i = 0; i < leading; ++i) {
+      shape[i] = PyArray_DIM(rows, i);
+      count *= static_cast<std::size_t>(shape[i]);
+    }
+    const int dimensions = one_neuron_ ? leading : leading + 1;
+    if (!one_neuron_) shape[leading] = static_cast<npy_intp>(network.outputs());
+
+    py::object result;  // where the kernels write
+    if (!out.is_none()) {
+      check_output(out, kTypeNumber<T>, dimensions, shape);
+      if (are_rows(as_array(out), kTypeNumber<T>) && PyArray_IS_C_CONTIGUOUS(as_array(out)) &&
+          !may_overlap(as_array(out), rows)) {
+        result = py::reinterpret_borrow<py::object>(out);
+      }
+    }
+    if (!result) {
+      result = py::reinterpret_steal<py::object>(PyArray_SimpleNew(dimensions, shape, kTypeNumber<T>));
+      if (!result) throw_python_error();
+    }
+
+    const Rows<const T> from = rows_of<const T>(rows, network.inputs());
+    const auto outputs_bytes = static_cast<std::ptrdiff_t>(network.outputs() * sizeof(T));
+    const Rows<T> to{static_cast<T*>(PyArray_DATA(as_array(result))), outputs_bytes, static_cast<std::ptrdiff_t>(sizeof(T))};
+    if (network.work() * count < kReleaseWork) {
+      const FloatingPointScope scope(Exceptions::kDrop);
+      network.forward(from, count, to);
+    } else {
+      const py::gil_scoped_release release;
+      const FloatingPointScope scope(Exceptions::kDrop);
+      network.forward(from, count, to);
+    }
+
+    if (out.is_none()) {
+      // As from a ufunc, a result without dimensions is a scalar.
+      if (dimensions == 0) return py::reinterpret_steal<py::object>(PyArray_Return(as_array(result.release())));
+      return result;
+    }
+    if (!result.is(out) && PyArray_CopyInto(as_array(out), as_array(result)) < 0) throw_python_error();
+    return py::reinterpret_borrow<py::object>(out);
+  }
+
+  AnyNetwork network_;
+  bool one_neuron_;
+};
+
+}  // namespace
+
+void add_network(py::module_& module) {
+  py::class_<PyNetwork>(module, "Network")
+      .def(py::init<const py::sequence&, bool>(), py::arg("layers"), py::arg("one_neuron"))
+      .def("__len__", &PyNetwork::size)
+      .def("__call__", &PyNetwork::call, py::arg("x"), py::arg("out") = py::none())
+      .def("layer", &PyNetwork::layer, py::arg("index"))
+      .def_property_readonly("dtype", &PyNetwork::dtype)
+      .def_property_readonly("one_neuron", &PyNetwork::one_neuron);
+}
+
+}  // namespace nnkernels

@@ -1,0 +1,30 @@
+// NumPy's C API, for every file of the bindings; module.cpp is the one that imports it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL nnkernels_array_api
+#define PY_UFUNC_UNIQUE_SYMBOL nnkernels_ufunc_api
+#ifndef NNKERNELS_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#define NO_IMPORT_UFUNC
+#endif
+#include <numpy/arrayobject.h>
+#include <numpy/ufuncobject.h>
+
+#include "../kernels.h"
+
+namespace nnkernels {
+
+// NumPy's type number of T.
+template <class T>
+constexpr int kTypeNumber = std::is_same_v<T, Half>    ? NPY_HALF
+                            : std::is_same_v<T, float> ? NPY_FLOAT
+                                                       : NPY_DOUBLE;
+
+// Throws the Python error that is set.
+[[noreturn]] inline void throw_python_error() { throw pybind11::error_already_set(); }
+
+}  // namespace nnkernels

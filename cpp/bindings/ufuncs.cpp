@@ -1,0 +1,271 @@
+// Each kernel as a NumPy ufunc. NumPy broadcasts, casts, buffers what is misaligned or byteswapped, copies what overlaps, and
+// releases the GIL; a loop here receives what is left: `steps` in bytes over arguments of one dtype.
+#include "ufuncs.h"
+
+#include <new>
+
+#include "../dispatch.h"
+#include "../floating_point.h"
+#include "../network.h"
+#include "../threads.h"
+#include "docs.h"
+#include "numpy_api.h"
+
+namespace nnkernels {
+namespace {
+
+// Elements of an element-wise loop, or of the rows of a row-wise one, that are worth another thread.
+constexpr std::size_t kThreadElements = 1 << 17;
+
+template <class T>
+Strided<const T> input(char* data, npy_intp stride) {
+  return {reinterpret_cast<const T*>(data), stride};
+}
+
+template <class T>
+Strided<T> output(char* data, npy_intp stride) {
+  return {reinterpret_cast<T*>(data), stride};
+}
+
+// The loops' `data` points at the entry of the kernel table.
+template <class Kernel>
+Kernel kernel_of(void* data) {
+  return *static_cast<const Kernel*>(data);
+}
+
+std::size_t rows_of_thread(std::size_t n) { return kThreadElements / (n + 1) + 1; }
+
+// ()->()
+template <class T>
+void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const auto kernel = kernel_of<void (*)(Strided<const T>, Strided<T>, std::size_t)>(data);
+  const Strided<const T> x = input<T>(args[0], steps[0]);
+  const Strided<T> y = output<T>(args[1], steps[1]);
+  const FloatingPointScope scope(Exceptions::kDrop);
+  parallel_for(static_cast<std::size_t>(dimensions[0]), kThreadElements,
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+}
+
+// (n)->(n)
+template <class T>
+void row_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const auto kernel = kernel_of<typename Kernels<T>::Elementwise*>(data);
+  const auto n = static_cast<std::size_t>(dimensions[1]);
+  const FloatingPointScope scope(Exceptions::kDrop);
+  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
+      kernel(input<T>(args[0] + i * steps[0], steps[2]), output<T>(args[1] + i * steps[1], steps[3]), n);
+    }
+  });
+}
+
+// (n)->()
+template <class T>
+void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const auto kernel = kernel_of<decltype(Kernels<T>::logsumexp)>(data);
+  const auto n = static_cast<std::size_t>(dimensions[1]);
+  const FloatingPointScope scope(Exceptions::kDrop);
+  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
+      *output<T>(args[1] + i * steps[1], 0).data = kernel(input<T>(args[0] + i * steps[0], steps[2]), n);
+    }
+  });
+}
+
+// (n),(n)->()
+template <class T>
+void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const auto kernel = kernel_of<decltype(Kernels<T>::dot)>(data);
+  const auto n = static_cast<std::size_t>(dimensions[1]);
+  const FloatingPointScope scope(Exceptions::kKeep);
+  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
+      const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
+      const Strided<const T> weights = input<T>(args[1] + i * steps[1], steps[4]);
+      *output<T>(args[2] + i * steps[2], 0).data = kernel(x, weights, n);
+    }
+  });
+}
+
+// (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, which is what broadcasting makes of
+// a batch, go through the layer together.
+template <class T>
+void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const Activation activation = *static_cast<const Activation*>(data);
+  const auto rows = static_cast<std::size_t>(dimensions[0]);
+  const auto inputs = static_cast<std::size_t>(dimensions[1]);
+  const auto outputs = static_cast<std::size_t>(dimensions[2]);
+  const bool one_layer = steps[1] == 0 && steps[2] == 0;
+  const FloatingPointScope scope(Exceptions::kKeep);
+  try {
+    for (npy_intp i = 0; i < static_cast<npy_intp>(one_layer ? 1 : rows); ++i) {
+      const Rows<const T> x{input<T>(args[0] + i * steps[0], 0).data, steps[0], steps[4]};
+      const WeightsView<T> weights{input<T>(args[1] + i * steps[1], 0).data, steps[5], steps[6], outputs, inputs};
+      const Strided<const T> bias = input<T>(args[2] + i * steps[2], steps[7]);
+      const Rows<T> y{output<T>(args[3] + i * steps[3], 0).data, steps[3], steps[8]};
+      dense(x, one_layer ? rows : 1, weights, bias, activation, y);
+    }
+  } catch (const std::bad_alloc&) {
+    NPY_ALLOW_C_API_DEF;
+    NPY_ALLOW_C_API;
+    PyErr_NoMemory();
+    NPY_DISABLE_C_API;
+  }
+}
+
+// The layout of a ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
+template <std::size_t kLoops, std::size_t kArguments>
+struct Loops {
+  PyUFuncGenericFunction functions[kLoops];
+  void* data[kLoops];
+  char types[kLoops][kArguments];
+};
+
+void* entry(const void* kernel) { return const_cast<void*>(kernel); }
+
+// Loops over float16, float32 and float64, in this order, in which NumPy looks for the first that fits.
+template <std::size_t kArguments, class Select>
+Loops<3, kArguments> float_loops(PyUFuncGenericFunction half, PyUFuncGenericFunction single, PyUFuncGenericFunction twofold,
+                                 Select select) {
+  const KernelTable& table = kernels();
+  Loops<3, kArguments> loops{
+      {half, single, twofold}, {select(table.float16), select(table.float32), select(table.float64)}, {}};
+  constexpr char kTypes[] = {NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (char& type : loops.types[i]) type = kTypes[i];
+  }
+  return loops;
+}
+
+// What sums its inputs promotes integers and booleans as np.result_type(x, np.float32): NumPy's own search would settle on
+// float16 for the small ones. No operand is a Python scalar, whose type would be weak: all of them have a core dimension.
+PyUFunc_TypeResolutionFunc* default_resolver = nullptr;
+
+int resolve_sums(PyUFuncObject* ufunc, NPY_CASTING casting, PyArrayObject** operands, PyObject* type_tuple,
+                 PyArray_Descr** descriptors) {
+  bool any_integer = false;
+  bool all_real = true;
+  for (int i = 0; i < ufunc->nin; ++i) {
+    const int type = PyArray_TYPE(operands[i]);
+    const bool integer = PyTypeNum_ISINTEGER(type) || PyTypeNum_ISBOOL(type);
+    any_integer = any_integer || integer;
+    all_real = all_real && (integer || PyTypeNum_ISFLOAT(type));
+  }
+  if (type_tuple != nullptr || !any_integer || !all_real) {
+    return default_resolver(ufunc, casting, operands, type_tuple, descriptors);
+  }
+  PyArray_Descr* single = PyArray_DescrFromType(NPY_FLOAT);
+  PyArray_Descr* common = PyArray_ResultType(ufunc->nin, operands, 1, &single);
+  Py_DECREF(single);
+  if (common == nullptr) return -1;
+  if (common->type_num != NPY_FLOAT && common->type_num != NPY_DOUBLE) {  // longdouble: has no loop, NumPy says so
+    Py_DECREF(common);
+    return default_resolver(ufunc, casting, operands, type_tuple, descriptors);
+  }
+  for (int i = 0; i < ufunc->nargs; ++i) {
+    Py_INCREF(common);
+    descriptors[i] = common;
+  }
+  Py_DECREF(common);
+  return 0;
+}
+
+// One ufunc from its loops; a signature makes it a generalized one.
+template <std::size_t kLoops, std::size_t kArguments>
+void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char* name, const char* doc,
+         const char* signature = nullptr) {
+  PyObject* ufunc =
+      PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, &loops.types[0][0], kLoops,
+                                          static_cast<int>(kArguments) - 1, 1, PyUFunc_None, name, doc, 0, signature);
+  if (ufunc == nullptr) throw_python_error();
+  module.add_object(name, pybind11::reinterpret_steal<pybind11::object>(ufunc));
+  if (signature != nullptr) {
+    auto* object = reinterpret_cast<PyUFuncObject*>(ufunc);
+    default_resolver = object->type_resolver;
+    object->type_resolver = resolve_sums;
+  }
+}
+
+template <class Select>
+auto elementwise_loops(Select select) {
+  return float_loops<2>(elementwise_loop<Half>, elementwise_loop<float>, elementwise_loop<double>, select);
+}
+
+template <class Select>
+auto row_loops(Select select) {
+  return float_loops<2>(row_loop<Half>, row_loop<float>, row_loop<double>, select);
+}
+
+Loops<14, 2> relu_loops() {
+  const KernelTable& table = kernels();
+  const IntegerRelu& integer = table.integer_relu;
+  static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
+  return {{elementwise_loop<std::uint8_t>, elementwise_loop<std::int8_t>, elementwise_loop<std::uint8_t>,
+           elementwise_loop<std::int16_t>, elementwise_loop<std::uint16_t>, elementwise_loop<std::int32_t>,
+           elementwise_loop<std::uint32_t>, elementwise_loop<std::int64_t>, elementwise_loop<std::uint64_t>,
+           elementwise_loop<std::int64_t>, elementwise_loop<std::uint64_t>, elementwise_loop<Half>, elementwise_loop<float>,
+           elementwise_loop<double>},
+          {entry(&integer.uint8), entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16),
+           entry(&integer.int32), entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64),
+           entry(&integer.uint64), entry(&table.float16.relu), entry(&table.float32.relu), entry(&table.float64.relu)},
+          {{NPY_BOOL, NPY_BOOL},
+           {NPY_BYTE, NPY_BYTE},
+           {NPY_UBYTE, NPY_UBYTE},
+           {NPY_SHORT, NPY_SHORT},
+           {NPY_USHORT, NPY_USHORT},
+           {NPY_INT, NPY_INT},
+           {NPY_UINT, NPY_UINT},
+           {NPY_LONG, NPY_LONG},
+           {NPY_ULONG, NPY_ULONG},
+           {NPY_LONGLONG, NPY_LONGLONG},
+           {NPY_ULONGLONG, NPY_ULONGLONG},
+           {NPY_HALF, NPY_HALF},
+           {NPY_FLOAT, NPY_FLOAT},
+           {NPY_DOUBLE, NPY_DOUBLE}}};
+}
+
+void add_dense(pybind11::module_& module) {
+  struct Variant {
+    const char* name;
+    Activation activation;
+    Loops<3, 4> loops;
+  };
+  static Variant variants[] = {
+      {"dense", Activation::kNone, {}},
+      {"dense_relu", Activation::kRelu, {}},
+      {"dense_sigmoid", Activation::kSigmoid, {}},
+      {"dense_tanh", Activation::kTanh, {}},
+      {"dense_softmax", Activation::kSoftmax, {}},
+  };
+  for (Variant& variant : variants) {
+    variant.loops = float_loops<4>(dense_loop<Half>, dense_loop<float>, dense_loop<double>,
+                                   [&](const auto&) { return entry(&variant.activation); });
+    add(module, variant.loops, variant.name, kDenseDoc, "(n),(m,n),(m)->(m)");
+  }
+}
+
+}  // namespace
+
+void add_ufuncs(pybind11::module_& module) {
+  static auto relu = relu_loops();
+  static auto sigmoid = elementwise_loops([](const auto& table) { return entry(&table.sigmoid); });
+  static auto tanh = elementwise_loops([](const auto& table) { return entry(&table.tanh); });
+  static auto exp = elementwise_loops([](const auto& table) { return entry(&table.exp); });
+  static auto softmax = row_loops([](const auto& table) { return entry(&table.softmax); });
+  static auto log_softmax = row_loops([](const auto& table) { return entry(&table.log_softmax); });
+  static auto logsumexp = float_loops<2>(logsumexp_loop<Half>, logsumexp_loop<float>, logsumexp_loop<double>,
+                                         [](const auto& table) { return entry(&table.logsumexp); });
+  static auto dot =
+      float_loops<3>(dot_loop<Half>, dot_loop<float>, dot_loop<double>, [](const auto& table) { return entry(&table.dot); });
+  add(module, relu, "relu", kReluDoc);
+  add(module, sigmoid, "sigmoid", kSigmoidDoc);
+  add(module, tanh, "tanh", kTanhDoc);
+  add(module, exp, "exp", kExpDoc);
+  add(module, softmax, "softmax", kRowDoc, "(n)->(n)");
+  add(module, log_softmax, "log_softmax", kRowDoc, "(n)->(n)");
+  add(module, logsumexp, "logsumexp", kRowDoc, "(n)->()");
+  add(module, dot, "dot", kDotDoc, "(n),(n)->()");
+  add_dense(module);
+}
+
+}  // namespace nnkernels

@@ -1,0 +1,55 @@
+// Memory for packed weights and scratch.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <new>
+
+namespace nnkernels {
+
+// n elements of C on a cache line's boundary, not initialised. Throws std::bad_alloc.
+template <class C>
+class Buffer {
+ public:
+  static constexpr std::align_val_t kAlignment{64};
+
+  Buffer() = default;
+  explicit Buffer(std::size_t n) : size_(n) {
+    if (n > std::numeric_limits<std::size_t>::max() / 2 / sizeof(C)) throw std::bad_alloc();
+    data_ = static_cast<C*>(::operator new(n * sizeof(C), kAlignment));
+  }
+  Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
+    other.data_ = nullptr;
+    other.size_ = 0;
+  }
+  Buffer& operator=(Buffer&& other) noexcept {
+    C* const data = data_;
+    const std::size_t size = size_;
+    data_ = other.data_;
+    size_ = other.size_;
+    other.data_ = data;
+    other.size_ = size;
+    return *this;
+  }
+  ~Buffer() { ::operator delete(data_, kAlignment); }
+
+  C* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  C* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Scratch memory of the calling thread, at least so many bytes, on a cache line's boundary. It is the thread's only one, kept
+// for its next call. Throws std::bad_alloc.
+inline std::byte* thread_scratch(std::size_t bytes) {
+  thread_local Buffer<std::byte> scratch;
+  if (scratch.size() < bytes) {
+    scratch = Buffer<std::byte>();
+    scratch = Buffer<std::byte>(bytes);
+  }
+  return scratch.data();
+}
+
+}  // namespace nnkernels

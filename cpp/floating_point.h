@@ -1,0 +1,72 @@
+// The floating-point environment during a call: rounding to nearest, subnormals kept, whatever the caller has set; the
+// caller's is as before afterwards.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif !defined(__aarch64__)
+#include <cfenv>
+#endif
+#include <cstdint>
+
+namespace nnkernels {
+
+// What becomes of the exception flags that are raised in the meantime.
+enum class Exceptions { kDrop, kKeep };
+
+class FloatingPointScope {
+ public:
+  explicit FloatingPointScope(Exceptions exceptions) : exceptions_(exceptions) { enter(); }
+  ~FloatingPointScope() { leave(); }
+  FloatingPointScope(const FloatingPointScope&) = delete;
+  FloatingPointScope& operator=(const FloatingPointScope&) = delete;
+
+ private:
+  const Exceptions exceptions_;
+
+#if defined(__x86_64__)
+  static constexpr unsigned kDefault = 0x1f80;  // all exceptions masked, to nearest, no flush to zero, no flag raised
+  static constexpr unsigned kFlags = 0x3f;
+  unsigned saved_;
+
+  void enter() {
+    saved_ = _mm_getcsr();
+    if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
+  }
+  void leave() {
+    const unsigned now = _mm_getcsr();
+    const unsigned wanted = exceptions_ == Exceptions::kKeep ? saved_ | (now & kFlags) : saved_;
+    if (now != wanted) _mm_setcsr(wanted);
+  }
+#elif defined(__aarch64__)
+  // FPCR holds the modes, FPSR the flags.
+  std::uint64_t control_;
+  std::uint64_t status_;
+
+  void enter() {
+    __asm__ __volatile__("mrs %0, fpcr" : "=r"(control_));
+    __asm__ __volatile__("mrs %0, fpsr" : "=r"(status_));
+    if (control_ != 0) __asm__ __volatile__("msr fpcr, %0" : : "r"(std::uint64_t{0}));
+  }
+  void leave() {
+    if (control_ != 0) __asm__ __volatile__("msr fpcr, %0" : : "r"(control_));
+    if (exceptions_ == Exceptions::kDrop) __asm__ __volatile__("msr fpsr, %0" : : "r"(status_));
+  }
+#else
+  std::fenv_t saved_;
+
+  void enter() {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  void leave() {
+    if (exceptions_ == Exceptions::kKeep) {
+      std::feupdateenv(&saved_);
+    } else {
+      std::fesetenv(&saved_);
+    }
+  }
+#endif
+};
+
+}  // namespace nnkernels

@@ -1,0 +1,135 @@
+// The kernels of nnkernels as a table of function pointers: the C++ API, and the contract that every CPU target keeps.
+//
+// A kernel is written once, in kernels/*.h, over vectors of any width, and instantiated for each CPU target in
+// targets/*.cpp. All targets give the same bits. dispatch.h chooses a table.
+//
+// Kernels compute with the default floating-point environment: round to nearest, subnormals kept. They may leave any
+// exception flag set; floating_point.h guards the caller's. They allocate nothing, throw nothing, and may be called
+// from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace nnkernels {
+
+// IEEE binary16, as stored.
+struct Half {
+  std::uint16_t bits;
+};
+
+// The type in which arrays of T are computed: float for Half, T itself otherwise.
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, Half>, float, T>;
+
+// Elements of T that lie `stride` bytes apart, at addresses that are multiples of alignof(T).
+template <class T>
+struct Strided {
+  T* data;
+  std::ptrdiff_t stride;
+
+  bool contiguous() const { return stride == static_cast<std::ptrdiff_t>(sizeof(T)); }
+
+  // The elements from number i on.
+  Strided from(std::size_t i) const {
+    using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+    return {reinterpret_cast<T*>(reinterpret_cast<Byte*>(data) + static_cast<std::ptrdiff_t>(i) * stride), stride};
+  }
+
+  T& operator[](std::size_t i) const { return *from(i).data; }
+};
+
+// The weights of a layer as the caller has them: row i holds the weights of output i.
+template <class T>
+struct WeightsView {
+  const T* data;
+  std::ptrdiff_t output_stride;  // bytes from one output to the next
+  std::ptrdiff_t input_stride;   // bytes from one input to the next
+  std::size_t outputs;
+  std::size_t inputs;
+};
+
+// Rows of a dense layer, computed in C: x is rows x inputs, outputs is rows x outputs; within a row the elements lie
+// side by side, row strides count elements. Where there are `packed` weights (from Kernels::pack), only the sizes of
+// `weights` are used.
+template <class T>
+struct DenseRows {
+  using C = Compute<T>;
+  const C* x;
+  std::ptrdiff_t x_stride;
+  std::size_t rows;
+  const C* packed;  // or null
+  WeightsView<T> weights;
+  const C* bias;  // one an output, or null
+  C* outputs;
+  std::ptrdiff_t outputs_stride;
+  C* scratch;  // Kernels::dense_scratch elements; unused where `packed` is given
+};
+
+template <class T>
+struct Kernels {
+  using C = Compute<T>;
+
+  // output[i] = f(input[i]) for i < n. Output may be the input, element by element; no other overlap.
+  using Elementwise = void(Strided<const T> input, Strided<T> output, std::size_t n);
+  Elementwise* relu;     // max(0, x), NaN kept, relu(-0) = +0
+  Elementwise* sigmoid;  // 1 / (1 + e^-x)
+  Elementwise* tanh;
+  Elementwise* exp;
+
+  // Over one row of n elements. Output may be the row itself, element by element.
+  Elementwise* softmax;      // e^(z - max) / sum e^(z - max)
+  Elementwise* log_softmax;  // z - max - log(sum e^(z - max))
+
+  // log(sum e^z) of a row of n elements; -inf where n = 0.
+  T (*logsumexp)(Strided<const T> row, std::size_t n);
+
+  // sum x[i] w[i]; 0 where n = 0.
+  T (*dot)(Strided<const T> x, Strided<const T> weights, std::size_t n);
+
+  // Copies between storage and contiguous compute type; narrow rounds to nearest.
+  void (*widen)(Strided<const T> input, C* output, std::size_t n);
+  void (*narrow)(const C* input, Strided<T> output, std::size_t n);
+
+  // Dense layers. Elements of a packed layer; packing and its inverse, which writes outputs x inputs elements
+  // (contiguous rows); elements of scratch that unpacked weights want; rows of outputs from rows of inputs.
+  std::size_t (*packed_size)(std::size_t outputs, std::size_t inputs);
+  void (*pack)(const WeightsView<T>& weights, C* packed);
+  void (*unpack)(const C* packed, std::size_t outputs, std::size_t inputs, T* weights);
+  std::size_t dense_scratch;
+  void (*dense)(const DenseRows<T>& rows);
+};
+
+// max(0, x) of integers, by size; unsigned ones are copied.
+struct IntegerRelu {
+  void (*int8)(Strided<const std::int8_t>, Strided<std::int8_t>, std::size_t n);
+  void (*int16)(Strided<const std::int16_t>, Strided<std::int16_t>, std::size_t n);
+  void (*int32)(Strided<const std::int32_t>, Strided<std::int32_t>, std::size_t n);
+  void (*int64)(Strided<const std::int64_t>, Strided<std::int64_t>, std::size_t n);
+  void (*uint8)(Strided<const std::uint8_t>, Strided<std::uint8_t>, std::size_t n);
+  void (*uint16)(Strided<const std::uint16_t>, Strided<std::uint16_t>, std::size_t n);
+  void (*uint32)(Strided<const std::uint32_t>, Strided<std::uint32_t>, std::size_t n);
+  void (*uint64)(Strided<const std::uint64_t>, Strided<std::uint64_t>, std::size_t n);
+};
+
+struct KernelTable {
+  const char* target;
+  Kernels<Half> float16;
+  Kernels<float> float32;
+  Kernels<double> float64;
+  IntegerRelu integer_relu;
+
+  template <class T>
+  const Kernels<T>& of() const {
+    if constexpr (std::is_same_v<T, Half>) {
+      return float16;
+    } else if constexpr (std::is_same_v<T, float>) {
+      return float32;
+    } else {
+      return float64;
+    }
+  }
+};
+
+}  // namespace nnkernels

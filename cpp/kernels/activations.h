@@ -1,0 +1,101 @@
+// relu, sigmoid and tanh.
+#pragma once
+
+#include "exp.h"
+#include "loop.h"
+
+namespace nnkernels {
+namespace {
+
+// max(0, x). Exact. relu(-0) = +0, relu(NaN) = NaN.
+template <class Target, class V>
+V relu(V x) {
+  return x <= 0 ? V{} : x;
+}
+
+// (numerator + numerator_low) / (denominator + denominator_low), where each low part is at most an ULP of the high one.
+// One division and one Newton step from its result: within 0.51 ULP of the quotient of the parts.
+template <class Target, class V>
+V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
+  const V reciprocal = 1 / denominator;
+  const V quotient = numerator * reciprocal;
+  const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(-quotient, denominator_low, numerator_low);
+  return Target::fma(rest, reciprocal, quotient);
+}
+
+// 1 / (1 + e^-x), as m 2^n / (1 + m 2^n) for negative x, where m 2^n = e^-|x|.
+// float: at most SIGMOID_F32 ULP (at SIGMOID_F32_X); double: at most SIGMOID_F64 ULP measured. In [0, 1], monotone; subnormal
+// results for x below -87.3 (-708.4), 0 below -104 (-746). sigmoid(NaN) = NaN.
+template <class Target, class V>
+V sigmoid(V x) {
+  using K = ExpConstants<Element<V>>;
+  const auto negative = x < 0;
+  V y = negative ? x : -x;
+  y = y < K::kLowest ? broadcast<V>(K::kLowest) : y;
+  const ExpParts<V> e = exp_parts<Target>(y, V{});
+  const V m = 1 + e.expm1;
+  const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
+  // Where n is clamped the product is far below an ULP of 1.
+  const V power = power_of_two(V(e.n < K::kSmallestExponent ? broadcast<V>(K::kSmallestExponent) : e.n));
+  const V term = power * m;
+  const V denominator = 1 + term;
+  const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
+  const V quotient = divide<Target>(V(negative ? m : broadcast<V>(1)), V(negative ? m_low : V{}), denominator, denominator_low);
+  return Target::scale(quotient, V(negative ? e.n : V{}));
+}
+
+// G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
+// float: at most TANH_F32 ULP (at TANH_F32_X); double: at most TANH_F64 ULP measured. In [-1, 1], monotone, odd, tanh(x) = x
+// for subnormal x. tanh(NaN) = NaN.
+template <class Target, class V>
+V tanh(V x) {
+  using C = Element<V>;
+  // Beyond it tanh rounds to 1.
+  constexpr C kSaturated = sizeof(C) == 4 ? C(9.1) : C(19.1);
+  const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(C(-0.0)));
+  V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+  magnitude = magnitude > kSaturated ? broadcast<V>(kSaturated) : magnitude;
+  const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2), V{});
+  // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
+  const V power = power_of_two(e.n);
+  const V first = 1 - power;
+  const V term = power * e.expm1;
+  const V g = first - term;
+  const V first_low = (1 - first) - power;
+  const V g_low = Target::fma(-power, e.expm1_low, ((first - g) - term) + first_low);
+  const V denominator = 2 - g;
+  const V denominator_low = ((2 - denominator) - g) - g_low;
+  const V quotient = divide<Target>(g, g_low, denominator, denominator_low);
+  return as<V>(as<Integers<V>>(quotient) | sign);
+}
+
+template <class Target, class T>
+void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
+  using V = Lanes<Target, Compute<T>>;
+  map<Target>(input, output, n, [](V x) { return relu<Target>(x); });
+}
+
+template <class Target, class T>
+void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n) {
+  using V = Lanes<Target, Compute<T>>;
+  map<Target>(input, output, n, [](V x) { return sigmoid<Target>(x); });
+}
+
+template <class Target, class T>
+void tanh(Strided<const T> input, Strided<T> output, std::size_t n) {
+  using V = Lanes<Target, Compute<T>>;
+  map<Target>(input, output, n, [](V x) { return tanh<Target>(x); });
+}
+
+// max(0, x) of integers; the compiler makes vectors of it.
+template <class /*Target*/, class T>
+void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n) {
+  if (input.contiguous() && output.contiguous()) {
+    for (std::size_t i = 0; i < n; ++i) output.data[i] = input.data[i] > 0 ? input.data[i] : T(0);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) output[i] = input[i] > 0 ? input[i] : T(0);
+  }
+}
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,286 @@
+// Rows of a dense layer: outputs = x weights^T + bias.
+//
+// Order of summation, the same on every target and for every shape: inputs are cut into blocks of 1024. In a block, input k
+// belongs to chain k mod 4 (k mod 2 in double), and each chain is a recurrence of fmas from zero. The block's sum is
+// (p0 + p1) + (p2 + p3) (p0 + p1), the sums of blocks are added in order, and then the bias.
+//
+// So 128 bits of a row of x are one step of all the chains: a "chunk". A vector of weights holds the same chunk of
+// several outputs, side by side, and one fma with the chunk of x in each 128-bit part makes a step of all of them. No
+// shuffle is needed until the end of the block, when the chains of a tile of rows and outputs are combined.
+//
+// Packed weights hold, for each panel of outputs, for each block, for each chunk, the vectors that one step takes:
+//
+//                    part 0            part 1            ...
+//   vector 0         output 0, chunk   output 1, chunk
+//   vector 1         output S, chunk   output S + 1, chunk     S = parts of a vector
+//   ...
+#pragma once
+
+#include "loop.h"
+
+namespace nnkernels {
+namespace {
+
+template <class C>
+constexpr std::size_t kChains = 16 / sizeof(C);
+
+// Vectors of one step, and the outputs in each and in all of them.
+constexpr std::size_t kPanelVectors = 4;
+template <class Target>
+constexpr std::size_t kVectorOutputs = Target::kBytes / 16;
+template <class Target>
+constexpr std::size_t kPanelOutputs = kPanelVectors* kVectorOutputs<Target>;
+
+// Unpacked weights serve this many rows from where they lie; packing them pays from there on.
+constexpr std::size_t kMaxUnpackedRows = 3;
+
+constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// The vectors that the panel from output `first` on takes: fewer in the last panel.
+template <class Target>
+std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
+  return least(kPanelVectors, (outputs - first + kVectorOutputs<Target> - 1) / kVectorOutputs<Target>);
+}
+
+// Weights of a panel in a block, packed.
+template <class Target, class C, std::size_t kVectors>
+struct PackedPanel {
+  const C* data;
+
+  Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
+    return load<Lanes<Target, C>>(data + (chunk * kVectors + v) * kLanes<Target, C>);
+  }
+};
+
+// The same, from the rows of the weights themselves: one output a vector, so for 128-bit vectors only.
+template <class Target, class C>
+struct RowsPanel {
+  const C* data;
+  std::ptrdiff_t stride;  // elements
+
+  Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t inputs) const {
+    static_assert(kVectorOutputs<Target> == 1);
+    return load_lanes<Target>(data + static_cast<std::ptrdiff_t>(v) * stride + chunk * kChains<C>, inputs, C(0));
+  }
+};
+
+// The sums of kChains vectors' chains, in the order of the outputs.
+template <class Target, class C>
+Lanes<Target, C> combine_chains(const Lanes<Target, C>* chains) {
+  using V = Lanes<Target, C>;
+  if constexpr (kChains<C> == 4) {
+    const V low = Target::pairwise_add(chains[0], chains[1]);
+    const V high = Target::pairwise_add(chains[2], chains[3]);
+    return Target::interleave(V(Target::pairwise_add(low, high)));
+  } else {
+    return Target::interleave(V(Target::pairwise_add(chains[0], chains[1])));
+  }
+}
+
+// A block's place in a layer: what to do with its sums.
+template <class C>
+struct BlockStep {
+  bool first;     // store the sums, rather than adding to those of the blocks before
+  const C* bias;  // in the last block: the panel's bias, or null
+};
+
+// kRows rows times kVectors vectors of outputs, `outputs` of which are stored, over one block of inputs. The partial sums
+// stay in registers: kRows * kVectors of them, and kVectors of weights, and one of x.
+template <class Target, class C, std::size_t kRows, std::size_t kVectors, class Panel>
+void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, C* outputs, std::ptrdiff_t outputs_stride,
+          std::size_t count, BlockStep<C> step) {
+  using V = Lanes<Target, C>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  constexpr std::size_t kGroups = (kVectors + kChains<C> - 1) / kChains<C>;
+  V sums[kRows][kGroups * kChains<C>] = {};
+  const std::size_t chunks = inputs / kChains<C>;
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+    V weights[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) weights[v] = panel.vector(chunk, v, kChains<C>);
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const V inputs_chunk = Target::broadcast_chunk(x + static_cast<std::ptrdiff_t>(row) * x_stride + chunk * kChains<C>);
+      for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = Target::fma(inputs_chunk, weights[v], sums[row][v]);
+    }
+  }
+  if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
+    for (std::size_t row = 0; row < kRows; ++row) {
+      C padded[kChains<C>] = {};
+      for (std::size_t k = 0; k < rest; ++k) {
+        padded[k] = x[static_cast<std::ptrdiff_t>(row) * x_stride + static_cast<std::ptrdiff_t>(chunks * kChains<C> + k)];
+      }
+      const V inputs_chunk = Target::broadcast_chunk(padded);
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        sums[row][v] = Target::fma(inputs_chunk, panel.vector(chunks, v, rest), sums[row][v]);
+      }
+    }
+  }
+  for (std::size_t row = 0; row < kRows; ++row) {
+    C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
+    for (std::size_t group = 0; group < kGroups && group * kWidth < count; ++group) {
+      const std::size_t lanes = least(kWidth, count - group * kWidth);
+      V sum = combine_chains<Target, C>(sums[row] + group * kChains<C>);
+      if (!step.first) sum = load_lanes<Target>(row_outputs + group * kWidth, lanes, C(0)) + sum;
+      if (step.bias != nullptr) sum += load_lanes<Target>(step.bias + group * kWidth, lanes, C(0));
+      store_lanes<Target>(row_outputs + group * kWidth, sum, lanes);
+    }
+  }
+}
+
+// All rows from `first_row` on times one packed panel, in tiles of up to kRows rows.
+template <class Target, std::size_t kVectors, std::size_t kRows, class T>
+void tiles(const DenseRows<T>& rows, std::size_t first_row, const Compute<T>* panel, std::size_t first_input,
+           std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+  using C = Compute<T>;
+  const std::size_t count = least(kPanelOutputs<Target>, rows.weights.outputs - first_output);
+  std::size_t row = first_row;
+  for (; row + kRows <= rows.rows; row += kRows) {
+    const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + first_input;
+    C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
+    tile<Target, C, kRows, kVectors>(x, rows.x_stride, PackedPanel<Target, C, kVectors>{panel}, inputs, outputs,
+                                     rows.outputs_stride, count, step);
+  }
+  if constexpr (kRows > 1) {
+    if (row < rows.rows) tiles<Target, kVectors, kRows - 1>(rows, row, panel, first_input, inputs, first_output, step);
+  }
+}
+
+template <class Target, std::size_t kVectors = kPanelVectors, class T>
+void panel_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>* panel, std::size_t first_input,
+                 std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+  if (vectors == kVectors) {
+    tiles<Target, kVectors, Target::kTileRows>(rows, 0, panel, first_input, inputs, first_output, step);
+  } else if constexpr (kVectors > 1) {
+    panel_tiles<Target, kVectors - 1>(vectors, rows, panel, first_input, inputs, first_output, step);
+  }
+}
+
+// The row of one output's weights.
+template <class T>
+Strided<const T> weights_row(const WeightsView<T>& weights, std::size_t output) {
+  return {Strided<const T>{weights.data, weights.output_stride}.from(output).data, weights.input_stride};
+}
+
+// Packs the panel from output `first_output` on, for the inputs from `first_input` on. Outputs and inputs that fill up the
+// last vector and the last chunk are zero.
+template <class Target, class T>
+void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::size_t first_input, std::size_t inputs,
+                Compute<T>* packed) {
+  using C = Compute<T>;
+  alignas(64) C buffer[kBlock];
+  const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
+  for (std::size_t output = 0; output < outputs; ++output) {
+    C* to = packed + output * kChains<C>;
+    const C* row = buffer;
+    std::size_t present = 0;
+    if (first_output + output < weights.outputs) {
+      row = read_block<Target, T>(weights_row(weights, first_output + output), first_input, inputs, buffer);
+      present = inputs;
+    }
+    std::size_t input = 0;
+    for (; input + kChains<C> <= present; input += kChains<C>, to += outputs * kChains<C>) {
+      std::memcpy(to, row + input, kChains<C> * sizeof(C));
+    }
+    for (; input < inputs; input += kChains<C>, to += outputs * kChains<C>) {
+      for (std::size_t k = 0; k < kChains<C>; ++k) to[k] = input + k < present ? row[input + k] : C(0);
+    }
+  }
+}
+
+// Calls visit(first_output, first_input, inputs, offset) for each panel and each of its blocks, in the order in which they are
+// packed; a layer without inputs has one empty block.
+template <class Target, class C, class Visit>
+void visit_blocks(std::size_t outputs, std::size_t inputs, Visit visit) {
+  for (std::size_t first_output = 0; first_output < outputs; first_output += kPanelOutputs<Target>) {
+    const std::size_t panel_outputs = panel_vectors<Target>(first_output, outputs) * kVectorOutputs<Target>;
+    std::size_t first_input = 0;
+    do {
+      const std::size_t offset = first_output * round_up(inputs, kChains<C>) + first_input * panel_outputs;
+      visit(first_output, first_input, least(kBlock, inputs - first_input), offset);
+      first_input += kBlock;
+    } while (first_input < inputs);
+  }
+}
+
+template <class Target, class C>
+std::size_t packed_size(std::size_t outputs, std::size_t inputs) {
+  return round_up(outputs, kVectorOutputs<Target>) * round_up(inputs, kChains<C>);
+}
+
+template <class Target, class T>
+void pack(const WeightsView<T>& weights, Compute<T>* packed) {
+  visit_blocks<Target, Compute<T>>(
+      weights.outputs, weights.inputs,
+      [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
+        pack_panel<Target>(weights, first_output, first_input, inputs, packed + offset);
+      });
+}
+
+template <class Target, class T>
+void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T* weights) {
+  using C = Compute<T>;
+  visit_blocks<Target, C>(
+      outputs, inputs, [&](std::size_t first_output, std::size_t first_input, std::size_t count, std::size_t offset) {
+        const std::size_t panel_outputs = panel_vectors<Target>(first_output, outputs) * kVectorOutputs<Target>;
+        C row[kBlock];
+        for (std::size_t output = 0; output < least(panel_outputs, outputs - first_output); ++output) {
+          for (std::size_t k = 0; k < count; ++k) {
+            const std::size_t chunk = k / kChains<C>;
+            row[k] = packed[offset + (chunk * panel_outputs + output) * kChains<C> + k % kChains<C>];
+          }
+          narrow<Target, T>(row, {weights + (first_output + output) * inputs + first_input, sizeof(T)}, count);
+        }
+      });
+}
+
+// kVectors outputs of one row, from unpacked weights.
+template <class Target, std::size_t kVectors, class C>
+void unpacked_outputs(const DenseRows<C>& rows, std::size_t row, std::size_t first_output) {
+  using Narrow = typename Target::Narrow;
+  const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride;
+  C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
+  const C* weights = weights_row(rows.weights, first_output).data;
+  const std::ptrdiff_t stride = rows.weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(C));
+  std::size_t first_input = 0;
+  do {
+    const bool last = rows.weights.inputs - first_input <= kBlock;
+    const BlockStep<C> step{first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr};
+    tile<Narrow, C, 1, kVectors>(x + first_input, 0, RowsPanel<Narrow, C>{weights + first_input, stride},
+                                 least(kBlock, rows.weights.inputs - first_input), outputs, 0, kVectors, step);
+    first_input += kBlock;
+  } while (first_input < rows.weights.inputs);
+}
+
+template <class Target, class T>
+void dense(const DenseRows<T>& rows) {
+  using C = Compute<T>;
+  const std::size_t total_outputs = rows.weights.outputs;
+  const std::size_t total_inputs = rows.weights.inputs;
+  if constexpr (std::is_same_v<T, C>) {
+    constexpr std::size_t kOutputs = 8;  // chains in flight, to hide the latency of the fma
+    const bool contiguous = rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
+    if (rows.packed == nullptr && rows.rows <= kMaxUnpackedRows && contiguous) {
+      for (std::size_t row = 0; row < rows.rows; ++row) {
+        std::size_t output = 0;
+        for (; output + kOutputs <= total_outputs; output += kOutputs) unpacked_outputs<Target, kOutputs>(rows, row, output);
+        for (; output < total_outputs; ++output) unpacked_outputs<Target, 1>(rows, row, output);
+      }
+      return;
+    }
+  }
+  visit_blocks<Target, C>(
+      total_outputs, total_inputs,
+      [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
+        const C* panel = rows.packed + offset;
+        if (rows.packed == nullptr) {
+          pack_panel<Target>(rows.weights, first_output, first_input, inputs, rows.scratch);
+          panel = rows.scratch;
+        }
+        const bool last = first_input + inputs == total_inputs;
+        const BlockStep<C> step{first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr};
+        panel_tiles<Target>(panel_vectors<Target>(first_output, total_outputs), rows, panel, first_input, inputs, first_output,
+                            step);
+      });
+}
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,78 @@
+// Vectors of lanes: the compiler's vector extension, and the few things that it lacks and every target supplies.
+//
+// A target is a type with these members (targets/*.h):
+//
+//   kName, kBytes          its name, the bytes of a vector
+//   kTileRows              rows of a tile of the dense kernel: as many as the registers hold
+//   Narrow                 the target of its 128-bit vectors (itself, where those are all it has)
+//   fma(a, b, c)           a * b + c, rounded once
+//   scale(v, n)            v * 2^n, rounded once; n holds integers, in floating point
+//   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
+//   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
+//   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
+//   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
+//   widen(p), narrow(p, v) a vector of float from and to as many halves at p
+//
+// Everything in cpp/kernels and cpp/targets has internal linkage (anonymous namespaces), so that the linker can never
+// share a function compiled for one CPU with code for another. CMake checks the objects: targets/check_symbols.cmake.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "../kernels.h"
+
+namespace nnkernels {
+namespace {
+
+template <class T, std::size_t kBytes>
+struct LanesOf {
+  typedef T type __attribute__((vector_size(kBytes)));
+};
+
+// A vector of T on a target, and the number of its lanes.
+template <class Target, class T>
+using Lanes = typename LanesOf<T, Target::kBytes>::type;
+template <class Target, class T>
+constexpr std::size_t kLanes = Target::kBytes / sizeof(T);
+
+// Of a vector type: its element type, and the vector of signed integers that has the same lanes.
+template <class V>
+using Element = std::remove_cv_t<std::remove_reference_t<decltype(std::declval<V&>()[0])>>;
+template <class T>
+using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+template <class V>
+using Integers = typename LanesOf<Integer<Element<V>>, sizeof(V)>::type;
+
+template <class V>
+V load(const Element<V>* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V>
+void store(Element<V>* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// All lanes x: x - 0 is x, for -0 and NaN too.
+template <class V>
+V broadcast(Element<V> x) {
+  return x - V{};
+}
+
+// The same bits as lanes of another type.
+template <class To, class From>
+To as(From v) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &v, sizeof to);
+  return to;
+}
+
+}  // namespace
+}  // namespace nnkernels

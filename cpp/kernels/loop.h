@@ -1,0 +1,152 @@
+// One loop driver for everything: a row of elements, however it is stored, as contiguous blocks of its compute type.
+#pragma once
+
+#include "lanes.h"
+
+namespace nnkernels {
+namespace {
+
+// The length of a block. Sums are defined by it (sum.h, dense.h), so that changing it changes results.
+constexpr std::size_t kBlock = 1024;
+
+constexpr std::size_t least(std::size_t a, std::size_t b) { return a < b ? a : b; }
+
+// The lanes p[0], p[1], ..., all of them or the first n; the others take the fill.
+template <class Target, class C>
+Lanes<Target, C> load_lanes(const C* p, std::size_t n, C fill) {
+  return n == kLanes<Target, C> ? load<Lanes<Target, C>>(p) : Lanes<Target, C>(Target::load_partial(p, n, fill));
+}
+
+template <class Target, class C>
+void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
+  if (n == kLanes<Target, C>) {
+    store(p, v);
+  } else {
+    Target::store_partial(p, v, n);
+  }
+}
+
+// output[i] = float(input[i]), contiguous halves.
+template <class Target>
+void widen_contiguous(const Half* input, float* output, std::size_t n) {
+  constexpr std::size_t kWidth = kLanes<Target, float>;
+  std::size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(output + i, Target::widen(input + i));
+  if (i < n) {
+    Half tail[kWidth] = {};
+    std::memcpy(tail, input + i, (n - i) * sizeof(Half));
+    Target::store_partial(output + i, Target::widen(tail), n - i);
+  }
+}
+
+// output[i] = half(input[i]), contiguous halves.
+template <class Target>
+void narrow_contiguous(const float* input, Half* output, std::size_t n) {
+  constexpr std::size_t kWidth = kLanes<Target, float>;
+  std::size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) Target::narrow(output + i, load<Lanes<Target, float>>(input + i));
+  if (i < n) {
+    Half tail[kWidth];
+    Target::narrow(tail, Target::load_partial(input + i, n - i, 0.0f));
+    std::memcpy(output + i, tail, (n - i) * sizeof(Half));
+  }
+}
+
+template <class Target, class T>
+void widen(Strided<const T> input, Compute<T>* output, std::size_t n) {
+  if constexpr (std::is_same_v<T, Half>) {
+    Half gathered[kBlock];
+    for (std::size_t start = 0; start < n; start += kBlock) {
+      const std::size_t count = least(kBlock, n - start);
+      const Half* halves = input.from(start).data;
+      if (!input.contiguous()) {
+        for (std::size_t i = 0; i < count; ++i) gathered[i] = input[start + i];
+        halves = gathered;
+      }
+      widen_contiguous<Target>(halves, output + start, count);
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+  }
+}
+
+template <class Target, class T>
+void narrow(const Compute<T>* input, Strided<T> output, std::size_t n) {
+  if constexpr (std::is_same_v<T, Half>) {
+    Half halves[kBlock];
+    for (std::size_t start = 0; start < n; start += kBlock) {
+      const std::size_t count = least(kBlock, n - start);
+      if (output.contiguous()) {
+        narrow_contiguous<Target>(input + start, output.from(start).data, count);
+      } else {
+        narrow_contiguous<Target>(input + start, halves, count);
+        for (std::size_t i = 0; i < count; ++i) output[start + i] = halves[i];
+      }
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+  }
+}
+
+// `count` elements of the row from `start` on: where they lie if they are contiguous and need no conversion, else a copy.
+template <class Target, class T>
+const Compute<T>* read_block(Strided<const T> row, std::size_t start, std::size_t count, Compute<T>* buffer) {
+  if constexpr (std::is_same_v<T, Compute<T>>) {
+    if (row.contiguous()) return row.data + start;
+  }
+  widen<Target, T>(row.from(start), buffer, count);
+  return buffer;
+}
+
+// Where a block of results is to be computed: in place if the row is contiguous and needs no conversion, else the buffer,
+// from which write_block copies.
+template <class Target, class T>
+Compute<T>* output_block(Strided<T> row, std::size_t start, Compute<T>* buffer) {
+  if constexpr (std::is_same_v<T, Compute<T>>) {
+    if (row.contiguous()) return row.data + start;
+  }
+  return buffer;
+}
+
+template <class Target, class T>
+void write_block(const Compute<T>* block, Strided<T> row, std::size_t start, std::size_t count) {
+  if constexpr (std::is_same_v<T, Compute<T>>) {
+    if (row.contiguous()) return;
+  }
+  narrow<Target, T>(block, row.from(start), count);
+}
+
+// output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain.
+template <class Target, class C, class Function>
+void map_contiguous(const C* input, C* output, std::size_t n, Function function) {
+  using V = Lanes<Target, C>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  std::size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(output + i, function(load<V>(input + i)));
+  if (i < n) {
+    Target::store_partial(output + i, function(V(Target::load_partial(input + i, n - i, C(0)))), n - i);
+  }
+}
+
+// output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
+template <class Target, class T, class Function>
+void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function) {
+  using C = Compute<T>;
+  if constexpr (std::is_same_v<T, C>) {
+    if (input.contiguous() && output.contiguous()) {
+      map_contiguous<Target>(input.data, output.data, n, function);
+      return;
+    }
+  }
+  alignas(64) C buffer[kBlock];
+  for (std::size_t start = 0; start < n; start += kBlock) {
+    const std::size_t count = least(kBlock, n - start);
+    const C* x = read_block<Target, T>(input, start, count, buffer);
+    C* y = output_block<Target, T>(output, start, buffer);
+    map_contiguous<Target>(x, y, count, function);
+    write_block<Target, T>(y, output, start, count);
+  }
+}
+
+}  // namespace
+}  // namespace nnkernels

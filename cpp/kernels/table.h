@@ -1,0 +1,48 @@
+// The table of all kernels, instantiated for one target.
+#pragma once
+
+#include "activations.h"
+#include "dense.h"
+#include "dot.h"
+#include "softmax.h"
+
+namespace nnkernels {
+namespace {
+
+template <class Target, class T>
+constexpr Kernels<T> make_kernels() {
+  using C = Compute<T>;
+  return {
+      relu<Target, T>,        sigmoid<Target, T>,
+      tanh<Target, T>,        exp<Target, T>,
+      softmax<Target, T>,     log_softmax<Target, T>,
+      logsumexp<Target, T>,   dot<Target, T>,
+      widen<Target, T>,       narrow<Target, T>,
+      packed_size<Target, C>, pack<Target, T>,
+      unpack<Target, T>,      kPanelOutputs<Target> * kBlock,
+      dense<Target, T>,
+  };
+}
+
+template <class Target>
+constexpr KernelTable make_table() {
+  return {
+      Target::kName,
+      make_kernels<Target, Half>(),
+      make_kernels<Target, float>(),
+      make_kernels<Target, double>(),
+      {
+          integer_relu<Target, std::int8_t>,
+          integer_relu<Target, std::int16_t>,
+          integer_relu<Target, std::int32_t>,
+          integer_relu<Target, std::int64_t>,
+          integer_relu<Target, std::uint8_t>,
+          integer_relu<Target, std::uint16_t>,
+          integer_relu<Target, std::uint32_t>,
+          integer_relu<Target, std::uint64_t>,
+      },
+  };
+}
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,214 @@
+#include "network.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "dispatch.h"
+#include "floating_point.h"
+#include "threads.h"
+
+namespace nnkernels {
+namespace {
+
+// Multiplications that are worth another thread.
+constexpr std::size_t kThreadWork = 2'000'000;
+
+// Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
+constexpr std::size_t kBlockBytes = 256 * 1024;
+
+std::size_t rows_of_thread(std::size_t work_of_row) { return kThreadWork / std::max<std::size_t>(work_of_row, 1) + 1; }
+
+std::size_t rows_of_block(std::size_t bytes_of_row) {
+  return std::max<std::size_t>(kBlockBytes / std::max<std::size_t>(bytes_of_row, 1), 1);
+}
+
+template <class T>
+constexpr bool kIsCompute = std::is_same_v<T, Compute<T>>;
+
+template <class T>
+bool contiguous_rows(const Rows<T>& rows) {
+  return rows.element_stride == static_cast<std::ptrdiff_t>(sizeof(T)) &&
+         rows.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0;
+}
+
+// Whether the dense kernel can read or write these rows where they are.
+template <class T>
+bool direct(const Rows<T>& rows) {
+  return kIsCompute<std::remove_const_t<T>> && contiguous_rows(rows);
+}
+
+template <class T>
+void activate(Activation activation, Rows<T> rows, std::size_t count, std::size_t n) {
+  const Kernels<T>& table = kernels().of<T>();
+  typename Kernels<T>::Elementwise* kernel = nullptr;
+  switch (activation) {
+    case Activation::kNone:
+      return;
+    case Activation::kRelu:
+      kernel = table.relu;
+      break;
+    case Activation::kSigmoid:
+      kernel = table.sigmoid;
+      break;
+    case Activation::kTanh:
+      kernel = table.tanh;
+      break;
+    case Activation::kSoftmax:
+      kernel = table.softmax;
+      break;
+  }
+  // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
+  const FloatingPointScope scope(Exceptions::kDrop);
+  const auto row_bytes = static_cast<std::ptrdiff_t>(n * sizeof(T));
+  if (activation != Activation::kSoftmax && contiguous_rows(rows) && rows.row_stride == row_bytes) {
+    n *= count;  // one long row
+    count = 1;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Strided<T> row = rows.row(i);
+    kernel({row.data, row.stride}, row, n);
+  }
+}
+
+// One layer over a block of rows. Rows that the dense kernel cannot use where they are go through `staging`, which has room
+// for inputs + outputs elements a row.
+template <class T>
+void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activation activation, Rows<T> outputs,
+                   Compute<T>* staging) {
+  using C = Compute<T>;
+  const Kernels<T>& table = kernels().of<T>();
+  layer.rows = count;
+  if (direct(x)) {
+    layer.x = reinterpret_cast<const C*>(x.data);
+    layer.x_stride = x.row_stride / static_cast<std::ptrdiff_t>(sizeof(C));
+  } else {
+    for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), staging + i * layer.weights.inputs, layer.weights.inputs);
+    layer.x = staging;
+    layer.x_stride = static_cast<std::ptrdiff_t>(layer.weights.inputs);
+    staging += count * layer.weights.inputs;
+  }
+  if (direct(outputs)) {
+    layer.outputs = reinterpret_cast<C*>(outputs.data);
+    layer.outputs_stride = outputs.row_stride / static_cast<std::ptrdiff_t>(sizeof(C));
+    table.dense(layer);
+  } else {
+    layer.outputs = staging;
+    layer.outputs_stride = static_cast<std::ptrdiff_t>(layer.weights.outputs);
+    table.dense(layer);
+    for (std::size_t i = 0; i < count; ++i) {
+      table.narrow(staging + i * layer.weights.outputs, outputs.row(i), layer.weights.outputs);
+    }
+  }
+  activate(activation, outputs, count, layer.weights.outputs);
+}
+
+}  // namespace
+
+template <class T>
+void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
+           Rows<T> outputs) {
+  using C = Compute<T>;
+  const Kernels<T>& table = kernels().of<T>();
+  Buffer<C> bias_copy(weights.outputs);
+  table.widen(bias, bias_copy.data(), weights.outputs);
+  DenseRows<T> layer{};
+  layer.weights = weights;
+  layer.bias = bias_copy.data();
+
+  const bool staged = !direct(x) || !direct(outputs);
+  const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
+  const std::size_t block = staged ? std::min(count, rows_of_block(width * sizeof(C))) : count;
+  // Several blocks share weights that are packed once; a single one packs them panel by panel.
+  Buffer<C> packed;
+  if (block < count) {
+    packed = Buffer<C>(table.packed_size(weights.outputs, weights.inputs));
+    table.pack(weights, packed.data());
+    layer.packed = packed.data();
+  }
+  parallel_for(count, rows_of_thread(weights.outputs * weights.inputs), [&](std::size_t begin, std::size_t end) {
+    C* const scratch = reinterpret_cast<C*>(thread_scratch((table.dense_scratch + block * width) * sizeof(C)));
+    DenseRows<T> mine = layer;
+    mine.scratch = scratch;
+    for (std::size_t row = begin; row < end; row += block) {
+      layer_forward(x.from(row), std::min(block, end - row), mine, activation, outputs.from(row),
+                    scratch + table.dense_scratch);
+    }
+  });
+}
+
+template <class T>
+Network<T>::Network(const std::vector<LayerView<T>>& layers) {
+  const Kernels<T>& table = kernels().of<T>();
+  for (const LayerView<T>& view : layers) {
+    const std::size_t inputs = view.weights.inputs;
+    const std::size_t outputs = view.weights.outputs;
+    Layer layer{inputs, outputs, view.activation, Buffer<C>(table.packed_size(outputs, inputs)), Buffer<C>(outputs)};
+    table.pack(view.weights, layer.weights.data());
+    table.widen(view.bias, layer.bias.data(), outputs);
+    if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
+    widest_staging_ = std::max(widest_staging_, inputs + outputs);
+    work_ += inputs * outputs;
+    layers_.push_back(std::move(layer));
+  }
+}
+
+template <class T>
+void Network<T>::copy_weights(std::size_t layer, T* weights) const {
+  const Layer& from = layers_[layer];
+  kernels().of<T>().unpack(from.weights.data(), from.outputs, from.inputs, weights);
+}
+
+template <class T>
+void Network<T>::copy_bias(std::size_t layer, T* bias) const {
+  kernels().of<T>().narrow(layers_[layer].bias.data(), {bias, sizeof(T)}, layers_[layer].outputs);
+}
+
+// The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`.
+template <class T>
+void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging) const {
+  T* next = hidden;
+  T* previous = hidden + count * widest_hidden_;
+  for (const Layer& layer : layers_) {
+    DenseRows<T> rows{};
+    rows.packed = layer.weights.data();
+    rows.weights.inputs = layer.inputs;
+    rows.weights.outputs = layer.outputs;
+    rows.bias = layer.bias.data();
+    const bool last = &layer == &layers_.back();
+    const Rows<T> to =
+        last ? outputs
+             : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
+    layer_forward(x, count, rows, layer.activation, to, staging);
+    x = {to.data, to.row_stride, to.element_stride};
+    std::swap(next, previous);
+  }
+}
+
+template <class T>
+void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const {
+  const bool staged = !direct(x) || !direct(outputs);
+  const std::size_t staging_width = staged ? widest_staging_ : 0;
+  const std::size_t bytes_of_row = 2 * widest_hidden_ * sizeof(T) + staging_width * sizeof(C);
+  const std::size_t block = std::min(count, rows_of_block(bytes_of_row));
+  // Both parts begin on a cache line.
+  const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
+  const std::size_t staging_bytes = block * staging_width * sizeof(C);
+  parallel_for(count, rows_of_thread(work_), [&](std::size_t begin, std::size_t end) {
+    std::byte* const scratch = thread_scratch(hidden_bytes + staging_bytes);
+    T* const hidden = reinterpret_cast<T*>(scratch);
+    C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
+    for (std::size_t row = begin; row < end; row += block) {
+      forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging);
+    }
+  });
+}
+
+template void dense(Rows<const Half>, std::size_t, const WeightsView<Half>&, Strided<const Half>, Activation, Rows<Half>);
+template void dense(Rows<const float>, std::size_t, const WeightsView<float>&, Strided<const float>, Activation, Rows<float>);
+template void dense(Rows<const double>, std::size_t, const WeightsView<double>&, Strided<const double>, Activation,
+                    Rows<double>);
+template class Network<Half>;
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace nnkernels

@@ -1,0 +1,85 @@
+// Dense layers and networks of them: the forward pass over a batch of rows. Knows nothing of Python.
+//
+// A row's outputs depend on that row alone, whatever the batch, the threads and the blocks it is computed in, and a layer's
+// fused activation equals the activation's own kernel on the layer's rounded outputs, so that all ways to compute a network
+// give the same bits.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "buffer.h"
+#include "kernels.h"
+
+namespace nnkernels {
+
+enum class Activation { kNone, kRelu, kSigmoid, kTanh, kSoftmax };
+
+// Rows of elements of T; strides in bytes.
+template <class T>
+struct Rows {
+  T* data;
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t element_stride;
+
+  Rows from(std::size_t row) const { return {Strided<T>{data, row_stride}.from(row).data, row_stride, element_stride}; }
+  Strided<T> row(std::size_t i) const { return {from(i).data, element_stride}; }
+};
+
+// outputs = activation(x weights^T + bias) for `count` rows; the outputs must not overlap the rest. Overflow and invalid
+// operations before the activation raise their exception flags. Throws std::bad_alloc.
+template <class T>
+void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
+           Rows<T> outputs);
+
+// A layer as a network takes it; weights and bias are copied.
+template <class T>
+struct LayerView {
+  WeightsView<T> weights;
+  Strided<const T> bias;
+  Activation activation;
+};
+
+template <class T>
+class Network {
+ public:
+  // Layers must chain: each one's inputs are the outputs of the one before. Throws std::bad_alloc.
+  explicit Network(const std::vector<LayerView<T>>& layers);
+
+  std::size_t size() const { return layers_.size(); }
+  std::size_t inputs() const { return layers_.front().inputs; }
+  std::size_t outputs() const { return layers_.back().outputs; }
+  std::size_t inputs(std::size_t layer) const { return layers_[layer].inputs; }
+  std::size_t outputs(std::size_t layer) const { return layers_[layer].outputs; }
+  Activation activation(std::size_t layer) const { return layers_[layer].activation; }
+
+  // Copies of a layer's weights (outputs x inputs) and bias (outputs).
+  void copy_weights(std::size_t layer, T* weights) const;
+  void copy_bias(std::size_t layer, T* bias) const;
+
+  // Multiplications in a row's forward pass.
+  std::size_t work() const { return work_; }
+
+  // `count` rows; the outputs must not overlap x. Throws std::bad_alloc.
+  void forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const;
+
+ private:
+  using C = Compute<T>;
+
+  struct Layer {
+    std::size_t inputs;
+    std::size_t outputs;
+    Activation activation;
+    Buffer<C> weights;  // packed
+    Buffer<C> bias;
+  };
+
+  void forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging) const;
+
+  std::vector<Layer> layers_;
+  std::size_t work_ = 0;
+  std::size_t widest_hidden_ = 0;   // outputs, over all layers but the last
+  std::size_t widest_staging_ = 0;  // inputs + outputs, over all layers
+};
+
+}  // namespace nnkernels

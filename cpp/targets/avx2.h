@@ -1,0 +1,62 @@
+// AVX2 with FMA and F16C (x86-64-v3): 256-bit vectors.
+#pragma once
+
+#include <immintrin.h>
+
+#include "../kernels/exp.h"
+#include "x86_narrow.h"
+
+namespace nnkernels {
+namespace {
+
+struct Avx2 {
+  static constexpr const char* kName = "avx2";
+  static constexpr std::size_t kBytes = 32;
+  static constexpr std::size_t kTileRows = 3;  // 12 of 16 registers for sums
+  using Narrow = X86Narrow;
+  using F32 = LanesOf<float, 32>::type;
+  using F64 = LanesOf<double, 32>::type;
+
+  static F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+  static F64 fma(F64 a, F64 b, F64 c) { return _mm256_fmadd_pd(a, b, c); }
+
+  template <class V>
+  static V scale(V v, V n) {
+    return scale_in_two_steps(v, n);
+  }
+
+  // All ones in the first n lanes.
+  static __m256i mask32(std::size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static __m256i mask64(std::size_t n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(static_cast<long long>(n)), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static F32 load_partial(const float* p, std::size_t n, float fill) {
+    const __m256i mask = mask32(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+  }
+  static F64 load_partial(const double* p, std::size_t n, double fill) {
+    const __m256i mask = mask64(n);
+    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask));
+  }
+  static void store_partial(float* p, F32 v, std::size_t n) { _mm256_maskstore_ps(p, mask32(n), v); }
+  static void store_partial(double* p, F64 v, std::size_t n) { _mm256_maskstore_pd(p, mask64(n), v); }
+
+  static F32 broadcast_chunk(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
+  static F64 broadcast_chunk(const double* p) { return _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p)); }
+
+  static F32 pairwise_add(F32 a, F32 b) { return _mm256_hadd_ps(a, b); }
+  static F64 pairwise_add(F64 a, F64 b) { return _mm256_hadd_pd(a, b); }
+
+  static F32 interleave(F32 v) { return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)); }
+  static F64 interleave(F64 v) { return _mm256_permute4x64_pd(v, _MM_SHUFFLE(3, 1, 2, 0)); }
+
+  static F32 widen(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static void narrow(Half* p, F32 v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+};
+
+}  // namespace
+}  // namespace nnkernels

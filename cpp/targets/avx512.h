@@ -1,0 +1,56 @@
+// AVX-512 F, BW, CD, DQ, VL (x86-64-v4): 512-bit vectors.
+#pragma once
+
+#include <immintrin.h>
+
+#include "x86_narrow.h"
+
+namespace nnkernels {
+namespace {
+
+struct Avx512 {
+  static constexpr const char* kName = "avx512";
+  static constexpr std::size_t kBytes = 64;
+  static constexpr std::size_t kTileRows = 6;  // 24 of 32 registers for sums
+  using Narrow = X86Narrow;
+  using F32 = LanesOf<float, 64>::type;
+  using F64 = LanesOf<double, 64>::type;
+
+  static F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+  static F64 fma(F64 a, F64 b, F64 c) { return _mm512_fmadd_pd(a, b, c); }
+
+  static F32 scale(F32 v, F32 n) { return _mm512_scalef_ps(v, n); }
+  static F64 scale(F64 v, F64 n) { return _mm512_scalef_pd(v, n); }
+
+  static __mmask16 mask32(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static __mmask8 mask64(std::size_t n) { return static_cast<__mmask8>((1u << n) - 1); }
+  static F32 load_partial(const float* p, std::size_t n, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask32(n), p);
+  }
+  static F64 load_partial(const double* p, std::size_t n, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask64(n), p);
+  }
+  static void store_partial(float* p, F32 v, std::size_t n) { _mm512_mask_storeu_ps(p, mask32(n), v); }
+  static void store_partial(double* p, F64 v, std::size_t n) { _mm512_mask_storeu_pd(p, mask64(n), v); }
+
+  static F32 broadcast_chunk(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
+  static F64 broadcast_chunk(const double* p) { return _mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
+
+  static F32 pairwise_add(F32 a, F32 b) {
+    return _mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)) + _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));
+  }
+  static F64 pairwise_add(F64 a, F64 b) { return _mm512_unpacklo_pd(a, b) + _mm512_unpackhi_pd(a, b); }
+
+  static F32 interleave(F32 v) {
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
+  }
+  static F64 interleave(F64 v) { return _mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v); }
+
+  static F32 widen(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static void narrow(Half* p, F32 v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+};
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,37 @@
+// What all 128-bit vectors share, whatever their instructions.
+#pragma once
+
+#include "../kernels/lanes.h"
+
+namespace nnkernels {
+namespace {
+
+struct Bits128 {
+  static constexpr std::size_t kBytes = 16;
+  using F32 = LanesOf<float, 16>::type;
+  using F64 = LanesOf<double, 16>::type;
+
+  template <class C>
+  static Lanes<Bits128, C> load_partial(const C* p, std::size_t n, C fill) {
+    Lanes<Bits128, C> v = broadcast<Lanes<Bits128, C>>(fill);
+    for (std::size_t i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  template <class C>
+  static void store_partial(C* p, Lanes<Bits128, C> v, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) p[i] = v[i];
+  }
+
+  // A vector is one 128-bit part.
+  template <class C>
+  static Lanes<Bits128, C> broadcast_chunk(const C* p) {
+    return load<Lanes<Bits128, C>>(p);
+  }
+  template <class V>
+  static V interleave(V v) {
+    return v;
+  }
+};
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,27 @@
+# Fails if a target's library defines any global or weak symbol but its table:
+#
+#   cmake -DNM=nm -DLIBRARY=libnnkernels_avx2.a -DTABLE=avx2_table -P check_symbols.cmake
+#
+# The linker keeps one copy of a symbol that several objects define. Were it a function compiled for AVX-512, the program would
+# crash on every other CPU.
+execute_process(COMMAND ${NM} -P -g ${LIBRARY} OUTPUT_VARIABLE output RESULT_VARIABLE status)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "${NM} failed on ${LIBRARY}")
+endif()
+string(REPLACE "\n" ";" lines "${output}")
+set(tables 0)
+foreach(line IN LISTS lines)
+  # "name type ..." of a defined symbol
+  if(line MATCHES "^([^ ]+) ([A-TV-Zuvw])")
+    set(symbol "${CMAKE_MATCH_1}")
+    set(type "${CMAKE_MATCH_2}")
+    if(symbol MATCHES "${TABLE}" AND type STREQUAL "T")
+      math(EXPR tables "${tables} + 1")
+    elseif(NOT (type STREQUAL "w" OR type STREQUAL "v") OR line MATCHES "^[^ ]+ [wv] [0-9a-fA-F]")
+      message(SEND_ERROR "${LIBRARY} defines ${symbol} (type ${type}), which the linker could share with another target")
+    endif()
+  endif()
+endforeach()
+if(NOT tables EQUAL 1)
+  message(FATAL_ERROR "${LIBRARY} should define ${TABLE} once, but does so ${tables} times")
+endif()

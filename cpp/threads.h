@@ -1,0 +1,34 @@
+// A pool of sleeping workers that share one loop at a time with the thread that calls.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+namespace nnkernels {
+
+// The limit of threads that one loop may use, the calling one included. At first NNKERNELS_NUM_THREADS or, without it, the
+// number of CPUs that this process may use.
+int get_num_threads();
+void set_num_threads(int threads);  // at least 1
+
+// Reads NNKERNELS_NUM_THREADS; throws std::invalid_argument if it is not a positive number.
+void initialize_threads();
+
+using LoopBody = void(void* context, std::size_t begin, std::size_t end);
+void parallel_for(std::size_t n, std::size_t minimum, LoopBody* body, void* context);
+
+// Calls body(begin, end) for ranges that together are 0, ..., n - 1: one range, on the calling thread, if n < 2 * minimum
+// or if another thread has the workers; otherwise ranges of at least `minimum`, shared out among the threads. Returns when all
+// are done. Workers compute in the default floating-point environment; the flags they raise are raised in the caller, and
+// the first exception thrown is thrown here.
+template <class Body>
+void parallel_for(std::size_t n, std::size_t minimum, Body&& body) {
+  parallel_for(
+      n, minimum,
+      [](void* context, std::size_t begin, std::size_t end) {
+        (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+      },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+}  // namespace nnkernels

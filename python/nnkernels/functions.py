@@ -1,0 +1,268 @@
+"""The functions that are not ufuncs themselves: thin layers over generalized ufuncs of the same name."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkernels import _core
+
+_AXIS = "an array of at least one dimension and a real dtype (bool, integer, float16, float32 or float64)"
+
+
+def describe(value: object) -> str:
+    """Say what an argument is, for an error message: dtype and shape, or the type if it is no array."""
+    try:
+        array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
+    except (TypeError, ValueError):
+        return f"a {type(value).__name__} that is no array"
+    return f"{array.dtype} of shape {array.shape}"  # type: ignore[attr-defined]
+
+
+def _explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
+    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text."""
+    came = ", ".join(f"{name} {describe(value)}" for name, value in arguments.items() if value is not None)
+    message = f"{function} expected {expected}; got {came}"
+    if type(error) in (TypeError, ValueError):
+        return type(error)(f"{message} ({error})")
+    error.add_note(message)
+    return error
+
+
+def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:  # noqa: ANN401
+    """Softmax along an axis: exp(z - max) / sum exp(z - max).
+
+    Probabilities: in [0, 1], of sum 1 up to rounding, in the order of z; no finite z overflows.
+
+    Parameters
+    ----------
+    z : array_like
+        Logits, of any shape with at least one dimension.
+    axis : int
+        Each vector along this axis is one distribution.
+    out : array, optional
+        Where to write the result; of the shape of z.
+    dtype : optional
+        The dtype to compute in: float16, float32 or float64.
+
+    Returns
+    -------
+    array of the shape of z
+        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes
+        promote as ``np.result_type(z, np.float32)``. pandas and Dask objects come back as such.
+
+    Raises
+    ------
+    TypeError
+        For longdouble, complex, object, string and datetime; for ``out`` of a dtype that the result cannot be cast to.
+    ValueError
+        For a z without dimensions, an axis that is not there, and ``out`` of another shape.
+
+    Notes
+    -----
+    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Subtracting the maximum changes nothing but the
+    range: J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; the method is in
+    cpp/kernels/softmax.h.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.softmax([2.5, 0.3, -1.2])
+    array([0.88064861, 0.09757865, 0.02177274])
+    >>> nnk.softmax([1e308, -1e308])
+    array([1., 0.])
+    """
+    return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype)
+
+
+def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:  # noqa: ANN401
+    """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
+
+    Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
+    of ``softmax``; so are rows that are not finite.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.log_softmax([0.0, -1000.0])
+    array([    0., -1000.])
+    """
+    return _along_axis(_core.log_softmax, z, axis, out=out, dtype=dtype)
+
+
+def logsumexp(
+    z: ArrayLike,
+    axis: int = -1,
+    *,
+    keepdims: bool = False,
+    out: NDArray[Any] | None = None,
+    dtype: DTypeLike = None,
+) -> Any:  # noqa: ANN401
+    """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
+
+    Parameters, dtypes and errors are those of ``softmax``; the axis is summed over, and with ``keepdims`` it stays, of
+    length 1. NaN propagates; a row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
+
+    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> float(nnk.logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    >>> float(nnk.logsumexp([0.0, -40.0]))
+    4.248354255291589e-18
+    """
+    # Left out unless given: not everything that takes part in ufuncs knows them.
+    extra = {"keepdims": True} if keepdims else {}
+    return _along_axis(_core.logsumexp, _as_array(z), axis, out=out, dtype=dtype, **extra)
+
+
+def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike, **extra: bool) -> Any:  # noqa: ANN401
+    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame.
+    keywords: dict[str, Any] = {"axis": axis, **extra}
+    if out is not None:
+        keywords["out"] = out
+    if dtype is not None:
+        keywords["dtype"] = dtype
+    try:
+        return ufunc(z, **keywords)
+    except (TypeError, ValueError) as error:
+        raise _explained(error, ufunc.__name__, f"z to be {_AXIS}", z=z, out=out) from None
+
+
+# What may stand for each activation, by the name it has in files and messages.
+ACTIVATIONS: tuple[str, ...] = ("none", "relu", "sigmoid", "tanh", "softmax")
+
+_DENSE: tuple[np.ufunc, ...] = (
+    _core.dense,
+    _core.dense_relu,
+    _core.dense_sigmoid,
+    _core.dense_tanh,
+    _core.dense_softmax,
+)
+
+_NUMBERS: dict[object, int] = {
+    None: 0,
+    **{name: number for number, name in enumerate(ACTIVATIONS) if name != "none"},
+    _core.relu: 1,
+    _core.sigmoid: 2,
+    _core.tanh: 3,
+    _core.softmax: 4,
+    softmax: 4,
+}
+
+
+def activation_number(activation: object) -> int:
+    """Return an activation's place in ``ACTIVATIONS``, which is its number in C++."""
+    try:
+        return _NUMBERS[activation]
+    except (KeyError, TypeError):
+        message = f"activation expected None, 'relu', 'sigmoid', 'tanh', 'softmax' or one of these ufuncs, got {activation!r}"
+        raise (ValueError if isinstance(activation, str) else TypeError)(message) from None
+
+
+def as_real(value: ArrayLike) -> NDArray[Any]:
+    """Return an array whose dtype is float16, float32 or float64, as sums promote it; raise TypeError if there is none."""
+    array = np.asarray(value)
+    if array.dtype.kind in "biu":
+        return array.astype(np.result_type(array, np.float32))
+    if array.dtype.type not in (np.float16, np.float32, np.float64):
+        message = f"expected a real dtype (bool, integer, float16, float32 or float64), got {describe(array)}"
+        raise TypeError(message)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def dense(
+    x: ArrayLike,
+    weights: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    activation: str | np.ufunc | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:  # noqa: ANN401
+    """Dense layer: activation(x weights^T + bias), each row of the weights a neuron.
+
+    Parameters
+    ----------
+    x : array_like, shape (..., inputs)
+        A row of inputs, or a batch of them.
+    weights : array_like, shape (outputs, inputs)
+        Or (inputs,): one neuron, whose result has no axis for outputs.
+    bias : array_like, optional
+        Of shape (outputs,), or one that broadcasts with the result; a scalar for one neuron. 0 by default.
+    activation : optional
+        None, "relu", "sigmoid", "tanh", "softmax" (over the outputs), or the ufunc itself.
+    out : array, optional
+        Where to write the result.
+
+    Returns
+    -------
+    array of shape (..., outputs)
+        float16, float32 and float64 are kept (float16 is summed in float32 and rounded once, the activation too), other
+        real dtypes promote as ``np.result_type(x, np.float32)``. A bias that is a Python number has no influence on it.
+
+    Raises
+    ------
+    TypeError
+        For longdouble, complex, object, string and datetime; for ``out`` of a dtype that the result cannot be cast to.
+    ValueError
+        For shapes that do not fit, and an unknown activation.
+
+    Notes
+    -----
+    A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
+    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h). Overflow is reported as
+    ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> x = [1.2, 2.5, -1.0]
+    >>> float(nnk.dense(x, [0.8, -0.5, 1.0], 2.0))
+    0.71
+    >>> weights = [[0.8, -0.5, 1.0], [0.1, 0.7, -1.2], [0.3, -0.3, 0.5]]
+    >>> nnk.dense(x, weights, [2.0, 0.5, -1.0])
+    array([ 0.71,  3.57, -1.89])
+    >>> nnk.dense(x, weights, [2.0, 0.5, -1.0], activation="relu")
+    array([0.71, 3.57, 0.  ])
+    """
+    ufunc = _DENSE[activation_number(activation)]
+    try:
+        rows, matrix = _as_array(x), _as_array(weights)
+        if matrix.ndim not in (1, 2) or rows.ndim == 0:
+            message = "wrong number of dimensions"
+            raise ValueError(message)  # noqa: TRY301
+        if matrix.ndim == 2:
+            offsets = _as_bias(bias, rows, matrix)
+            return ufunc(rows, matrix, offsets) if out is None else ufunc(rows, matrix, offsets, out=out)
+        neuron = matrix[np.newaxis]
+        offsets = _as_bias(bias if bias is None or np.ndim(bias) == 0 else _as_array(bias)[..., np.newaxis], rows, neuron)
+        if out is None:
+            return ufunc(rows, neuron, offsets)[..., 0]
+        ufunc(rows, neuron, offsets, out=out[..., np.newaxis])
+    except (TypeError, ValueError) as error:
+        expected = "x (..., inputs), weights (outputs, inputs) or (inputs,), and a bias that broadcasts to (..., outputs), of real dtypes"
+        raise _explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
+    return out
+
+
+def _as_array(value: Any) -> Any:  # noqa: ANN401
+    """Return what has its own ways with ufuncs as it is, but pandas objects, whose labels no result of dense has."""
+    if hasattr(value, "__array_ufunc__") and not hasattr(value, "to_numpy"):
+        return value
+    return np.asarray(value)
+
+
+def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:  # noqa: ANN401
+    """Return the bias with as many elements on its last axis as there are outputs."""
+    outputs = weights.shape[0]
+    if bias is None:
+        return np.zeros(outputs, weights.dtype)
+    if isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic):
+        dtypes = {rows.dtype, weights.dtype} | {np.dtype(np.float32) for array in (rows, weights) if array.dtype.kind in "biu"}
+        return np.full(outputs, bias, np.result_type(*dtypes))
+    array = _as_array(bias)
+    if array.ndim == 0 or (array.shape[-1] == 1 and outputs != 1):
+        return np.broadcast_to(array, (*array.shape[:-1], outputs))
+    return array

@@ -1,0 +1,257 @@
+"""Networks of dense layers: description, forward pass, files."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkernels import _core
+from nnkernels.functions import ACTIVATIONS, activation_number, as_real, describe
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """Description of a dense layer: activation(x weights^T + bias).
+
+    Parameters
+    ----------
+    weights : array_like, shape (outputs, inputs)
+        Each row is a neuron. Or (inputs,): one neuron, whose result has no axis for outputs.
+    bias : array_like, optional
+        Broadcastable to (outputs,). 0 by default.
+    activation : optional
+        None, "relu", "sigmoid", "tanh", "softmax", or the ufunc itself.
+
+    The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
+    ``np.result_type(weights, np.float32)``), and the activation's name. Raises TypeError for other dtypes and ValueError
+    for shapes that do not fit.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.Dense([[0.2, 0.8], [0.5, -0.9]], [1.0, 2.0], nnk.relu)
+    Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
+    """
+
+    weights: NDArray[Any]
+    bias: NDArray[Any]
+    activation: str | None
+
+    def __init__(
+        self, weights: ArrayLike, bias: ArrayLike | None = None, activation: str | np.ufunc | None = None
+    ) -> None:
+        number = activation_number(activation)
+        try:
+            matrix = as_real(weights)
+            if matrix.ndim not in (1, 2):
+                message = "weights have a wrong number of dimensions"
+                raise ValueError(message)  # noqa: TRY301
+            shape = matrix.shape[:-1]
+            if bias is None:
+                vector = np.zeros(shape, matrix.dtype)
+            else:
+                number_given = isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic)
+                vector = np.full(shape, bias, matrix.dtype) if number_given else as_real(bias)
+                vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
+        except (TypeError, ValueError) as error:
+            message = (
+                "Dense expected weights (outputs, inputs) or (inputs,) and a bias that broadcasts to (outputs,), of real "
+                f"dtypes; got weights {describe(weights)}, bias {'None' if bias is None else describe(bias)} ({error})"
+            )
+            raise type(error)(message) from None
+        for name, array in (("weights", matrix), ("bias", vector)):
+            copy = np.array(array, order="C")
+            copy.flags.writeable = False
+            object.__setattr__(self, name, copy)
+        object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs."""
+        return int(self.weights.shape[-1])
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return int(self.bias.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that weights and bias promote to."""
+        return np.result_type(self.weights, self.bias)
+
+    def __repr__(self) -> str:
+        return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
+
+
+class Network(_core.Network):
+    """Layers compiled to one function: ``net(x)`` is the forward pass.
+
+    Immutable and safe to call from many threads; it can be pickled. It keeps its own copy of the weights, rearranged for the
+    CPU.
+
+    Parameters
+    ----------
+    layers : iterable of Dense
+        At least one. Each layer takes as many inputs as the layer before has outputs.
+    dtype : optional
+        float16, float32 or float64; by default the dtype that all weights and biases promote to.
+
+    Calling
+    -------
+    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype, which is converted to the network's, gives an array
+    of shape (..., outputs) and the network's dtype. The bits are those of ``dense`` called layer by layer. Overflow gives
+    infinities without a warning. Raises TypeError and ValueError for a dtype or shape that does not fit. For a Dask array:
+    ``array.map_blocks(net, ...)``.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> net = nnk.Network([nnk.Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0], "relu"), nnk.Dense([[1.0, 1.0]])])
+    >>> net([[3.0, 1.0], [0.0, 2.0]])
+    array([[6.5],
+           [5. ]])
+    >>> net
+    Network of 2 layers, float64
+      layer  inputs  outputs  activation  parameters
+          1       2        2  relu                 6
+          2       2        1  -                    3
+      total                                        9
+    """
+
+    __slots__ = ()
+
+    def __init__(self, layers: Iterable[Dense], dtype: DTypeLike = None) -> None:
+        checked = list(layers)
+        for number, layer in enumerate(checked, 1):
+            if not isinstance(layer, Dense):
+                message = f"Network expected every layer to be a Dense, got {type(layer).__name__} as layer {number}"
+                raise TypeError(message)
+        if not checked:
+            message = "Network expected at least one layer, got none"
+            raise ValueError(message)
+        for number, (layer, following) in enumerate(zip(checked, checked[1:], strict=False), 1):
+            if layer.weights.ndim == 1 or layer.outputs != following.inputs:
+                message = (
+                    f"Network expected layers that chain, got layer {number} with weights {describe(layer.weights)} before "
+                    f"layer {number + 1} with weights {describe(following.weights)}"
+                )
+                raise ValueError(message)
+        common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
+        if common.type not in (np.float16, np.float32, np.float64):
+            message = f"Network expected dtype float16, float32 or float64, got {common}"
+            raise TypeError(message)
+        native = common.newbyteorder("=")
+        super().__init__(
+            [
+                (
+                    np.atleast_2d(np.ascontiguousarray(layer.weights, native)),
+                    np.atleast_1d(np.ascontiguousarray(layer.bias, native)),
+                    activation_number(layer.activation),
+                )
+                for layer in checked
+            ],
+            checked[-1].weights.ndim == 1,
+        )
+
+    @property
+    def layers(self) -> tuple[Dense, ...]:
+        """Descriptions of the layers, with copies of their weights."""
+        described = []
+        for index in range(len(self)):
+            weights, bias, number = self.layer(index)
+            one_neuron = self.one_neuron and index == len(self) - 1
+            activation = None if number == 0 else ACTIVATIONS[number]
+            described.append(Dense(weights[0], bias[0], activation) if one_neuron else Dense(weights, bias, activation))
+        return tuple(described)
+
+    def __repr__(self) -> str:
+        layers = self.layers
+        lines = [
+            f"Network of {len(layers)} layer{'s' if len(layers) > 1 else ''}, {self.dtype}",
+            "  layer  inputs  outputs  activation  parameters",
+        ]
+        total = 0
+        for number, layer in enumerate(layers, 1):
+            parameters = layer.weights.size + layer.bias.size
+            total += parameters
+            activation = layer.activation or "-"
+            lines.append(f"{number:7}{layer.inputs:8}{layer.outputs:9}  {activation:10}{parameters:12}")
+        lines.append(f"  total{total:41}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.layers, self.dtype)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
+
+        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the metadata holds the names of the
+        activations, separated by commas ("none" where there is none).
+        """
+        from safetensors.numpy import save_file  # noqa: PLC0415 - imported where it is used: importing nnkernels stays fast
+
+        layers = self.layers
+        tensors = {}
+        for index, layer in enumerate(layers):
+            tensors[f"layers.{index}.weights"] = layer.weights
+            tensors[f"layers.{index}.bias"] = layer.bias
+        activations = ",".join(layer.activation or "none" for layer in layers)
+        save_file(tensors, path, {"format": _FORMAT, "activations": activations})
+
+
+_FORMAT = "nnkernels.Network"
+
+
+def load(path: str | PathLike[str]) -> Network:
+    """Read a network that ``Network.save`` wrote.
+
+    A file that is malformed, truncated or does not hold a whole network raises ValueError, a missing one FileNotFoundError.
+    Nothing in a file is ever executed, and memory stays in proportion to its size.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk, pathlib, tempfile
+    >>> net = nnk.Network([nnk.Dense([[1.0, -1.0]], activation="sigmoid")])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(pathlib.Path(folder, "net.safetensors"))
+    ...     copy = nnk.load(pathlib.Path(folder, "net.safetensors"))
+    >>> copy([0.0, 0.0])
+    array([0.5])
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as above
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        message = f"{path} is not a model file: {error}"
+        raise ValueError(message) from None
+    try:
+        return Network(_layers(metadata, tensors))
+    except (TypeError, ValueError) as error:
+        message = f"{path} does not hold a network: {error}"
+        raise ValueError(message) from None
+
+
+def _layers(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> list[Dense]:
+    if metadata.get("format") != _FORMAT:
+        message = f"its metadata should say format {_FORMAT!r}, but says {metadata.get('format')!r}"
+        raise ValueError(message)
+    activations = metadata.get("activations", "").split(",")
+    expected = {f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")}
+    if tensors.keys() != expected:
+        message = f"it should hold the tensors {sorted(expected)}, but holds {sorted(tensors)}"
+        raise ValueError(message)
+    layers = []
+    for index, activation in enumerate(activations):
+        weights, bias = tensors[f"layers.{index}.weights"], tensors[f"layers.{index}.bias"]
+        if bias.shape != weights.shape[:-1] or {weights.dtype.kind, bias.dtype.kind} != {"f"}:
+            message = f"layer {index} has weights {describe(weights)} and bias {describe(bias)}"
+            raise ValueError(message)
+        layers.append(Dense(weights, bias, None if activation == "none" else activation))
+    return layers

@@ -1,0 +1,67 @@
+"""What runs where: the CPU target and the number of threads."""
+
+import operator
+from typing import SupportsIndex, TypedDict
+
+from nnkernels import _core
+
+_MOST_THREADS = 2**31 - 1
+
+
+class Config(TypedDict):
+    """What ``config`` returns."""
+
+    version: str
+    target: str
+    targets: list[str]
+    threads: int
+    compiler: str
+
+
+def config() -> Config:
+    """Return how this installation runs.
+
+    Keys: ``version``; ``target``, the CPU target in use; ``targets``, those that this machine can run, ``generic`` among
+    them; ``threads``, the limit of threads a call may use; ``compiler``, which built the kernels.
+
+    The environment variable ``NNKERNELS_TARGET`` chooses another target before the import; all of them give the same bits.
+
+    >>> import nnkernels as nnk
+    >>> nnk.config()["target"] in nnk.config()["targets"]
+    True
+    """
+    return _core.config()
+
+
+def show_config() -> None:
+    """Print what ``config`` returns, a line each."""
+    for key, value in config().items():
+        print(f"{key:8}  {', '.join(value) if isinstance(value, list) else value}")
+
+
+def get_num_threads() -> int:
+    """Return the limit of threads that one call may use, the calling thread included.
+
+    At first it is the number of CPUs that the process may use, or what the environment variable
+    ``NNKERNELS_NUM_THREADS`` says. Results do not depend on it.
+    """
+    return _core.get_num_threads()
+
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Limit the threads that one call may use, the calling thread included, for the whole process.
+
+    The number is taken as given, also where it is above the number of CPUs. Raises ValueError unless it is positive.
+
+    >>> import nnkernels as nnk
+    >>> before = nnk.get_num_threads()
+    >>> nnk.set_num_threads(7)
+    >>> nnk.get_num_threads()
+    7
+    >>> nnk.set_num_threads(before)
+    """
+    threads = operator.index(n)
+    if not 1 <= threads <= _MOST_THREADS:
+        message = f"set_num_threads expected a number of threads from 1 to {_MOST_THREADS}, got {threads}"
+        raise ValueError(message)
+    _core.set_num_threads(threads)
