@@ -58,7 +58,9 @@ def fit(name: str, target: Function, weight: Function, degree: int, low: mpf, hi
     constants = [rounded(c, dtype) for c in coefficients]
     exact = [mpf(float(c)) for c in constants]
     after = max(weight(x) * abs(polyval(exact[::-1], x) - target(x)) for x in linspace(low, high, 4000))
-    print(f"{name}: error 2**{float(log(before, 2)):.1f}, coefficients rounded 2**{float(log(after, 2)):.1f}; lowest power first")
+    print(
+        f"{name}: error 2**{float(log(before, 2)):.1f}, coefficients rounded 2**{float(log(after, 2)):.1f}; lowest power first"
+    )
     for constant in constants:
         print(f"    {hexadecimal(constant)},")
 

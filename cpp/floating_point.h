@@ -2,17 +2,27 @@
 // caller's is as before afterwards.
 #pragma once
 
+#include <cfenv>
+#include <cstdint>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
-#elif !defined(__aarch64__)
-#include <cfenv>
 #endif
-#include <cstdint>
 
 namespace nnkernels {
 
 // What becomes of the exception flags that are raised in the meantime.
 enum class Exceptions { kDrop, kKeep };
+
+// Raises the exception flags `flags` (FE_OVERFLOW, ...) where FloatingPointScope looks for them: the C library's function for
+// it raises some in the x87 unit on x86, which nothing here uses.
+inline void raise_exceptions(int flags) {
+#if defined(__x86_64__)
+  _mm_setcsr(_mm_getcsr() | static_cast<unsigned>(flags));  // FE_* are MXCSR's own bits
+#else
+  std::feraiseexcept(flags);
+#endif
+}
 
 class FloatingPointScope {
  public:

@@ -163,7 +163,7 @@ void parallel_for(std::size_t n, std::size_t minimum, LoopBody* body, void* cont
   }
   Loop loop{n, parts, body, context};
   if (!get_pool().run(loop)) loop.run_parts();
-  if (loop.raised != 0) std::feraiseexcept(loop.raised);
+  if (loop.raised != 0) raise_exceptions(loop.raised);
   if (loop.failed) std::rethrow_exception(loop.failure);
 }
 

@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "../buffer.h"
 #include "../dispatch.h"
 #include "../floating_point.h"
 #include "../network.h"
@@ -98,12 +99,20 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {
+    // NumPy copies operands that overlap, but takes an output that is exactly an input for safe: it is for most ufuncs.
+    const bool in_place = args[3] == args[0] || args[3] == args[1];
+    Buffer<T> copy(in_place ? rows * outputs : 0);
+    const Rows<T> copied{copy.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
+    const Rows<T> results{output<T>(args[3], 0).data, steps[3], steps[8]};
     for (npy_intp i = 0; i < static_cast<npy_intp>(one_layer ? 1 : rows); ++i) {
       const Rows<const T> x{input<T>(args[0] + i * steps[0], 0).data, steps[0], steps[4]};
       const WeightsView<T> weights{input<T>(args[1] + i * steps[1], 0).data, steps[5], steps[6], outputs, inputs};
       const Strided<const T> bias = input<T>(args[2] + i * steps[2], steps[7]);
-      const Rows<T> y{output<T>(args[3] + i * steps[3], 0).data, steps[3], steps[8]};
-      dense(x, one_layer ? rows : 1, weights, bias, activation, y);
+      const Rows<T> to = (in_place ? copied : results).from(static_cast<std::size_t>(i));
+      dense(x, one_layer ? rows : 1, weights, bias, activation, to);
+    }
+    for (std::size_t i = 0; in_place && i < rows; ++i) {
+      for (std::size_t j = 0; j < outputs; ++j) results.row(i)[j] = copied.row(i)[j];
     }
   } catch (const std::bad_alloc&) {
     NPY_ALLOW_C_API_DEF;

@@ -1,7 +1,6 @@
 // IEEE binary16 to float and back, one at a time, for targets without instructions for it.
 #pragma once
 
-#include <cfenv>
 #include <cstdint>
 #include <cstring>
 
@@ -38,9 +37,10 @@ inline Half narrow_half(float value) {
   std::uint32_t half;
   if (magnitude > 0x7f800000u) {  // NaN: quiet, the payload's upper bits
     half = 0x7e00u | ((magnitude >> 13) & 0x03ffu);
-  } else if (magnitude >= 0x477ff000u) {  // 65520 and more, infinity
-    if (magnitude < 0x7f800000u) std::feraiseexcept(FE_OVERFLOW | FE_INEXACT);
-    half = 0x7c00u;
+  } else if (magnitude >= 0x477ff000u) {  // 65520 and more, infinity: the product is infinite, and raises overflow as it should
+    const float infinite = value * 0x1p113f;
+    std::memcpy(&half, &infinite, sizeof half);
+    half = (half >> 13) & 0x7fffu;
   } else if (magnitude >= 0x38800000u) {  // normal results: 2^-14 and more
     const std::uint32_t rebiased = magnitude - ((127u - 15u) << 23);
     half = (rebiased + 0x0fffu + ((rebiased >> 13) & 1u)) >> 13;  // a carry runs into the exponent, as it should

@@ -126,7 +126,8 @@ void log_softmax(Strided<const T> row, Strided<T> output, std::size_t n) {
   using V = Lanes<Target, C>;
   const LogSum<C> sum = log_sum<Target, T>(row, n);
   const V max = broadcast<V>(sum.max);
-  const V log1p = broadcast<V>(static_cast<C>(sum.log1p));
+  // Adding max - max makes a row with +inf NaN, as it is in softmax.
+  const V log1p = broadcast<V>(static_cast<C>(sum.log1p) + (sum.max - sum.max));
   map<Target, T>(row, output, n, [&](V z) {
     const Difference<V> d = subtract(z, max);
     return (d.high - log1p) + d.low;

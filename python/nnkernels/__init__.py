@@ -6,9 +6,9 @@ array([0.88064861, 0.09757865, 0.02177274])
 """
 
 from nnkernels._core import dot, relu, sigmoid, tanh
-from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
 from nnkernels.network import Dense, Network, load
+from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
 
 __version__ = config()["version"]
 

@@ -29,7 +29,7 @@ def _explained(error: Exception, function: str, expected: str, **arguments: obje
     return error
 
 
-def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:  # noqa: ANN401
+def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:
     """Softmax along an axis: exp(z - max) / sum exp(z - max).
 
     Probabilities: in [0, 1], of sum 1 up to rounding, in the order of z; no finite z overflows.
@@ -75,7 +75,7 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype)
 
 
-def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:  # noqa: ANN401
+def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
     Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
@@ -97,7 +97,7 @@ def logsumexp(
     keepdims: bool = False,
     out: NDArray[Any] | None = None,
     dtype: DTypeLike = None,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
     Parameters, dtypes and errors are those of ``softmax``; the axis is summed over, and with ``keepdims`` it stays, of
@@ -118,7 +118,7 @@ def logsumexp(
     return _along_axis(_core.logsumexp, _as_array(z), axis, out=out, dtype=dtype, **extra)
 
 
-def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike, **extra: bool) -> Any:  # noqa: ANN401
+def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike, **extra: bool) -> Any:
     # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame.
     keywords: dict[str, Any] = {"axis": axis, **extra}
     if out is not None:
@@ -180,7 +180,7 @@ def dense(
     *,
     activation: str | np.ufunc | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Dense layer: activation(x weights^T + bias), each row of the weights a neuron.
 
     Parameters
@@ -232,7 +232,7 @@ def dense(
         rows, matrix = _as_array(x), _as_array(weights)
         if matrix.ndim not in (1, 2) or rows.ndim == 0:
             message = "wrong number of dimensions"
-            raise ValueError(message)  # noqa: TRY301
+            raise ValueError(message)
         if matrix.ndim == 2:
             offsets = _as_bias(bias, rows, matrix)
             return ufunc(rows, matrix, offsets) if out is None else ufunc(rows, matrix, offsets, out=out)
@@ -247,14 +247,14 @@ def dense(
     return out
 
 
-def _as_array(value: Any) -> Any:  # noqa: ANN401
+def _as_array(value: Any) -> Any:
     """Return what has its own ways with ufuncs as it is, but pandas objects, whose labels no result of dense has."""
     if hasattr(value, "__array_ufunc__") and not hasattr(value, "to_numpy"):
         return value
     return np.asarray(value)
 
 
-def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:  # noqa: ANN401
+def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
     """Return the bias with as many elements on its last axis as there are outputs."""
     outputs = weights.shape[0]
     if bias is None:

@@ -40,15 +40,13 @@ class Dense:
     bias: NDArray[Any]
     activation: str | None
 
-    def __init__(
-        self, weights: ArrayLike, bias: ArrayLike | None = None, activation: str | np.ufunc | None = None
-    ) -> None:
+    def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: str | np.ufunc | None = None) -> None:
         number = activation_number(activation)
         try:
             matrix = as_real(weights)
             if matrix.ndim not in (1, 2):
                 message = "weights have a wrong number of dimensions"
-                raise ValueError(message)  # noqa: TRY301
+                raise ValueError(message)
             shape = matrix.shape[:-1]
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
@@ -192,7 +190,7 @@ class Network(_core.Network):
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the metadata holds the names of the
         activations, separated by commas ("none" where there is none).
         """
-        from safetensors.numpy import save_file  # noqa: PLC0415 - imported where it is used: importing nnkernels stays fast
+        from safetensors.numpy import save_file
 
         layers = self.layers
         tensors = {}
@@ -222,12 +220,12 @@ def load(path: str | PathLike[str]) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as above
+    from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         message = f"{path} is not a model file: {error}"
         raise ValueError(message) from None

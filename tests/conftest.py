@@ -1,0 +1,39 @@
+"""What all tests share: random numbers, the dtypes, the targets of this machine."""
+
+import os
+
+import numpy as np
+import pytest
+
+import nnkernels as nnk
+
+DTYPES = (np.float16, np.float32, np.float64)
+TARGETS = tuple(nnk.config()["targets"])
+
+
+def pytest_report_header() -> str:
+    config = nnk.config()
+    return f"nnkernels {config['version']}: target {config['target']} of {', '.join(TARGETS)}, {config['threads']} threads"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20260101)
+
+
+@pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+def dtype(request: pytest.FixtureRequest) -> type[np.floating]:
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    """Give back the limit of threads after a test that changes it."""
+    before = nnk.get_num_threads()
+    yield
+    nnk.set_num_threads(before)
+
+
+def pytest_sessionstart() -> None:
+    # The whole suite runs on the target that is asked for, or on the best one.
+    assert nnk.config()["target"] == (os.environ.get("NNKERNELS_TARGET") or TARGETS[-1])

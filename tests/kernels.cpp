@@ -1,0 +1,294 @@
+// The kernel tables of this machine against plain loops and against `generic`, bit for bit:
+//
+//   kernels [target ...]
+//
+// Fails also if this machine does not run one of the targets named. Needs no Python, so that it runs under an emulator.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "network.h"
+
+using namespace nnkernels;
+
+using Sizes = std::initializer_list<std::size_t>;
+
+static int failures = 0;
+
+static void check(bool good, const KernelTable& table, const char* what, std::size_t a, std::size_t b = 0, std::size_t c = 0) {
+  if (good) return;
+  if (failures++ < 20) std::printf("FAILED %s %s %zu %zu %zu\n", table.target, what, a, b, c);
+}
+
+// Numbers that repeat from run to run and machine to machine (S. Vigna's SplitMix64).
+struct Random {
+  std::uint64_t state = 1;
+
+  std::uint64_t bits() {
+    std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+
+  // In [-4, 4).
+  double number() { return static_cast<double>(bits() >> 11) * 0x1p-50 - 4; }
+};
+
+static const KernelTable& generic = *supported_tables().front();
+
+template <class T>
+std::vector<T> numbers(Random& random, std::size_t n) {
+  std::vector<Compute<T>> values(n);
+  for (auto& value : values) value = static_cast<Compute<T>>(random.number());
+  std::vector<T> result(n);
+  generic.of<T>().narrow(values.data(), {result.data(), sizeof(T)}, n);
+  return result;
+}
+
+template <class T>
+std::vector<Compute<T>> widened(const std::vector<T>& values) {
+  std::vector<Compute<T>> result(values.size());
+  generic.of<T>().widen({values.data(), sizeof(T)}, result.data(), values.size());
+  return result;
+}
+
+static bool is_nan(Half x) { return (x.bits & 0x7fff) > 0x7c00; }
+static bool is_nan(float x) { return x != x; }
+static bool is_nan(double x) { return x != x; }
+
+template <class T>
+bool same(const T& a, const T& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0 || (is_nan(a) && is_nan(b));
+}
+
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  bool equal = a.size() == b.size();
+  for (std::size_t i = 0; equal && i < a.size(); ++i) equal = same(a[i], b[i]);
+  return equal;
+}
+
+// The order of summation of kernels/dense.h, as plain loops.
+template <class C>
+C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
+  constexpr std::size_t kChains = 16 / sizeof(C);
+  C sum = 0;
+  for (std::size_t block = 0; block < inputs; block += 1024) {
+    C chains[kChains] = {};
+    for (std::size_t k = block; k < inputs && k < block + 1024; ++k) {
+      chains[k % kChains] = std::fma(x[k], weights[k], chains[k % kChains]);
+    }
+    C block_sum = chains[0] + chains[1];
+    if constexpr (kChains == 4) block_sum += chains[2] + chains[3];
+    sum += block_sum;
+  }
+  return sum + bias;
+}
+
+template <class C>
+C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
+  if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
+  std::size_t left = 1;
+  while (2 * left < end - begin) left *= 2;
+  return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
+}
+
+// The order of summation of kernels/sum.h, as plain loops.
+template <class C>
+C plain_dot(const C* x, const C* weights, std::size_t n) {
+  constexpr std::size_t kPartialSums = 256 / sizeof(C);
+  std::vector<C> blocks;
+  for (std::size_t block = 0; block < n; block += 1024) {
+    C sums[kPartialSums] = {};
+    for (std::size_t i = block; i < n && i < block + 1024; ++i) {
+      sums[i % kPartialSums] = std::fma(x[i], weights[i], sums[i % kPartialSums]);
+    }
+    for (std::size_t half = kPartialSums / 2; half > 0; half /= 2) {
+      for (std::size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+    }
+    blocks.push_back(sums[0]);
+  }
+  return plain_tree(blocks, 0, blocks.size());
+}
+
+template <class T>
+T narrowed(Compute<T> value) {
+  T result;
+  generic.of<T>().narrow(&value, {&result, sizeof(T)}, 1);
+  return result;
+}
+
+template <class T>
+void test_dot(const KernelTable& table) {
+  Random random;
+  for (std::size_t n :
+       Sizes{0, 1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 100, 127, 129, 1000, 1023, 1024, 1025, 3000, 5 * 1024 + 7}) {
+    const auto x = numbers<T>(random, n);
+    const auto weights = numbers<T>(random, n);
+    const T actual = table.of<T>().dot({x.data(), sizeof(T)}, {weights.data(), sizeof(T)}, n);
+    check(same(actual, narrowed<T>(plain_dot(widened(x).data(), widened(weights).data(), n))), table, "dot", n, sizeof(T));
+  }
+}
+
+template <class T>
+void test_dense(const KernelTable& table, std::size_t rows, std::size_t outputs, std::size_t inputs) {
+  using C = Compute<T>;
+  const Kernels<T>& kernels = table.of<T>();
+  Random random;
+  const auto x = widened(numbers<T>(random, rows * inputs));
+  const auto weights = numbers<T>(random, outputs * inputs);
+  const auto bias = widened(numbers<T>(random, outputs));
+  const auto wide_weights = widened(weights);
+  std::vector<C> expected(rows * outputs);
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < outputs; ++j) {
+      expected[i * outputs + j] = plain_dense(x.data() + i * inputs, wide_weights.data() + j * inputs, inputs, bias[j]);
+    }
+  }
+  DenseRows<T> call{};
+  call.x = x.data();
+  call.x_stride = static_cast<std::ptrdiff_t>(inputs);
+  call.rows = rows;
+  call.weights = {weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs};
+  call.bias = bias.data();
+  call.outputs_stride = static_cast<std::ptrdiff_t>(outputs);
+
+  std::vector<C> scratch(kernels.dense_scratch);
+  call.scratch = scratch.data();
+  std::vector<C> unpacked(rows * outputs + 1, C(77));
+  call.outputs = unpacked.data();
+  kernels.dense(call);
+  check(unpacked.back() == C(77), table, "dense, unpacked, writes past its end", rows, outputs, inputs);
+  unpacked.pop_back();
+  check(same(unpacked, expected), table, "dense, unpacked", rows, outputs, inputs);
+
+  std::vector<C> packed(kernels.packed_size(outputs, inputs));
+  kernels.pack(call.weights, packed.data());
+  call.packed = packed.data();
+  std::vector<C> from_packed(rows * outputs + 1, C(77));
+  call.outputs = from_packed.data();
+  kernels.dense(call);
+  check(from_packed.back() == C(77), table, "dense, packed, writes past its end", rows, outputs, inputs);
+  from_packed.pop_back();
+  check(same(from_packed, expected), table, "dense, packed", rows, outputs, inputs);
+
+  std::vector<T> restored(outputs * inputs);
+  kernels.unpack(packed.data(), outputs, inputs, restored.data());
+  check(same(restored, weights), table, "unpack", outputs, inputs);
+}
+
+template <class T>
+void test_dense(const KernelTable& table) {
+  for (std::size_t rows = 1; rows <= 14; ++rows) test_dense<T>(table, rows, 19, 13);
+  for (std::size_t outputs = 1; outputs <= 40; ++outputs) test_dense<T>(table, 7, outputs, 9);
+  for (std::size_t inputs = 0; inputs <= 20; ++inputs) test_dense<T>(table, 4, 11, inputs), test_dense<T>(table, 2, 11, inputs);
+  for (std::size_t inputs : Sizes{1023, 1024, 1025, 2049, 3000})
+    test_dense<T>(table, 5, 9, inputs), test_dense<T>(table, 1, 9, inputs);
+}
+
+template <class T>
+void test_rows(const KernelTable& table, const char* name, typename Kernels<T>::Elementwise* Kernels<T>::*kernel,
+               const std::vector<T>& all) {
+  for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2) {
+    for (std::ptrdiff_t step : {1, 3}) {
+      const auto stride = step * static_cast<std::ptrdiff_t>(sizeof(T));
+      if (n * static_cast<std::size_t>(step) > all.size()) continue;
+      std::vector<T> expected(n), actual(n * static_cast<std::size_t>(step) + 1);
+      (generic.of<T>().*kernel)({all.data(), stride}, {expected.data(), sizeof(T)}, n);
+      (table.of<T>().*kernel)({all.data(), stride}, {actual.data(), stride}, n);
+      bool equal = true;
+      for (std::size_t i = 0; i < n; ++i) equal = equal && same(actual[i * static_cast<std::size_t>(step)], expected[i]);
+      check(equal, table, name, n, static_cast<std::size_t>(step), sizeof(T));
+    }
+  }
+}
+
+// Numbers of every magnitude and kind: random bits.
+template <class T>
+std::vector<T> random_bits(std::size_t n) {
+  Random random;
+  std::vector<T> result(n);
+  for (T& value : result) {
+    const std::uint64_t bits = random.bits();
+    std::memcpy(&value, &bits, sizeof value);
+  }
+  return result;
+}
+
+template <class T>
+void test_functions(const KernelTable& table) {
+  using K = Kernels<T>;
+  Random random;
+  for (const auto& all : {numbers<T>(random, 70'000), random_bits<T>(70'000)}) {
+    test_rows<T>(table, "relu", &K::relu, all);
+    test_rows<T>(table, "sigmoid", &K::sigmoid, all);
+    test_rows<T>(table, "tanh", &K::tanh, all);
+    test_rows<T>(table, "exp", &K::exp, all);
+    test_rows<T>(table, "softmax", &K::softmax, all);
+    test_rows<T>(table, "log_softmax", &K::log_softmax, all);
+    for (std::size_t n : Sizes{0, 1, 2, 63, 64, 65, 1024, 1025, 70'000}) {
+      const Strided<const T> row{all.data(), sizeof(T)};
+      check(same(table.of<T>().logsumexp(row, n), generic.of<T>().logsumexp(row, n)), table, "logsumexp", n, sizeof(T));
+    }
+  }
+}
+
+static void test_half(const KernelTable& table) {
+  std::vector<Half> all(1 << 16);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<std::uint16_t>(i);
+  std::vector<float> wide(all.size());
+  table.float16.widen({all.data(), sizeof(Half)}, wide.data(), all.size());
+  check(same(wide, widened(all)), table, "widen", all.size());
+  std::vector<Half> back(all.size());
+  table.float16.narrow(wide.data(), {back.data(), sizeof(Half)}, back.size());
+  check(same(back, all), table, "narrow of widen", all.size());
+  // All floats between neighbouring halves are as good as the middle and its neighbours; and random ones.
+  std::vector<float> between = random_bits<float>(100'000);
+  for (std::size_t i = 0; i + 1 < 0x7c00; ++i) {
+    const float middle = (wide[i] + wide[i + 1]) / 2;
+    for (float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)})
+      between.push_back(x), between.push_back(-x);
+  }
+  for (float x : {65504.0f, 65519.996f, 65520.0f, 65536.0f, 1e38f}) between.push_back(x), between.push_back(-x);
+  std::vector<Half> actual(between.size()), expected(between.size());
+  table.float16.narrow(between.data(), {actual.data(), sizeof(Half)}, actual.size());
+  generic.float16.narrow(between.data(), {expected.data(), sizeof(Half)}, expected.size());
+  check(same(actual, expected), table, "narrow", between.size());
+}
+
+template <class T>
+void test_network() {
+  Random random;
+  const auto weights = numbers<T>(random, 31 * 20);
+  const auto bias = numbers<T>(random, 31);
+  const auto x = numbers<T>(random, 50 * 20);
+  const LayerView<T> layer{{weights.data(), 20 * sizeof(T), sizeof(T), 31, 20}, {bias.data(), sizeof(T)}, Activation::kSoftmax};
+  const Network<T> network({layer});
+  std::vector<T> actual(50 * 31), expected(50 * 31);
+  const Rows<const T> rows{x.data(), 20 * sizeof(T), sizeof(T)};
+  network.forward(rows, 50, {actual.data(), 31 * sizeof(T), sizeof(T)});
+  dense<T>(rows, 50, layer.weights, layer.bias, layer.activation, {expected.data(), 31 * sizeof(T), sizeof(T)});
+  check(same(actual, expected), kernels(), "network", sizeof(T));
+}
+
+int main(int argc, char** argv) {
+  std::size_t compared = 0;
+  for (const KernelTable* table : supported_tables()) {
+    std::printf("%s\n", table->target);
+    test_half(*table);
+    test_dot<Half>(*table), test_dot<float>(*table), test_dot<double>(*table);
+    test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
+    test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
+    for (int i = 1; i < argc; ++i) compared += std::string(argv[i]) == table->target;
+  }
+  test_network<Half>(), test_network<float>(), test_network<double>();
+  if (compared != static_cast<std::size_t>(argc - 1)) failures++, std::printf("FAILED: a target named is not here\n");
+  std::printf(failures == 0 ? "all equal\n" : "%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}

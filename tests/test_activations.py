@@ -1,0 +1,195 @@
+"""relu, sigmoid, tanh and the exponential of softmax: accuracy, special values, every length and layout."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from mpmath import mp
+from numpy.typing import NDArray
+from ulp import same_bits, ulp_error
+
+import nnkernels as nnk
+from nnkernels import _core
+
+FUNCTIONS = (nnk.relu, nnk.sigmoid, nnk.tanh, _core.exp)
+CURVES = (nnk.sigmoid, nnk.tanh, _core.exp)
+
+# The promised largest errors; float16 results are the float32 ones rounded once.
+PROMISED_ULP = {np.float16: 0.501, np.float32: 1.0, np.float64: 1.5}
+
+
+def stratified(dtype: type[np.floating], count: int = 1 << 20) -> NDArray[Any]:
+    """Return numbers from the whole range of a dtype: all of float16, or equally many of each exponent and sign."""
+    bits = np.dtype(dtype).itemsize * 8
+    step = max(1, (1 << bits) // count)
+    rng = np.random.default_rng(7)
+    indices = np.arange(0, 1 << bits, step, dtype=np.uint64)
+    return (indices + rng.integers(0, step, indices.size, dtype=np.uint64)).astype(f"u{bits // 8}").view(dtype)
+
+
+def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
+    """Return numbers beside every multiple of log(2)/2, where the exponential changes its power of two, and their halves."""
+    seams = np.arange(-2200, 2200) * (np.log(np.longdouble(2)) / 2)
+    near = [np.asarray(seams, dtype)]
+    for _ in range(3):
+        near.append(np.nextafter(near[-1], np.array(np.inf, dtype)))
+    near += [np.nextafter(near[0], np.array(-np.inf, dtype))]
+    return np.concatenate([*near, *(n / 2 for n in near)])
+
+
+def exact_results(function: np.ufunc, x: NDArray[Any]) -> NDArray[Any]:
+    """Return the reference's results in extended precision."""
+    with np.errstate(all="ignore"):
+        return getattr(reference, function.__name__)(x)
+
+
+@pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)
+def test_accuracy(function: np.ufunc, dtype: type[np.floating]) -> None:
+    x = np.concatenate([stratified(dtype), around_seams(dtype), np.linspace(-20, 20, 200_001).astype(dtype)])
+    error = ulp_error(function(x), exact_results(function, x))
+    assert error.max() <= PROMISED_ULP[dtype], f"{error.max()} ULP at {x[error.argmax()]!r}"
+
+
+@pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)
+def test_float64_against_mpmath(function: np.ufunc, rng: np.random.Generator) -> None:
+    mp.prec = 120
+    exact: dict[str, Callable[[Any], Any]] = {
+        "exp": mp.exp,
+        "tanh": mp.tanh,
+        "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    }
+    x = np.concatenate(
+        [rng.uniform(-745, 709, 4000), rng.uniform(-1, 1, 4000), rng.uniform(-20, 20, 4000), 2.0 ** rng.uniform(-60, 0, 1000)]
+    )
+    y = function(x)
+    for argument, result in zip(x, y, strict=True):
+        value = exact[function.__name__](mp.mpf(float(argument)))
+        exponent = max(mp.frexp(value)[1] - 1, -1022)
+        assert abs(mp.mpf(float(result)) - value) <= 1.5 * mp.ldexp(1, exponent - 52), f"at {argument!r}"
+
+
+@pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)
+def test_float16_is_float32_rounded_once(function: np.ufunc) -> None:
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(over="ignore"):
+        expected = function(x.astype(np.float32)).astype(np.float16)
+    assert same_bits(function(x), expected)
+
+
+def test_relu(dtype: type[np.floating]) -> None:
+    x = stratified(dtype, 1 << 16)
+    assert same_bits(nnk.relu(x), reference.relu(x).astype(dtype))
+
+
+@pytest.mark.parametrize("code", "?bBhHiIlLqQ")
+def test_relu_keeps_integers(code: str, rng: np.random.Generator) -> None:
+    for n in (0, 1, 15, 64, 1001):
+        x = rng.integers(0, 256, n * np.dtype(code).itemsize, dtype=np.uint8).view(np.uint8 if code == "?" else code)
+        x = x.astype(code)
+        assert same_bits(nnk.relu(x), np.maximum(x, np.zeros((), code)))
+        assert same_bits(nnk.relu(x[::-2]), np.maximum(x[::-2], np.zeros((), code)))
+
+
+def test_special_values(dtype: type[np.floating]) -> None:
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype)
+    expected = {
+        nnk.relu: [0.0, 0.0, np.inf, 0.0, np.nan],
+        nnk.sigmoid: [0.5, 0.5, 1.0, 0.0, np.nan],
+        nnk.tanh: [0.0, -0.0, 1.0, -1.0, np.nan],
+        _core.exp: [1.0, 1.0, np.inf, 0.0, np.nan],
+    }
+    with np.errstate(all="raise"):
+        for function, values in expected.items():
+            for length in (5, 80):  # the loop's body and its tail
+                assert same_bits(function(np.resize(x, length)), np.resize(np.array(values, dtype), length)), function
+
+
+def test_tiny_inputs(dtype: type[np.floating]) -> None:
+    info = np.finfo(dtype)
+    tiny = np.array([1, 2, 3, 1000]) * info.smallest_subnormal
+    x = np.concatenate([tiny, -tiny, [info.tiny, -info.tiny]]).astype(dtype)
+    with np.errstate(all="raise"):
+        assert same_bits(nnk.tanh(x), x)
+        assert same_bits(nnk.sigmoid(x), np.full_like(x, 0.5))
+
+
+def test_sigmoid_underflows_gradually() -> None:
+    x = np.arange(-104, -87, 0.001, dtype=np.float32)
+    y = nnk.sigmoid(x)
+    assert (y[x > -103] > 0).all()
+    assert np.unique(y[y < np.finfo(np.float32).tiny]).size > 5000
+
+
+@pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)
+def test_monotone(function: np.ufunc, dtype: type[np.floating]) -> None:
+    x = np.unique(np.concatenate([stratified(dtype), around_seams(dtype)]))
+    x = x[~np.isnan(x)]
+    with np.errstate(over="ignore"):
+        x = np.unique(np.concatenate([x, np.nextafter(x, np.array(np.inf, dtype))]))
+    y = function(x)
+    assert (y[1:] >= y[:-1]).all()
+    low, high = {"sigmoid": (0, 1), "tanh": (-1, 1), "exp": (0, np.inf)}[function.__name__]
+    assert y[0] == low
+    assert y[-1] == high
+
+
+def test_tanh_is_odd(dtype: type[np.floating]) -> None:
+    x = stratified(dtype)
+    assert same_bits(nnk.tanh(-x), -nnk.tanh(x))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_every_length_and_misalignment(function: np.ufunc, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    longest = 2 * 64 // np.dtype(dtype).itemsize + 3
+    x = rng.normal(0, 3, longest + 9).astype(dtype)
+    one_by_one = np.array([function(value) for value in x], dtype)
+    for offset in range(9):
+        for n in range(longest):
+            out = np.full(n + 2, 77, dtype)
+            function(x[offset : offset + n], out=out[1:-1])
+            assert same_bits(out[1:-1], one_by_one[offset : offset + n])
+            assert out[0] == 77
+            assert out[-1] == 77
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_layouts(function: np.ufunc, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x = rng.normal(0, 3, (37, 2051)).astype(dtype)
+    expected = function(x)
+    for view in (np.s_[::-1], np.s_[::2, ::3], np.s_[:, ::-1], np.s_[5], np.s_[:, 7], np.s_[0:0], np.s_[..., np.newaxis]):
+        assert same_bits(function(x[view]), np.ascontiguousarray(expected[view]))
+        assert same_bits(function(x.T[view]), np.ascontiguousarray(expected.T[view]))
+    assert same_bits(function(np.asfortranarray(x)), expected)
+    assert same_bits(function(np.broadcast_to(x[0], x.shape)), np.broadcast_to(expected[0], x.shape))
+    assert same_bits(function(x.astype(x.dtype.newbyteorder())), expected)
+    shifted = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(dtype).reshape(x.shape)
+    assert not shifted.flags.aligned
+    assert same_bits(function(shifted), expected)
+    strided_out = np.empty((37, 2 * 2051), dtype)[:, ::2]
+    assert same_bits(np.array(function(x, out=strided_out)), expected)
+    in_place = x.copy()
+    function(in_place, out=in_place)
+    assert same_bits(in_place, expected)
+    overlapping = np.concatenate([x[0], x[0, :1]])
+    function(overlapping[:-1], out=overlapping[1:])
+    assert same_bits(overlapping[1:], expected[0])
+
+
+def test_promotion_is_that_of_tanh() -> None:
+    for code in "?bBhHiIlLqQefd":
+        x = np.ones(3, code)
+        assert nnk.tanh(x).dtype == nnk.sigmoid(x).dtype == np.tanh(x).dtype
+        assert nnk.relu(x).dtype == np.maximum(x, np.zeros((), code)).dtype
+    for code in "gFDGO":
+        for function in (nnk.relu, nnk.sigmoid, nnk.tanh):
+            with pytest.raises(TypeError):
+                function(np.ones(3, code))
+
+
+def test_tutorial() -> None:
+    z = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
+    np.testing.assert_array_max_ulp(nnk.sigmoid(z), 1 / (1 + np.exp(-z)), 2)
+    np.testing.assert_array_max_ulp(nnk.tanh(z), np.tanh(z), 2)
+    assert nnk.relu(z).tolist() == [0, 0, 0, 1, 3]

@@ -1,0 +1,198 @@
+"""dense: accuracy, shapes, activations, layouts; each row on its own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from ulp import same_bits
+
+import nnkernels as nnk
+
+ACTIVATIONS = {None: lambda z: z, "relu": nnk.relu, "sigmoid": nnk.sigmoid, "tanh": nnk.tanh, "softmax": nnk.softmax}
+
+SHAPES = [
+    *((rows, 5, 7) for rows in range(1, 15)),
+    *((7, outputs, 6) for outputs in range(1, 36)),
+    *((4, 3, inputs) for inputs in range(20)),
+    (2, 9, 1023), (5, 17, 1024), (1, 8, 1025), (9, 33, 2050), (3, 20, 3000), (64, 64, 64), (100, 10, 784),
+]  # fmt: skip
+
+
+def layer(rng: np.random.Generator, rows: int, outputs: int, inputs: int, dtype: Any) -> tuple[NDArray[Any], ...]:
+    """Return random x, weights and bias."""
+    x = rng.normal(0, 1, (rows, inputs)).astype(dtype)
+    weights = rng.normal(0, 1, (outputs, inputs)).astype(dtype)
+    return x, weights, rng.normal(0, 1, outputs).astype(dtype)
+
+
+def error_bound(x: NDArray[Any], weights: NDArray[Any], bias: NDArray[Any], dtype: type[np.floating]) -> NDArray[Any]:
+    """Return the additions on the longest path of cpp/kernels/dense.h, times half an ULP of 1, times sum |x w| + |b|."""
+    compute = np.float32 if dtype is np.float16 else dtype
+    chains = 16 // np.dtype(compute).itemsize
+    inputs = x.shape[-1]
+    path = -(-min(inputs, 1024) // chains) + np.log2(chains) + -(-inputs // 1024) + 1
+    return path * np.finfo(compute).eps / 2 * reference.dense(np.abs(x), np.abs(weights), np.abs(bias))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_accuracy(shape: tuple[int, int, int], dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, *shape, dtype)
+    exact = reference.dense(x, weights, bias)
+    z = nnk.dense(x, weights, bias)
+    assert z.dtype == dtype
+    rounding = np.spacing(np.abs(exact).astype(dtype)) if dtype is np.float16 else 0
+    assert (np.abs(z - exact) <= error_bound(x, weights, bias, dtype) + rounding).all()
+    for activation, function in ACTIVATIONS.items():
+        assert same_bits(nnk.dense(x, weights, bias, activation=activation), function(z))
+    for row in range(len(x)):
+        assert same_bits(nnk.dense(x[row], weights, bias), z[row])
+    for output in range(0, len(weights), 7):
+        assert same_bits(nnk.dense(x, weights[output], bias[output]), z[:, output])
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_shapes_and_strides(data: st.DataObject) -> None:
+    rows, outputs, inputs = (data.draw(st.integers(0, most)) for most in (70, 40, 40))
+    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    x, weights, bias = layer(rng, rows, outputs, inputs, dtype)
+    expected = np.stack([nnk.dense(row, weights, bias) for row in x]) if rows else np.empty((0, outputs), dtype)
+
+    def laid_out(array: NDArray[Any]) -> NDArray[Any]:
+        """Return the same elements somewhere else: strides, signs, order, alignment, byte order."""
+        kind = data.draw(st.sampled_from(["C", "F", "strided", "negative", "misaligned", "byteswapped", "read-only"]))
+        if kind == "strided":
+            steps = tuple(data.draw(st.integers(1, 3)) for _ in array.shape)
+            big = np.zeros([n * step for n, step in zip(array.shape, steps, strict=True)], dtype)
+            view = big[tuple(slice(None, None, step) for step in steps)]
+            view[...] = array
+            return view
+        if kind == "negative":
+            flip = (slice(None, None, -1),) * array.ndim
+            return array[flip].copy()[flip]
+        if kind == "misaligned":
+            raw = np.zeros(array.nbytes + 1, np.uint8)[1:]
+            view = raw.view(dtype).reshape(array.shape)
+            view[...] = array
+            return view
+        if kind == "byteswapped":
+            return array.astype(array.dtype.newbyteorder())
+        copy = array.copy(order="F" if kind == "F" else "C")
+        copy.flags.writeable = kind != "read-only"
+        return copy
+
+    assert same_bits(nnk.dense(laid_out(x), laid_out(weights), laid_out(bias)), expected)
+    out = np.full((rows, 2 * outputs), 77, dtype)[:, ::-2]
+    assert nnk.dense(laid_out(x), laid_out(weights), laid_out(bias), out=out) is out
+    assert same_bits(np.ascontiguousarray(out), expected)
+
+
+def test_bias_broadcasts(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 6, 5, 4, dtype)
+    z = nnk.dense(x, weights)
+    assert same_bits(z, nnk.dense(x, weights, np.zeros(5, dtype)))
+    assert same_bits(nnk.dense(x, weights, 2.0), nnk.dense(x, weights, np.full(5, 2, dtype)))
+    assert same_bits(nnk.dense(x, weights, 2), nnk.dense(x, weights, np.full(5, 2, dtype)))
+    assert same_bits(nnk.dense(x, weights, bias[np.newaxis]), nnk.dense(x, weights, bias))
+    each = rng.normal(0, 1, (6, 1)).astype(dtype)
+    assert same_bits(nnk.dense(x, weights, each), np.stack([nnk.dense(row, weights, b[0]) for row, b in zip(x, each, strict=True)]))
+    assert nnk.dense(x[0], weights, bias[np.newaxis]).shape == (1, 5)
+    assert nnk.dense(np.ones((2, 3, 4), dtype), weights, bias).shape == (2, 3, 5)
+
+
+def test_python_scalar_bias_is_weak() -> None:
+    for x, weights, expected in (("e", "e", "e"), ("f", "f", "f"), ("b", "b", "f"), ("b", "e", "f"), ("i", "f", "d"), ("f", "d", "d")):
+        for bias in (2, 2.0, True, None):
+            assert nnk.dense(np.ones(3, x), np.ones((2, 3), weights), bias).dtype == np.dtype(expected)
+            assert nnk.dense(np.ones(3, x), np.ones(3, weights), bias).dtype == np.dtype(expected)
+    assert nnk.dense(np.ones(3, "f"), np.ones((2, 3), "f"), np.float64(2)).dtype == np.float64
+
+
+def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 9, 1, 11, dtype)
+    expected = nnk.dense(x, weights, bias)
+    assert same_bits(nnk.dense(x, weights[0], bias[0]), expected[:, 0])
+    assert nnk.dense(x[0], weights[0], bias[0]) == expected[0, 0]
+    assert np.ndim(nnk.dense(x[0], weights[0], bias[0])) == 0
+    out = np.empty(9, dtype)
+    assert nnk.dense(x, weights[0], bias[0], out=out, activation="tanh") is out
+    assert same_bits(out, nnk.tanh(expected[:, 0]))
+
+
+def test_no_inputs_or_rows(dtype: type[np.floating]) -> None:
+    bias = np.array([1, -2, 3], dtype)
+    assert same_bits(nnk.dense(np.empty((4, 0), dtype), np.empty((3, 0), dtype), bias), np.tile(bias, (4, 1)))
+    assert same_bits(nnk.dense(np.empty(0, dtype), np.empty((3, 0), dtype), bias), bias)
+    assert nnk.dense(np.empty((0, 2), dtype), np.empty((3, 2), dtype), bias).shape == (0, 3)
+    assert nnk.dense(np.empty((5, 2), dtype), np.empty((0, 2), dtype)).shape == (5, 0)
+
+
+def test_not_finite(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 20, 9, 13, dtype)
+    clean = nnk.dense(x, weights, bias)
+    x[4, 5] = np.nan
+    z = nnk.dense(x, weights, bias)
+    assert np.isnan(z[4]).all()
+    assert same_bits(np.delete(z, 4, 0), np.delete(clean, 4, 0))
+    for activation in ("relu", "sigmoid", "tanh", "softmax"):
+        assert np.isnan(nnk.dense(x, weights, bias, activation=activation)[4]).all()
+    x[4, 5], weights[2, 5] = 0, np.inf
+    with np.errstate(invalid="ignore"):
+        z = nnk.dense(x, weights, bias)
+    assert np.isnan(z[4, 2])
+    assert np.isinf(np.delete(z[:, 2], 4)).all()
+    assert np.isfinite(np.delete(z, 2, 1)).all()
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+def test_overflow_is_reported(dtype: type[np.floating], rows: int) -> None:
+    x = np.full((rows, 3), np.finfo(dtype).max)
+    for activation in (None, "sigmoid"):
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            nnk.dense(x, x[:1], activation=activation)
+    with np.errstate(over="ignore"):
+        assert (nnk.dense(x, x[:1]) == np.inf).all()
+        assert (nnk.dense(x, x[:1], activation="sigmoid") == 1).all()
+
+
+def test_overlapping_output(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 30, 40, 40, dtype)
+    expected = nnk.dense(x, weights, bias, activation="relu")
+    for shift in (0, 1, -1):
+        memory = np.zeros((32, 40), dtype)
+        memory[1:-1] = x
+        out = memory[1 + shift : 31 + shift]
+        nnk.dense(memory[1:-1], weights, bias, activation="relu", out=out)
+        assert same_bits(out, expected)
+    expected = nnk.dense(x[:, :40], weights[:30])
+    assert same_bits(nnk.dense(x, weights[:30], out=weights[:, :30][:30]), expected)
+    square = weights[:30, :30].copy()
+    expected = nnk.dense(x[:, :30], square)
+    assert same_bits(nnk.dense(x[:, :30], square, out=square), expected)
+
+
+def test_output_of_another_dtype(rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 8, 6, 7, np.float32)
+    for dtype in (np.float16, np.float64):
+        out = np.empty((8, 6), dtype)
+        nnk.dense(x, weights, bias, out=out)
+        assert same_bits(out, nnk.dense(x, weights, bias).astype(dtype))
+
+
+def test_activation_itself(rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 4, 3, 2, np.float32)
+    for activation in (nnk.relu, nnk.sigmoid, nnk.tanh, nnk.softmax):
+        expected = nnk.dense(x, weights, bias, activation=activation.__name__)
+        assert same_bits(nnk.dense(x, weights, bias, activation=activation), expected)
+
+
+def test_tutorial() -> None:
+    x = [1.2, 2.5, -1.0]
+    assert float(nnk.dense(x, [0.8, -0.5, 1.0], 2.0)) == 0.71
+    weights = [[0.8, -0.5, 1.0], [0.1, 0.7, -1.2], [0.3, -0.3, 0.5]]
+    np.testing.assert_allclose(nnk.dense(x, weights, [2.0, 0.5, -1.0]), [0.71, 3.57, -1.89], rtol=4e-16)

@@ -1,0 +1,84 @@
+"""dot: accuracy, order of summation, layouts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+from ulp import same_bits
+
+import nnkernels as nnk
+
+LENGTHS = (*range(135), 255, 256, 257, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3 * 1024, 100_003)
+
+
+def error_bound(x: NDArray[Any], weights: NDArray[Any], dtype: type[np.floating]) -> NDArray[Any]:
+    """Return the bound of cpp/kernels/sum.h: additions on the longest path, times half an ULP of 1, times sum |x w|."""
+    n = x.shape[-1]
+    compute = np.float32 if dtype is np.float16 else dtype
+    partial_sums = 256 // np.dtype(compute).itemsize
+    path = min(-(-n // partial_sums), 1024 // partial_sums) + np.log2(partial_sums) + np.ceil(np.log2(max(1, n / 1024))) + 1
+    return path * np.finfo(compute).eps / 2 * (np.abs(x).astype(np.longdouble) * np.abs(weights).astype(np.longdouble)).sum(axis=-1)
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_accuracy(dtype: type[np.floating], n: int, rng: np.random.Generator) -> None:
+    x, weights = rng.normal(0, 1, (2, 5, n)).astype(dtype)
+    x[3:] = 1
+    weights[4:] = 0.1
+    exact = reference.dot(x, weights)
+    error = np.abs(nnk.dot(x, weights) - exact)
+    rounding = np.spacing(np.abs(exact).astype(dtype)) if dtype is np.float16 else 0
+    assert (error <= error_bound(x, weights, dtype) + rounding).all()
+
+
+def test_float16_is_float32_rounded_once(rng: np.random.Generator) -> None:
+    x, weights = rng.normal(0, 1, (2, 7, 3000)).astype(np.float16)
+    assert same_bits(nnk.dot(x, weights), nnk.dot(x.astype(np.float32), weights.astype(np.float32)).astype(np.float16))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_layouts(dtype: type[np.floating], n: int, rng: np.random.Generator) -> None:
+    x, weights = rng.normal(0, 1, (2, 4, n)).astype(dtype)
+    expected = nnk.dot(x, weights)
+    spread = np.zeros((8, 3 * n), dtype)[::2, ::3]
+    spread[...] = x
+    assert same_bits(nnk.dot(spread, weights), expected)
+    assert same_bits(nnk.dot(weights, spread), expected)
+    assert same_bits(nnk.dot(np.asfortranarray(x), weights[:, ::-1][:, ::-1]), expected)
+    assert same_bits(nnk.dot(x.T, weights.T, axis=0), expected)
+    assert same_bits(nnk.dot(x[:, np.newaxis], weights[np.newaxis])[[0, 1, 2, 3], [0, 1, 2, 3]], expected)
+    for row in range(4):
+        assert nnk.dot(x[row], weights[row]) == expected[row]
+
+
+def test_special_values(dtype: type[np.floating]) -> None:
+    inf, nan = np.inf, np.nan
+    assert np.isnan(nnk.dot(np.array([1, nan], dtype), np.array([1, 1], dtype)))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(nnk.dot(np.array([0, 1], dtype), np.array([inf, 1], dtype)))
+    assert nnk.dot(np.array([2, 1], dtype), np.array([inf, 1], dtype)) == inf
+    assert nnk.dot(np.empty((3, 0), dtype), np.empty(0, dtype)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("n", [2, 70, 5000])
+def test_overflow_is_reported(dtype: type[np.floating], n: int) -> None:
+    x = np.full(n, np.finfo(dtype).max)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert nnk.dot(x, x) == np.inf
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        nnk.dot(x, x)
+
+
+def test_promotion() -> None:
+    for a in "?bBhHiIlLqQefd":
+        for b in "?bBhHiIlLqQefd":
+            x, weights = np.ones(3, a), np.ones(3, b)
+            kinds = x.dtype.kind + weights.dtype.kind
+            expected = np.result_type(x, weights) if kinds == "ff" else np.result_type(x, weights, np.float32)
+            assert nnk.dot(x, weights).dtype == expected
+
+
+def test_tutorial() -> None:
+    assert float(nnk.dot([1.2, 2.5, -1.0], [0.8, -0.5, 1.0]) + 2.0) == 0.71

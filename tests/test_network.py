@@ -1,0 +1,222 @@
+"""Network and Dense: the same bits as the functions, arguments, files, pickles."""
+
+import copy
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from ulp import same_bits
+
+import nnkernels as nnk
+
+SIZES = [(4, 5, 3), (64, 64, 10), (784, 128, 10), (3, 1030, 2, 33), (7, 1)]
+
+
+def random_layers(rng: np.random.Generator, sizes: tuple[int, ...], dtype: Any) -> list[nnk.Dense]:
+    """Return layers with each activation in turn, softmax last."""
+    activations = [("relu", "sigmoid", "tanh", None)[i % 4] for i in range(len(sizes) - 2)] + ["softmax"]
+    return [
+        nnk.Dense(
+            rng.normal(0, max(inputs, 1) ** -0.5, (outputs, inputs)).astype(dtype),
+            rng.normal(0, 1, outputs).astype(dtype),
+            activation,
+        )
+        for inputs, outputs, activation in zip(sizes, sizes[1:], activations, strict=False)
+    ]
+
+
+def chained(layers: list[nnk.Dense], x: NDArray[Any], *, fused: bool) -> NDArray[Any]:
+    """Return the forward pass through the functions."""
+    for layer in layers:
+        if fused:
+            x = nnk.dense(x, layer.weights, layer.bias, activation=layer.activation)
+        else:
+            x = nnk.dense(x, layer.weights, layer.bias)
+            x = x if layer.activation is None else getattr(nnk, layer.activation)(x)
+    return x
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_network_is_the_functions(sizes: tuple[int, ...], dtype: type[np.floating], rng: np.random.Generator) -> None:
+    layers = random_layers(rng, sizes, dtype)
+    net = nnk.Network(layers)
+    x = rng.normal(0, 1, (257, sizes[0])).astype(dtype)
+    expected = chained(layers, x, fused=False)
+    assert same_bits(chained(layers, x, fused=True), expected)
+    assert same_bits(net(x), expected)
+    for rows in (1, 2, 3, 5, 6, 7, 64):
+        assert same_bits(net(x[:rows]), expected[:rows])
+        assert same_bits(net(x[100 : 100 + rows]), expected[100 : 100 + rows])
+    assert same_bits(net(x[9]), expected[9])
+
+
+def test_layouts_and_out(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    net = nnk.Network(random_layers(rng, (6, 9, 4), dtype))
+    x = rng.normal(0, 1, (20, 6)).astype(dtype)
+    expected = net(x)
+    spread = np.zeros((40, 18), dtype)[::2, ::3]
+    spread[...] = x
+    misaligned = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(dtype).reshape(x.shape)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((20, 8), dtype)
+    wide[:, 1:7] = x
+    for other in (spread, np.asfortranarray(x), x[::-1, ::-1][::-1, ::-1], misaligned, read_only, wide[:, 1:7],
+                  x.astype(x.dtype.newbyteorder()), x.tolist()):  # fmt: skip
+        assert same_bits(net(other), expected)
+    assert same_bits(net(x.reshape(2, 5, 2, 6)), expected.reshape(2, 5, 2, 4))
+    assert same_bits(net(np.asfortranarray(x.reshape(4, 5, 6))), expected.reshape(4, 5, 4))
+    assert same_bits(net(np.broadcast_to(x[3], (5, 6))), np.broadcast_to(expected[3], (5, 4)))
+    for out in (np.empty((20, 4), dtype), np.empty((20, 8), dtype)[:, ::-2], np.empty((4, 20), dtype).T):
+        assert net(x, out) is out
+        assert same_bits(np.ascontiguousarray(out), expected)
+    for other_dtype in (np.float16, np.float32, np.float64):
+        out = np.empty((20, 4), other_dtype)
+        assert net(x, out=out) is out
+        assert same_bits(out, expected.astype(other_dtype))
+    square = nnk.Network([nnk.Dense(np.eye(6)[::-1].astype(dtype), activation="tanh")] * 2)
+    for shift in (0, 1, -1):
+        memory = np.zeros((22, 6), dtype)
+        memory[1:-1] = x
+        out = memory[1 + shift : 21 + shift]
+        square(memory[1:-1], out=out)
+        assert same_bits(out, square(x))
+
+
+def test_empty(dtype: type[np.floating]) -> None:
+    net = nnk.Network([nnk.Dense(np.ones((3, 2), dtype)), nnk.Dense(np.ones((4, 3), dtype), activation="softmax")])
+    assert net(np.empty((0, 2), dtype)).shape == (0, 4)
+    assert net(np.empty((2, 0, 2), dtype)).shape == (2, 0, 4)
+    no_inputs = nnk.Network([nnk.Dense(np.empty((2, 0), dtype), np.array([1, -1], dtype), "relu")])
+    assert no_inputs(np.empty((3, 0), dtype)).tolist() == [[1, 0]] * 3
+
+
+def test_input_of_another_dtype(rng: np.random.Generator) -> None:
+    for dtype in (np.float16, np.float32, np.float64):
+        net = nnk.Network(random_layers(rng, (5, 4, 3), dtype))
+        for code in "?bBhHiIlLqQefd":
+            x = np.ones((2, 5), code)
+            assert same_bits(net(x), net(x.astype(dtype)))
+            assert net(x).dtype == dtype
+
+
+def test_dtype(rng: np.random.Generator) -> None:
+    layers = random_layers(rng, (5, 4, 3), np.float32)
+    assert nnk.Network(layers).dtype == np.float32
+    assert nnk.Network(layers, np.float64).dtype == np.float64
+    assert nnk.Network(layers, dtype="float16").dtype == np.float16
+    assert nnk.Network([layers[0], nnk.Dense(np.ones((2, 4)))]).dtype == np.float64
+    assert nnk.Network([nnk.Dense(np.ones((2, 3), np.int8), 1)]).dtype == np.float32
+    assert nnk.Network([nnk.Dense(np.ones((2, 3), np.float16), 0.5)]).dtype == np.float16
+
+
+def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    weights, x = rng.normal(0, 1, (2, 4)).astype(dtype), rng.normal(0, 1, (3, 4)).astype(dtype)
+    first = nnk.Dense(np.eye(4, dtype=dtype), activation="relu")
+    net = nnk.Network([first, nnk.Dense(weights[0], 2.0, "sigmoid")])
+    assert same_bits(net(x), nnk.dense(nnk.relu(x), weights[0], 2.0, activation="sigmoid"))
+    assert isinstance(net(x[0]), dtype)
+    assert net.layers[1].weights.shape == (4,)
+    assert net.layers[1].bias.shape == ()
+    out = np.empty(3, dtype)
+    assert net(x, out=out) is out
+    assert same_bits(out, net(x))
+
+
+def test_it_keeps_its_own_copy(rng: np.random.Generator) -> None:
+    weights, bias, x = rng.normal(0, 1, (3, 4)), rng.normal(0, 1, 3), rng.normal(0, 1, (2, 4))
+    dense = nnk.Dense(weights, bias)
+    net = nnk.Network([dense])
+    before = net(x)
+    weights[...] = 0
+    bias[...] = 0
+    assert same_bits(net(x), before)
+    assert dense.weights.any()
+    for layer in (dense, *net.layers):
+        with pytest.raises(ValueError, match="read-only"):
+            layer.weights[0, 0] = 1
+        with pytest.raises(AttributeError):
+            layer.activation = "relu"
+    with pytest.raises(AttributeError):
+        net.extra = 1
+
+
+@pytest.mark.parametrize("sizes", [*SIZES, (5, 0, 3), (0, 2)], ids=str)
+def test_layers_pickles_and_files(sizes: tuple[int, ...], dtype: type[np.floating], tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    layers = random_layers(rng, sizes, dtype)
+    net = nnk.Network(layers)
+    net.save(tmp_path / "net")
+    x = rng.normal(0, 1, (8, sizes[0])).astype(dtype)
+    for other in (
+        net,
+        pickle.loads(pickle.dumps(net)),
+        copy.deepcopy(net),
+        nnk.load(tmp_path / "net"),
+        nnk.load(str(tmp_path / "net")),
+    ):
+        assert len(other) == len(layers)
+        assert other.dtype == dtype
+        for layer, described in zip(layers, other.layers, strict=True):
+            assert same_bits(described.weights, layer.weights)
+            assert same_bits(described.bias, layer.bias)
+            assert described.activation == layer.activation
+        assert same_bits(other(x), net(x))
+        assert repr(other) == repr(net)
+
+
+def test_file_of_one_neuron(tmp_path: Path) -> None:
+    nnk.Network([nnk.Dense([1.0, 2.0], 0.5)]).save(tmp_path / "net")
+    assert nnk.load(tmp_path / "net")([1.0, 1.0]) == 3.5
+
+
+def test_many_threads_at_once(rng: np.random.Generator) -> None:
+    net = nnk.Network(random_layers(rng, (64, 64, 10), np.float32))
+    x = rng.normal(0, 1, (3000, 64)).astype(np.float32)
+    expected = net(x)
+    wrong = []
+
+    def work() -> None:
+        for _ in range(20):
+            if not same_bits(net(x), expected):
+                wrong.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_overflow_is_silent() -> None:
+    net = nnk.Network([nnk.Dense([[1e308, 1e308]]), nnk.Dense([[1.0]], activation="sigmoid")])
+    with np.errstate(all="raise"):
+        assert net([1e10, 1e10]) == 1
+
+
+def test_tutorial() -> None:
+    x = [[1, 2, 3, 2.5], [2, 5, -1, 2], [-1.5, 2.7, 3.3, -0.8]]
+    weights = [[0.2, 0.8, -0.5, 1], [0.5, -0.91, 0.26, -0.5], [-0.26, -0.27, 0.17, 0.87], [0.8, 0.45, -0.15, -0.33],
+               [0.4, -0.2, 0.9, -0.5]]  # fmt: skip
+    bias = [[2, 3, 0.5, -1, 2.5]]
+    weights_2 = [[0.1, -0.14, 0.5, 0.3, -0.2], [-0.5, 0.12, -0.33, 0.5, 0.8], [0.3, 0.5, -0.3, 0.2, 0.1]]
+    bias_2 = [[0.5, -0.3, 0.8]]
+    hidden = nnk.relu(nnk.dense(x, weights, bias))
+    np.testing.assert_allclose(
+        hidden, [[4.8, 1.21, 2.385, 0, 3.95], [8.9, 0, 0.2, 2.34, 0.4], [1.41, 1.051, 0.026, 0, 4.73]], rtol=1e-13
+    )
+    output = nnk.softmax(nnk.dense(hidden, weights_2, bias_2))
+    printed = [
+        [2.01644962e-01, 4.99767821e-02, 7.48378255e-01],
+        [1.41035714e-01, 6.13247392e-04, 8.58351038e-01],
+        [2.30990753e-02, 6.49025876e-01, 3.27875049e-01],
+    ]
+    assert [[f"{p:.8e}" for p in row] for row in output] == [[f"{p:.8e}" for p in row] for row in printed]
+    layers = [nnk.Dense(weights, bias, "relu"), nnk.Dense(weights_2, bias_2, "softmax")]
+    assert same_bits(chained(layers, np.array(x), fused=True), output)
+    assert same_bits(nnk.Network(layers)(x), output)

@@ -1,0 +1,169 @@
+"""softmax, log_softmax and logsumexp: accuracy, stability, special rows, axes and layouts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+from ulp import same_bits, ulp_error
+
+import nnkernels as nnk
+
+ROW_FUNCTIONS = (nnk.softmax, nnk.log_softmax)
+FUNCTIONS = (*ROW_FUNCTIONS, nnk.logsumexp)
+
+# float16 results are the float32 ones rounded once: half an ULP, and a little for the float32 error.
+PROMISED_ULP = {np.float16: 0.501, np.float32: 4.0, np.float64: 4.0}
+
+
+def rows_to_test(dtype: type[np.floating], n: int) -> dict[str, NDArray[Any]]:
+    """Return rows of n logits, each difficult in its own way."""
+    rng = np.random.default_rng(n)
+    spread = np.finfo(dtype).maxexp * np.log(2)
+    rows = {
+        "normal": rng.normal(0, 3, n),
+        "constant": np.full(n, 0.1),
+        "wide": rng.uniform(-spread, spread, n) * 0.9,
+        "far from zero": rng.normal(0, 3, n) + 0.4 * np.finfo(dtype).max ** 0.5,
+        "one dominates": np.where(np.arange(n) == n // 2, 0, -12 + rng.normal(0, 1, n)),
+        "ties": np.where(np.arange(n) % 3 == 0, 1.5, -0.5),
+    }
+    return {name: row.astype(dtype) for name, row in rows.items()}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 63, 64, 65, 127, 1000, 1023, 1024, 1025, 5000, 1_000_000])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_accuracy(function: Any, dtype: type[np.floating], n: int) -> None:
+    for name, z in rows_to_test(dtype, n).items():
+        actual = np.asarray(function(z))
+        exact = getattr(reference, function.__name__)(z)
+        if function is not nnk.softmax and dtype is not np.float16:
+            # The sum of exponentials is right to a few ULP, and with it its logarithm; what is subtracted from it or added to it may
+            # cancel. So the bound is in terms of the largest term, and no cancellation is hidden in it elsewhere.
+            terms = np.maximum(np.abs(exact), np.minimum(np.log(n), np.abs(z.max()).astype(np.longdouble)))
+            error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(terms.astype(dtype))
+        else:
+            error = ulp_error(actual, exact)
+        assert error.max() <= PROMISED_ULP[dtype], f"{name}: {error.max()} ULP"
+
+
+def test_float16_is_float32_rounded_once(rng: np.random.Generator) -> None:
+    z = rng.normal(0, 4, (50, 1100)).astype(np.float16)
+    for function in FUNCTIONS:
+        assert same_bits(np.asarray(function(z)), np.asarray(function(z.astype(np.float32))).astype(np.float16))
+
+
+def test_sums_to_one_and_keeps_the_order(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    z = np.sort(rng.normal(0, 3, (20, 333)).astype(dtype))
+    p = nnk.softmax(z)
+    assert (np.diff(p) >= 0).all()
+    assert (p >= 0).all()
+    assert (p <= 1).all()
+    np.testing.assert_allclose(p.sum(axis=-1, dtype=np.float64), 1, rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
+def test_shift(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    # Quarters plus a whole number are exact; other sums are rounded, and softmax is that of the rounded sums.
+    z = (rng.integers(-40, 40, (10, 77)) / 4).astype(dtype)
+    assert same_bits(nnk.softmax(z + dtype(64)), nnk.softmax(z))
+    z = rng.normal(0, 1, (10, 77)).astype(dtype)
+    shifted = z + dtype(100)
+    assert ulp_error(nnk.softmax(shifted), reference.softmax(shifted)).max() <= PROMISED_ULP[dtype]
+
+
+def test_huge_logits() -> None:
+    with np.errstate(all="raise"):
+        assert nnk.softmax([1e308, -1e308]).tolist() == [1, 0]
+        assert nnk.softmax([1e308, 1e308]).tolist() == [0.5, 0.5]
+        assert nnk.log_softmax([1e308, -1e308]).tolist() == [0, -np.inf]
+        assert nnk.logsumexp([1e308, 1e308]) == 1e308
+        assert nnk.logsumexp([-1e308, 1e308]) == 1e308
+
+
+def test_special_rows(dtype: type[np.floating]) -> None:
+    inf, nan = np.inf, np.nan
+    for length in (3, 70, 1030):  # within a vector, within a block, over two blocks
+        row = np.linspace(0, 1, length)
+        rows = np.stack([row, row, row, np.full(length, -inf), row]).astype(dtype)
+        rows[1, 1], rows[2, 1], rows[4, :-1] = nan, inf, -inf
+        with np.errstate(all="raise"):
+            for function in ROW_FUNCTIONS:
+                result = function(rows)
+                assert np.isnan(result[1:4]).all()
+                assert same_bits(result[0], function(rows[0]))
+            assert nnk.softmax(rows)[4].tolist() == [0] * (length - 1) + [1]
+            assert nnk.log_softmax(rows)[4].tolist() == [-inf] * (length - 1) + [0]
+            sums = nnk.logsumexp(rows)
+            np.testing.assert_array_equal(sums[1:], np.array([nan, inf, -inf, rows[4, -1]], dtype))
+
+
+def test_empty(dtype: type[np.floating]) -> None:
+    for shape in ((0,), (3, 0), (0, 3), (2, 0, 4)):
+        for function in ROW_FUNCTIONS:
+            result = function(np.empty(shape, dtype))
+            assert result.shape == shape
+            assert result.dtype == dtype
+    assert nnk.logsumexp(np.empty((3, 0), dtype)).tolist() == [-np.inf] * 3
+    assert nnk.logsumexp(np.empty((0, 3), dtype)).shape == (0,)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_every_length_and_layout(function: Any, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    for n in (*range(1, 135), 1023, 1024, 1025, 2100):
+        z = rng.normal(0, 4, (3, n)).astype(dtype)
+        expected = np.asarray(function(z))
+        spread = np.zeros((6, 3 * n), dtype)[::2, ::3]
+        spread[...] = z
+        for view in (spread, np.asfortranarray(z), z[:, ::-1][:, ::-1], z.astype(z.dtype.newbyteorder())):
+            assert same_bits(np.asarray(function(view)), expected)
+        assert same_bits(np.asarray(function(np.ascontiguousarray(z.T), axis=0)), expected.T)
+        shifted = np.frombuffer(b"\0" + z.tobytes(), np.uint8)[1:].view(dtype).reshape(z.shape)
+        assert same_bits(np.asarray(function(shifted)), expected)
+        assert same_bits(np.asarray(function(z[1])), expected[1])
+        out = np.full((2, *expected.shape), 77, dtype)[:, ..., ::-1]
+        assert function(z, out=out[1]) is not None
+        assert same_bits(np.ascontiguousarray(out[1]), expected)
+        assert (out[0] == 77).all()
+        if function is not nnk.logsumexp:
+            function(z, out=z)
+            assert same_bits(z, expected)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_parameters(function: Any, rng: np.random.Generator) -> None:
+    z = rng.normal(0, 1, (2, 3, 4, 5)).astype(np.float32)
+    for axis in range(-4, 4):
+        expected = np.moveaxis(function(np.moveaxis(z, axis, -1)), -1, axis) if function is not nnk.logsumexp else None
+        if expected is None:
+            expected = function(np.moveaxis(z, axis, -1))
+            assert same_bits(function(z, axis, keepdims=True), np.expand_dims(expected, axis))
+        assert same_bits(function(z, axis), expected)
+        assert same_bits(function(z, axis=axis), expected)
+    assert same_bits(function(z, dtype=np.float64), function(z.astype(np.float64)))
+    assert function(z, dtype=np.float16).dtype == np.float16
+    double = np.empty_like(function(z), dtype=np.float64)
+    assert function(z, out=double) is double
+    assert same_bits(double, function(z).astype(np.float64))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_promotion(function: Any) -> None:
+    for code in "?bBhHiIlLqQefd":
+        z = np.ones(3, code)
+        expected = z.dtype if z.dtype.kind == "f" else np.result_type(z, np.float32)
+        assert np.asarray(function(z)).dtype == expected
+        assert same_bits(np.asarray(function(z)), np.asarray(function(z.astype(expected))))
+
+
+def test_overlapping_output(rng: np.random.Generator) -> None:
+    z = rng.normal(0, 1, (4, 21))
+    expected = nnk.softmax(z[:, :-1])
+    nnk.softmax(z[:, :-1], out=z[:, 1:])
+    assert same_bits(np.ascontiguousarray(z[:, 1:]), expected)
+
+
+def test_tutorial() -> None:
+    p = nnk.softmax([2.5, 0.3, -1.2])
+    assert abs(p.sum() - 1) <= 2.0**-52
+    assert p[0] > p[1] > p[2]
