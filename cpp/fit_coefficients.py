@@ -9,7 +9,7 @@ J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coeffici
 from collections.abc import Callable
 
 import numpy as np
-from mpmath import chop, exp, ldexp, linspace, log, lu_solve, matrix, mp, mpf, polyval, sqrt
+from mpmath import exp, ldexp, linspace, log, lu_solve, matrix, mp, mpf, polyval, sqrt
 
 Function = Callable[[mpf], mpf]
 
@@ -81,6 +81,7 @@ def split(name: str, value: mpf, dtype: type[np.floating]) -> None:
 
 
 def main() -> None:
+    """Print all constants."""
     ln2 = log(2)
     # A little more than half of log(2): the rounding of x * log2(e) can leave the remainder just outside.
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
@@ -93,11 +94,16 @@ def main() -> None:
             lambda r: r**2 + mpf(10) ** -5,
             degree, -bound, bound, dtype,
         )  # fmt: skip
-    # log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)), s = f / (2 + f), as in Sun's fdlibm; here w = s^2, R = w P(w).
+    # log(1 + f) = f - f^2/2 + s (f^2/2 + w P(w)), s = f / (2 + f), w = s^2, as in Sun's fdlibm.
     largest = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -20)
+
+    def logarithm_tail(w: mpf) -> mpf:
+        s = sqrt(w)
+        return (log((1 + s) / (1 - s)) - 2 * s) / (s * w) if w > mpf(10) ** -15 else mpf(2) / 3 + w * 2 / 5
+
     fit(
         "log1p: P(w) of log((1 + s)/(1 - s)) = 2 s + s w P(w), w = s^2, relative to the logarithm",
-        lambda w: (log((1 + sqrt(w)) / (1 - sqrt(w))) - 2 * sqrt(w)) / (sqrt(w) * w) if w > mpf(10) ** -15 else chop(mpf(2) / 3 + w * 2 / 5),
+        logarithm_tail,
         lambda w: w + mpf(10) ** -5,
         6, mpf(0), largest, np.float64,
     )  # fmt: skip

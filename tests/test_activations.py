@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 from mpmath import mp
 from numpy.typing import NDArray
-from ulp import same_bits, ulp_error
 
 import nnkernels as nnk
+import reference
 from nnkernels import _core
+from ulp import same_bits, ulp_error
 
 FUNCTIONS = (nnk.relu, nnk.sigmoid, nnk.tanh, _core.exp)
 CURVES = (nnk.sigmoid, nnk.tanh, _core.exp)
@@ -46,10 +46,12 @@ def exact_results(function: np.ufunc, x: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)
-def test_accuracy(function: np.ufunc, dtype: type[np.floating]) -> None:
-    x = np.concatenate([stratified(dtype), around_seams(dtype), np.linspace(-20, 20, 200_001).astype(dtype)])
+def test_accuracy(function: np.ufunc, measured_dtype: type[np.floating]) -> None:
+    x = np.concatenate(
+        [stratified(measured_dtype), around_seams(measured_dtype), np.linspace(-20, 20, 200_001).astype(measured_dtype)]
+    )
     error = ulp_error(function(x), exact_results(function, x))
-    assert error.max() <= PROMISED_ULP[dtype], f"{error.max()} ULP at {x[error.argmax()]!r}"
+    assert error.max() <= PROMISED_ULP[measured_dtype], f"{error.max()} ULP at {x[error.argmax()]!r}"
 
 
 @pytest.mark.parametrize("function", CURVES, ids=lambda f: f.__name__)

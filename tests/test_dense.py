@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from ulp import same_bits
 
 import nnkernels as nnk
+import reference
+from ulp import same_bits
 
 ACTIVATIONS = {None: lambda z: z, "relu": nnk.relu, "sigmoid": nnk.sigmoid, "tanh": nnk.tanh, "softmax": nnk.softmax}
 
@@ -100,13 +100,22 @@ def test_bias_broadcasts(dtype: type[np.floating], rng: np.random.Generator) -> 
     assert same_bits(nnk.dense(x, weights, 2), nnk.dense(x, weights, np.full(5, 2, dtype)))
     assert same_bits(nnk.dense(x, weights, bias[np.newaxis]), nnk.dense(x, weights, bias))
     each = rng.normal(0, 1, (6, 1)).astype(dtype)
-    assert same_bits(nnk.dense(x, weights, each), np.stack([nnk.dense(row, weights, b[0]) for row, b in zip(x, each, strict=True)]))
+    assert same_bits(
+        nnk.dense(x, weights, each), np.stack([nnk.dense(row, weights, b[0]) for row, b in zip(x, each, strict=True)])
+    )
     assert nnk.dense(x[0], weights, bias[np.newaxis]).shape == (1, 5)
     assert nnk.dense(np.ones((2, 3, 4), dtype), weights, bias).shape == (2, 3, 5)
 
 
 def test_python_scalar_bias_is_weak() -> None:
-    for x, weights, expected in (("e", "e", "e"), ("f", "f", "f"), ("b", "b", "f"), ("b", "e", "f"), ("i", "f", "d"), ("f", "d", "d")):
+    for x, weights, expected in (
+        ("e", "e", "e"),
+        ("f", "f", "f"),
+        ("b", "b", "f"),
+        ("b", "e", "f"),
+        ("i", "f", "d"),
+        ("f", "d", "d"),
+    ):
         for bias in (2, 2.0, True, None):
             assert nnk.dense(np.ones(3, x), np.ones((2, 3), weights), bias).dtype == np.dtype(expected)
             assert nnk.dense(np.ones(3, x), np.ones(3, weights), bias).dtype == np.dtype(expected)

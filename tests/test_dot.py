@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 from numpy.typing import NDArray
-from ulp import same_bits
 
 import nnkernels as nnk
+import reference
+from ulp import same_bits
 
 LENGTHS = (*range(135), 255, 256, 257, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3 * 1024, 100_003)
 
@@ -19,7 +19,12 @@ def error_bound(x: NDArray[Any], weights: NDArray[Any], dtype: type[np.floating]
     compute = np.float32 if dtype is np.float16 else dtype
     partial_sums = 256 // np.dtype(compute).itemsize
     path = min(-(-n // partial_sums), 1024 // partial_sums) + np.log2(partial_sums) + np.ceil(np.log2(max(1, n / 1024))) + 1
-    return path * np.finfo(compute).eps / 2 * (np.abs(x).astype(np.longdouble) * np.abs(weights).astype(np.longdouble)).sum(axis=-1)
+    return (
+        path
+        * np.finfo(compute).eps
+        / 2
+        * (np.abs(x).astype(np.longdouble) * np.abs(weights).astype(np.longdouble)).sum(axis=-1)
+    )
 
 
 @pytest.mark.parametrize("n", LENGTHS)

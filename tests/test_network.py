@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from ulp import same_bits
 
 import nnkernels as nnk
+from ulp import same_bits
 
 SIZES = [(4, 5, 3), (64, 64, 10), (784, 128, 10), (3, 1030, 2, 33), (7, 1)]
 
@@ -178,12 +178,10 @@ def test_many_threads_at_once(rng: np.random.Generator) -> None:
     net = nnk.Network(random_layers(rng, (64, 64, 10), np.float32))
     x = rng.normal(0, 1, (3000, 64)).astype(np.float32)
     expected = net(x)
-    wrong = []
+    wrong: list[int] = []
 
     def work() -> None:
-        for _ in range(20):
-            if not same_bits(net(x), expected):
-                wrong.append(1)
+        wrong.extend(1 for _ in range(20) if not same_bits(net(x), expected))
 
     workers = [threading.Thread(target=work) for _ in range(6)]
     for worker in workers:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DTYPES, TARGETS
 from numpy.typing import NDArray
-from ulp import same_bits
 
 import nnkernels as nnk
+from conftest import DTYPES, TARGETS
 from nnkernels import _core
+from ulp import same_bits
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 

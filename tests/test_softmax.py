@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 from numpy.typing import NDArray
-from ulp import same_bits, ulp_error
 
 import nnkernels as nnk
+import reference
+from ulp import same_bits, ulp_error
 
 ROW_FUNCTIONS = (nnk.softmax, nnk.log_softmax)
 FUNCTIONS = (*ROW_FUNCTIONS, nnk.logsumexp)
@@ -34,18 +34,18 @@ def rows_to_test(dtype: type[np.floating], n: int) -> dict[str, NDArray[Any]]:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 63, 64, 65, 127, 1000, 1023, 1024, 1025, 5000, 1_000_000])
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_accuracy(function: Any, dtype: type[np.floating], n: int) -> None:
-    for name, z in rows_to_test(dtype, n).items():
+def test_accuracy(function: Any, measured_dtype: type[np.floating], n: int) -> None:
+    for name, z in rows_to_test(measured_dtype, n).items():
         actual = np.asarray(function(z))
         exact = getattr(reference, function.__name__)(z)
-        if function is not nnk.softmax and dtype is not np.float16:
-            # The sum of exponentials is right to a few ULP, and with it its logarithm; what is subtracted from it or added to it may
-            # cancel. So the bound is in terms of the largest term, and no cancellation is hidden in it elsewhere.
+        if function is not nnk.softmax and measured_dtype is not np.float16:
+            # The logarithm of the sum is right to a few ULP, but what is added to it may cancel: the bound is in terms of the
+            # larger of the two.
             terms = np.maximum(np.abs(exact), np.minimum(np.log(n), np.abs(z.max()).astype(np.longdouble)))
-            error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(terms.astype(dtype))
+            error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(terms.astype(measured_dtype))
         else:
             error = ulp_error(actual, exact)
-        assert error.max() <= PROMISED_ULP[dtype], f"{name}: {error.max()} ULP"
+        assert error.max() <= PROMISED_ULP[measured_dtype], f"{name}: {error.max()} ULP"
 
 
 def test_float16_is_float32_rounded_once(rng: np.random.Generator) -> None:

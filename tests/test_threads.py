@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ulp import same_bits
 
 import nnkernels as nnk
+from ulp import same_bits
 
 LARGE = np.linspace(-5, 5, 1_000_000)
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def ulp(exact: NDArray[Any], dtype: np.typing.DTypeLike) -> NDArray[np.longdouble]:
-    """Return the distance of neighbours of a dtype around each exact value: 2**(exponent - mantissa bits), or the least subnormal."""
+    """Return the distance of a dtype's neighbours around each exact value; the least subnormal at 0."""
     info = np.finfo(dtype)
     _, exponent = np.frexp(np.abs(exact).astype(np.longdouble))
     exponent = np.maximum(exponent - 1, info.minexp)
@@ -15,7 +15,7 @@ def ulp(exact: NDArray[Any], dtype: np.typing.DTypeLike) -> NDArray[np.longdoubl
 
 
 def ulp_error(actual: NDArray[Any], exact: NDArray[Any]) -> NDArray[np.float64]:
-    """Return |actual - exact| in units in the last place of the exact value in actual's dtype; inf where only one is finite or NaN."""
+    """Return |actual - exact| in units in the last place of exact in actual's dtype; inf where only one is finite or NaN."""
     exact = np.asarray(exact, np.longdouble)
     with np.errstate(all="ignore"):
         error = np.abs(actual.astype(np.longdouble) - exact) / ulp(np.where(np.isfinite(exact), exact, 0), actual.dtype)

@@ -1,8 +1,11 @@
 // Network for Python: conversion of the arguments, the GIL, errors. Python's part of the class is python/nnkernels/network.py.
 #include "network.h"
 
-#include <cstring>
+#include <pybind11/stl.h>
+
 #include <string>
+#include <tuple>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -75,8 +78,8 @@ bool may_overlap(PyArrayObject* a, PyArrayObject* b) {
 
 class PyNetwork {
  public:
-  // layers: a sequence of (weights, bias, activation), checked and converted by network.py: weights (outputs, inputs) and
-  // bias (outputs), C-contiguous, of one dtype. One neuron: the outputs have no axis of their own.
+  // layers: a sequence of (weights, bias, activation), converted by network.py: weights (outputs, inputs) and bias (outputs),
+  // C-contiguous, of one dtype; layers chain. One neuron: the outputs have no axis of their own.
   PyNetwork(const py::sequence& layers, bool one_neuron) : network_(make(layers)), one_neuron_(one_neuron) {}
 
   std::size_t size() const {
@@ -100,8 +103,10 @@ class PyNetwork {
 
  private:
   static AnyNetwork make(const py::sequence& layers) {
+    if (layers.size() == 0) throw py::value_error("expected at least one layer");
     const py::sequence first = layers[0];
-    switch (PyArray_TYPE(as_array(py::object(first[0])))) {
+    const py::object weights = first[0];
+    switch (PyArray_Check(weights.ptr()) ? PyArray_TYPE(as_array(weights)) : NPY_NOTYPE) {
       case NPY_HALF:
         return Network<Half>(views<Half>(layers));
       case NPY_FLOAT:
@@ -111,19 +116,31 @@ class PyNetwork {
     }
   }
 
+  static PyArrayObject* checked_array(py::handle object, int type, int dimensions) {
+    PyArrayObject* array = as_array(object);
+    if (!PyArray_Check(object.ptr()) || PyArray_TYPE(array) != type || PyArray_NDIM(array) != dimensions ||
+        !PyArray_ISCARRAY_RO(array)) {
+      throw py::type_error("expected weights and biases that are C-contiguous arrays of one dtype");
+    }
+    return array;
+  }
+
   template <class T>
   static std::vector<LayerView<T>> views(const py::sequence& layers) {
     std::vector<LayerView<T>> result;
     for (const py::handle item : layers) {
-      const auto layer = py::reinterpret_borrow<py::sequence>(item);
-      const py::object weights_object = layer[0];
-      const py::object bias_object = layer[1];
-      PyArrayObject* weights = as_array(weights_object);
-      PyArrayObject* bias = as_array(bias_object);
+      const auto [weights_object, bias_object, activation] = item.cast<std::tuple<py::object, py::object, int>>();
+      PyArrayObject* weights = checked_array(weights_object, kTypeNumber<T>, 2);
+      PyArrayObject* bias = checked_array(bias_object, kTypeNumber<T>, 1);
+      const auto outputs = static_cast<std::size_t>(PyArray_DIM(weights, 0));
+      const auto inputs = static_cast<std::size_t>(PyArray_DIM(weights, 1));
+      const bool chains = result.empty() || inputs == result.back().weights.outputs;
+      if (!chains || PyArray_DIM(bias, 0) != PyArray_DIM(weights, 0)) throw py::value_error("expected layers that chain");
+      if (activation < 0 || activation > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
       result.push_back({{static_cast<const T*>(PyArray_DATA(weights)), PyArray_STRIDE(weights, 0), PyArray_STRIDE(weights, 1),
-                         static_cast<std::size_t>(PyArray_DIM(weights, 0)), static_cast<std::size_t>(PyArray_DIM(weights, 1))},
+                         outputs, inputs},
                         {static_cast<const T*>(PyArray_DATA(bias)), PyArray_STRIDE(bias, 0)},
-                        static_cast<Activation>(py::int_(py::object(layer[2])).cast<int>())});
+                        static_cast<Activation>(activation)});
     }
     return result;
   }
@@ -252,16 +269,33 @@ class PyNetwork {
   bool one_neuron_;
 };
 
+PyTypeObject* network_type = nullptr;
+
+// The C++ object of a Python one. Left to itself pybind11 hands out memory that nobody has initialised where __init__ was never
+// called.
+const PyNetwork& network_of(py::handle self) {
+  if (PyObject_TypeCheck(self.ptr(), network_type) == 0) {
+    throw py::type_error("expected a Network, got " + std::string(Py_TYPE(self.ptr())->tp_name));
+  }
+  auto holder = reinterpret_cast<py::detail::instance*>(self.ptr())->get_value_and_holder();
+  if (!holder.holder_constructed()) throw py::value_error("this Network is empty: its __init__ was never called");
+  return *static_cast<const PyNetwork*>(holder.value_ptr());
+}
+
 }  // namespace
 
 void add_network(py::module_& module) {
-  py::class_<PyNetwork>(module, "Network")
-      .def(py::init<const py::sequence&, bool>(), py::arg("layers"), py::arg("one_neuron"))
-      .def("__len__", &PyNetwork::size)
-      .def("__call__", &PyNetwork::call, py::arg("x"), py::arg("out") = py::none())
-      .def("layer", &PyNetwork::layer, py::arg("index"))
-      .def_property_readonly("dtype", &PyNetwork::dtype)
-      .def_property_readonly("one_neuron", &PyNetwork::one_neuron);
+  py::class_<PyNetwork> network(module, "Network");
+  network.def(py::init<const py::sequence&, bool>(), py::arg("layers"), py::arg("one_neuron"))
+      .def("__len__", [](py::handle self) { return network_of(self).size(); })
+      .def(
+          "__call__", [](py::handle self, py::handle x, py::handle out) { return network_of(self).call(x, out); }, py::arg("x"),
+          py::arg("out") = py::none())
+      .def(
+          "layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"))
+      .def_property_readonly("dtype", [](py::handle self) { return network_of(self).dtype(); })
+      .def_property_readonly("one_neuron", [](py::handle self) { return network_of(self).one_neuron(); });
+  network_type = reinterpret_cast<PyTypeObject*>(network.ptr());
 }
 
 }  // namespace nnkernels

@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
 
-_AXIS = "an array of at least one dimension and a real dtype (bool, integer, float16, float32 or float64)"
+# What the functions expect, for error messages.
+REAL = "a real dtype (bool, integer, float16, float32 or float64)"
+LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all of {REAL}"
 
 
 def describe(value: object) -> str:
@@ -16,10 +18,10 @@ def describe(value: object) -> str:
         array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
     except (TypeError, ValueError):
         return f"a {type(value).__name__} that is no array"
-    return f"{array.dtype} of shape {array.shape}"  # type: ignore[attr-defined]
+    return f"{array.dtype} of shape {array.shape}"
 
 
-def _explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
+def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
     """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text."""
     came = ", ".join(f"{name} {describe(value)}" for name, value in arguments.items() if value is not None)
     message = f"{function} expected {expected}; got {came}"
@@ -29,7 +31,7 @@ def _explained(error: Exception, function: str, expected: str, **arguments: obje
     return error
 
 
-def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:
+def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Softmax along an axis: exp(z - max) / sum exp(z - max).
 
     Probabilities: in [0, 1], of sum 1 up to rounding, in the order of z; no finite z overflows.
@@ -75,7 +77,7 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype)
 
 
-def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike = None) -> Any:
+def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
     Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
@@ -96,7 +98,7 @@ def logsumexp(
     *,
     keepdims: bool = False,
     out: NDArray[Any] | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
@@ -118,7 +120,7 @@ def logsumexp(
     return _along_axis(_core.logsumexp, _as_array(z), axis, out=out, dtype=dtype, **extra)
 
 
-def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike, **extra: bool) -> Any:
+def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
     # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame.
     keywords: dict[str, Any] = {"axis": axis, **extra}
     if out is not None:
@@ -128,7 +130,7 @@ def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype:
     try:
         return ufunc(z, **keywords)
     except (TypeError, ValueError) as error:
-        raise _explained(error, ufunc.__name__, f"z to be {_AXIS}", z=z, out=out) from None
+        raise explained(error, ufunc.__name__, f"z to be an array of at least one dimension and {REAL}", z=z, out=out) from None
 
 
 # What may stand for each activation, by the name it has in files and messages.
@@ -168,8 +170,7 @@ def as_real(value: ArrayLike) -> NDArray[Any]:
     if array.dtype.kind in "biu":
         return array.astype(np.result_type(array, np.float32))
     if array.dtype.type not in (np.float16, np.float32, np.float64):
-        message = f"expected a real dtype (bool, integer, float16, float32 or float64), got {describe(array)}"
-        raise TypeError(message)
+        raise TypeError(f"expected {REAL}, got {describe(array)}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -231,8 +232,7 @@ def dense(
     try:
         rows, matrix = _as_array(x), _as_array(weights)
         if matrix.ndim not in (1, 2) or rows.ndim == 0:
-            message = "wrong number of dimensions"
-            raise ValueError(message)
+            raise ValueError("wrong number of dimensions")
         if matrix.ndim == 2:
             offsets = _as_bias(bias, rows, matrix)
             return ufunc(rows, matrix, offsets) if out is None else ufunc(rows, matrix, offsets, out=out)
@@ -242,8 +242,7 @@ def dense(
             return ufunc(rows, neuron, offsets)[..., 0]
         ufunc(rows, neuron, offsets, out=out[..., np.newaxis])
     except (TypeError, ValueError) as error:
-        expected = "x (..., inputs), weights (outputs, inputs) or (inputs,), and a bias that broadcasts to (..., outputs), of real dtypes"
-        raise _explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
+        raise explained(error, "dense", f"x (..., inputs), {LAYER}", x=x, weights=weights, bias=bias, out=out) from None
     return out
 
 

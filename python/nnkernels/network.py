@@ -1,7 +1,7 @@
 """Networks of dense layers: description, forward pass, files."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.functions import ACTIVATIONS, activation_number, as_real, describe
+from nnkernels.functions import ACTIVATIONS, LAYER, activation_number, as_real, describe, explained
 
 
-@dataclass(frozen=True, eq=False)
 class Dense:
     """Description of a dense layer: activation(x weights^T + bias).
 
@@ -36,6 +35,8 @@ class Dense:
     Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
     """
 
+    __slots__ = ("activation", "bias", "weights")
+
     weights: NDArray[Any]
     bias: NDArray[Any]
     activation: str | None
@@ -45,8 +46,7 @@ class Dense:
         try:
             matrix = as_real(weights)
             if matrix.ndim not in (1, 2):
-                message = "weights have a wrong number of dimensions"
-                raise ValueError(message)
+                raise ValueError("weights have a wrong number of dimensions")
             shape = matrix.shape[:-1]
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
@@ -55,16 +55,21 @@ class Dense:
                 vector = np.full(shape, bias, matrix.dtype) if number_given else as_real(bias)
                 vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
         except (TypeError, ValueError) as error:
-            message = (
-                "Dense expected weights (outputs, inputs) or (inputs,) and a bias that broadcasts to (outputs,), of real "
-                f"dtypes; got weights {describe(weights)}, bias {'None' if bias is None else describe(bias)} ({error})"
-            )
-            raise type(error)(message) from None
+            raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
         for name, array in (("weights", matrix), ("bias", vector)):
             copy = np.array(array, order="C")
             copy.flags.writeable = False
             object.__setattr__(self, name, copy)
         object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.weights, self.bias, self.activation)
 
     @property
     def inputs(self) -> int:
@@ -122,26 +127,22 @@ class Network(_core.Network):
 
     __slots__ = ()
 
-    def __init__(self, layers: Iterable[Dense], dtype: DTypeLike = None) -> None:
+    def __init__(self, layers: Iterable[Dense], dtype: DTypeLike | None = None) -> None:
         checked = list(layers)
         for number, layer in enumerate(checked, 1):
             if not isinstance(layer, Dense):
-                message = f"Network expected every layer to be a Dense, got {type(layer).__name__} as layer {number}"
-                raise TypeError(message)
+                raise TypeError(f"Network expected every layer to be a Dense, got {type(layer).__name__} as layer {number}")
         if not checked:
-            message = "Network expected at least one layer, got none"
-            raise ValueError(message)
-        for number, (layer, following) in enumerate(zip(checked, checked[1:], strict=False), 1):
+            raise ValueError("Network expected at least one layer, got none")
+        for number, (layer, following) in enumerate(pairwise(checked), 1):
             if layer.weights.ndim == 1 or layer.outputs != following.inputs:
-                message = (
+                raise ValueError(
                     f"Network expected layers that chain, got layer {number} with weights {describe(layer.weights)} before "
                     f"layer {number + 1} with weights {describe(following.weights)}"
                 )
-                raise ValueError(message)
         common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
         if common.type not in (np.float16, np.float32, np.float64):
-            message = f"Network expected dtype float16, float32 or float64, got {common}"
-            raise TypeError(message)
+            raise TypeError(f"Network expected dtype float16, float32 or float64, got {common}")
         native = common.newbyteorder("=")
         super().__init__(
             [
@@ -225,31 +226,26 @@ def load(path: str | PathLike[str]) -> Network:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
-        message = f"{path} is not a model file: {error}"
-        raise ValueError(message) from None
+        raise ValueError(f"{path} is not a model file: {error}") from None
     try:
         return Network(_layers(metadata, tensors))
     except (TypeError, ValueError) as error:
-        message = f"{path} does not hold a network: {error}"
-        raise ValueError(message) from None
+        raise ValueError(f"{path} does not hold a network: {error}") from None
 
 
 def _layers(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> list[Dense]:
     if metadata.get("format") != _FORMAT:
-        message = f"its metadata should say format {_FORMAT!r}, but says {metadata.get('format')!r}"
-        raise ValueError(message)
+        raise ValueError(f"its metadata should say format {_FORMAT!r}, but says {metadata.get('format')!r}")
     activations = metadata.get("activations", "").split(",")
     expected = {f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")}
     if tensors.keys() != expected:
-        message = f"it should hold the tensors {sorted(expected)}, but holds {sorted(tensors)}"
-        raise ValueError(message)
+        raise ValueError(f"it should hold the tensors {sorted(expected)}, but holds {sorted(tensors)}")
     layers = []
     for index, activation in enumerate(activations):
         weights, bias = tensors[f"layers.{index}.weights"], tensors[f"layers.{index}.bias"]
         if bias.shape != weights.shape[:-1] or {weights.dtype.kind, bias.dtype.kind} != {"f"}:
-            message = f"layer {index} has weights {describe(weights)} and bias {describe(bias)}"
-            raise ValueError(message)
+            raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
         layers.append(Dense(weights, bias, None if activation == "none" else activation))
     return layers

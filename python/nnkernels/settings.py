@@ -34,7 +34,7 @@ def config() -> Config:
 
 
 def show_config() -> None:
-    """Print what ``config`` returns, a line each."""
+    """Print what ``config`` returns, a line each: version, target, targets, threads, compiler."""
     for key, value in config().items():
         print(f"{key:8}  {', '.join(value) if isinstance(value, list) else value}")
 
@@ -62,6 +62,5 @@ def set_num_threads(n: SupportsIndex) -> None:
     """
     threads = operator.index(n)
     if not 1 <= threads <= _MOST_THREADS:
-        message = f"set_num_threads expected a number of threads from 1 to {_MOST_THREADS}, got {threads}"
-        raise ValueError(message)
+        raise ValueError(f"set_num_threads expected a number of threads from 1 to {_MOST_THREADS}, got {threads}")
     _core.set_num_threads(threads)

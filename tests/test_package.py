@@ -1,0 +1,76 @@
+"""The package as it is installed: documentation, imports, metadata, types."""
+
+import doctest
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnkernels as nnk
+
+README = Path(__file__).parent.parent / "README.md"
+MODULES = [name for _, name, _ in pkgutil.iter_modules(nnk.__path__, "nnkernels.") if name != "nnkernels.__main__"]
+
+
+@pytest.mark.parametrize("name", ["nnkernels", *MODULES])
+def test_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
+    for ufunc in (value for value in vars(module).values() if isinstance(value, np.ufunc)):
+        examples = doctest.DocTestParser().get_doctest(ufunc.__doc__ or "", {}, ufunc.__name__, None, 0)
+        assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_readme_example() -> None:
+    result = doctest.testfile(str(README), module_relative=False)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_every_public_name_is_documented_with_an_example() -> None:
+    for name in set(nnk.__all__) - {"__version__"}:
+        text = inspect.getdoc(getattr(nnk, name)) or ""
+        assert len(text) > 60, name
+        if name not in ("show_config", "get_num_threads"):
+            assert ">>>" in text, name
+
+
+def test_config(capsys: pytest.CaptureFixture[str]) -> None:
+    config = nnk.config()
+    assert set(config) == {"version", "target", "targets", "threads", "compiler"}
+    assert config["target"] in config["targets"]
+    assert config["targets"][0] == "generic"
+    assert config["version"] == nnk.__version__ == importlib.metadata.version("nnkernels")
+    nnk.show_config()
+    printed = capsys.readouterr().out
+    for key, value in config.items():
+        assert key in printed
+        assert str(value if not isinstance(value, list) else value[-1]) in printed
+
+
+def test_dependencies() -> None:
+    required = importlib.metadata.requires("nnkernels") or []
+    names = {re.split(r"[^\w-]", requirement)[0] for requirement in required if "extra ==" not in requirement}
+    assert names == {"numpy", "safetensors", "tqdm"}
+
+
+def test_import_is_light() -> None:
+    code = "import numpy, sys; before = set(sys.modules); import nnkernels; print(*sorted(set(sys.modules) - before))"
+    added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = [name for name in added if not name.startswith("nnkernels")]
+    assert not {"safetensors", "tqdm", "argparse", "multiprocessing"} & set(heavy), heavy
+
+
+def test_typed() -> None:
+    spec = importlib.util.find_spec("nnkernels")
+    assert spec is not None
+    assert spec.origin is not None
+    assert (Path(spec.origin).parent / "py.typed").exists()
+    assert (Path(spec.origin).parent / "_core.pyi").exists()
