@@ -45,9 +45,9 @@ def remez(target: Function, weight: Function, degree: int, low: mpf, high: mpf) 
     return coefficients, largest
 
 
-def rounded(value: mpf, dtype: type[np.floating]) -> np.floating:
-    """The value rounded once, to nearest, to a binary format of NumPy."""
-    bits = np.finfo(dtype).nmant + 1
+def rounded(value: mpf, dtype: type[np.floating], bits: int | None = None) -> np.floating:
+    """The value rounded once, to nearest, to a binary format of NumPy, or to fewer bits than it has."""
+    bits = bits or np.finfo(dtype).nmant + 1
     mantissa, exponent = mp.frexp(value)
     return dtype(float(ldexp(mp.nint(ldexp(mantissa, bits)), exponent - bits)))
 
@@ -73,9 +73,9 @@ def hexadecimal(value: np.floating) -> str:
     return f"{mantissa.rstrip('.')}p{exponent}{suffix}"
 
 
-def split(name: str, value: mpf, dtype: type[np.floating]) -> None:
-    """Print a constant as the sum of two floats."""
-    high = rounded(value, dtype)
+def split(name: str, value: mpf, dtype: type[np.floating], bits: int | None = None) -> None:
+    """Print a constant as the sum of two floats, the first of so many bits."""
+    high = rounded(value, dtype, bits)
     low = rounded(value - mpf(float(high)), dtype)
     print(f"{name}: {hexadecimal(high)} + {hexadecimal(low)}")
 
@@ -95,6 +95,7 @@ def main() -> None:
             degree, -bound, bound, dtype,
         )  # fmt: skip
     # log(1 + f) = f - f^2/2 + s (f^2/2 + w P(w)), s = f / (2 + f), w = s^2, as in Sun's fdlibm.
+    split("log(2), so that multiples by a k are exact", ln2, np.float64, 33)
     largest = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -20)
 
     def logarithm_tail(w: mpf) -> mpf:

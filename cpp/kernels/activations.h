@@ -1,4 +1,4 @@
-// relu, sigmoid and tanh.
+// relu, sigmoid and tanh. Errors as tests/accuracy.cpp prints them.
 #pragma once
 
 #include "exp.h"
@@ -14,7 +14,7 @@ V relu(V x) {
 }
 
 // (numerator + numerator_low) / (denominator + denominator_low), where each low part is at most an ULP of the high one.
-// One division and one Newton step from its result: within 0.51 ULP of the quotient of the parts.
+// One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
 template <class Target, class V>
 V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
   const V reciprocal = 1 / denominator;
@@ -24,8 +24,9 @@ V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
 }
 
 // 1 / (1 + e^-x), as m 2^n / (1 + m 2^n) for negative x, where m 2^n = e^-|x|.
-// float: at most SIGMOID_F32 ULP (at SIGMOID_F32_X); double: at most SIGMOID_F64 ULP measured. In [0, 1], monotone; subnormal
-// results for x below -87.3 (-708.4), 0 below -104 (-746). sigmoid(NaN) = NaN.
+// Largest error in float 0.7644 ULP, at -0x1.5edcb4p+6 (all floats); in double 0.7295 ULP found, at -0x1.626106555c504p+9.
+// In [0, 1], monotone; results are subnormal for x below -87.3 (-708.4 in double) and 0 below -104 (-745.2).
+// sigmoid(NaN) = NaN.
 template <class Target, class V>
 V sigmoid(V x) {
   using K = ExpConstants<Element<V>>;
@@ -45,8 +46,8 @@ V sigmoid(V x) {
 }
 
 // G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
-// float: at most TANH_F32 ULP (at TANH_F32_X); double: at most TANH_F64 ULP measured. In [-1, 1], monotone, odd, tanh(x) = x
-// for subnormal x. tanh(NaN) = NaN.
+// Largest error in float 0.7668 ULP, at -0x1.009d8ap-3 (all floats); in double 0.7793 ULP found, at 0x1.6deb40e4b2e19p-3.
+// In [-1, 1], monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN.
 template <class Target, class V>
 V tanh(V x) {
   using C = Element<V>;
