@@ -160,8 +160,9 @@ Strided<const T> weights_row(const WeightsView<T>& weights, std::size_t output) 
   return {Strided<const T>{weights.data, weights.output_stride}.from(output).data, weights.input_stride};
 }
 
-// Packs the panel from output `first_output` on, for the inputs from `first_input` on. Outputs and inputs that fill up the
-// last vector and the last chunk are zero.
+// Packs the panel from output `first_output` on, for the inputs from `first_input` on. The last chunk is filled up with zeros,
+// to which belong zeros of x; the last vector with copies of the last output, whose arithmetic raises no exception flag that
+// its own does not (zeros would, beside an infinity in x).
 template <class Target, class T>
 void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::size_t first_input, std::size_t inputs,
                 Compute<T>* packed) {
@@ -169,19 +170,15 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::si
   alignas(64) C buffer[kBlock];
   const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
   for (std::size_t output = 0; output < outputs; ++output) {
+    const Strided<const T> all = weights_row(weights, least(first_output + output, weights.outputs - 1));
+    const C* row = read_block<Target, T>(all, first_input, inputs, buffer);
     C* to = packed + output * kChains<C>;
-    const C* row = buffer;
-    std::size_t present = 0;
-    if (first_output + output < weights.outputs) {
-      row = read_block<Target, T>(weights_row(weights, first_output + output), first_input, inputs, buffer);
-      present = inputs;
-    }
     std::size_t input = 0;
-    for (; input + kChains<C> <= present; input += kChains<C>, to += outputs * kChains<C>) {
+    for (; input + kChains<C> <= inputs; input += kChains<C>, to += outputs * kChains<C>) {
       std::memcpy(to, row + input, kChains<C> * sizeof(C));
     }
-    for (; input < inputs; input += kChains<C>, to += outputs * kChains<C>) {
-      for (std::size_t k = 0; k < kChains<C>; ++k) to[k] = input + k < present ? row[input + k] : C(0);
+    if (input < inputs) {
+      for (std::size_t k = 0; k < kChains<C>; ++k) to[k] = input + k < inputs ? row[input + k] : C(0);
     }
   }
 }

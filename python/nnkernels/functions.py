@@ -23,7 +23,8 @@ def describe(value: object) -> str:
 
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
     """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text."""
-    came = ", ".join(f"{name} {describe(value)}" for name, value in arguments.items() if value is not None)
+    given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
+    came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
     message = f"{function} expected {expected}; got {came}"
     if type(error) in (TypeError, ValueError):
         return type(error)(f"{message} ({error})")

@@ -225,27 +225,28 @@ def load(path: str | PathLike[str]) -> Network:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a model file: {error}") from None
-    try:
-        return Network(_layers(metadata, tensors))
-    except (TypeError, ValueError) as error:
+            return Network(_read_layers(file))
+    except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold a network: {error}") from None
 
 
-def _layers(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> list[Dense]:
+def _read_layers(file: Any) -> list[Dense]:
+    metadata = file.metadata() or {}
     if metadata.get("format") != _FORMAT:
-        raise ValueError(f"its metadata should say format {_FORMAT!r}, but says {metadata.get('format')!r}")
-    activations = metadata.get("activations", "").split(",")
-    expected = {f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")}
-    if tensors.keys() != expected:
-        raise ValueError(f"it should hold the tensors {sorted(expected)}, but holds {sorted(tensors)}")
+        raise ValueError(f"its metadata should say format {_FORMAT!r}")
+    names = set(file.keys())
+    activations = metadata.get("activations", "").split(",", len(names))  # no longer list than the tensors are worth
+    expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")]
+    for name in names.symmetric_difference(expected):
+        raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in names else 'missing'}")
+    for name in expected:
+        dtype = file.get_slice(name).get_dtype()
+        if dtype not in ("F16", "F32", "F64"):
+            raise ValueError(f"tensor {name!r} should be of dtype F16, F32 or F64, but is {dtype}")
     layers = []
     for index, activation in enumerate(activations):
-        weights, bias = tensors[f"layers.{index}.weights"], tensors[f"layers.{index}.bias"]
-        if bias.shape != weights.shape[:-1] or {weights.dtype.kind, bias.dtype.kind} != {"f"}:
+        weights, bias = (file.get_tensor(f"layers.{index}.{part}") for part in ("weights", "bias"))
+        if bias.shape != weights.shape[:-1]:
             raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
         layers.append(Dense(weights, bias, None if activation == "none" else activation))
     return layers
