@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -25,12 +26,10 @@ using AnyNetwork = std::variant<Network<Half>, Network<float>, Network<double>>;
 
 PyArrayObject* as_array(py::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
 
-std::string shape_of(PyArrayObject* array) {
+std::string shape_text(int dimensions, const npy_intp* shape) {
   std::string text = "(";
-  for (int i = 0; i < PyArray_NDIM(array); ++i) {
-    text += (i > 0 ? ", " : "") + std::to_string(PyArray_DIM(array, i));
-  }
-  return text + (PyArray_NDIM(array) == 1 ? ",)" : ")");
+  for (int i = 0; i < dimensions; ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + (dimensions == 1 ? ",)" : ")");
 }
 
 std::string dtype_of(PyArrayObject* array) {
@@ -38,7 +37,9 @@ std::string dtype_of(PyArrayObject* array) {
 }
 
 // "float32 of shape (2, 3)"
-std::string describe(PyArrayObject* array) { return dtype_of(array) + " of shape " + shape_of(array); }
+std::string describe(PyArrayObject* array) {
+  return dtype_of(array) + " of shape " + shape_text(PyArray_NDIM(array), PyArray_DIMS(array));
+}
 
 // Rows that lie at a constant distance, each contiguous, of an aligned array in native byte order: what forward() takes as
 // it is.
@@ -199,20 +200,14 @@ class PyNetwork {
       throw py::type_error("Network expected out to be an array, got " + std::string(Py_TYPE(out.ptr())->tp_name));
     }
     PyArrayObject* array = as_array(out);
-    std::string expected = "(";
-    bool fits = PyArray_NDIM(array) == dimensions;
-    for (int i = 0; i < dimensions; ++i) {
-      fits = fits && PyArray_DIM(array, i) == shape[i];
-      expected += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+    if (PyArray_NDIM(array) != dimensions || !std::equal(shape, shape + dimensions, PyArray_DIMS(array))) {
+      throw py::value_error("Network expected out of shape " + shape_text(dimensions, shape) + ", got " + describe(array));
     }
-    expected += dimensions == 1 ? ",)" : ")";
-    if (!fits) throw py::value_error("Network expected out of shape " + expected + ", got " + describe(array));
-    PyArray_Descr* from = PyArray_DescrFromType(type);
-    const bool castable = PyArray_CanCastTypeTo(from, PyArray_DESCR(array), NPY_SAME_KIND_CASTING) != 0;
-    const std::string from_name = py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(from)));
-    Py_DECREF(from);
-    if (!castable) {
-      throw py::type_error("Network expected out that " + from_name + " can be cast to (same_kind), got " + describe(array));
+    const auto from = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type)));
+    auto* descriptor = reinterpret_cast<PyArray_Descr*>(from.ptr());
+    if (PyArray_CanCastTypeTo(descriptor, PyArray_DESCR(array), NPY_SAME_KIND_CASTING) == 0) {
+      throw py::type_error("Network expected out that " + std::string(py::str(from)) + " can be cast to (same_kind), got " +
+                           describe(array));
     }
     if (!PyArray_ISWRITEABLE(array)) throw py::value_error("Network expected a writeable out, got a read-only array");
   }

@@ -38,7 +38,8 @@ inline Half narrow_half(float value) {
   if (magnitude > 0x7f800000u) {  // NaN: quiet, the payload's upper bits
     half = 0x7e00u | ((magnitude >> 13) & 0x03ffu);
   } else if (magnitude >= 0x477ff000u) {  // 65520 and more, infinity: the product is infinite, and raises overflow as it should
-    const float infinite = value * 0x1p113f;
+    const volatile float factor = 0x1p113f;  // volatile, so that no compiler multiplies ahead of the comparison
+    const float infinite = value * factor;
     std::memcpy(&half, &infinite, sizeof half);
     half = (half >> 13) & 0x7fffu;
   } else if (magnitude >= 0x38800000u) {  // normal results: 2^-14 and more

@@ -1,11 +1,15 @@
 """The functions that are not ufuncs themselves: thin layers over generalized ufuncs of the same name."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+
+# A name, the ufunc itself (softmax is a function around one), or None.
+Activation: TypeAlias = str | Callable[..., Any] | None
 
 # What the functions expect, for error messages.
 REAL = "a real dtype (bool, integer, float16, float32 or float64)"
@@ -116,13 +120,13 @@ def logsumexp(
     >>> float(nnk.logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
-    # Left out unless given: not everything that takes part in ufuncs knows them.
     extra = {"keepdims": True} if keepdims else {}
-    return _along_axis(_core.logsumexp, _as_array(z), axis, out=out, dtype=dtype, **extra)
+    return _along_axis(_core.logsumexp, _without_labels(z), axis, out=out, dtype=dtype, **extra)
 
 
 def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
-    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame.
+    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. Other keywords only
+    # where they are given: Dask does not know them all.
     keywords: dict[str, Any] = {"axis": axis, **extra}
     if out is not None:
         keywords["out"] = out
@@ -180,7 +184,7 @@ def dense(
     weights: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    activation: str | np.ufunc | None = None,
+    activation: Activation = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
     """Dense layer: activation(x weights^T + bias), each row of the weights a neuron.
@@ -247,11 +251,15 @@ def dense(
     return out
 
 
+def _without_labels(value: Any) -> Any:
+    """Return a pandas object as an array: its labels are not those of a result of another shape."""
+    return value.to_numpy() if hasattr(value, "to_numpy") else value
+
+
 def _as_array(value: Any) -> Any:
-    """Return what has its own ways with ufuncs as it is, but pandas objects, whose labels no result of dense has."""
-    if hasattr(value, "__array_ufunc__") and not hasattr(value, "to_numpy"):
-        return value
-    return np.asarray(value)
+    """Return what has its own ways with ufuncs as it is, and the rest as an array."""
+    value = _without_labels(value)
+    return value if hasattr(value, "__array_ufunc__") else np.asarray(value)
 
 
 def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from itertools import pairwise
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.functions import ACTIVATIONS, LAYER, activation_number, as_real, describe, explained
+from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number, as_real, describe, explained
 
 
 class Dense:
@@ -41,7 +42,7 @@ class Dense:
     bias: NDArray[Any]
     activation: str | None
 
-    def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: str | np.ufunc | None = None) -> None:
+    def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: Activation = None) -> None:
         number = activation_number(activation)
         try:
             matrix = as_real(weights)
@@ -191,7 +192,7 @@ class Network(_core.Network):
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the metadata holds the names of the
         activations, separated by commas ("none" where there is none).
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         layers = self.layers
         tensors = {}
@@ -199,7 +200,7 @@ class Network(_core.Network):
             tensors[f"layers.{index}.weights"] = layer.weights
             tensors[f"layers.{index}.bias"] = layer.bias
         activations = ",".join(layer.activation or "none" for layer in layers)
-        save_file(tensors, path, {"format": _FORMAT, "activations": activations})
+        Path(path).write_bytes(save(tensors, {"format": _FORMAT, "activations": activations}))
 
 
 _FORMAT = "nnkernels.Network"
@@ -223,6 +224,7 @@ def load(path: str | PathLike[str]) -> Network:
     """
     from safetensors import SafetensorError, safe_open
 
+    Path(path).open("rb").close()  # The system says best why a file cannot be read.
     try:
         with safe_open(path, framework="numpy") as file:
             return Network(_read_layers(file))

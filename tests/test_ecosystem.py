@@ -1,0 +1,465 @@
+"""Our functions among other people's: pandas, Dask, xarray, masked arrays, subclasses, NumPy's keywords, errstate, pickle."""
+
+import copy
+import itertools
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import nnkernels as nnk
+from nnkernels import _core
+from ulp import same_bits
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ELEMENTWISE = (nnk.relu, nnk.sigmoid, nnk.tanh)
+ALONG_AXIS = (nnk.softmax, nnk.log_softmax)
+ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
+
+
+@pytest.fixture
+def x(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(12, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def weights(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(4, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def bias(rng: np.random.Generator) -> Array:
+    return rng.normal(size=4).astype(np.float32)
+
+
+@pytest.fixture
+def network(weights: Array, bias: Array, rng: np.random.Generator) -> nnk.Network:
+    second = rng.normal(size=(3, 4)).astype(np.float32)
+    return nnk.Network([nnk.Dense(weights, bias, "tanh"), nnk.Dense(second, None, "softmax")])
+
+
+# --- pandas ---
+
+
+@pytest.fixture
+def frame(x: Array) -> pd.DataFrame:
+    return pd.DataFrame(x, index=[f"row {i}" for i in range(len(x))], columns=list("pqrstu"))
+
+
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS])
+def test_pandas_objects_keep_their_labels(function: Callable[..., Any], frame: pd.DataFrame, x: Array) -> None:
+    whole = function(frame)
+    pd.testing.assert_frame_equal(whole, pd.DataFrame(function(x), frame.index, frame.columns), check_exact=True)
+    column = function(frame["q"])
+    pd.testing.assert_series_equal(column, pd.Series(function(x[:, 1]), frame.index, name="q"), check_exact=True)
+
+
+@pytest.mark.parametrize("function", ALONG_AXIS)
+@pytest.mark.parametrize("axis", [-2, -1, 0, 1])
+def test_axis_of_a_data_frame(function: Callable[..., Any], axis: int, frame: pd.DataFrame, x: Array) -> None:
+    expected = pd.DataFrame(function(x, axis), frame.index, frame.columns)
+    pd.testing.assert_frame_equal(function(frame, axis=axis), expected, check_exact=True)
+
+
+def test_data_frame_of_several_dtypes() -> None:
+    frame = pd.DataFrame({"whole": [1, 2], "single": np.array([3, 4], np.float32), "double": [0.5, 0.25]})
+    pd.testing.assert_frame_equal(nnk.softmax(frame), pd.DataFrame(nnk.softmax(frame.to_numpy()), columns=frame.columns))
+    assert list(nnk.tanh(frame).dtypes) == [np.float64, np.float32, np.float64]
+
+
+def test_functions_that_leave_the_labels_behind(
+    frame: pd.DataFrame, x: Array, weights: Array, bias: Array, network: nnk.Network
+) -> None:
+    for actual, expected in [
+        (nnk.logsumexp(frame), nnk.logsumexp(x)),
+        (nnk.logsumexp(frame, axis=0, keepdims=True), nnk.logsumexp(x, axis=0, keepdims=True)),
+        (nnk.dot(frame, weights[0]), nnk.dot(x, weights[0])),
+        (
+            nnk.dense(frame, pd.DataFrame(weights), pd.Series(bias), activation="relu"),
+            nnk.dense(x, weights, bias, activation="relu"),
+        ),
+        (network(frame), network(x)),
+    ]:
+        assert type(actual) is np.ndarray
+        assert same_bits(actual, expected)
+
+
+# --- Dask ---
+
+
+def too_early(*_: object, **__: object) -> None:
+    message = "computed before it was asked for"
+    raise AssertionError(message)
+
+
+def check_lazy(function: Callable[[Any], Any], x: Array, chunks: Any) -> None:
+    """Check that a function of a Dask array waits to be asked, and then gives the bits that it gives for NumPy's."""
+    expected = function(x)
+    with dask.config.set(scheduler=too_early):
+        lazy = function(da.from_array(x, chunks=chunks))
+    assert isinstance(lazy, da.Array)
+    assert (lazy.shape, lazy.dtype) == (expected.shape, expected.dtype)
+    assert same_bits(np.asarray(lazy.compute(scheduler="threads")), expected)
+
+
+@pytest.mark.parametrize("chunks", [(12, 6), (5, 6), (1, 6), (7, 4)], ids=str)
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_dask_elementwise(function: np.ufunc, chunks: tuple[int, int], x: Array) -> None:
+    check_lazy(function, x, chunks)
+
+
+@pytest.mark.parametrize("rows", [12, 5, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64])
+def test_dask_rows(rows: int, dtype: Any, x: Array, weights: Array, bias: Array) -> None:
+    x = (4 * x).astype(dtype)
+    one = weights[0]
+    for function in (
+        *ALONG_AXIS,
+        nnk.logsumexp,
+        lambda z: nnk.logsumexp(z, keepdims=True),
+        lambda x: nnk.dot(x, one),
+        lambda x: nnk.dense(x, weights),
+        lambda x: nnk.dense(x, weights, 0.5),
+        lambda x: nnk.dense(x, one, 0.5, activation="sigmoid"),
+    ):
+        check_lazy(function, x, (rows, 6))
+    for activation in ACTIVATIONS:
+        check_lazy(partial(nnk.dense, weights=weights, bias=bias, activation=activation), x, (rows, 6))
+
+
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+def test_dask_other_axis(function: Callable[..., Any], x: Array) -> None:
+    for columns in (6, 4, 1):
+        check_lazy(lambda z: function(z, axis=0), x, (12, columns))
+
+
+def test_dask_refuses_a_row_in_several_chunks(x: Array) -> None:
+    with pytest.raises(ValueError, match="rechunk"):
+        nnk.softmax(da.from_array(x, chunks=(12, 3)))
+
+
+@pytest.mark.parametrize("rows", [12, 5, 1])
+def test_dask_network(rows: int, x: Array, network: nnk.Network) -> None:
+    lazy = da.from_array(x, chunks=(rows, 6)).map_blocks(network, dtype=network.dtype, chunks=(rows, 3))
+    assert same_bits(lazy.compute(scheduler="threads"), network(x))
+
+
+# --- xarray, masked arrays, subclasses, other objects ---
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_xarray_elementwise(function: np.ufunc, x: Array) -> None:
+    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)}, name="x")
+    xr.testing.assert_identical(function(array), array.copy(data=function(x)))
+
+
+@pytest.mark.parametrize("function", ALONG_AXIS)
+def test_xarray_along_a_dimension(function: Callable[..., Any], x: Array) -> None:
+    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)})
+    along = xr.apply_ufunc(function, array, input_core_dims=[["feature"]], output_core_dims=[["feature"]])
+    xr.testing.assert_identical(along, array.copy(data=function(x)))
+
+
+def test_xarray_network(x: Array, network: nnk.Network) -> None:
+    array = xr.DataArray(x.reshape(4, 3, 6), dims=("run", "sample", "feature"))
+    result = xr.apply_ufunc(network, array, input_core_dims=[["feature"]], output_core_dims=[["label"]])
+    assert result.dims == ("run", "sample", "label")
+    assert same_bits(result.to_numpy(), network(x).reshape(4, 3, 3))
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_masked_arrays_keep_their_mask(function: np.ufunc, x: Array) -> None:
+    masked = np.ma.masked_greater(x, 0.5)
+    result = function(masked)
+    assert isinstance(result, np.ma.MaskedArray)
+    np.testing.assert_array_equal(result.mask, masked.mask)
+    assert same_bits(result.compressed(), function(masked.compressed()))
+
+
+class Labelled(np.ndarray):
+    """A subclass that hands its label on to what is computed from it."""
+
+    label: str
+
+    def __array_finalize__(self, source: object) -> None:
+        self.label = getattr(source, "label", "none")
+
+
+def test_subclasses_come_back_as_such(x: Array, weights: Array, bias: Array) -> None:
+    labelled = x.view(Labelled)
+    labelled.label = "mine"
+    for function in (
+        *ELEMENTWISE,
+        *ALONG_AXIS,
+        nnk.logsumexp,
+        lambda x: nnk.dot(x, weights[0]),
+        lambda x: nnk.dense(x, weights, bias, activation="tanh"),
+        lambda x: nnk.dense(x, weights[0], 1.5),
+    ):
+        result = function(labelled)
+        assert type(result) is Labelled
+        assert result.label == "mine"
+        assert same_bits(result.view(np.ndarray), function(x))
+    assert type(nnk.tanh(labelled, subok=False)) is np.ndarray
+
+
+class Recorder:
+    """An object that takes part in ufuncs in its own way: it tells what it was called with."""
+
+    ndim = 2
+    shape = (12, 6)
+    dtype = np.dtype(np.float32)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **keywords: object) -> tuple[Any, ...]:
+        return ufunc, method, [type(operand) for operand in inputs], keywords
+
+
+def test_objects_with_array_ufunc_are_asked(weights: Array, bias: Array) -> None:
+    recorder: Any = Recorder()
+    assert nnk.tanh(recorder) == (nnk.tanh, "__call__", [Recorder], {})
+    assert nnk.softmax(recorder) == (_core.softmax, "__call__", [Recorder], {"axis": -1})
+    assert nnk.log_softmax(recorder, 0, dtype="f8") == (_core.log_softmax, "__call__", [Recorder], {"axis": 0, "dtype": "f8"})
+    assert nnk.logsumexp(recorder, keepdims=True)[3] == {"axis": -1, "keepdims": True}
+    assert nnk.dot(weights, recorder) == (nnk.dot, "__call__", [np.ndarray, Recorder], {})
+    asked = nnk.dense(recorder, weights, bias, activation="relu")
+    assert asked == (_core.dense_relu, "__call__", [Recorder, np.ndarray, np.ndarray], {})
+
+
+class Unwilling:
+    __array_ufunc__ = None
+
+
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS, nnk.logsumexp])
+def test_objects_that_refuse_ufuncs(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="Unwilling"):
+        function(Unwilling())
+
+
+# --- Real ufuncs ---
+
+
+@pytest.mark.parametrize(("ufunc", "signature"), [*((function, None) for function in ELEMENTWISE), (nnk.dot, "(n),(n)->()")])
+def test_are_ufuncs(ufunc: np.ufunc, signature: str | None) -> None:
+    assert isinstance(ufunc, np.ufunc)
+    assert ufunc.signature == signature
+    assert getattr(nnk, ufunc.__name__) is ufunc
+    assert (ufunc.nin, ufunc.nout) == (1 if signature is None else 2, 1)
+    assert ufunc.__doc__ is not None
+    assert ">>>" in ufunc.__doc__
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_out_and_where(function: np.ufunc, x: Array, rng: np.random.Generator) -> None:
+    expected = function(x)
+    for call in (lambda out: function(x, out), lambda out: function(x, out=out), lambda out: function(x, out=(out,))):
+        out = np.full_like(x, 7)
+        assert call(out) is out
+        assert same_bits(out, expected)
+    out = np.full_like(x, 7)
+    where = np.less(rng.random(x.shape), 0.5)
+    assert function(x, out=out, where=where) is out
+    assert same_bits(out, np.where(where, expected, np.float32(7)))
+    function(x, out=out, where=where[:, :1])
+    assert same_bits(out[~where[:, 0]], np.where(where, expected, np.float32(7))[~where[:, 0]])
+    broadcast = np.empty((2, *x.shape), np.float64)
+    assert same_bits(function(x, out=broadcast)[1], expected.astype(np.float64))
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_at(function: np.ufunc) -> None:
+    x = np.array([-1.0, -2.0, 3.0])
+    function.at(x, [0, 2])
+    assert same_bits(x, np.array([function(-1.0), -2.0, function(3.0)]))
+
+
+REAL = "?bBhHiIlLqQefd"
+
+
+def outcome(function: Callable[..., Array], *arguments: object, **keywords: Any) -> object:
+    """Return the dtype of a result, or the type of the TypeError in its place."""
+    try:
+        return function(*arguments, **keywords).dtype
+    except TypeError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("of", REAL)
+def test_dtype_and_casting_are_numpys(of: str) -> None:
+    x = np.ones(3, of)
+    for dtype, casting in itertools.product((None, *REAL), ("no", "equiv", "safe", "same_kind", "unsafe")):
+        keywords = {"dtype": dtype, "casting": casting}
+        expected = outcome(np.tanh, x, **keywords)
+        assert outcome(nnk.tanh, x, **keywords) == expected
+        assert outcome(nnk.sigmoid, x, **keywords) == expected
+        assert outcome(nnk.relu, x, **keywords) == outcome(np.maximum, x, x, **keywords)
+
+
+@pytest.mark.parametrize("scalar", [True, 2, 2.0, np.float16(2), np.float32(2), np.int8(2), np.uint64(2)], ids=repr)
+def test_scalars_promote_as_numpys_do(scalar: Any) -> None:
+    assert type(nnk.tanh(scalar)) is type(nnk.sigmoid(scalar)) is type(np.tanh(scalar))
+    assert type(nnk.relu(scalar)) is type(np.maximum(scalar, scalar))
+
+
+def test_keywords_of_generalized_ufuncs(rng: np.random.Generator) -> None:
+    x, w = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4, 5))
+    expected = nnk.dot(np.moveaxis(x, 1, -1), np.moveaxis(w, 1, -1))
+    assert same_bits(nnk.dot(x, w, axis=1), expected)
+    assert same_bits(nnk.dot(x, w, axis=1, keepdims=True), expected[:, np.newaxis])
+    assert same_bits(nnk.dot(x, np.moveaxis(w, 1, 0), axes=[1, 0, ()]), expected)
+    out = np.empty((3, 5), np.float32)
+    assert nnk.dot(x, w, axis=1, out=out) is out
+    assert same_bits(out, expected.astype(np.float32))
+    single = nnk.dot(x.astype(np.float32), w.astype(np.float32))
+    assert same_bits(nnk.dot(x, w, dtype=np.float32), single)
+    with pytest.raises(TypeError, match="safe"):
+        nnk.dot(x, w, dtype=np.float32, casting="safe")
+    with pytest.raises(TypeError, match="where"):
+        nnk.dot(x, w, where=True)
+
+
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_dtype_of_functions_along_an_axis(function: Callable[..., Array], dtype: Any, x: Array) -> None:
+    assert same_bits(function(x, dtype=dtype), function(x.astype(dtype)))
+
+
+# --- errstate ---
+
+
+def finite_rows(dtype: Any) -> Array:
+    """Return rows of finite numbers of every size, the greatest and the smallest among them."""
+    info = np.finfo(dtype)
+    powers = np.ldexp(np.ones(info.maxexp - info.minexp, dtype), np.arange(info.minexp, info.maxexp))
+    smallest = np.array([0, info.smallest_subnormal, info.smallest_normal, info.eps], dtype)
+    half = np.concatenate([smallest, powers, np.array([info.max], dtype)])
+    everything = np.concatenate([half, -half])
+    return np.stack([everything, -everything, np.full_like(everything, info.max), np.full_like(everything, -info.max)])
+
+
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS, nnk.logsumexp])
+def test_finite_input_raises_nothing(function: Callable[..., Array], dtype: type[np.floating[Any]]) -> None:
+    rows = finite_rows(dtype)
+    with np.errstate(all="raise"):
+        for z in (rows, rows[:, ::3], rows.T, rows[:1, :1], np.array([[1e308, -1e308, 1e308]]).clip(-rows.max(), rows.max())):
+            assert not np.isnan(function(z)).any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_finite_sums_raise_nothing(activation: str | None, dtype: type[np.floating[Any]]) -> None:
+    values = finite_rows(dtype)[0]
+    x = np.outer(values, np.eye(1, 9, 4, dtype=dtype)[0])
+    ones = np.ones((5, 9), dtype)
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_array_equal(nnk.dot(x, ones[0]), values)
+        assert not np.isnan(nnk.dense(x, ones, activation=activation)).any()
+        assert not np.isnan(nnk.dense(x, ones[0], dtype(0), activation=activation)).any()
+
+
+def overflowing(dtype: Any) -> list[Callable[[], Array]]:
+    """Return calls whose sums exceed the greatest finite number: of all rows, and of a late one only."""
+    great = np.full((3, 40), np.finfo(dtype).max)
+    late = np.ones((3, 40), dtype)
+    late[-1] = np.finfo(dtype).max
+    calls: list[Callable[[], Array]] = []
+    for x in (great, late):
+        calls += [partial(nnk.dot, x, x), partial(nnk.dense, x, x[-1])]
+        calls += [partial(nnk.dense, x, x, activation=activation) for activation in ACTIVATIONS]
+    return calls
+
+
+def test_overflow_is_reported_as_errstate_says(dtype: type[np.floating[Any]]) -> None:
+    for call in overflowing(dtype):
+        with np.errstate(over="raise", invalid="ignore"), pytest.raises(FloatingPointError, match="overflow"):
+            call()
+        with np.errstate(over="warn", invalid="ignore"), pytest.warns(RuntimeWarning, match="overflow"):
+            call()
+        told: list[str] = []
+        with np.errstate(over="call", invalid="ignore", call=lambda kind, _, told=told: told.append(kind)):
+            call()
+        assert told == ["overflow"]
+        with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call()
+
+
+def test_overflow_of_one_thread_is_reported(threads: None) -> None:
+    nnk.set_num_threads(2)
+    x, weights = np.ones((64, 512), np.float32), np.ones((512, 512), np.float32)
+    x[-1] = np.finfo(np.float32).max
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        nnk.dense(x, weights)
+    x[-1] = 1
+    with np.errstate(all="raise"):
+        assert np.all(nnk.dense(x, weights) == 512)
+
+
+def test_network_overflows_silently(dtype: type[np.floating[Any]]) -> None:
+    great = np.full((3, 40), np.finfo(dtype).max)
+    with np.errstate(all="raise"):
+        assert np.all(np.isposinf(nnk.Network([nnk.Dense(great)])(great)))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 5, 16, 17])
+@pytest.mark.parametrize("rows", [1, 2, 7, 64])
+def test_infinite_input_alone_is_not_reported(rows: int, outputs: int, dtype: type[np.floating[Any]]) -> None:
+    x = np.full((rows, 3), np.array([np.inf, 1, 1], dtype))
+    weights = np.ones((outputs, 3), dtype)
+    with np.errstate(all="raise"):
+        assert np.all(np.isposinf(nnk.dot(x, weights[0])))
+        for activation in (None, "relu"):
+            assert np.all(np.isposinf(nnk.dense(x, weights, activation=activation)))
+
+
+# --- Copies, pickle, other processes ---
+
+FUNCTIONS = (*ELEMENTWISE, nnk.dot, *ALONG_AXIS, nnk.logsumexp, nnk.dense)
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+def copies(value: Any) -> list[Any]:
+    return [copy.copy(value), copy.deepcopy(value), *(pickle.loads(pickle.dumps(value, protocol)) for protocol in PROTOCOLS)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_copies_of_functions_are_the_functions(function: object) -> None:
+    assert all(duplicate is function for duplicate in copies(function))
+
+
+@pytest.mark.parametrize("one_neuron", [False, True])
+def test_copies_of_layers(one_neuron: bool, weights: Array, bias: Array) -> None:
+    layer = nnk.Dense(weights[0], bias[0], "tanh") if one_neuron else nnk.Dense(weights, bias, "tanh")
+    for duplicate in copies(layer):
+        assert type(duplicate) is nnk.Dense
+        assert same_bits(duplicate.weights, layer.weights)
+        assert same_bits(duplicate.bias, layer.bias)
+        assert duplicate.activation == "tanh"
+        assert not duplicate.weights.flags.writeable
+        assert not duplicate.bias.flags.writeable
+
+
+def test_copies_of_networks(dtype: type[np.floating[Any]], rng: np.random.Generator) -> None:
+    hidden = nnk.Dense(rng.normal(size=(5, 6)), rng.normal(size=5), "sigmoid")
+    for last in (nnk.Dense(rng.normal(size=(3, 5))), nnk.Dense(rng.normal(size=5), 1.0)):
+        network = nnk.Network([hidden, last], dtype)
+        x = rng.normal(size=(4, 6)).astype(dtype)
+        for duplicate in copies(network):
+            assert type(duplicate) is nnk.Network
+            assert repr(duplicate) == repr(network)
+            assert same_bits(duplicate(x), network(x))
+
+
+def test_network_in_a_spawned_process(x: Array, network: nnk.Network) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert same_bits(pool.submit(network, x).result(), network(x))
+        assert same_bits(pool.submit(nnk.softmax, x).result(), nnk.softmax(x))

@@ -1,0 +1,634 @@
+"""Bad input, bad environments, bad model files: which exception, what it says, and that nothing leaks on the way."""
+
+import gc
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nnkernels as nnk
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+X = np.linspace(-1, 1, 6).reshape(2, 3)
+WEIGHTS = np.linspace(-2, 2, 12).reshape(4, 3).astype(np.float32)
+BIAS = np.arange(4, dtype=np.int16)
+NETWORK = nnk.Network([nnk.Dense(WEIGHTS, BIAS, "relu")])
+ALONG_AXIS = (nnk.softmax, nnk.log_softmax, nnk.logsumexp)
+
+
+# --- Calls that fail ---
+
+
+class Failing(NamedTuple):
+    """A call, the exception that it must raise, and what the message must name: arrays by dtype and shape, or a text."""
+
+    call: Callable[[], object]
+    error: type[Exception]
+    named: tuple[Array | str, ...] = ()
+
+
+def exception_type(call: Callable[[], object]) -> type[Exception]:
+    """Return the type of the exception that a call raises: what NumPy holds to be right."""
+    try:
+        call()
+    except Exception as error:
+        return type(error)
+    raise AssertionError
+
+
+INTEGER_OUT = exception_type(lambda: np.tanh(X, out=np.zeros((2, 3), int)))
+READ_ONLY_OUT = exception_type(lambda: np.tanh(X, out=np.broadcast_to(0.0, (2, 3))))
+RAGGED = [[1.0], [1.0, 2.0]]
+
+BAD_ARRAYS = {
+    "complex": X.astype(np.complex64),
+    "object": X.astype(object),
+    "string": X.astype(str),
+    "bytes": X.astype(bytes),
+    "datetime": X.astype("datetime64[s]"),
+    "timedelta": X.astype("timedelta64[s]"),
+    "void": np.zeros((2, 3), "V8"),
+    "structure": np.zeros((2, 3), [("real", "f8")]),
+}
+if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is float64 by another name
+    BAD_ARRAYS["longdouble"] = X.astype(np.longdouble)
+
+
+def calls_with_bad_values() -> dict[str, Failing]:
+    calls = {}
+    for kind, bad in BAD_ARRAYS.items():
+        # The message of a ufunc is NumPy's own.
+        for ufunc in (nnk.relu, nnk.sigmoid, nnk.tanh):
+            calls[f"{ufunc.__name__} of {kind}"] = Failing(partial(ufunc, bad), TypeError)
+        calls[f"dot, x {kind}"] = Failing(partial(nnk.dot, bad, X), TypeError)
+        calls[f"dot, w {kind}"] = Failing(partial(nnk.dot, X, bad), TypeError)
+        for function in ALONG_AXIS:
+            calls[f"{function.__name__} of {kind}"] = Failing(partial(function, bad), TypeError, (bad,))
+        column, row = bad[:, :1], bad[0]
+        calls[f"dense, x {kind}"] = Failing(partial(nnk.dense, bad, WEIGHTS, BIAS), TypeError, (bad, WEIGHTS, BIAS))
+        calls[f"dense, weights {kind}"] = Failing(partial(nnk.dense, X, bad), TypeError, (X, bad))
+        calls[f"dense, bias {kind}"] = Failing(partial(nnk.dense, X, WEIGHTS, column), TypeError, (X, WEIGHTS, column))
+        calls[f"Dense, weights {kind}"] = Failing(partial(nnk.Dense, bad), TypeError, (bad,))
+        calls[f"Dense, bias {kind}"] = Failing(partial(nnk.Dense, WEIGHTS, row), TypeError, (WEIGHTS, row))
+        calls[f"Network of {kind}"] = Failing(partial(NETWORK, bad), TypeError, (bad,))
+    takers: dict[str, Callable[..., object]] = {
+        **{function.__name__: function for function in ALONG_AXIS},
+        "dense, x": partial(nnk.dense, weights=WEIGHTS, bias=BIAS),
+        "dense, weights": partial(nnk.dense, X),
+        "dense, bias": partial(nnk.dense, X, WEIGHTS),
+        "Dense, weights": nnk.Dense,
+        "Dense, bias": partial(nnk.Dense, WEIGHTS),
+        "Network": NETWORK,
+    }
+    for name, taker in takers.items():
+        calls[f"{name} of a ragged list"] = Failing(partial(taker, RAGGED), ValueError, ("inhomogeneous",))
+    for name in ("softmax", "log_softmax", "logsumexp", "Dense, weights", "Network"):
+        calls[f"{name} of None"] = Failing(partial(takers[name], None), TypeError, (np.array(None),))
+    return calls
+
+
+def calls_with_bad_shapes() -> dict[str, Failing]:
+    calls = {}
+    scalar, cube = np.array(1.0), np.ones((2, 4, 3))
+    for function in ALONG_AXIS:
+        name = function.__name__
+        calls[f"{name} without dimensions"] = Failing(partial(function, scalar), ValueError, (scalar,))
+        for axis in (2, -3):
+            calls[f"{name}, axis {axis}"] = Failing(partial(function, X, axis), np.exceptions.AxisError, (f"axis {axis}", X))
+        no_axes: tuple[Any, ...] = (0.5, None)
+        for value in no_axes:
+            calls[f"{name}, axis {value}"] = Failing(partial(function, X, value), TypeError, (type(value).__name__,))
+    for other in (np.ones(2), np.ones((4, 3)), scalar):
+        calls[f"dot with shape {other.shape}"] = Failing(partial(nnk.dot, X, other), ValueError)
+    bad_layers: dict[str, tuple[Any, ...]] = {
+        "x too short": (X[:, :2], WEIGHTS, BIAS),
+        "x without dimensions": (X[0, 0], WEIGHTS, BIAS),
+        "bias too short": (X, WEIGHTS, BIAS[:3]),
+        "bias of other rows": (X, WEIGHTS, np.ones((3, 4))),
+        "weights of three dimensions": (X, cube, BIAS),
+        "weights without dimensions": (X, scalar, BIAS),
+        "one neuron, x too short": (X[:, :2], WEIGHTS[0], BIAS[0]),
+        "one neuron, bias of other rows": (X, WEIGHTS[0], np.ones(3)),
+    }
+    for name, arguments in bad_layers.items():
+        calls[f"dense, {name}"] = Failing(partial(nnk.dense, *arguments), ValueError, arguments)
+        calls[f"dense, {name}, fused"] = Failing(partial(nnk.dense, *arguments, activation="tanh"), ValueError, arguments)
+    bad_descriptions: dict[str, tuple[Any, ...]] = {
+        "bias too short": (WEIGHTS, BIAS[:3]),
+        "bias of several rows": (WEIGHTS, np.ones((2, 4))),
+        "weights of three dimensions": (cube, BIAS),
+        "weights without dimensions": (scalar, BIAS),
+        "one neuron, several biases": (WEIGHTS[0], BIAS),
+    }
+    for name, arguments in bad_descriptions.items():
+        calls[f"Dense, {name}"] = Failing(partial(nnk.Dense, *arguments), ValueError, arguments)
+    for shape in ((2,), (2, 4), (3, 0), (), (3, 1)):
+        wrong = np.ones(shape)
+        calls[f"Network of shape {shape}"] = Failing(partial(NETWORK, wrong), ValueError, ("(..., 3)", wrong))
+    return calls
+
+
+def calls_with_bad_outputs() -> dict[str, Failing]:
+    writers: dict[str, tuple[Callable[..., object], tuple[int, ...]]] = {
+        "softmax": (partial(nnk.softmax, X), (2, 3)),
+        "log_softmax": (partial(nnk.log_softmax, X, 0), (2, 3)),
+        "logsumexp": (partial(nnk.logsumexp, X), (2,)),
+        "dense": (partial(nnk.dense, X, WEIGHTS, BIAS), (2, 4)),
+        "dense of one neuron": (partial(nnk.dense, X, WEIGHTS[0], BIAS[0]), (2,)),
+        "Network": (partial(NETWORK, X), (2, 4)),
+        "tanh": (partial(nnk.tanh, X), (2, 3)),
+        "dot": (partial(nnk.dot, X, X), (2,)),
+    }
+    calls = {}
+    for name, (write, shape) in writers.items():
+        integers, longer, scalar = np.zeros(shape, int), np.zeros((shape[0] + 1, *shape[1:])), np.zeros(())
+        numpys_message = name in ("tanh", "dot")
+        for kind, out, error in (
+            # Network is no ufunc: it raises the class that NumPy's exception is derived from.
+            ("integers", integers, TypeError if name == "Network" else INTEGER_OUT),
+            ("a wrong shape", longer, ValueError),
+            ("a wrong number of dimensions", scalar, ValueError),
+        ):
+            calls[f"{name} to {kind}"] = Failing(partial(write, out=out), error, () if numpys_message else (out,))
+        read_only = np.broadcast_to(0.0, shape)
+        calls[f"{name} to a read-only array"] = Failing(partial(write, out=read_only), READ_ONLY_OUT, ("read-only",))
+        calls[f"{name} to a list"] = Failing(partial(write, out=[0.0]), TypeError)
+    return calls
+
+
+def other_failing_calls() -> dict[str, Failing]:
+    calls = {}
+    activations: dict[Any, type[Exception]] = {
+        "gelu": ValueError,
+        "": ValueError,
+        "ReLU": ValueError,
+        np.tanh: TypeError,
+        1: TypeError,
+    }
+    for activation, error in activations.items():
+        choices = ("None", "'relu'", "'sigmoid'", "'tanh'", "'softmax'", repr(activation))
+        calls[f"dense, activation {activation!r}"] = Failing(
+            partial(nnk.dense, X, WEIGHTS, activation=activation), error, choices
+        )
+        calls[f"Dense, activation {activation!r}"] = Failing(partial(nnk.Dense, WEIGHTS, None, activation), error, choices)
+    square, wide = nnk.Dense(np.ones((3, 3))), nnk.Dense(WEIGHTS)
+    one, thin = nnk.Dense(np.ones(3)), nnk.Dense(np.ones((3, 1)))
+    bad_layers: dict[str, tuple[Any, type[Exception], tuple[Array | str, ...]]] = {
+        "no layers": ([], ValueError, ("at least one layer",)),
+        "an array": ([square, WEIGHTS], TypeError, ("ndarray", "layer 2")),
+        "a number": (1, TypeError, ("int",)),
+        "layers that do not chain": ([square, wide, square], ValueError, ("layer 2", "layer 3", WEIGHTS, square.weights)),
+        "one neuron and more": ([one, thin], ValueError, ("layer 1", one.weights, thin.weights)),
+    }
+    for name, (layers, error, named) in bad_layers.items():
+        calls[f"Network of {name}"] = Failing(partial(nnk.Network, layers), error, named)
+    calls["Network of integers"] = Failing(partial(nnk.Network, [square], int), TypeError, ("float64", "int"))
+    empty = nnk.Network.__new__(nnk.Network)
+    calls["Network without its __init__"] = Failing(partial(empty, X), ValueError, ("__init__",))
+    calls["softmax, integer dtype"] = Failing(partial(nnk.softmax, X, dtype=int), TypeError)
+    for number in (0, -1, 2**31):
+        calls[f"{number} threads"] = Failing(partial(nnk.set_num_threads, number), ValueError, (str(number),))
+    no_numbers: tuple[Any, ...] = (1.5, "2", None)
+    for value in no_numbers:
+        calls[f"{value!r} threads"] = Failing(partial(nnk.set_num_threads, value), TypeError, (type(value).__name__,))
+    return calls
+
+
+CALLS = {**calls_with_bad_values(), **calls_with_bad_shapes(), **calls_with_bad_outputs(), **other_failing_calls()}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_exception(name: str) -> None:
+    failing = CALLS[name]
+    threads = nnk.get_num_threads()
+    with pytest.raises(failing.error) as caught:
+        failing.call()
+    # NumPy's own exceptions keep their text; what came is in a note.
+    message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    for expected in failing.named:
+        texts = (expected,) if isinstance(expected, str) else (str(expected.dtype), str(expected.shape))
+        for text in texts:
+            assert text in message
+    assert nnk.get_num_threads() == threads
+
+
+def test_failed_calls_leave_out_alone() -> None:
+    out = np.full((2, 4), 7, np.float32)
+    calls: tuple[Callable[..., object], ...] = (
+        partial(nnk.dense, X[:, :2], WEIGHTS, BIAS),
+        partial(nnk.dense, X, WEIGHTS, BIAS, activation="gelu"),
+        partial(NETWORK, X[:, :2]),
+        partial(nnk.softmax, X.astype(object)),
+    )
+    for call in calls:
+        with pytest.raises((TypeError, ValueError)):
+            call(out=out)
+        assert np.all(out == 7)
+
+
+def test_layers_and_networks_cannot_be_changed() -> None:
+    layer = NETWORK.layers[0]
+    for array in (layer.weights, layer.bias):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    for thing, name in ((layer, "weights"), (layer, "more"), (NETWORK, "layers"), (NETWORK, "more")):
+        with pytest.raises(AttributeError):
+            setattr(thing, name, WEIGHTS)
+
+
+# --- The environment ---
+
+
+def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("target", ["pentium", "AVX2", "generic "])
+def test_unknown_target_is_an_import_error(target: str) -> None:
+    ran = run("import nnkernels", NNKERNELS_TARGET=target)
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    for expected in ("NNKERNELS_TARGET", f"'{target}'", *nnk.config()["targets"]):
+        assert expected in last
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "1.5", "two", "2 ", "9" * 30])
+def test_bad_number_of_threads_is_an_import_error(threads: str) -> None:
+    ran = run("import nnkernels", NNKERNELS_NUM_THREADS=threads)
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    for expected in ("NNKERNELS_NUM_THREADS", f"'{threads}'", "positive"):
+        assert expected in last
+
+
+def test_empty_environment_variables_say_nothing() -> None:
+    ran = run("import nnkernels; print(nnkernels.config())", NNKERNELS_TARGET="", NNKERNELS_NUM_THREADS="")
+    assert ran.stderr == ""
+    assert f"'target': '{nnk.config()['targets'][-1]}'" in ran.stdout
+
+
+# --- Model files ---
+
+TINY = nnk.Network([nnk.Dense(np.arange(6.0).reshape(2, 3), [1.0, 2.0], "relu"), nnk.Dense([1.0, -1.0], 3.0)])
+FIRST, LAST = "layers.0.weights", "layers.1.weights"
+Header = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models") / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> bytes:
+    TINY.save(path)
+    return path.read_bytes()
+
+
+def take_apart(model: bytes) -> tuple[Header, bytes]:
+    """Return the header and the data of a file: 8 bytes of the header's length, the header in JSON, the data."""
+    (length,) = struct.unpack("<Q", model[:8])
+    return json.loads(model[8 : 8 + length]), model[8 + length :]
+
+
+def put_together(header: Header | bytes, data: bytes, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def one_layer(dtype: str, itemsize: float, weights: list[int], bias: list[int]) -> bytes:
+    """Return a file of one layer of zeros."""
+    middle, end = (int(itemsize * size) for size in (np.prod(weights), np.prod(weights) + np.prod(bias)))
+    tensors = {
+        "layers.0.weights": {"dtype": dtype, "shape": weights, "data_offsets": [0, middle]},
+        "layers.0.bias": {"dtype": dtype, "shape": bias, "data_offsets": [middle, end]},
+    }
+    return put_together({"__metadata__": {"format": "nnkernels.Network", "activations": "none"}, **tensors}, bytes(end))
+
+
+def refused(path: Path, content: bytes) -> str:
+    """Return the message of the ValueError that a file must raise."""
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - messages differ
+        nnk.load(path)
+    return str(caught.value)
+
+
+def test_file_put_together_again_loads(path: Path, model: bytes) -> None:
+    for content in (put_together(*take_apart(model)), one_layer("F32", 4, [2, 3], [2])):
+        path.write_bytes(content)
+        assert len(nnk.load(path)) in (1, 2)
+
+
+def test_truncated_files(path: Path, model: bytes) -> None:
+    for length in range(len(model)):
+        assert path.name in refused(path, model[:length])
+    assert path.name in refused(path, model + b"\0")
+
+
+@pytest.mark.parametrize("difference", [-352, -8, -1, 1, 8, 88, 10**6, 10**8, 10**8 + 1, 2**31, 2**32, 2**62, 2**63, 2**64 - 1])
+def test_wrong_header_length(difference: int, path: Path, model: bytes) -> None:
+    length = (len(model) - 8 - 88 + difference) % 2**64
+    assert path.name in refused(path, struct.pack("<Q", length) + model[8:])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [3, 2],
+        [6],
+        [2, 3, 1],
+        [1, 2, 3],
+        [],
+        [2, 2],
+        [0],
+        [2, 0],
+        [-2, -3],
+        [2.5, 3],
+        [2**40, 2**40],
+        [2**62, 4],
+        [2**64, 1],
+        "2",
+        [[2]],
+    ],
+    ids=str,
+)
+def test_wrong_shape(shape: object, path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    header[FIRST]["shape"] = shape
+    assert path.name in refused(path, put_together(header, data))
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        [0, 48],
+        [16, 16],
+        [64, 16],
+        [17, 65],
+        [16, 2**62],
+        [2**64 - 48, 2**64],
+        [2**64, 2**65],
+        [-1, 47],
+        [16],
+        [16, 64, 64],
+        "16",
+    ],
+    ids=str,
+)
+def test_wrong_offsets(offsets: object, path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    header[FIRST]["data_offsets"] = offsets
+    assert path.name in refused(path, put_together(header, data))
+
+
+def test_hole_between_tensors(path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    header[LAST]["data_offsets"] = [end + 8 for end in header[LAST]["data_offsets"]]
+    assert path.name in refused(path, put_together(header, data + bytes(8)))
+
+
+ITEMSIZES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1),
+    **dict.fromkeys(("U16", "I16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32"), 4),
+    **dict.fromkeys(("U64", "I64", "C64"), 8),
+    "F4": 0.5,
+    "F128": 16,
+}
+
+
+@pytest.mark.parametrize("dtype", ITEMSIZES)
+def test_wrong_dtype(dtype: str, path: Path) -> None:
+    assert path.name in refused(path, one_layer(dtype, ITEMSIZES[dtype], [2, 4], [2]))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        {"format": "nnkernels.Network"},
+        {"activations": "relu,none"},
+        {"format": "pt", "activations": "relu,none"},
+        {"format": "nnkernels.Network", "activations": 2},
+        *(
+            {"format": "nnkernels.Network", "activations": names}
+            for names in ("", "relu", "relu,none,none", "relu,gelu", "relu, none")
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_metadata(metadata: object, path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    del header["__metadata__"]
+    assert path.name in refused(path, put_together(header if metadata is None else {"__metadata__": metadata, **header}, data))
+
+
+def test_wrong_tensors(path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    for name in (FIRST, LAST, "layers.0.bias", "layers.1.bias"):
+        for other in ("layers.2.weights", "extra", "", name.upper(), name + "\0"):
+            renamed = {other if key == name else key: value for key, value in header.items()}
+            assert path.name in refused(path, put_together(renamed, data))
+    more = {**header, "extra": {"dtype": "F64", "shape": [1], "data_offsets": [88, 96]}}
+    assert "extra" in refused(path, put_together(more, data + bytes(8)))
+    swapped = {**header, FIRST: header[LAST], LAST: header[FIRST]}
+    assert path.name in refused(path, put_together(swapped, data))
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias"),
+    [([4, 3], [2]), ([2, 3], [1]), ([2, 3], []), ([2, 3], [1, 2]), ([3], [1]), ([3], [3]), ([2, 2, 3], [2, 2]), ([], [])],
+    ids=str,
+)
+def test_layer_whose_shapes_do_not_fit(weights: list[int], bias: list[int], path: Path) -> None:
+    assert path.name in refused(path, one_layer("F64", 8, weights, bias))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff" * 20, b"[" * 100_000, b'{"a":' * 100_000], ids=len)
+def test_header_that_is_no_object(text: bytes, path: Path) -> None:
+    assert path.name in refused(path, put_together(text, b""))
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.data())
+def test_changed_bytes_load_or_are_refused(path: Path, model: bytes, data: st.DataObject) -> None:
+    content = bytearray(model)
+    places = st.integers(0, len(model) - 1)
+    # Digits and brackets change numbers without breaking the header.
+    for place, byte in data.draw(
+        st.dictionaries(places, st.sampled_from(b'0123456789[]{},"F\0\xff') | st.integers(0, 255), min_size=1)
+    ).items():
+        content[place] = byte
+    path.write_bytes(content)
+    try:
+        network = nnk.load(path)
+    except ValueError:
+        return
+    with np.errstate(all="ignore"):
+        assert network(np.zeros((2, network.layers[0].inputs))).shape[0] == 2
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        nnk.load(tmp_path / "nothing")
+    with pytest.raises(OSError):  # noqa: PT011
+        nnk.load(tmp_path)
+
+
+# Loads a good file, then a bad one, with 32 MiB more of address space than the process has by then.
+LOAD_IN_LITTLE_MEMORY = """
+import resource, sys
+import nnkernels as nnk
+good, bad = sys.argv[1:]
+nnk.load(good)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**25,) * 2)
+try:
+    nnk.load(bad)
+except ValueError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space, and tells its size in /proc")
+@pytest.mark.parametrize("kind", ["long header", "longer header", "many layers", "long name", "large", "hollow", "nested"])
+def test_memory_stays_in_proportion_to_the_file(kind: str, tmp_path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    hollow = {
+        "__metadata__": {"format": "nnkernels.Network", "activations": "none"},
+        "layers.0.weights": {"dtype": "F64", "shape": [2**33, 0], "data_offsets": [0, 0]},
+        "layers.0.bias": {"dtype": "F64", "shape": [2**33], "data_offsets": [0, 0]},
+    }
+    content = {
+        "long header": struct.pack("<Q", 10**8 - 1) + model[8:],
+        "longer header": struct.pack("<Q", 2**40) + model[8:],
+        "many layers": put_together({**header, "__metadata__": {**header["__metadata__"], "activations": "," * 10**6}}, data),
+        "long name": put_together({**header, "x" * 10**6: header[FIRST]}, data),
+        "large": put_together({**header, FIRST: {**header[FIRST], "shape": [2**33, 3]}}, data),
+        "hollow": put_together(hollow, b""),
+        "nested": put_together(b"[" * 10**6, b""),
+    }[kind]
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(model)
+    bad.write_bytes(content)
+    ran = run(LOAD_IN_LITTLE_MEMORY, str(good), str(bad))
+    assert (ran.stdout, ran.stderr) == ("refused\n", "")
+
+
+# --- Leaks ---
+
+OUT = np.zeros((2, 4), np.float32)
+TAKING_PART = (X, WEIGHTS, BIAS, OUT, *(np.dtype(code) for code in "efdhlq"))
+
+
+def successful_calls() -> list[Callable[[], object]]:
+    """Return calls of everything public, with and without conversion, copies and out."""
+    whole, half = np.arange(6).reshape(2, 3), WEIGHTS.astype(np.float16)
+    strided = np.zeros((2, 8), np.float32)[:, ::2]
+    elementwise_and_along_axis: tuple[Callable[..., object], ...] = (nnk.relu, nnk.sigmoid, nnk.tanh, *ALONG_AXIS)
+    return [
+        *(partial(function, array) for function in elementwise_and_along_axis for array in (X, half, whole, X.T, [[1.0]])),
+        *(partial(function, WEIGHTS.T, 1, dtype=np.float64) for function in ALONG_AXIS),
+        partial(nnk.dot, X, whole),
+        partial(nnk.dot, half[0], X[0]),
+        *(partial(nnk.dense, X, WEIGHTS, BIAS, activation=a) for a in (None, nnk.relu, "sigmoid", "tanh", "softmax")),
+        partial(nnk.dense, X, WEIGHTS, out=OUT),
+        partial(nnk.dense, whole, half[0], 1.0),
+        partial(nnk.dense, X, WEIGHTS, 1.0, out=strided),
+        partial(nnk.Dense, WEIGHTS, BIAS, "tanh"),
+        partial(nnk.Network, [nnk.Dense(WEIGHTS, BIAS)], np.float16),
+        *(partial(NETWORK, array) for array in (X, X[0], whole, WEIGHTS, WEIGHTS.astype(">f4"), [[1, 2, 3]])),
+        partial(NETWORK, X, out=OUT),
+        partial(NETWORK, X, out=strided),
+        lambda: (NETWORK.layers, NETWORK.dtype, repr(NETWORK)),
+        lambda: pickle.loads(pickle.dumps(NETWORK)),
+        nnk.config,
+        nnk.get_num_threads,
+    ]
+
+
+def run_every_call() -> None:
+    for call in successful_calls():
+        call()
+    for failing in CALLS.values():
+        with suppress(failing.error):
+            failing.call()
+
+
+def test_no_references_and_no_objects_are_left_behind() -> None:
+    repetitions = 20
+
+    def count() -> np.ndarray[Any, np.dtype[np.int64]]:
+        gc.collect()
+        return np.array([sys.getallocatedblocks(), *(sys.getrefcount(one) for one in TAKING_PART)])
+
+    run_every_call()
+    counts = [count()]
+    for _ in range(4):
+        for _ in range(repetitions):
+            run_every_call()
+        counts.append(count())
+    # A leak adds to its count in every round; caches fill up at some time.
+    assert np.all(np.diff(counts, axis=0).min(axis=0) < repetitions)
+
+
+# Prints by how many bytes a process of its own grows in many rounds.
+GROWTH = """
+import resource
+import numpy as np
+import nnkernels as nnk
+import test_errors
+
+layer = nnk.Dense(np.ones((256, 1024), np.float32))
+x = np.ones((64, 1024), np.float32)
+
+def resident_bytes():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+def round_of_calls():
+    test_errors.run_every_call()
+    network = nnk.Network([layer, nnk.Dense(np.ones((8, 256)))])
+    network(x), network.layers, nnk.dense(x, layer.weights, activation="softmax"), nnk.softmax(x), nnk.logsumexp(x, 0)
+    for bad in (x[:, 1:], x.astype(object)):
+        try:
+            network(bad)
+        except (TypeError, ValueError):
+            pass
+
+for _ in range(5):
+    round_of_calls()
+before = resident_bytes()
+for _ in range(40):
+    round_of_calls()
+print(resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's memory in /proc")
+def test_memory_does_not_grow() -> None:
+    search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    ran = run(GROWTH, PYTHONPATH=search)
+    assert ran.stderr == ""
+    assert int(ran.stdout) < 40 * 2**17  # half of x a round

@@ -1,0 +1,48 @@
+"""NumPy's validation sets for tanh and exp, from its wheel, against our promises.
+
+A line of a set is ``dtype,input,output,tolerance``: the bits of input and output in hexadecimal, the output rounded from higher
+precision. The tolerance, in units in the last place, is that of NumPy's own functions; ours is not looked up there. Blank lines
+and those that begin with # or $ say nothing, the first of the others is the header.
+"""
+
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnkernels as nnk
+from nnkernels import _core
+from ulp import ulp_error
+
+FUNCTIONS = {"exp": _core.exp, "tanh": nnk.tanh}
+
+# Promised errors in units in the last place. A set's outputs are rounded themselves.
+PROMISED = {np.float32: 1.0, np.float64: 1.5}
+ROUNDING_OF_THE_SET = 0.5
+
+# How many values there are at least, so that a set that is read wrongly does not pass.
+LEAST_SIZES = {("exp", np.float32): 129, ("exp", np.float64): 238, ("tanh", np.float32): 714, ("tanh", np.float64): 714}
+
+
+def read(name: str, dtype: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the inputs and outputs of one dtype in a set."""
+    path = resources.files("numpy") / "_core" / "tests" / "data" / f"umath-validation-set-{name}.csv"
+    lines = [line for line in path.read_text().splitlines() if line and line[0] not in "#$"]
+    assert lines[0] == "dtype,input,output,ulperrortol"
+    rows = [line.split(",") for line in lines[1:]]
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    wanted = f"np.{np.dtype(dtype).name}"
+    bits = np.array([[int(row[1], 16), int(row[2], 16)] for row in rows if row[0] == wanted], unsigned)
+    inputs, outputs = np.ascontiguousarray(bits.T).view(dtype)
+    return inputs, outputs
+
+
+@pytest.mark.parametrize("dtype", PROMISED)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_is_within_the_promise(name: str, dtype: Any) -> None:
+    inputs, outputs = read(name, dtype)
+    assert inputs.size >= LEAST_SIZES[name, dtype]
+    error = ulp_error(FUNCTIONS[name](inputs), outputs)
+    worst = error.argmax()
+    assert error[worst] <= PROMISED[dtype] + ROUNDING_OF_THE_SET, f"{name}({inputs[worst]!r}): {error[worst]} ULP"
