@@ -85,40 +85,46 @@ struct BlockStep {
 };
 
 // kRows rows times kVectors vectors of outputs, `outputs` of which are stored, over one block of inputs. The partial sums
-// stay in registers: kRows * kVectors of them, and kVectors of weights, and one of x.
+// stay in registers: kRows * kVectors of them, and kRows of x, and one of weights.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, class Panel>
 void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, C* outputs, std::ptrdiff_t outputs_stride,
           std::size_t count, BlockStep<C> step) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kGroups = (kVectors + kChains<C> - 1) / kChains<C>;
-  V sums[kRows][kGroups * kChains<C>] = {};
-  const std::size_t chunks = inputs / kChains<C>;
-  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
-    V weights[kVectors];
-    for (std::size_t v = 0; v < kVectors; ++v) weights[v] = panel.vector(chunk, v, kChains<C>);
-    for (std::size_t row = 0; row < kRows; ++row) {
-      const V inputs_chunk = Target::broadcast_chunk(x + static_cast<std::ptrdiff_t>(row) * x_stride + chunk * kChains<C>);
-      for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = Target::fma(inputs_chunk, weights[v], sums[row][v]);
-    }
+  V sums[kRows][kVectors];
+  for (std::size_t row = 0; row < kRows; ++row) {
+    for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = V{};
   }
-  if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
+  const auto step_chains = [&](std::size_t chunk, std::size_t n, const C* row_inputs, std::ptrdiff_t stride)
+      __attribute__((always_inline)) {
+    V chunks[kRows];
     for (std::size_t row = 0; row < kRows; ++row) {
-      C padded[kChains<C>] = {};
-      for (std::size_t k = 0; k < rest; ++k) {
-        padded[k] = x[static_cast<std::ptrdiff_t>(row) * x_stride + static_cast<std::ptrdiff_t>(chunks * kChains<C> + k)];
-      }
-      const V inputs_chunk = Target::broadcast_chunk(padded);
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        sums[row][v] = Target::fma(inputs_chunk, panel.vector(chunks, v, rest), sums[row][v]);
-      }
+      chunks[row] = Target::broadcast_chunk(row_inputs + static_cast<std::ptrdiff_t>(row) * stride);
     }
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const V weights = panel.vector(chunk, v, n);
+      for (std::size_t row = 0; row < kRows; ++row) sums[row][v] = Target::fma(chunks[row], weights, sums[row][v]);
+    }
+  };
+  const std::size_t chunks = inputs / kChains<C>;
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) step_chains(chunk, kChains<C>, x + chunk * kChains<C>, x_stride);
+  if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
+    C padded[kRows][kChains<C>] = {};
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const C* row_inputs = x + static_cast<std::ptrdiff_t>(row) * x_stride + chunks * kChains<C>;
+      for (std::size_t k = 0; k < rest; ++k) padded[row][k] = row_inputs[k];
+    }
+    step_chains(chunks, rest, padded[0], kChains<C>);
   }
   for (std::size_t row = 0; row < kRows; ++row) {
     C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
-    for (std::size_t group = 0; group < kGroups && group * kWidth < count; ++group) {
+    V chains[kGroups * kChains<C>] = {};
+    for (std::size_t v = 0; v < kVectors; ++v) chains[v] = sums[row][v];
+    for (std::size_t group = 0; group < kGroups; ++group) {
+      if (group * kWidth >= count) break;
       const std::size_t lanes = least(kWidth, count - group * kWidth);
-      V sum = combine_chains<Target, C>(sums[row] + group * kChains<C>);
+      V sum = combine_chains<Target, C>(chains + group * kChains<C>);
       if (!step.first) sum = load_lanes<Target>(row_outputs + group * kWidth, lanes, C(0)) + sum;
       if (step.bias != nullptr) sum += load_lanes<Target>(step.bias + group * kWidth, lanes, C(0));
       store_lanes<Target>(row_outputs + group * kWidth, sum, lanes);

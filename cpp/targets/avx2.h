@@ -43,8 +43,15 @@ struct Avx2 {
   static void store_partial(float* p, F32 v, std::size_t n) { _mm256_maskstore_ps(p, mask32(n), v); }
   static void store_partial(double* p, F64 v, std::size_t n) { _mm256_maskstore_pd(p, mask64(n), v); }
 
-  static F32 broadcast_chunk(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
-  static F64 broadcast_chunk(const double* p) { return _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p)); }
+  // Not _mm256_broadcast_ps: GCC takes it for a read of any memory, and would keep a tile's sums there.
+  static F32 broadcast_chunk(const float* p) {
+    const __m128 chunk = _mm_loadu_ps(p);
+    return _mm256_set_m128(chunk, chunk);
+  }
+  static F64 broadcast_chunk(const double* p) {
+    const __m128d chunk = _mm_loadu_pd(p);
+    return _mm256_set_m128d(chunk, chunk);
+  }
 
   static F32 pairwise_add(F32 a, F32 b) { return _mm256_hadd_ps(a, b); }
   static F64 pairwise_add(F64 a, F64 b) { return _mm256_hadd_pd(a, b); }

@@ -125,7 +125,7 @@ def logsumexp(
 
 
 def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
-    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. Other keywords only
+    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. The others only
     # where they are given: Dask does not know them all.
     keywords: dict[str, Any] = {"axis": axis, **extra}
     if out is not None:

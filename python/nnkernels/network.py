@@ -107,9 +107,9 @@ class Network(_core.Network):
     Calling
     -------
     ``net(x, out=None)``: x of shape (..., inputs) and any real dtype, which is converted to the network's, gives an array
-    of shape (..., outputs) and the network's dtype. The bits are those of ``dense`` called layer by layer. Overflow gives
-    infinities without a warning. Raises TypeError and ValueError for a dtype or shape that does not fit. For a Dask array:
-    ``array.map_blocks(net, ...)``.
+    of shape (..., outputs) and the network's dtype. The bits are those of ``dense`` called layer by layer. Overflow in a
+    layer gives infinities without a warning. Raises TypeError and ValueError for a dtype or shape that does not fit. For
+    a Dask array: ``array.map_blocks(net, ...)``.
 
     Examples
     --------
@@ -189,8 +189,8 @@ class Network(_core.Network):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
-        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the metadata holds the names of the
-        activations, separated by commas ("none" where there is none).
+        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
+        metadata holds the names of the activations, separated by commas ("none" where there is none).
         """
         from safetensors.numpy import save
 
@@ -200,10 +200,12 @@ class Network(_core.Network):
             tensors[f"layers.{index}.weights"] = layer.weights
             tensors[f"layers.{index}.bias"] = layer.bias
         activations = ",".join(layer.activation or "none" for layer in layers)
-        Path(path).write_bytes(save(tensors, {"format": _FORMAT, "activations": activations}))
+        # One entry of metadata: safetensors writes several in any order, and the same network should make the same file.
+        Path(path).write_bytes(save(tensors, {_ACTIVATIONS: activations}))
 
 
-_FORMAT = "nnkernels.Network"
+# The key of a file's metadata.
+_ACTIVATIONS = "nnkernels.activations"
 
 
 def load(path: str | PathLike[str]) -> Network:
@@ -234,10 +236,10 @@ def load(path: str | PathLike[str]) -> Network:
 
 def _read_layers(file: Any) -> list[Dense]:
     metadata = file.metadata() or {}
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"its metadata should say format {_FORMAT!r}")
+    if _ACTIVATIONS not in metadata:
+        raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}")
     names = set(file.keys())
-    activations = metadata.get("activations", "").split(",", len(names))  # no longer list than the tensors are worth
+    activations = metadata[_ACTIVATIONS].split(",", len(names))  # no longer list than the tensors are worth
     expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")]
     for name in names.symmetric_difference(expected):
         raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in names else 'missing'}")

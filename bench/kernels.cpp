@@ -1,0 +1,452 @@
+// Micro-benchmarks of the kernels, on every target that this machine can run, in one thread. They are called
+// target/kernel/type/shape; README.md defines what they count.
+//
+// Each benchmark verifies its kernel before it times it: results must equal those of `generic`, bit for bit, and lie within a
+// tolerance of a plain computation in a wider type.
+#include "kernels.h"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "buffer.h"
+#include "dispatch.h"
+#include "limits.h"
+
+namespace nnkernels {
+namespace {
+
+// The type of the plain computations.
+template <class T>
+using Wide = std::conditional_t<std::is_same_v<T, double>, long double, double>;
+
+template <class T>
+using Numbers = std::vector<Wide<T>>;
+
+template <class T>
+constexpr const char* kTypeName = std::is_same_v<T, Half>    ? "float16"
+                                  : std::is_same_v<T, float> ? "float32"
+                                                             : "float64";
+
+template <class T>
+struct Expected {
+  Wide<T> value;
+  Wide<T> tolerance;
+};
+
+// What one run of a kernel does. Bytes are those of its inputs and outputs, each counted once.
+struct Work {
+  std::size_t elements;  // 0 where time per element makes no sense
+  std::size_t flops;     // two for a multiply-add; 0 for kernels that are not made of these
+  std::size_t bytes;
+};
+
+template <class T>
+const Kernels<T>& generic_kernels() {
+  return supported_tables().front()->of<T>();
+}
+
+template <class T>
+Strided<const T> input(const Buffer<T>& buffer, std::size_t start = 0) {
+  return {buffer.data() + start, sizeof(T)};
+}
+
+template <class T>
+Strided<T> output(const Buffer<T>& buffer, std::size_t start = 0) {
+  return {buffer.data() + start, sizeof(T)};
+}
+
+// Uniform random elements between -limit and limit, the same for the same seed.
+template <class T>
+Buffer<T> uniform(std::size_t n, Compute<T> limit, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<Compute<T>> distribution(-limit, limit);
+  Buffer<Compute<T>> wide(n);
+  std::generate_n(wide.data(), n, [&] { return distribution(engine); });
+  Buffer<T> result(n);
+  generic_kernels<T>().narrow(wide.data(), output(result), n);
+  return result;
+}
+
+template <class T>
+Numbers<T> numbers(const Buffer<T>& values) {
+  Buffer<Compute<T>> wide(values.size());
+  generic_kernels<T>().widen(input(values), wide.data(), values.size());
+  return Numbers<T>(wide.data(), wide.data() + wide.size());
+}
+
+// The unit in the last place of the numbers of T in value's binade.
+template <class T>
+Wide<T> ulp(Wide<T> value) {
+  constexpr int kDigits = std::is_same_v<T, Half> ? 11 : std::numeric_limits<T>::digits;
+  constexpr int kSmallestExponent = std::is_same_v<T, Half> ? -14 : std::numeric_limits<T>::min_exponent - 1;
+  const int exponent = value == 0 ? kSmallestExponent : std::max(std::ilogb(value), kSmallestExponent);
+  return std::ldexp(Wide<T>(1), exponent - (kDigits - 1));
+}
+
+// A result with an error of so much in the type it is computed in, and rounded to T if that is another one.
+template <class T>
+Expected<T> expect(Wide<T> value, Wide<T> error) {
+  return {value, std::is_same_v<T, Compute<T>> ? error : error + ulp<T>(value) / 2};
+}
+
+template <class T>
+Expected<T> expect_ulp(Wide<T> value, double error) {
+  return expect<T>(value, static_cast<Wide<T>>(error) * ulp<Compute<T>>(value));
+}
+
+// Half an ULP of 1, the largest relative error of one rounding.
+template <class T>
+constexpr Wide<T> kRounding = std::numeric_limits<Compute<T>>::epsilon() / 2;
+
+// relu, sigmoid, tanh, exp; softmax and log_softmax of each row.
+template <class T>
+struct MapKernel {
+  const char* name;
+  typename Kernels<T>::Elementwise* Kernels<T>::*function;
+  Numbers<T> (*plain)(const Numbers<T>& row);
+  double ulp;  // the largest error, in the type that T is computed in
+};
+
+template <class T, class Function>
+Numbers<T> each(Numbers<T> row, Function function) {
+  std::transform(row.begin(), row.end(), row.begin(), function);
+  return row;
+}
+
+template <class T>
+Wide<T> plain_logsumexp(const Numbers<T>& row) {
+  const Wide<T> max = *std::max_element(row.begin(), row.end());
+  const auto add = [max](Wide<T> sum, Wide<T> z) { return sum + std::exp(z - max); };
+  return max + std::log(std::accumulate(row.begin(), row.end(), Wide<T>(0), add));
+}
+
+template <class T>
+Numbers<T> plain_log_softmax(const Numbers<T>& row) {
+  return each<T>(row, [sum = plain_logsumexp<T>(row)](Wide<T> z) { return z - sum; });
+}
+
+template <class T>
+const MapKernel<T> kElementwise[] = {
+    {"relu", &Kernels<T>::relu,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::max(v, Wide<T>(0)); }); }, 0},
+    {"sigmoid", &Kernels<T>::sigmoid,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return 1 / (1 + std::exp(-v)); }); }, 1},
+    {"tanh", &Kernels<T>::tanh, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::tanh(v); }); }, 1},
+    {"exp", &Kernels<T>::exp, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::exp(v); }); }, 1},
+};
+
+template <class T>
+const MapKernel<T> kRowwise[] = {
+    {"softmax", &Kernels<T>::softmax,
+     [](const Numbers<T>& z) { return each<T>(plain_log_softmax<T>(z), [](Wide<T> v) { return std::exp(v); }); }, 4},
+    {"log_softmax", &Kernels<T>::log_softmax, plain_log_softmax<T>, 4},
+};
+
+template <class T>
+class Map {
+ public:
+  Map(const MapKernel<T>& kernel, std::size_t rows, std::size_t n)
+      : kernel_(kernel), rows_(rows), n_(n), x_(uniform<T>(rows * n, 8, 1)), y_(rows * n) {}
+
+  void prepare(const Kernels<T>&) {}
+
+  void run(const Kernels<T>& kernels) {
+    for (std::size_t row = 0; row < rows_; ++row) {
+      (kernels.*kernel_.function)(input(x_, row * n_), output(y_, row * n_), n_);
+    }
+  }
+
+  const Buffer<T>& results() const { return y_; }
+
+  std::vector<Expected<T>> expected() const {
+    const Numbers<T> x = numbers(x_);
+    std::vector<Expected<T>> expected;
+    for (auto row = x.begin(); row != x.end(); row += static_cast<std::ptrdiff_t>(n_)) {
+      for (const Wide<T> value : kernel_.plain({row, row + static_cast<std::ptrdiff_t>(n_)})) {
+        expected.push_back(expect_ulp<T>(value, kernel_.ulp));
+      }
+    }
+    return expected;
+  }
+
+  Work work() const { return {x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
+
+ private:
+  const MapKernel<T>& kernel_;
+  std::size_t rows_, n_;
+  Buffer<T> x_, y_;
+};
+
+template <class T>
+class Logsumexp {
+ public:
+  Logsumexp(std::size_t rows, std::size_t n) : n_(n), z_(uniform<T>(rows * n, 8, 1)), sums_(rows) {}
+
+  void prepare(const Kernels<T>&) {}
+
+  void run(const Kernels<T>& kernels) {
+    for (std::size_t row = 0; row < sums_.size(); ++row) sums_.data()[row] = kernels.logsumexp(input(z_, row * n_), n_);
+  }
+
+  const Buffer<T>& results() const { return sums_; }
+
+  std::vector<Expected<T>> expected() const {
+    const Numbers<T> z = numbers(z_);
+    std::vector<Expected<T>> expected;
+    for (auto row = z.begin(); row != z.end(); row += static_cast<std::ptrdiff_t>(n_)) {
+      expected.push_back(expect_ulp<T>(plain_logsumexp<T>({row, row + static_cast<std::ptrdiff_t>(n_)}), 4));
+    }
+    return expected;
+  }
+
+  Work work() const { return {z_.size(), 0, (z_.size() + sums_.size()) * sizeof(T)}; }
+
+ private:
+  std::size_t n_;
+  Buffer<T> z_, sums_;
+};
+
+template <class T>
+class Dot {
+ public:
+  explicit Dot(std::size_t n) : x_(uniform<T>(n, 1, 1)), weights_(uniform<T>(n, 1, 2)), sum_(1) {}
+
+  void prepare(const Kernels<T>&) {}
+
+  void run(const Kernels<T>& kernels) { *sum_.data() = kernels.dot(input(x_), input(weights_), x_.size()); }
+
+  const Buffer<T>& results() const { return sum_; }
+
+  // The bound of cpp/kernels/sum.h.
+  std::vector<Expected<T>> expected() const {
+    const Numbers<T> x = numbers(x_), weights = numbers(weights_);
+    Wide<T> sum = 0, magnitude = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      sum += x[i] * weights[i];
+      magnitude += std::fabs(x[i] * weights[i]);
+    }
+    constexpr std::size_t kPartialSums = 256 / sizeof(Compute<T>);
+    const double blocks = std::ceil(static_cast<double>(x.size()) / 1024);
+    const double roundings = 1024 / kPartialSums + std::log2(kPartialSums) + std::ceil(std::log2(blocks));
+    return {expect<T>(sum, static_cast<Wide<T>>(roundings) * kRounding<T> * magnitude)};
+  }
+
+  Work work() const { return {x_.size(), 2 * x_.size(), (2 * x_.size() + 1) * sizeof(T)}; }
+
+ private:
+  Buffer<T> x_, weights_, sum_;
+};
+
+// Rows of inputs and outputs are of the type that T is computed in; so are packed weights.
+template <class T>
+class Dense {
+ public:
+  using C = Compute<T>;
+
+  struct Shape {
+    std::size_t rows, outputs, inputs;
+  };
+
+  Dense(Shape shape, bool packed)
+      : shape_(shape),
+        is_packed_(packed),
+        x_(uniform<C>(shape.rows * shape.inputs, 1, 1)),
+        weights_(uniform<T>(shape.outputs * shape.inputs, 1, 2)),
+        bias_(uniform<C>(shape.outputs, 1, 3)),
+        outputs_(shape.rows * shape.outputs) {}
+
+  void prepare(const Kernels<T>& kernels) {
+    if (is_packed_) {
+      packed_ = Buffer<C>(kernels.packed_size(shape_.outputs, shape_.inputs));
+      kernels.pack(weights(), packed_.data());
+    } else {
+      scratch_ = Buffer<C>(kernels.dense_scratch);
+    }
+  }
+
+  void run(const Kernels<T>& kernels) {
+    kernels.dense({x_.data(), static_cast<std::ptrdiff_t>(shape_.inputs), shape_.rows, packed_.data(), weights(), bias_.data(),
+                   outputs_.data(), static_cast<std::ptrdiff_t>(shape_.outputs), scratch_.data()});
+  }
+
+  const Buffer<C>& results() const { return outputs_; }
+
+  // The bound of the order in cpp/kernels/dense.h: fmas of a chain, sums of chains, sums of blocks, bias.
+  std::vector<Expected<C>> expected() const {
+    const Numbers<C> x = numbers(x_), bias = numbers(bias_);
+    const Numbers<T> weights = numbers(weights_);
+    constexpr std::size_t kChains = 16 / sizeof(C);
+    const std::size_t blocks = (shape_.inputs + 1023) / 1024;
+    const std::size_t chain = (std::min<std::size_t>(shape_.inputs, 1024) + kChains - 1) / kChains;
+    const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks);
+    std::vector<Expected<C>> expected;
+    for (std::size_t row = 0; row < shape_.rows; ++row) {
+      for (std::size_t output = 0; output < shape_.outputs; ++output) {
+        Wide<C> sum = bias[output], magnitude = std::fabs(sum);
+        for (std::size_t k = 0; k < shape_.inputs; ++k) {
+          const Wide<C> product = x[row * shape_.inputs + k] * weights[output * shape_.inputs + k];
+          sum += product;
+          magnitude += std::fabs(product);
+        }
+        expected.push_back(expect<C>(sum, roundings * kRounding<C> * magnitude));
+      }
+    }
+    return expected;
+  }
+
+  Work work() const {
+    const std::size_t weights = shape_.outputs * shape_.inputs;
+    const std::size_t weights_bytes = weights * (is_packed_ ? sizeof(C) : sizeof(T));
+    return {0, 2 * shape_.rows * weights, weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
+  }
+
+ private:
+  WeightsView<T> weights() const {
+    return {weights_.data(), static_cast<std::ptrdiff_t>(shape_.inputs * sizeof(T)), sizeof(T), shape_.outputs, shape_.inputs};
+  }
+
+  Shape shape_;
+  bool is_packed_;
+  Buffer<C> x_;
+  Buffer<T> weights_;
+  Buffer<C> bias_, outputs_, packed_, scratch_;
+};
+
+// What is wrong with the kernel's results on a target; empty if they are right.
+template <class T, class Benchmark>
+std::string verify(const Kernels<T>& kernels, Benchmark& benchmark) {
+  const auto results_of = [&benchmark](const Kernels<T>& table) {
+    const auto& results = benchmark.results();
+    benchmark.prepare(table);
+    std::memset(results.data(), 0xff, results.size() * sizeof *results.data());  // NaN, so that none is left out unnoticed
+    benchmark.run(table);
+    return numbers(results);
+  };
+  const auto specified = results_of(generic_kernels<T>());
+  const auto results = results_of(kernels);
+  const auto expected = benchmark.expected();
+  char error[200] = "";
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto result = static_cast<double>(results[i]);
+    const auto value = static_cast<double>(expected[i].value), tolerance = static_cast<double>(expected[i].tolerance);
+    // Numbers of T are equal in their bits if they are equal and have the same sign, zeros included; NaN is none of these.
+    if (results[i] != specified[i] || std::signbit(results[i]) != std::signbit(specified[i])) {
+      std::snprintf(error, sizeof error, "result %zu is %.17g, expected the bits of generic, %.17g", i, result,
+                    static_cast<double>(specified[i]));
+      break;
+    }
+    if (std::fabs(results[i] - expected[i].value) > expected[i].tolerance) {
+      std::snprintf(error, sizeof error, "result %zu is %.17g, expected %.17g with an error of at most %.3g", i, result, value,
+                    tolerance);
+      break;
+    }
+  }
+  return error;
+}
+
+// The counters of a benchmark whose runs take so many seconds each.
+void count(benchmark::State& state, const Work& work, const char* target, std::size_t compute_size, double seconds) {
+  const auto bytes = static_cast<double>(work.bytes);
+  state.counters["GB/s"] = bytes / seconds * 1e-9;
+  if (work.elements != 0) state.counters["ps/element"] = seconds / static_cast<double>(work.elements) * 1e12;
+  if (work.flops != 0) {
+    const double rate = static_cast<double>(work.flops) / seconds;
+    state.counters["GFLOP/s"] = rate * 1e-9;
+    state.counters["%fma"] = 100 * rate / fma_peak(target, compute_size);
+  } else {
+    state.counters["%copy"] = 100 * (bytes / seconds) / copy_bandwidth(work.bytes);
+  }
+}
+
+bool all_verified = true;
+
+// Registers the benchmark that make() prepares.
+template <class T, class Make>
+void add(const KernelTable& table, const std::string& kernel, const std::string& shape, Make make) {
+  // Google Benchmark calls this again until it has run for long enough; the kernel is verified once.
+  auto run = [&table, make, verified = false](benchmark::State& state) mutable {
+    const Kernels<T>& kernels = table.of<T>();
+    auto benchmark = make();
+    if (!verified) {
+      const std::string error = verify<T>(kernels, benchmark);
+      if (!error.empty()) {
+        all_verified = false;
+        state.SkipWithError(error.c_str());
+        return;
+      }
+      verified = true;
+    }
+    benchmark.prepare(kernels);
+    benchmark.run(kernels);  // brings its data into the caches
+    const std::clock_t start = std::clock();
+    for ([[maybe_unused]] auto _ : state) benchmark.run(kernels);
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    count(state, benchmark.work(), table.target, sizeof(Compute<T>), seconds / static_cast<double>(state.iterations()));
+  };
+  const std::string name = std::string(table.target) + "/" + kernel + "/" + kTypeName<T> + "/" + shape;
+  benchmark::RegisterBenchmark(name.c_str(), run);
+}
+
+// Elements of a call: the first lives in the first cache, the second in the second, the last beyond, more or less.
+constexpr std::size_t kSizes[] = {1024, 65536, 4194304};
+
+template <class T>
+void add_all(const KernelTable& table) {
+  for (const MapKernel<T>& kernel : kElementwise<T>) {
+    for (const std::size_t n : kSizes) {
+      add<T>(table, kernel.name, std::to_string(n), [&kernel, n] { return Map<T>(kernel, 1, n); });
+    }
+  }
+  for (const std::size_t n : kSizes) {
+    add<T>(table, "dot", std::to_string(n), [n] { return Dot<T>(n); });
+  }
+  struct Rows {
+    std::size_t rows, n;
+  };
+  for (const auto [rows, n] : {Rows{1024, 10}, Rows{64, 1000}, Rows{1, 65536}}) {
+    const std::string shape = std::to_string(rows) + "x" + std::to_string(n);
+    for (const MapKernel<T>& kernel : kRowwise<T>) {
+      add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map<T>(kernel, rows, n); });
+    }
+    add<T>(table, "logsumexp", shape, [rows = rows, n = n] { return Logsumexp<T>(rows, n); });
+  }
+  using Shape = typename Dense<T>::Shape;
+  for (const Shape shape : {Shape{1, 1024, 1024}, Shape{16, 1024, 1024}, Shape{256, 128, 784}, Shape{256, 64, 64}}) {
+    const std::string name =
+        std::to_string(shape.rows) + "x" + std::to_string(shape.outputs) + "x" + std::to_string(shape.inputs);
+    add<T>(table, "dense", name, [shape] { return Dense<T>(shape, false); });
+    add<T>(table, "dense_packed", name, [shape] { return Dense<T>(shape, true); });
+  }
+}
+
+}  // namespace
+}  // namespace nnkernels
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  for (const nnkernels::KernelTable* table : nnkernels::supported_tables()) {
+    nnkernels::add_all<nnkernels::Half>(*table);
+    nnkernels::add_all<float>(*table);
+    nnkernels::add_all<double>(*table);
+    for (const std::size_t size : {sizeof(float), sizeof(double)}) {
+      char peak[40];
+      std::snprintf(peak, sizeof peak, "%.1f GFLOP/s", nnkernels::fma_peak(table->target, size) * 1e-9);
+      benchmark::AddCustomContext(std::string("fma_peak/") + table->target + (size == 4 ? "/float32" : "/float64"), peak);
+    }
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return nnkernels::all_verified ? 0 : 1;
+}

@@ -1,0 +1,613 @@
+"""``python -m nnkernels``: the demonstration, and predictions from files: bits, errors, and what is left behind."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnkernels as nnk
+from nnkernels import demonstration
+from nnkernels import predict as predict_module
+from nnkernels.__main__ import main
+from ulp import same_bits
+
+COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
+# Standard output is buffered, as it usually is: what a closed pipe or a full disk refuses is refused late.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+PACKAGE = Path(nnk.__file__).parent
+
+
+def run(
+    *arguments: str | Path, stdout: Any = subprocess.PIPE, cwd: Path | None = None, env: dict[str, str] = ENVIRONMENT
+) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=cwd, env=env, timeout=60)
+
+
+def make_network(sizes: tuple[int, ...] = (4, 5, 3), dtype: Any = np.float32) -> nnk.Network:
+    rng = np.random.default_rng(7)
+    layers = [nnk.Dense(rng.normal(0, 1, (m, n)), rng.normal(0, 1, m), "tanh") for n, m in pairwise(sizes)]
+    return nnk.Network(layers, dtype)
+
+
+def write_csv(path: Path, rows: NDArray[Any]) -> Path:
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    return path
+
+
+def read_csv(path: Path, dtype: Any) -> NDArray[Any]:
+    lines = path.read_text().splitlines()
+    return np.array([[np.dtype(dtype).type(field) for field in line.split(",")] for line in lines])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder with net.safetensors, 4-5-3, x.npy and x.csv, 20 rows for it; nothing hidden may be left in it."""
+    make_network().save(tmp_path / "net.safetensors")
+    x = np.random.default_rng(8).normal(0, 1, (20, 4))
+    np.save(tmp_path / "x.npy", x)
+    write_csv(tmp_path / "x.csv", x)
+    yield tmp_path
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+# --- The demonstration ---
+
+
+def matrix_after(title: str, text: str) -> NDArray[np.float64]:
+    lines = text[text.index(title) + len(title) :].splitlines()[1:4]
+    return np.array([[float(field) for field in line.strip(" []").split()] for line in lines])
+
+
+def held_back() -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    with np.load(PACKAGE / "digits.npz") as data:
+        return data["pixels"], data["labels"], str(data["source"])
+
+
+def digits_right() -> int:
+    pixels, labels, _ = held_back()
+    net = nnk.load(PACKAGE / "digits.safetensors")
+    return int(np.count_nonzero(net(pixels / 16).argmax(axis=-1) == labels))
+
+
+def test_demonstration() -> None:
+    shown = run(env=ENVIRONMENT | {"PYTHONIOENCODING": "utf-8"})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    hidden = [[4.8, 1.21, 2.385, 0, 3.95], [8.9, 0, 0.2, 2.34, 0.4], [1.41, 1.051, 0.026, 0, 4.73]]
+    output = [
+        [2.01644962e-01, 4.99767821e-02, 7.48378255e-01],
+        [1.41035714e-01, 6.13247392e-04, 8.58351038e-01],
+        [2.30990753e-02, 6.49025876e-01, 3.27875049e-01],
+    ]
+    np.testing.assert_array_equal(matrix_after("hidden layer, ReLU:", shown.stdout), hidden)
+    np.testing.assert_array_equal(matrix_after("output layer, softmax:", shown.stdout), output)
+
+    rows = len(held_back()[1])
+    assert f"{digits_right()} of {rows} right" in shown.stdout
+    assert f"nnkernels {rows} of {rows}, NumPy" in shown.stdout
+    assert "CC BY 4.0" in shown.stdout
+    assert "\n  equal to NumPy up to rounding:" in shown.stdout
+    assert re.search(r"one row in a call +[\d,]+ +[\d,]+\n", shown.stdout)
+    assert "██" in shown.stdout
+
+
+def test_demonstration_shows_digits_in_ascii_where_blocks_cannot_be_printed() -> None:
+    shown = run(env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.isascii()
+    assert "##" in shown.stdout
+
+
+def test_shipped_digits() -> None:
+    pixels, labels, source = held_back()
+    assert pixels.shape == (599, 64)
+    assert pixels.dtype == labels.dtype == np.uint8
+    assert pixels.max() == 16
+    assert set(labels) == set(range(10))
+    assert digits_right() >= 0.95 * len(labels)
+    assert all(part in source for part in ("UCI", "Alpaydin", "Kaynak", "1998", "CC BY 4.0"))
+    assert sum(path.stat().st_size for path in PACKAGE.glob("digits*")) < 200_000
+
+
+def test_held_back_digits_are_those_that_training_leaves_out() -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    known = {(*row, label) for row, label in zip(pixels.astype(int).tolist(), labels.tolist(), strict=True)}
+    assert len(known) == 1797
+    held, digits, _ = held_back()
+    assert len({(*row, label) for row, label in zip(held.tolist(), digits.tolist(), strict=True)} & known) == len(held)
+
+
+def test_demonstration_notices_a_network_that_is_not_equal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = demonstration.numpy_network
+    monkeypatch.setattr(demonstration, "numpy_network", lambda layers, x: right(layers, x * np.float32(1.01)))
+    assert main([]) == 1
+    assert "NOT EQUAL to NumPy" in capsys.readouterr().out
+
+
+def test_rounding_bound(rng: np.random.Generator) -> None:
+    # Layers with cancellation; the exact values are those of float64, 2**29 times as fine.
+    layers = [
+        nnk.Dense(rng.normal(0, 1, (m, n)).astype(np.float32), rng.normal(0, 1, m).astype(np.float32), activation)
+        for n, m, activation in ((30, 40, "relu"), (40, 40, "relu"), (40, 6, "softmax"))
+    ]
+    x = rng.normal(0, 1, (500, 30)).astype(np.float32)
+    bound = demonstration.rounding_bound(layers, x)
+    exact = nnk.Network(layers, np.float64)(x)
+    for float32 in (nnk.Network(layers)(x), demonstration.numpy_network(layers, x)):
+        error = np.abs(float32 - exact)
+        assert (error <= bound).all()
+        assert (error > bound / 10_000).any()  # A bound, but not one that anything would fulfil.
+
+
+# --- Predictions ---
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_predict(folder: Path, suffix: str) -> None:
+    expected = make_network()(np.load(folder / "x.npy"))
+    done = run("predict", folder / "net.safetensors", folder / f"x{suffix}", "-o", folder / "y.npy")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert same_bits(np.load(folder / "y.npy"), expected)
+    printed = run("predict", folder / "net.safetensors", folder / f"x{suffix}")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    (folder / "y.csv").write_text(printed.stdout)
+    assert same_bits(read_csv(folder / "y.csv", np.float32), expected)
+
+
+def digits_of(text: str) -> int:
+    return len(text.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0"))
+
+
+def test_csv_has_the_shortest_digits_that_read_back_equal(folder: Path, dtype: Any, rng: np.random.Generator) -> None:
+    # One neuron that passes its input on, so that any number can be an output. In float16: every number there is.
+    nnk.Network([nnk.Dense([[1.0]])], dtype).save(folder / "same.safetensors")
+    if dtype == np.float16:
+        values = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    else:
+        integers = np.uint32 if dtype == np.float32 else np.uint64
+        values = rng.integers(0, np.iinfo(integers).max, 20_000, integers, endpoint=True).view(dtype)
+    special = [0, np.inf, -np.inf, np.nan, np.finfo(dtype).max, np.finfo(dtype).tiny, np.finfo(dtype).smallest_subnormal, 0.1]
+    values = np.concatenate([values[~np.isnan(values)], np.array(special, dtype)])[:, np.newaxis]
+    np.save(folder / "values.npy", values)
+    assert main(["predict", str(folder / "same.safetensors"), str(folder / "values.npy"), "-o", str(folder / "y.csv")]) == 0
+    expected = values + dtype(0)  # -0 + 0, which is what adding a bias makes of it
+    assert same_bits(read_csv(folder / "y.csv", dtype), expected)
+    for text in (folder / "y.csv").read_text().split():
+        digits = digits_of(text)
+        if digits > 1 and np.isfinite(dtype(text)):
+            shorter = f"{float(text):.{digits - 2}e}"
+            with np.errstate(over="ignore"):
+                assert dtype(shorter) != dtype(text), (text, shorter)
+
+
+@pytest.mark.parametrize("output", ["y.npy", "y.csv"])
+def test_every_dtype_reads_back(folder: Path, dtype: Any, output: str) -> None:
+    net = make_network((4, 6, 2), dtype)
+    net.save(folder / "other.safetensors")
+    for name in ("x.npy", "x.csv"):
+        assert main(["predict", str(folder / "other.safetensors"), str(folder / name), "-o", str(folder / output)]) == 0
+        written = np.load(folder / output) if output == "y.npy" else read_csv(folder / output, dtype)
+        assert same_bits(written, net(np.load(folder / "x.npy")))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("block_rows", [1, 7, 20, 1000])
+def test_blocks(folder: Path, order: Any, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict_module, "BLOCK_NUMBERS", 4 * block_rows)
+    x = np.load(folder / "x.npy")
+    np.save(folder / "ordered.npy", np.asarray(x, order=order))
+    for name in ("ordered.npy", "x.csv"):
+        for output in ("y.npy", "y.csv"):
+            assert main(["predict", str(folder / "net.safetensors"), str(folder / name), "-o", str(folder / output)]) == 0
+        assert same_bits(np.load(folder / "y.npy"), make_network()(x))
+        assert same_bits(read_csv(folder / "y.csv", np.float32), make_network()(x))
+
+
+def test_more_than_one_block_of_the_usual_size(folder: Path, rng: np.random.Generator) -> None:
+    rows = predict_module.BLOCK_NUMBERS // 5 * 2
+    x = rng.normal(0, 1, (rows, 4)).astype(np.float32)
+    np.save(folder / "many.npy", x)
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "many.npy"), "-o", str(folder / "y.npy")]) == 0
+    assert same_bits(np.load(folder / "y.npy"), make_network()(x))
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i8", "f2", "f4", "f8", ">f4", ">i4"])
+def test_npy_dtypes(folder: Path, dtype: str) -> None:
+    x = np.arange(12).reshape(3, 4).astype(dtype)
+    np.save(folder / "typed.npy", x)
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "typed.npy"), "-o", str(folder / "y.npy")]) == 0
+    assert same_bits(np.load(folder / "y.npy"), make_network()(x))
+
+
+def test_one_row_and_one_neuron_are_tables(folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    np.save(folder / "row.npy", x[3])
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "row.npy"), "-o", str(folder / "y.npy")]) == 0
+    assert same_bits(np.load(folder / "y.npy"), make_network()(x)[3:4])
+    neuron = nnk.Network([nnk.Dense([1.0, 2.0, -3.0, 0.5], 1.0)])
+    neuron.save(folder / "neuron.safetensors")
+    for name in ("y.npy", "y.csv"):
+        assert main(["predict", str(folder / "neuron.safetensors"), str(folder / "x.npy"), "-o", str(folder / name)]) == 0
+    assert same_bits(np.load(folder / "y.npy"), neuron(x)[:, np.newaxis])
+    assert same_bits(read_csv(folder / "y.csv", np.float64), neuron(x)[:, np.newaxis])
+
+
+CSV_VARIANTS: dict[str, Callable[[str], str]] = {
+    "header": lambda text: "a,b,c,d\n" + text,
+    "header with gaps": lambda text: "a,,,\n" + text,
+    "header in quotes": lambda text: '"width","height in m","c","d"\n' + text,
+    "header after blank lines": lambda text: "\n\n a , b , c , d \n" + text,
+    "byte order mark and header": lambda text: "\ufeffa,b,c,d\n" + text,
+    "byte order mark": lambda text: "\ufeff" + text,
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "blank lines": lambda text: text.replace("\n", "\n \n\n"),
+    "spaces and tabs": lambda text: text.replace(",", " ,\t"),
+    "no end of line": lambda text: text.rstrip("\n"),
+}
+
+
+@pytest.mark.parametrize("variant", CSV_VARIANTS)
+def test_csv_variants(folder: Path, variant: str) -> None:
+    source = folder / "variant.csv"
+    source.write_bytes(CSV_VARIANTS[variant]((folder / "x.csv").read_text()).encode())
+    assert main(["predict", str(folder / "net.safetensors"), str(source), "-o", str(folder / "y.npy")]) == 0
+    assert same_bits(np.load(folder / "y.npy"), make_network()(np.load(folder / "x.npy")))
+
+
+def test_input_beyond_the_dtype_becomes_infinite_silently(folder: Path) -> None:
+    (folder / "large.csv").write_text("1e300,-1e300,1,1e999\n")
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "large.csv"), "-o", str(folder / "y.npy")]) == 0
+    assert same_bits(np.load(folder / "y.npy"), make_network()(np.array([[np.inf, -np.inf, 1, np.inf]])))
+
+
+def test_output_may_be_the_input_a_link_or_there_already(folder: Path) -> None:
+    expected = make_network()(np.load(folder / "x.npy"))
+    (folder / "link.npy").symlink_to(folder / "x.npy")
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / "link.npy")]) == 0
+    assert (folder / "link.npy").is_symlink()
+    assert same_bits(np.load(folder / "x.npy"), expected)
+
+
+def test_output_has_the_permissions_of_a_new_file(folder: Path) -> None:
+    (folder / "new").touch()
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / "y.npy")]) == 0
+    assert (folder / "y.npy").stat().st_mode == (folder / "new").stat().st_mode
+
+
+# --- What goes wrong ---
+
+
+# By name: the file, what is in it (None: there is none), and what must be said.
+BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
+    "missing npy": ("bad.npy", None, "bad.npy: No such file or directory"),
+    "missing csv": ("bad.csv", None, "bad.csv: No such file or directory"),
+    "suffix": ("bad.txt", "1,2,3,4\n", "bad.txt: expected a name that ends in .csv or .npy"),
+    "no suffix": ("bad", "1,2,3,4\n", "bad: expected a name that ends in .csv or .npy"),
+    "npy of text": ("bad.npy", "1,2,3,4\n" * 9, "bad.npy is not a whole .npy file"),
+    "npz": ("bad.npy", b"PK\x03\x04" + bytes(200), "bad.npy is not a whole .npy file"),
+    "npy, no rows": ("bad.npy", np.zeros((0, 4)), "expected at least one row"),
+    "npy, narrow": ("bad.npy", np.zeros((5, 3)), "expected the shape (rows, 4) or (4,), got float64 of shape (5, 3)"),
+    "npy, wide": ("bad.npy", np.zeros((5, 5)), "got float64 of shape (5, 5)"),
+    "npy, number": ("bad.npy", np.array(1.0), "got float64 of shape ()"),
+    "npy, long row": ("bad.npy", np.zeros(8), "got float64 of shape (8,)"),
+    "npy, 3 dimensions": ("bad.npy", np.zeros((2, 3, 4)), "got float64 of shape (2, 3, 4)"),
+    "npy, complex": ("bad.npy", np.zeros((2, 4), complex), "expected a real dtype"),
+    "npy, strings": ("bad.npy", np.array([["1", "2", "3", "4"]]), "expected a real dtype"),
+    "npy, dates": ("bad.npy", np.zeros((2, 4), "M8[s]"), "expected a real dtype"),
+    "npy, records": ("bad.npy", np.zeros((2, 4), "f4,f4"), "expected a real dtype"),
+    "csv, empty": ("bad.csv", "", "expected at least one row"),
+    "csv, blank lines": ("bad.csv", "\n \n\n", "expected at least one row"),
+    "csv, header only": ("bad.csv", "a,b,c,d\n", "expected at least one row"),
+    "csv, two headers": ("bad.csv", "a,b,c,d\na,b,c,d\n", "line 2, column 1: expected a number, got 'a'"),
+    "csv, short line": ("bad.csv", "1,2,3,4\n\n1,2,3\n", "line 3: expected 4 numbers separated by commas, got 3"),
+    "csv, long line": ("bad.csv", "1,2,3,4\n1,2,3,4,5\n", "line 2: expected 4 numbers separated by commas, got 5"),
+    "csv, narrow": ("bad.csv", "1,2,3\n4,5,6\n", "line 1: expected 4 numbers separated by commas, got 3"),
+    "csv, semicolons": ("bad.csv", "1;2;3;4\n1;2;3;4\n", "line 2: expected 4 numbers separated by commas, got 1"),
+    "csv, word": ("bad.csv", "1,2,3,4\n1,2,x,4\n", "line 2, column 3: expected a number, got 'x'"),
+    "csv, word in the first line": ("bad.csv", "1,2,n/a,4\n", "line 1, column 3: expected a number, got 'n/a'"),
+    "csv, long word": ("bad.csv", f"1,2,3,4\n1,2,3,{'x' * 9999}\n", "line 2, column 4: expected a number"),
+    "csv, gap": ("bad.csv", "1,2,3,4\n1,,3,4\n", "line 2, column 2: expected a number, got ''"),
+    "csv, gaps": ("bad.csv", ",,,\n1,2,3,4\n", "line 1, column 1: expected a number, got ''"),
+    "csv, comment": ("bad.csv", "1,2,3,4\n1,2,3,4#5\n", "line 2, column 4: expected a number, got '4#5'"),
+    "csv, underscore": ("bad.csv", "1,2,3,1_0\n", "line 1, column 4: expected a number, got '1_0'"),
+    "csv, Arabic digit": ("bad.csv", "1,2,3,4\n1,2,3,\u0664\n", "line 2, column 4: expected a number, got '\u0664'"),
+    "csv, not UTF-8": ("bad.csv", b"1,2,3,4\n1,2,3,\xff\n", "bad.csv is not a CSV file in UTF-8"),
+}
+
+
+def write(path: Path, content: NDArray[Any] | str | bytes | None) -> None:
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    elif content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def assert_fails(folder: Path, capfd: pytest.CaptureFixture[str], message: str, *arguments: str | Path) -> None:
+    """Check: status 2, one line, and each file is as it was before."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["predict", *map(str, arguments)]) == 2
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r"nnkernels: [^\n]{1,400}\n", err)
+    assert message in err
+    assert out == ""
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("output", ["y.npy", "y.csv", "there.csv"])
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input(folder: Path, capfd: pytest.CaptureFixture[str], case: str, output: str) -> None:
+    (folder / "there.csv").write_text("keep me")
+    name, content, message = BAD_INPUTS[case]
+    write(folder / name, content)
+    assert_fails(folder, capfd, message, folder / "net.safetensors", folder / name, "-o", folder / output)
+    assert_fails(folder, capfd, message, folder / "net.safetensors", folder / name)
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 40, 127, 128, 129, 128 + 20 * 4 * 8 - 1])
+def test_truncated_npy(folder: Path, capfd: pytest.CaptureFixture[str], length: int) -> None:
+    (folder / "short.npy").write_bytes((folder / "x.npy").read_bytes()[:length])
+    arguments = (folder / "net.safetensors", folder / "short.npy", "-o", folder / "y.npy")
+    assert_fails(folder, capfd, "not a whole .npy file", *arguments)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["(True, 4)", "(-5, 4)", "(10**20, 4)", f"({10**30}, 4)", "(5, 4", "5", "('a', 4)", "(5, 4)" + 20_000 * " "],
+    ids=lambda shape: shape[:30],
+)
+def test_malformed_npy(folder: Path, capfd: pytest.CaptureFixture[str], shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(160)
+    (folder / "malformed.npy").write_bytes(content)
+    arguments = (folder / "net.safetensors", folder / "malformed.npy", "-o", folder / "y.npy")
+    assert_fails(folder, capfd, "not a whole .npy file", *arguments)
+
+
+class Trap:
+    """What a pickle can do: on unpickling, a call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("unpickled"),)
+
+
+def test_objects_are_never_unpickled(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    np.save("objects.npy", np.array([[Trap()] * 4], object), allow_pickle=True)
+    assert_fails(folder, capfd, "objects", "net.safetensors", "objects.npy", "-o", "y.npy")
+    assert not Path("unpickled").exists()
+    np.load("objects.npy", allow_pickle=True)
+    assert Path("unpickled").exists()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant, reason="a file does not tell them apart")
+def test_longdouble(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    np.save(folder / "long.npy", np.zeros((2, 4), np.longdouble))
+    assert_fails(folder, capfd, "long.npy: expected a real dtype", folder / "net.safetensors", folder / "long.npy")
+
+
+def test_input_that_is_a_folder(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("folder.npy", "folder.csv"):
+        (folder / name).mkdir()
+        assert_fails(folder, capfd, f"{name}: Is a directory", folder / "net.safetensors", folder / name)
+
+
+@pytest.mark.parametrize("model", ["missing.safetensors", "x.npy", "short.safetensors", "empty.safetensors", "folder"])
+def test_bad_model(folder: Path, capfd: pytest.CaptureFixture[str], model: str) -> None:
+    (folder / "short.safetensors").write_bytes((folder / "net.safetensors").read_bytes()[:-1])
+    (folder / "empty.safetensors").touch()
+    (folder / "folder").mkdir()
+    assert_fails(folder, capfd, f"{folder / model}", folder / model, folder / "x.npy", "-o", folder / "y.npy")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("y.txt", "y.txt: expected a name that ends in .csv or .npy"),
+        ("missing/y.npy", "missing/y.npy: No such file or directory"),
+        ("x.csv/y.npy", "x.csv/y.npy: Not a directory"),
+        ("folder.npy", "folder.npy: Is a directory"),
+        ("y" * 300 + ".npy", "File name too long"),
+    ],
+    ids=["suffix", "no folder", "file for a folder", "folder", "long"],
+)
+def test_bad_output(folder: Path, capfd: pytest.CaptureFixture[str], output: str, message: str) -> None:
+    (folder / "folder.npy").mkdir()
+    assert_fails(folder, capfd, message, folder / "net.safetensors", folder / "x.npy", "-o", folder / output)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("protected", ["folder", "file"])
+def test_output_without_permission(folder: Path, capfd: pytest.CaptureFixture[str], protected: str) -> None:
+    (folder / "closed").mkdir()
+    output = folder / "closed" / "y.npy"
+    output.touch()
+    (output if protected == "file" else output.parent).chmod(0o555)
+    assert_fails(folder, capfd, f"{output}: Permission denied", folder / "net.safetensors", folder / "x.npy", "-o", output)
+    output.parent.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [[], ["predict", "net.safetensors", "x.npy"]], ids=["demonstration", "predict"])
+def test_full_disk(folder: Path, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(*arguments, stdout=full, cwd=folder)
+    assert (done.returncode, done.stderr) == (2, "nnkernels: No space left on device\n")
+
+
+def test_disk_that_fills_up(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_a_part(file: Any, results: Any) -> None:
+        file.write(b"a part")
+        file.flush()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict_module, "_write_csv", write_a_part)
+    assert_fails(folder, capfd, "No space left", folder / "net.safetensors", folder / "x.npy", "-o", folder / "y.csv")
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict", "net.safetensors", "x.npy"]], ids=["demonstration", "predict"])
+def test_closed_pipe_ends_quietly(folder: Path, arguments: list[str]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = run(*arguments, stdout=write_end, cwd=folder)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_closed_standard_output_and_error(folder: Path) -> None:
+    def closed(streams: str, arguments: str) -> subprocess.CompletedProcess[str]:
+        command = f'"$0" -m nnkernels {arguments} {streams}'
+        shell = ["sh", "-c", command, sys.executable]
+        return subprocess.run(shell, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=60)
+
+    done = closed(">&-", "predict net.safetensors x.npy")
+    assert (done.returncode, done.stderr) == (2, "nnkernels: standard output: Bad file descriptor\n")
+    assert closed(">&-", "predict net.safetensors x.npy -o y.npy").returncode == 0
+    assert closed(">&-", "").returncode == 0
+    assert closed("2>&-", "predict net.safetensors x.npy").returncode == 0
+    done = closed("2>&-", "predict net.safetensors missing.npy")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+# --- Interruption ---
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
+    (folder / "y.csv").write_text("keep me")
+    # A pipe that has given some rows and is not yet at its end: the process waits in the middle of its work.
+    os.mkfifo(folder / "pipe.csv")
+    pipe = os.open(folder / "pipe.csv", os.O_RDWR)
+    os.write(pipe, b"1,2,3,4\n" * 100)
+    arguments = ["predict", "net.safetensors", "pipe.csv", "-o", "y.csv"]
+    command = [sys.executable, "-m", "nnkernels", *arguments]  # without the warning of a file interrupted while it is opened
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(folder.glob(".nnkernels-*")):
+            time.sleep(0.005)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    os.close(pipe)
+    assert (process.returncode, out, err) == (status, b"", b"")
+    assert (folder / "y.csv").read_text() == "keep me"
+    assert sorted(path.name for path in folder.iterdir()) == ["net.safetensors", "pipe.csv", "x.csv", "x.npy", "y.csv"]
+
+
+def test_interruption_between_blocks_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+
+    class Interrupted(nnk.Network):
+        def __call__(self, x: Any, out: Any = None) -> Any:
+            if written:
+                raise KeyboardInterrupt
+            written.append(x)
+            return super().__call__(x, out)
+
+    monkeypatch.setattr(predict_module, "BLOCK_NUMBERS", 4 * 7)
+    monkeypatch.setattr(predict_module, "load", lambda path: Interrupted(make_network().layers))
+    for output in ("y.npy", "y.csv"):
+        written.clear()
+        assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / output)]) == 130
+        assert len(written) == 1
+        assert sorted(path.name for path in folder.iterdir()) == ["net.safetensors", "x.csv", "x.npy"]
+
+
+# --- Progress ---
+
+
+class Terminal:
+    """A terminal of 80 columns: a stream to write to, and what has been shown when that is closed."""
+
+    def __init__(self) -> None:
+        self.other_end, own = pty.openpty()
+        termios.tcsetwinsize(own, (24, 80))
+        self.stream = os.fdopen(own, "w", encoding="utf-8")
+
+    def close(self) -> bytes:
+        self.stream.close()
+        shown = b""
+        try:
+            while part := os.read(self.other_end, 4096):
+                shown += part
+        except OSError:  # what Linux says at the end
+            pass
+        os.close(self.other_end)
+        return shown
+
+
+class Slow(nnk.Network):
+    """A network that leaves tqdm time to show each block: it shows what is new at most every 0.1 s."""
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        time.sleep(0.11)
+        return super().__call__(x, out)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.csv"])
+@pytest.mark.parametrize("long", [True, False])
+def test_progress_on_a_terminal_when_it_is_long(folder: Path, name: str, long: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    monkeypatch.setattr(predict_module, "BLOCK_NUMBERS", 4 * 5)
+    monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 1e-9 if long else 1e9)
+    monkeypatch.setattr(predict_module, "load", lambda path: Slow(make_network().layers))
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / name), "-o", str(folder / "y.npy")]) == 0
+    shown = terminal.close()
+    if long:
+        assert [int(percent) for percent in re.findall(rb"(\d+)%", shown)] == pytest.approx([25, 50, 75, 100], abs=3)
+        assert re.search(rb"\r +\r$", shown)  # The bar goes when it is done.
+    else:
+        assert shown == b""
+
+
+def test_no_progress_among_rows_on_the_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    monkeypatch.setattr(sys, "stdout", terminal.stream)
+    monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 0)
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy")]) == 0
+    shown = terminal.close()
+    assert shown.count(b"\n") == 20
+    assert b"%" not in shown
+
+
+def test_no_progress_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 0)
+    assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / "y.npy")]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+# --- The command line ---
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        (["--version"], f"nnkernels {nnk.__version__}\n"),
+        (["--help"], "predict"),
+        (["predict", "--help"], "OUTPUT"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["predict"], ["predict", "net.safetensors"], ["unknown"], ["--unknown"]], ids=str)
+def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m nnkernels" in capsys.readouterr().err
