@@ -74,5 +74,19 @@ To as(From v) {
   return to;
 }
 
+// One number from all lanes: the upper half of them is combined with the lower half, until one is left.
+template <class V, class Combine>
+Element<V> fold_lanes(V v, Combine combine) {
+  constexpr std::size_t kCount = sizeof(V) / sizeof(Element<V>);
+  if constexpr (kCount == 2) {
+    return combine(v[0], v[1]);
+  } else {
+    using HalfLanes = typename LanesOf<Element<V>, sizeof(V) / 2>::type;
+    HalfLanes halves[2];
+    std::memcpy(halves, &v, sizeof v);
+    return fold_lanes(HalfLanes(combine(halves[0], halves[1])), combine);
+  }
+}
+
 }  // namespace
 }  // namespace nnkernels

@@ -32,9 +32,7 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
       largest = v > largest ? v : largest;
     }
   }
-  C result = kLeast;
-  for (std::size_t lane = 0; lane < kWidth; ++lane) result = largest[lane] > result ? largest[lane] : result;
-  return result;
+  return fold_lanes(largest, [](auto low, auto high) { return low > high ? low : high; });
 }
 
 // z - max in two terms; the low one is 0 where e^d underflows, infinities among these.

@@ -31,12 +31,7 @@ C sum_block(std::size_t count, Accumulate accumulate) {
   for (std::size_t half = kVectors / 2; half > 0; half /= 2) {
     for (std::size_t v = 0; v < half; ++v) sums[v] += sums[v + half];
   }
-  C lanes[kWidth];
-  store(lanes, sums[0]);
-  for (std::size_t half = kWidth / 2; half > 0; half /= 2) {
-    for (std::size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
-  }
-  return lanes[0];
+  return fold_lanes(sums[0], [](auto low, auto high) { return low + high; });
 }
 
 // The tree over the blocks' sums, which are added one after the other: a binary counter whose digits are the sums of
