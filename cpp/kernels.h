@@ -1,7 +1,7 @@
 // The kernels of nnkernels as a table of function pointers: the C++ API, and the contract that every CPU target keeps.
 //
 // A kernel is written once, in kernels/*.h, over vectors of any width, and instantiated for each CPU target in
-// targets/*.cpp. All targets give the same bits. dispatch.h chooses a table.
+// targets/*.cpp. All targets give the same bits, but for the sign and payload of NaN. dispatch.h chooses a table.
 //
 // Kernels compute with the default floating-point environment: round to nearest, subnormals kept. They may leave any
 // exception flag set; floating_point.h guards the caller's. They allocate nothing, throw nothing, and may be called
@@ -23,21 +23,22 @@ struct Half {
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, Half>, float, T>;
 
-// Elements of T that lie `stride` bytes apart, at addresses that are multiples of alignof(T).
+// Elements of T that lie `stride` bytes apart, at addresses that are multiples of alignof(T). Always inlined: a target's object
+// must not offer the linker its copy of a function that others have too (kernels/lanes.h).
 template <class T>
 struct Strided {
   T* data;
   std::ptrdiff_t stride;
 
-  bool contiguous() const { return stride == static_cast<std::ptrdiff_t>(sizeof(T)); }
+  __attribute__((always_inline)) bool contiguous() const { return stride == static_cast<std::ptrdiff_t>(sizeof(T)); }
 
   // The elements from number i on.
-  Strided from(std::size_t i) const {
+  __attribute__((always_inline)) Strided from(std::size_t i) const {
     using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
     return {reinterpret_cast<T*>(reinterpret_cast<Byte*>(data) + static_cast<std::ptrdiff_t>(i) * stride), stride};
   }
 
-  T& operator[](std::size_t i) const { return *from(i).data; }
+  __attribute__((always_inline)) T& operator[](std::size_t i) const { return *from(i).data; }
 };
 
 // The weights of a layer as the caller has them: row i holds the weights of output i.
@@ -71,14 +72,14 @@ template <class T>
 struct Kernels {
   using C = Compute<T>;
 
-  // output[i] = f(input[i]) for i < n. Output may be the input, element by element; no other overlap.
+  // output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
   using Elementwise = void(Strided<const T> input, Strided<T> output, std::size_t n);
   Elementwise* relu;     // max(0, x), NaN kept, relu(-0) = +0
   Elementwise* sigmoid;  // 1 / (1 + e^-x)
   Elementwise* tanh;
-  Elementwise* exp;
+  Elementwise* exp;  // e^x
 
-  // Over one row of n elements. Output may be the row itself, element by element.
+  // Over one row of n elements, nothing where n = 0. The output may be the row itself, element by element.
   Elementwise* softmax;      // e^(z - max) / sum e^(z - max)
   Elementwise* log_softmax;  // z - max - log(sum e^(z - max))
 

@@ -1,6 +1,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,9 +11,9 @@
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 
 #include "floating_point.h"
@@ -72,12 +73,17 @@ class Pool {
   }
 
  private:
-  // A worker that the system refuses is done without.
+  // A worker that the system refuses is done without. Workers take no signals: these are for the program's own threads.
   void start_workers(std::size_t wanted) {
+    if (workers_ >= wanted) return;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
       for (; workers_ < wanted; ++workers_) std::thread([this, seen = generation_] { work(seen); }).detach();
-    } catch (const std::system_error&) {
+    } catch (...) {
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   void work(unsigned long seen) {
@@ -116,14 +122,15 @@ std::atomic<int> num_threads{1};
 // What the parent's pool held (its memory, locks, loop) is left where it is.
 void forget_pool() { pool.store(nullptr); }
 
-Pool& get_pool() {
+// Null where there is no memory for one.
+Pool* get_pool() {
   Pool* current = pool.load();
   if (current == nullptr) {
-    auto* created = new Pool;
-    if (pool.compare_exchange_strong(current, created)) return *created;
+    auto* created = new (std::nothrow) Pool;
+    if (pool.compare_exchange_strong(current, created)) return created;
     delete created;
   }
-  return *current;
+  return current;
 }
 
 int available_cpus() {
@@ -162,7 +169,8 @@ void parallel_for(std::size_t n, std::size_t minimum, LoopBody* body, void* cont
     return;
   }
   Loop loop{n, parts, body, context};
-  if (!get_pool().run(loop)) loop.run_parts();
+  Pool* const workers = get_pool();
+  if (workers == nullptr || !workers->run(loop)) loop.run_parts();
   if (loop.raised != 0) raise_exceptions(loop.raised);
   if (loop.failed) std::rethrow_exception(loop.failure);
 }

@@ -17,10 +17,10 @@ void initialize_threads();
 using LoopBody = void(void* context, std::size_t begin, std::size_t end);
 void parallel_for(std::size_t n, std::size_t minimum, LoopBody* body, void* context);
 
-// Calls body(begin, end) for ranges that together are 0, ..., n - 1: one range, on the calling thread, if n < 2 * minimum
-// or if another thread has the workers; otherwise ranges of at least `minimum`, shared out among the threads. Returns when all
-// are done. Workers compute in the default floating-point environment; the flags they raise are raised in the caller, and
-// the first exception thrown is thrown here.
+// Calls body(begin, end) for ranges that together are 0, ..., n - 1: one range, on the calling thread, if n < 2 * minimum;
+// otherwise ranges of at least `minimum`, shared out among the threads, or all on the calling thread while another one has the
+// workers. Returns when all are done. Workers compute in the default floating-point environment; the flags they raise are
+// raised in the caller, and the first exception thrown is thrown here.
 template <class Body>
 void parallel_for(std::size_t n, std::size_t minimum, Body&& body) {
   parallel_for(

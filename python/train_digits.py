@@ -12,6 +12,7 @@ Writes nnkernels/digits.safetensors (the network) and nnkernels/digits.npz (the 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
@@ -26,11 +27,16 @@ SEED = 1998
 FOLDER = Path(__file__).with_name("nnkernels")
 
 
-def main() -> None:
-    """Split, train, write, and print how often the network is right on each side of the split."""
+def split() -> list[NDArray[np.uint8]]:
+    """Return pixels to train on, pixels held back, labels to train on, labels held back."""
     pixels, labels = (array.astype(np.uint8) for array in load_digits(return_X_y=True))
-    split = train_test_split(pixels, labels, test_size=1 / 3, random_state=SEED, stratify=labels)
-    train_pixels, held_pixels, train_labels, held_labels = split
+    sides: list[NDArray[np.uint8]] = train_test_split(pixels, labels, test_size=1 / 3, random_state=SEED, stratify=labels)
+    return sides
+
+
+def main() -> None:
+    """Train, write, and print how often the network is right on each side of the split."""
+    train_pixels, held_pixels, train_labels, held_labels = split()
 
     classifier = MLPClassifier((64,), alpha=0.1, max_iter=1000, random_state=SEED)
     classifier.fit(train_pixels / 16, train_labels)

@@ -179,6 +179,20 @@ def test_layouts(function: np.ufunc, dtype: type[np.floating], rng: np.random.Ge
     assert same_bits(overlapping[1:], expected[0])
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("shift", [1, 100_000, 262_144])
+def test_overlapping_output_with_threads(shift: int, rng: np.random.Generator) -> None:
+    """NumPy does not copy an input that runs ahead of the output: its own loops go through them in order."""
+    nnk.set_num_threads(4)
+    memory = rng.normal(0, 3, 1_200_000).astype(np.float32)
+    for source, target in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:]), (np.s_[::2], np.s_[:600_000])):
+        for function in (nnk.relu, nnk.tanh):
+            expected = function(memory[source].copy())
+            shared = memory.copy()
+            function(shared[source], out=shared[target])
+            assert same_bits(shared[target].copy(), expected)
+
+
 def test_promotion_is_that_of_tanh() -> None:
     for code in "?bBhHiIlLqQefd":
         x = np.ones(3, code)

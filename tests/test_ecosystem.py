@@ -463,3 +463,11 @@ def test_network_in_a_spawned_process(x: Array, network: nnk.Network) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert same_bits(pool.submit(network, x).result(), network(x))
         assert same_bits(pool.submit(nnk.softmax, x).result(), nnk.softmax(x))
+
+
+def test_masked_arrays_are_refused_where_a_mask_has_no_meaning() -> None:
+    masked = np.ma.masked_array([[1.0, 2.0, 3.0]], mask=[[False, True, False]])
+    net = nnk.Network([nnk.Dense(np.ones((2, 3)))])
+    for call in (nnk.softmax, nnk.log_softmax, nnk.logsumexp, nnk.Dense, net, lambda x: nnk.dense(x, np.ones((2, 3)))):
+        with pytest.raises(TypeError, match="mask"):
+            call(masked)

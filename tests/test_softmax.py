@@ -27,6 +27,7 @@ def rows_to_test(dtype: type[np.floating], n: int) -> dict[str, NDArray[Any]]:
         "wide": rng.uniform(-spread, spread, n) * 0.9,
         "far from zero": rng.normal(0, 3, n) + 0.4 * np.finfo(dtype).max ** 0.5,
         "one dominates": np.where(np.arange(n) == n // 2, 0, -12 + rng.normal(0, 1, n)),
+        "one above equal others": np.where(np.arange(n) == n // 2, 0, -0.6485658884),
         "ties": np.where(np.arange(n) % 3 == 0, 1.5, -0.5),
     }
     return {name: row.astype(dtype) for name, row in rows.items()}
@@ -46,6 +47,15 @@ def test_accuracy(function: Any, measured_dtype: type[np.floating], n: int) -> N
         else:
             error = ulp_error(actual, exact)
         assert error.max() <= PROMISED_ULP[measured_dtype], f"{name}: {error.max()} ULP"
+
+
+@pytest.mark.parametrize("n", [784, 1000, 1024, 1025, 2048, 100_000])
+def test_one_above_equal_others(n: int) -> None:
+    """Equal terms round alike: added one after the other they would be off by several ULP."""
+    for z in np.linspace(-3, -0.01, 60 if n < 10_000 else 6).astype(np.float32):
+        row = np.full(n, z)
+        row[n // 2] = 0
+        assert ulp_error(nnk.softmax(row), reference.softmax(row)).max() <= PROMISED_ULP[np.float32]
 
 
 def test_float16_is_float32_rounded_once(rng: np.random.Generator) -> None:

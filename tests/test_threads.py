@@ -74,29 +74,64 @@ def test_processes(method: str) -> None:
         assert child.exitcode == 0
 
 
-FE_UPWARD = {"x86_64": 0x800, "aarch64": 0x400000, "arm64": 0x400000}
+# Where the C library's fenv_t keeps its control word, and the bits there for rounding upward and for flushing subnormals.
+MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 
 
-def test_rounding_mode_of_the_caller() -> None:
-    """Results are those of rounding to nearest, and the caller's mode is as before."""
-    machine = os.uname().machine
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine not in MODES, reason="the layout of fenv_t is not known")
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("mode", ["upward", "flush"])
+@pytest.mark.parametrize("n", [4001, 400_001])
+def test_floating_point_modes_of_the_caller(mode: str, n: int) -> None:
+    """Results are those of the default modes, in workers too, and the caller's modes are as before."""
+    offset, *bits = MODES[os.uname().machine]
+    wanted = bits[mode == "flush"]
     library = ctypes.CDLL(None)
-    if machine not in FE_UPWARD or not hasattr(library, "fesetround"):
-        pytest.skip("the C library's rounding modes are not known here")
-    x = np.linspace(-3, 3, 4001, dtype=np.float32)
-    weights = np.stack([x[::-1], x * np.float32(0.3)])
-    net = nnk.Network([nnk.Dense(weights, activation="tanh")])
+    environment, before = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+
+    def control() -> int:
+        library.fegetenv(environment)
+        return ctypes.c_uint32.from_buffer(environment, offset).value
+
+    nnk.set_num_threads(3)
+    x = np.concatenate([np.linspace(-104, 3, n - 5, dtype=np.float32), np.float32(1e-40) * np.arange(5, dtype=np.float32)])
+    rows = np.stack([x[-1000:], x[-1000:] * np.float32(0.3)] * 30)
+    layer = nnk.Dense(np.resize(x, (40, 1000)), activation="tanh")
+    net, double = nnk.Network([layer]), nnk.Network([layer], np.float64)
+    wide = rows.astype(np.float64) * 1.1
 
     def everything() -> list[Any]:
-        return [nnk.tanh(x), nnk.sigmoid(x), nnk.softmax(x), nnk.logsumexp(x), nnk.dot(x, x), nnk.dense(x, weights), net(x)]
+        return [
+            nnk.relu(x), nnk.tanh(x), nnk.sigmoid(x), nnk.softmax(x), nnk.log_softmax(x), nnk.logsumexp(x), nnk.dot(x, x[::-1]),
+            nnk.dense(rows, layer.weights), net(rows), net(wide), double(wide, out=np.empty((60, 40), np.float32)),
+            nnk.Network([nnk.Dense(wide)], np.float32)(rows),
+        ]  # fmt: skip
 
     expected = everything()
-    library.fesetround(FE_UPWARD[machine])
+    library.fegetenv(before)
+    set_control = control() | wanted
+    ctypes.c_uint32.from_buffer(environment, offset).value = set_control
+    library.fesetenv(environment)
     try:
         actual = everything()
-        mode = library.fegetround()
+        left = control()
     finally:
-        library.fesetround(0)
-    assert mode == FE_UPWARD[machine]
+        library.fesetenv(before)
+    assert left & wanted == wanted
     for one, other in zip(actual, expected, strict=True):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_exit_while_a_call_runs() -> None:
+    code = """
+import threading, time
+import numpy as np, nnkernels as nnk
+net, x = nnk.Network([nnk.Dense(np.ones((500, 500)))]), np.ones((5000, 500))
+def work():
+    while True:
+        net(x)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+print("leaves")
+"""
+    assert run(code) == "leaves"

@@ -4,6 +4,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <exception>
+#include <new>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -79,9 +81,9 @@ bool may_overlap(PyArrayObject* a, PyArrayObject* b) {
 
 class PyNetwork {
  public:
-  // layers: a sequence of (weights, bias, activation), converted by network.py: weights (outputs, inputs) and bias (outputs),
-  // C-contiguous, of one dtype; layers chain. One neuron: the outputs have no axis of their own.
-  PyNetwork(const py::sequence& layers, bool one_neuron) : network_(make(layers)), one_neuron_(one_neuron) {}
+  // layers: a sequence of (weights, bias, activation): weights (outputs, inputs) and bias (outputs) of real dtypes, which are
+  // converted to the type of that number; layers chain. One neuron: the outputs have no axis of their own.
+  PyNetwork(const py::sequence& layers, int type, bool one_neuron) : network_(make(layers, type)), one_neuron_(one_neuron) {}
 
   std::size_t size() const {
     return std::visit([](const auto& network) { return network.size(); }, network_);
@@ -103,36 +105,39 @@ class PyNetwork {
   }
 
  private:
-  static AnyNetwork make(const py::sequence& layers) {
+  static AnyNetwork make(const py::sequence& layers, int type) {
     if (layers.size() == 0) throw py::value_error("expected at least one layer");
-    const py::sequence first = layers[0];
-    const py::object weights = first[0];
-    switch (PyArray_Check(weights.ptr()) ? PyArray_TYPE(as_array(weights)) : NPY_NOTYPE) {
+    const FloatingPointScope scope(Exceptions::kKeep);
+    switch (type) {
       case NPY_HALF:
-        return Network<Half>(views<Half>(layers));
+        return make_of<Half>(layers);
       case NPY_FLOAT:
-        return Network<float>(views<float>(layers));
+        return make_of<float>(layers);
+      case NPY_DOUBLE:
+        return make_of<double>(layers);
       default:
-        return Network<double>(views<double>(layers));
+        throw py::type_error("expected float16, float32 or float64");
     }
   }
 
-  static PyArrayObject* checked_array(py::handle object, int type, int dimensions) {
-    PyArrayObject* array = as_array(object);
-    if (!PyArray_Check(object.ptr()) || PyArray_TYPE(array) != type || PyArray_NDIM(array) != dimensions ||
-        !PyArray_ISCARRAY_RO(array)) {
-      throw py::type_error("expected weights and biases that are C-contiguous arrays of one dtype");
-    }
+  static py::object converted(py::handle object, int type, int dimensions) {
+    auto array = py::reinterpret_steal<py::object>(
+        PyArray_FromAny(object.ptr(), PyArray_DescrFromType(type), dimensions, dimensions,
+                        NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST, nullptr));
+    if (!array) throw_python_error();
     return array;
   }
 
   template <class T>
-  static std::vector<LayerView<T>> views(const py::sequence& layers) {
+  static Network<T> make_of(const py::sequence& layers) {
     std::vector<LayerView<T>> result;
+    std::vector<py::object> arrays;  // alive until the network has its copies
     for (const py::handle item : layers) {
-      const auto [weights_object, bias_object, activation] = item.cast<std::tuple<py::object, py::object, int>>();
-      PyArrayObject* weights = checked_array(weights_object, kTypeNumber<T>, 2);
-      PyArrayObject* bias = checked_array(bias_object, kTypeNumber<T>, 1);
+      const auto [given_weights, given_bias, activation] = item.cast<std::tuple<py::object, py::object, int>>();
+      arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
+      PyArrayObject* weights = as_array(arrays.back());
+      arrays.push_back(converted(given_bias, kTypeNumber<T>, 1));
+      PyArrayObject* bias = as_array(arrays.back());
       const auto outputs = static_cast<std::size_t>(PyArray_DIM(weights, 0));
       const auto inputs = static_cast<std::size_t>(PyArray_DIM(weights, 1));
       const bool chains = result.empty() || inputs == result.back().weights.outputs;
@@ -143,7 +148,7 @@ class PyNetwork {
                         {static_cast<const T*>(PyArray_DATA(bias)), PyArray_STRIDE(bias, 0)},
                         static_cast<Activation>(activation)});
     }
-    return result;
+    return Network<T>(result);
   }
 
   template <class T>
@@ -173,6 +178,9 @@ class PyNetwork {
     py::object array = PyArray_Check(x.ptr()) ? py::reinterpret_borrow<py::object>(x)
                                               : py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()));
     if (!array) throw_python_error();
+    if (!PyArray_CheckExact(array.ptr()) && py::hasattr(array, "filled")) {
+      throw py::type_error("Network expected x without a mask, got a masked array: fill it first");
+    }
     const int type = PyArray_TYPE(as_array(array));
     const bool real =
         PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
@@ -186,6 +194,7 @@ class PyNetwork {
                             describe(as_array(array)));
     }
     if (!are_rows(as_array(array), kTypeNumber<T>)) {
+      const FloatingPointScope scope(Exceptions::kKeep);
       array = py::reinterpret_steal<py::object>(
           PyArray_FromArray(as_array(array), PyArray_DescrFromType(kTypeNumber<T>),
                             NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST));
@@ -242,21 +251,28 @@ class PyNetwork {
     const Rows<const T> from = rows_of<const T>(rows, network.inputs());
     const auto outputs_bytes = static_cast<std::ptrdiff_t>(network.outputs() * sizeof(T));
     const Rows<T> to{static_cast<T*>(PyArray_DATA(as_array(result))), outputs_bytes, static_cast<std::ptrdiff_t>(sizeof(T))};
-    if (network.work() * count < kReleaseWork) {
+    // Not py::gil_scoped_release: a thread that wants the GIL back while Python shuts down is ended by unwinding its stack,
+    // which no destructor lets through.
+    PyThreadState* const released = network.work() * count < kReleaseWork ? nullptr : PyEval_SaveThread();
+    std::exception_ptr failure;
+    try {
       const FloatingPointScope scope(Exceptions::kDrop);
       network.forward(from, count, to);
-    } else {
-      const py::gil_scoped_release release;
-      const FloatingPointScope scope(Exceptions::kDrop);
-      network.forward(from, count, to);
+    } catch (const std::bad_alloc&) {
+      failure = std::current_exception();
     }
+    if (released != nullptr) PyEval_RestoreThread(released);
+    if (failure) std::rethrow_exception(failure);
 
     if (out.is_none()) {
       // As from a ufunc, a result without dimensions is a scalar.
       if (dimensions == 0) return py::reinterpret_steal<py::object>(PyArray_Return(as_array(result.release())));
       return result;
     }
-    if (!result.is(out) && PyArray_CopyInto(as_array(out), as_array(result)) < 0) throw_python_error();
+    if (!result.is(out)) {
+      const FloatingPointScope scope(Exceptions::kKeep);
+      if (PyArray_CopyInto(as_array(out), as_array(result)) < 0) throw_python_error();
+    }
     return py::reinterpret_borrow<py::object>(out);
   }
 
@@ -281,7 +297,7 @@ const PyNetwork& network_of(py::handle self) {
 
 void add_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network");
-  network.def(py::init<const py::sequence&, bool>(), py::arg("layers"), py::arg("one_neuron"))
+  network.def(py::init<const py::sequence&, int, bool>(), py::arg("layers"), py::arg("type"), py::arg("one_neuron"))
       .def("__len__", [](py::handle self) { return network_of(self).size(); })
       .def(
           "__call__", [](py::handle self, py::handle x, py::handle out) { return network_of(self).call(x, out); }, py::arg("x"),

@@ -1,5 +1,6 @@
-// Each kernel as a NumPy ufunc. NumPy broadcasts, casts, buffers what is misaligned or byteswapped, copies what overlaps, and
-// releases the GIL; a loop here receives what is left: `steps` in bytes over arguments of one dtype.
+// Each kernel as a NumPy ufunc. NumPy broadcasts, casts, buffers what is misaligned or byteswapped, copies most of what
+// overlaps (the loops say what not), and releases the GIL; a loop here receives what is left: `steps` in bytes over arguments
+// of one dtype.
 #include "ufuncs.h"
 
 #include <new>
@@ -36,15 +37,26 @@ Kernel kernel_of(void* data) {
 
 std::size_t rows_of_thread(std::size_t n) { return kThreadElements / (n + 1) + 1; }
 
-// ()->()
+// Whether n elements from one address share memory with n elements from another, in other than the same places.
+bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std::size_t n, std::size_t size) {
+  if (n == 0 || (a == b && a_step == b_step)) return false;
+  const npy_intp last = static_cast<npy_intp>(n) - 1;
+  const auto low = [last](const char* p, npy_intp step) { return step < 0 ? p + last * step : p; };
+  const auto high = [last, size](const char* p, npy_intp step) { return (step < 0 ? p : p + last * step) + size; };
+  return low(a, a_step) < high(b, b_step) && low(b, b_step) < high(a, a_step);
+}
+
+// ()->(). NumPy leaves an output that overlaps if the input runs ahead of it, for its own loops go through an array in order.
+// So do the kernels, but threads do not.
 template <class T>
 void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<void (*)(Strided<const T>, Strided<T>, std::size_t)>(data);
   const Strided<const T> x = input<T>(args[0], steps[0]);
   const Strided<T> y = output<T>(args[1], steps[1]);
+  const auto n = static_cast<std::size_t>(dimensions[0]);
+  const std::size_t minimum = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kThreadElements;
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), kThreadElements,
-               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+  parallel_for(n, minimum, [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
 }
 
 // (n)->(n)
@@ -73,19 +85,40 @@ void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* ste
   });
 }
 
+// Raises MemoryError from a loop, which NumPy calls without the GIL.
+void raise_memory_error() {
+  NPY_ALLOW_C_API_DEF;
+  NPY_ALLOW_C_API;
+  PyErr_NoMemory();
+  NPY_DISABLE_C_API;
+}
+
 // (n),(n)->()
 template <class T>
 void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<decltype(Kernels<T>::dot)>(data);
+  const auto rows = static_cast<std::size_t>(dimensions[0]);
   const auto n = static_cast<std::size_t>(dimensions[1]);
   const FloatingPointScope scope(Exceptions::kKeep);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
-    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
-      const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
-      const Strided<const T> weights = input<T>(args[1] + i * steps[1], steps[4]);
-      *output<T>(args[2] + i * steps[2], 0).data = kernel(x, weights, n);
-    }
-  });
+  try {
+    // NumPy copies operands that overlap, but takes an output that is exactly an input for safe, which it is not where other
+    // rows need that input. So too in dense_loop.
+    const bool in_place = args[2] == args[0] || args[2] == args[1];
+    const Buffer<T> copy(in_place ? rows : 0);
+    const Strided<T> results = output<T>(args[2], steps[2]);
+    const Strided<T> to = in_place ? Strided<T>{copy.data(), sizeof(T)} : results;
+    parallel_for(rows, rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+      for (std::size_t row = begin; row < end; ++row) {
+        const auto i = static_cast<npy_intp>(row);
+        const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
+        const Strided<const T> weights = input<T>(args[1] + i * steps[1], steps[4]);
+        to[row] = kernel(x, weights, n);
+      }
+    });
+    for (std::size_t row = 0; in_place && row < rows; ++row) results[row] = to[row];
+  } catch (const std::bad_alloc&) {
+    raise_memory_error();
+  }
 }
 
 // (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, which is what broadcasting makes of
@@ -99,7 +132,6 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {
-    // NumPy copies operands that overlap, but takes an output that is exactly an input for safe: it is for most ufuncs.
     const bool in_place = args[3] == args[0] || args[3] == args[1];
     Buffer<T> copy(in_place ? rows * outputs : 0);
     const Rows<T> copied{copy.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
@@ -115,10 +147,7 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
       for (std::size_t j = 0; j < outputs; ++j) results.row(i)[j] = copied.row(i)[j];
     }
   } catch (const std::bad_alloc&) {
-    NPY_ALLOW_C_API_DEF;
-    NPY_ALLOW_C_API;
-    PyErr_NoMemory();
-    NPY_DISABLE_C_API;
+    raise_memory_error();
   }
 }
 

@@ -4,6 +4,9 @@
 // belongs to chain k mod 4 (k mod 2 in double), and each chain is a recurrence of fmas from zero. The block's sum is
 // (p0 + p1) + (p2 + p3) (p0 + p1), the sums of blocks are added in order, and then the bias.
 //
+// Error bound for K inputs, with c chains: half an ULP of 1, times the sum of magnitudes |x w| and |bias|, times
+// ceil(min(K, 1024) / c) + log2(c) + ceil(K / 1024) + 1.
+//
 // So 128 bits of a row of x are one step of all the chains: a "chunk". A vector of weights holds the same chunk of
 // several outputs, side by side, and one fma with the chunk of x in each 128-bit part makes a step of all of them. No
 // shuffle is needed until the end of the block, when the chains of a tile of rows and outputs are combined.

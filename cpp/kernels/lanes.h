@@ -39,11 +39,11 @@ using Lanes = typename LanesOf<T, Target::kBytes>::type;
 template <class Target, class T>
 constexpr std::size_t kLanes = Target::kBytes / sizeof(T);
 
-// Of a vector type: its element type, and the vector of signed integers that has the same lanes.
+// Of a vector type: its element type, and the vector of unsigned integers (which wrap around) that has the same lanes.
 template <class V>
 using Element = std::remove_cv_t<std::remove_reference_t<decltype(std::declval<V&>()[0])>>;
 template <class T>
-using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+using Integer = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 template <class V>
 using Integers = typename LanesOf<Integer<Element<V>>, sizeof(V)>::type;
 

@@ -1,9 +1,12 @@
 // Sums in an order that no vector width shows in, for dot, softmax and logsumexp.
 //
-// A row is cut into blocks of kBlock elements. In a block, element i goes to partial sum i mod kPartialSums; the partial
-// sums are folded by halves (j and j + 1/2 of them, then j and j + 1/4, ...), and the sums of blocks are added pairwise, as
-// a tree whose left branch holds the largest possible power of two of blocks.
-// Error bound of n terms: (kBlock / kPartialSums + log2(kPartialSums) + log2(n / kBlock)) u times the sum of magnitudes.
+// A row is cut into blocks of kBlock elements. In a block, element i goes to partial sum i mod kPartialSums. A partial sum of
+// dot is a chain of fmas; one of softmax and logsumexp is a tree, for a chain of equal terms would round in the same direction
+// each time. The partial sums are folded by halves (j and j + 1/2 of them, then j and j + 1/4, ...), and the sums of blocks are
+// added as a tree, too. All trees have the largest possible power of two of terms on the left.
+//
+// Error bound of n terms, with b = ceil(n / kBlock) and s = ceil(min(n, kBlock) / kPartialSums): half an ULP of 1, times the
+// sum of magnitudes, times s (a chain) or ceil(log2(s)) (a tree), + log2(kPartialSums) + ceil(log2(b)).
 #pragma once
 
 #include "loop.h"
@@ -15,52 +18,72 @@ namespace {
 template <class C>
 constexpr std::size_t kPartialSums = 256 / sizeof(C);
 
-// Sum of one block of `count` elements. accumulate(sums, i, lanes) adds the elements i, i + 1, ... to as many lanes of
-// `sums` and returns it; no lane of it may ever be -0, which the sums start without.
-template <class Target, class C, class Accumulate>
-C sum_block(std::size_t count, Accumulate accumulate) {
-  using V = Lanes<Target, C>;
-  constexpr std::size_t kWidth = kLanes<Target, C>;
-  constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
-  V sums[kVectors] = {};
-  std::size_t i = 0;
-  for (; i + kPartialSums<C> <= count; i += kPartialSums<C>) {
-    for (std::size_t v = 0; v < kVectors; ++v) sums[v] = accumulate(sums[v], i + v * kWidth, kWidth);
-  }
-  for (std::size_t v = 0; i < count; ++v, i += kWidth) sums[v] = accumulate(sums[v], i, least(kWidth, count - i));
-  for (std::size_t half = kVectors / 2; half > 0; half /= 2) {
+// The sum of all lanes of kPartialSums partial sums.
+template <class Target, class C>
+C fold_partial_sums(Lanes<Target, C> (&sums)[kPartialSums<C> / kLanes<Target, C>]) {
+  for (std::size_t half = kPartialSums<C> / kLanes<Target, C> / 2; half > 0; half /= 2) {
     for (std::size_t v = 0; v < half; ++v) sums[v] += sums[v + half];
   }
   return fold_lanes(sums[0], [](auto low, auto high) { return low + high; });
 }
 
-// The tree over the blocks' sums, which are added one after the other: a binary counter whose digits are the sums of
-// complete subtrees.
-template <class C>
-class PairwiseSum {
+// Sum of one block of `count` elements, by chains. accumulate(sums, i, lanes) adds the elements i, i + 1, ... to as many lanes
+// of `sums` and returns it; no lane of it may ever be -0, which the sums start without.
+template <class Target, class C, class Accumulate>
+C sum_block_in_chains(std::size_t count, Accumulate accumulate) {
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
+  Lanes<Target, C> sums[kVectors] = {};
+  std::size_t i = 0;
+  for (; i + kPartialSums<C> <= count; i += kPartialSums<C>) {
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v] = accumulate(sums[v], i + v * kWidth, kWidth);
+  }
+  for (std::size_t v = 0; i < count; ++v, i += kWidth) sums[v] = accumulate(sums[v], i, least(kWidth, count - i));
+  return fold_partial_sums<Target, C>(sums);
+}
+
+// The sum, as a tree, of terms that come one after the other, at most 2^kHeight: a binary counter whose digits are the sums of
+// complete subtrees. 0 if there are none.
+template <class V, std::size_t kHeight>
+class TreeSum {
  public:
-  void add(C sum) {
-    for (std::size_t digit = blocks_++; digit & 1; digit >>= 1) sum = subtrees_[--height_] + sum;
+  void add(V sum) {
+    for (std::size_t digit = terms_++; digit & 1; digit >>= 1) sum = subtrees_[--height_] + sum;
     subtrees_[height_++] = sum;
   }
 
-  C total() const {
-    if (height_ == 0) return 0;
-    C sum = subtrees_[height_ - 1];
+  V total() const {
+    if (height_ == 0) return V{};
+    V sum = subtrees_[height_ - 1];
     for (std::size_t i = height_ - 1; i-- > 0;) sum = subtrees_[i] + sum;
     return sum;
   }
 
  private:
-  C subtrees_[64];
+  V subtrees_[kHeight + 1];
   std::size_t height_ = 0;
-  std::size_t blocks_ = 0;
+  std::size_t terms_ = 0;
 };
+
+// Sum of one block of `count` elements, by trees. term(i, lanes) is the vector of elements i, i + 1, ..., as many as there are
+// lanes of them and 0 in the others, which no tree shows.
+template <class Target, class C, class Term>
+C sum_block_in_trees(std::size_t count, Term term) {
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
+  TreeSum<Lanes<Target, C>, 5> trees[kVectors];  // kBlock / kPartialSums is at most 2^5
+  for (std::size_t i = 0; i < count;) {
+    for (std::size_t v = 0; v < kVectors && i < count; ++v, i += kWidth) trees[v].add(term(i, least(kWidth, count - i)));
+  }
+  Lanes<Target, C> sums[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) sums[v] = trees[v].total();
+  return fold_partial_sums<Target, C>(sums);
+}
 
 // block(start, count) is the sum of the elements start, ..., start + count - 1.
 template <class C, class Block>
 C sum_blocks(std::size_t n, Block block) {
-  PairwiseSum<C> sum;
+  TreeSum<C, 63> sum;
   for (std::size_t start = 0; start < n; start += kBlock) sum.add(block(start, least(kBlock, n - start)));
   return sum.total();
 }

@@ -133,9 +133,11 @@ def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype:
     if dtype is not None:
         keywords["dtype"] = dtype
     try:
+        _refuse_mask(z)
         return ufunc(z, **keywords)
     except (TypeError, ValueError) as error:
-        raise explained(error, ufunc.__name__, f"z to be an array of at least one dimension and {REAL}", z=z, out=out) from None
+        expected = f"z of at least one dimension and {REAL}, and an integer axis of it (here {axis!r})"
+        raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
 
 
 # What may stand for each activation, by the name it has in files and messages.
@@ -171,6 +173,7 @@ def activation_number(activation: object) -> int:
 
 def as_real(value: ArrayLike) -> NDArray[Any]:
     """Return an array whose dtype is float16, float32 or float64, as sums promote it; raise TypeError if there is none."""
+    _refuse_mask(value)
     array = np.asarray(value)
     if array.dtype.kind in "biu":
         return array.astype(np.result_type(array, np.float32))
@@ -244,11 +247,20 @@ def dense(
         neuron = matrix[np.newaxis]
         offsets = _as_bias(bias if bias is None or np.ndim(bias) == 0 else _as_array(bias)[..., np.newaxis], rows, neuron)
         if out is None:
-            return ufunc(rows, neuron, offsets)[..., 0]
+            result = ufunc(rows, neuron, offsets)[..., 0]
+            return result[()] if result.ndim == 0 else result  # as from a ufunc: a scalar
+        if not isinstance(out, np.ndarray):
+            raise TypeError("out is no array")
         ufunc(rows, neuron, offsets, out=out[..., np.newaxis])
     except (TypeError, ValueError) as error:
         raise explained(error, "dense", f"x (..., inputs), {LAYER}", x=x, weights=weights, bias=bias, out=out) from None
     return out
+
+
+def _refuse_mask(value: object) -> None:
+    """Raise TypeError for a masked array: a sum along an axis cannot leave elements out, and must not count them unnoticed."""
+    if isinstance(value, np.ndarray) and hasattr(value, "filled"):
+        raise TypeError("a masked array must be filled first")
 
 
 def _without_labels(value: Any) -> Any:
@@ -258,6 +270,7 @@ def _without_labels(value: Any) -> Any:
 
 def _as_array(value: Any) -> Any:
     """Return what has its own ways with ufuncs as it is, and the rest as an array."""
+    _refuse_mask(value)
     value = _without_labels(value)
     return value if hasattr(value, "__array_ufunc__") else np.asarray(value)
 

@@ -60,7 +60,7 @@ class Dense:
         for name, array in (("weights", matrix), ("bias", vector)):
             copy = np.array(array, order="C")
             copy.flags.writeable = False
-            object.__setattr__(self, name, copy)
+            object.__setattr__(self, name, copy.view())  # a view cannot be made writeable again
         object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -144,16 +144,12 @@ class Network(_core.Network):
         common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
         if common.type not in (np.float16, np.float32, np.float64):
             raise TypeError(f"Network expected dtype float16, float32 or float64, got {common}")
-        native = common.newbyteorder("=")
         super().__init__(
             [
-                (
-                    np.atleast_2d(np.ascontiguousarray(layer.weights, native)),
-                    np.atleast_1d(np.ascontiguousarray(layer.bias, native)),
-                    activation_number(layer.activation),
-                )
+                (np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation))
                 for layer in checked
             ],
+            common.num,
             checked[-1].weights.ndim == 1,
         )
 

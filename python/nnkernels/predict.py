@@ -42,8 +42,8 @@ def predict(model: Path, source: Path, output: Path | None = None) -> None:
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining}"
 
     with (
-        _standard_output() if output is None else _replacement(output) as file,
         tqdm(total=100, miniters=1, disable=silent, delay=PROGRESS_DELAY, leave=False, bar_format=bar_format) as bar,
+        _standard_output() if output is None else _replacement(output) as file,
     ):
 
         def results() -> Iterator[NDArray[Any]]:
@@ -138,8 +138,8 @@ def _read_csv(path: Path, inputs: int, block_rows: int) -> Iterator[tuple[NDArra
 
 def _is_header(line: str) -> bool:
     """Return whether there is text in a line, but no number: a first row with one bad number is an error, not a header."""
-    fields = line.split(",")
-    return any(map(str.strip, fields)) and not any(map(_is_number, fields))
+    fields = [field.strip(' \t\r\n"') for field in line.split(",")]
+    return any(fields) and not any(map(_is_number, fields))
 
 
 def _is_number(field: str) -> bool:
