@@ -2,6 +2,7 @@
 #include "network.h"
 
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
@@ -77,6 +78,17 @@ bool may_overlap(PyArrayObject* a, PyArrayObject* b) {
   const auto [a_low, a_high] = extent(a);
   const auto [b_low, b_high] = extent(b);
   return a_low < b_high && b_low < a_high;
+}
+
+// Takes the GIL back. A thread that asks for it while Python shuts down is ended, which glibc does by unwinding its stack:
+// destructors would touch Python without the GIL. It waits for the end of the process instead, as in Python 3.14 and later.
+// (For the same reason this is no py::gil_scoped_release.)
+void restore_thread(PyThreadState* state) {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (...) {
+    while (true) pause();
+  }
 }
 
 class PyNetwork {
@@ -251,8 +263,6 @@ class PyNetwork {
     const Rows<const T> from = rows_of<const T>(rows, network.inputs());
     const auto outputs_bytes = static_cast<std::ptrdiff_t>(network.outputs() * sizeof(T));
     const Rows<T> to{static_cast<T*>(PyArray_DATA(as_array(result))), outputs_bytes, static_cast<std::ptrdiff_t>(sizeof(T))};
-    // Not py::gil_scoped_release: a thread that wants the GIL back while Python shuts down is ended by unwinding its stack,
-    // which no destructor lets through.
     PyThreadState* const released = network.work() * count < kReleaseWork ? nullptr : PyEval_SaveThread();
     std::exception_ptr failure;
     try {
@@ -261,7 +271,7 @@ class PyNetwork {
     } catch (const std::bad_alloc&) {
       failure = std::current_exception();
     }
-    if (released != nullptr) PyEval_RestoreThread(released);
+    if (released != nullptr) restore_thread(released);
     if (failure) std::rethrow_exception(failure);
 
     if (out.is_none()) {
