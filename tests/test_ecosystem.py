@@ -431,6 +431,8 @@ def copies(value: Any) -> list[Any]:
     return [copy.copy(value), copy.deepcopy(value), *(pickle.loads(pickle.dumps(value, protocol)) for protocol in PROTOCOLS)]
 
 
+# pickle looks for dot in all modules, among them one that NumPy before 2.3 keeps only to warn that it has moved.
+@pytest.mark.filterwarnings("ignore:The numpy.linalg.linalg has been made private:DeprecationWarning")
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_copies_of_functions_are_the_functions(function: object) -> None:
     assert all(duplicate is function for duplicate in copies(function))
