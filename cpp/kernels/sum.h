@@ -18,9 +18,9 @@ namespace {
 template <class C>
 constexpr std::size_t kPartialSums = 256 / sizeof(C);
 
-// The sum of all lanes of kPartialSums partial sums.
+// The sum of all lanes of the vectors that hold kPartialSums partial sums. Overwrites them.
 template <class Target, class C>
-C fold_partial_sums(Lanes<Target, C> (&sums)[kPartialSums<C> / kLanes<Target, C>]) {
+C fold_partial_sums(Lanes<Target, C>* sums) {
   for (std::size_t half = kPartialSums<C> / kLanes<Target, C> / 2; half > 0; half /= 2) {
     for (std::size_t v = 0; v < half; ++v) sums[v] += sums[v + half];
   }
