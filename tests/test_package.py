@@ -65,7 +65,7 @@ def test_import_is_light() -> None:
     code = "import numpy, sys; before = set(sys.modules); import nnkernels; print(*sorted(set(sys.modules) - before))"
     added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = [name for name in added if not name.startswith("nnkernels")]
-    assert not {"safetensors", "tqdm", "argparse", "multiprocessing"} & set(heavy), heavy
+    assert not {"safetensors", "tqdm", "argparse", "dataclasses", "multiprocessing", "pathlib"} & set(heavy), heavy
 
 
 def test_typed() -> None:
