@@ -587,8 +587,8 @@ def test_no_references_and_no_objects_are_left_behind() -> None:
         for _ in range(repetitions):
             run_every_call()
         counts.append(count())
-    # A leak adds to its count in every round; caches fill up at some time. Python 3.12 itself has been seen to keep a block or two
-    # a round; a function that leaks is called several times in each.
+    # A leak adds to its count in every round; caches fill up at some time. Python 3.12 itself has been seen to keep a
+    # block or two a round; a function that leaks is called several times in each.
     allowed = np.array([3 * repetitions, *[repetitions] * len(TAKING_PART)])
     assert np.all(np.diff(counts, axis=0).min(axis=0) < allowed)
 
