@@ -3,6 +3,7 @@
 
 #include "exp.h"
 #include "loop.h"
+#include "tables.h"
 
 namespace nnkernels {
 namespace {
@@ -23,52 +24,124 @@ V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
   return Target::fma(rest, reciprocal, quotient);
 }
 
+template <class Target, class C>
+class Sigmoid;
+template <class Target, class C>
+class Tanh;
+
+// e^-|x| = 2^n e^r with an integer n and |r| <= log(2)/2, and e^r / (1 + 2^n e^r) from the table's polynomial for n: times 2^n
+// it is sigmoid(-|x|), and sigmoid(x) = 1 - sigmoid(-x).
+// Largest error 0.9786 ULP, at -0x1.c084d4p+4 (all floats). In [0, 1], monotone; results are subnormal for x below -87.3 and 0
+// below -104. sigmoid(NaN) = NaN.
+template <class Target>
+class Sigmoid<Target, float> {
+ public:
+  using V = Lanes<Target, float>;
+
+  V operator()(V x) const {
+    using K = ExpConstants<float>;
+    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0f))));
+    const V shifted = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
+    const V n = shifted - K::kRound;
+    const auto lowest = as<SignedIntegers<V>>(broadcast<V>(K::kRound)) - 31;
+    const auto row = as<SignedIntegers<V>>(shifted);
+    V c[8];
+    polynomials_(row > lowest ? row : lowest, c);
+    const V r = Target::fma(n, broadcast<V>(-K::kLn2High), y);
+    const V t = Target::fma(-n, c[0], r);
+    const V square = t * t;
+    const V high = Target::fma(Target::fma(c[7], t, c[6]), square, Target::fma(c[5], t, c[4]));
+    const V slope = Target::fma(high, square, Target::fma(c[3], t, c[2]));
+    const V lower = Target::scale(Target::fma(slope, t, c[1]), n);
+    return x > 0 ? 1 - lower : lower;
+  }
+
+ private:
+  typename Target::template Lookup<8> polynomials_{kSigmoidTable};
+};
+
 // 1 / (1 + e^-x), as m 2^n / (1 + m 2^n) for negative x, where m 2^n = e^-|x|.
-// Largest error in float 0.7644 ULP, at -0x1.5edcb4p+6 (all floats); in double 0.7295 ULP over 2^27 numbers, at
-// -0x1.626106555c504p+9. In [0, 1], monotone; results are subnormal for x below -87.3 (-708.4 in double) and 0 below -104
-// (-745.2). sigmoid(NaN) = NaN.
-template <class Target, class V>
-V sigmoid(V x) {
-  using K = ExpConstants<Element<V>>;
-  const auto negative = x < 0;
-  V y = negative ? x : -x;
-  y = y < K::kLowest ? broadcast<V>(K::kLowest) : y;
-  const ExpParts<V> e = exp_parts<Target>(y, V{});
-  const V m = 1 + e.expm1;
-  const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
-  // Where n is clamped the product is far below an ULP of 1.
-  const V power = power_of_two(V(e.n < K::kSmallestExponent ? broadcast<V>(K::kSmallestExponent) : e.n));
-  const V term = power * m;
-  const V denominator = 1 + term;
-  const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
-  const V quotient = divide<Target>(V(negative ? m : broadcast<V>(1)), V(negative ? m_low : V{}), denominator, denominator_low);
-  return Target::scale(quotient, V(negative ? e.n : V{}));
-}
+// Largest error 0.7295 ULP over 2^27 numbers, at -0x1.626106555c504p+9. In [0, 1], monotone; results are subnormal for x below
+// -708.4 and 0 below -745.2. sigmoid(NaN) = NaN.
+template <class Target>
+class Sigmoid<Target, double> {
+ public:
+  using V = Lanes<Target, double>;
+
+  V operator()(V x) const {
+    using K = ExpConstants<double>;
+    const auto negative = x < 0;
+    V y = negative ? x : -x;
+    y = y < K::kLowest ? broadcast<V>(K::kLowest) : y;
+    const ExpParts<V> e = exp_parts<Target>(y, V{});
+    const V m = 1 + e.expm1;
+    const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
+    // Where n is clamped the product is far below an ULP of 1.
+    const V power = power_of_two(V(e.n < K::kSmallestExponent ? broadcast<V>(K::kSmallestExponent) : e.n));
+    const V term = power * m;
+    const V denominator = 1 + term;
+    const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
+    const V quotient = divide<Target>(V(negative ? m : broadcast<V>(1)), V(negative ? m_low : V{}), denominator, denominator_low);
+    return Target::scale(quotient, V(negative ? e.n : V{}));
+  }
+};
+
+// The table's polynomial for |x|, with the sign of x.
+// Largest error 0.7278 ULP, at -0x1.044f1ap+2 (all floats). In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// tanh(NaN) = NaN.
+template <class Target>
+class Tanh<Target, float> {
+ public:
+  using V = Lanes<Target, float>;
+
+  V operator()(V x) const {
+    constexpr float kSaturated = 9.02f;  // beyond it tanh rounds to 1
+    constexpr float kSmall = 0.125f;     // the first row begins there
+    const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0f));
+    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
+    const auto row = as<SignedIntegers<V>>(magnitude) >> 21;
+    const auto lowest = (as<SignedIntegers<V>>(broadcast<V>(kSmall)) >> 21) - 1;
+    V c[7];
+    polynomials_(row > lowest ? row : lowest, c);
+    const V t = magnitude - c[0];
+    const V square = t * t;
+    const V slope = Target::fma(Target::fma(c[6], square, Target::fma(c[5], t, c[4])), square, Target::fma(c[3], t, c[2]));
+    const V result = Target::fma(slope, t, magnitude < kSmall ? magnitude : c[1]);
+    return as<V>(as<Integers<V>>(result) | sign);
+  }
+
+ private:
+  typename Target::template Lookup<7> polynomials_{kTanhTable};
+};
 
 // G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
-// Largest error in float 0.7668 ULP, at -0x1.009d8ap-3 (all floats); in double 0.7793 ULP over 2^27 numbers, at
-// 0x1.6deb40e4b2e19p-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN.
-template <class Target, class V>
-V tanh(V x) {
-  using C = Element<V>;
-  // Beyond it tanh rounds to 1.
-  constexpr C kSaturated = sizeof(C) == 4 ? C(9.1) : C(19.1);
-  const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(C(-0.0)));
-  V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
-  magnitude = magnitude > kSaturated ? broadcast<V>(kSaturated) : magnitude;
-  const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2), V{});
-  // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
-  const V power = power_of_two(e.n);
-  const V first = 1 - power;
-  const V term = power * e.expm1;
-  const V g = first - term;
-  const V first_low = (1 - first) - power;
-  const V g_low = Target::fma(-power, e.expm1_low, ((first - g) - term) + first_low);
-  const V denominator = 2 - g;
-  const V denominator_low = ((2 - denominator) - g) - g_low;
-  const V quotient = divide<Target>(g, g_low, denominator, denominator_low);
-  return as<V>(as<Integers<V>>(quotient) | sign);
-}
+// Largest error 0.7793 ULP over 2^27 numbers, at 0x1.6deb40e4b2e19p-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// tanh(NaN) = NaN.
+template <class Target>
+class Tanh<Target, double> {
+ public:
+  using V = Lanes<Target, double>;
+
+  V operator()(V x) const {
+    // Beyond it tanh rounds to 1.
+    constexpr double kSaturated = 19.1;
+    const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
+    V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+    magnitude = magnitude > kSaturated ? broadcast<V>(kSaturated) : magnitude;
+    const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2), V{});
+    // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
+    const V power = power_of_two(e.n);
+    const V first = 1 - power;
+    const V term = power * e.expm1;
+    const V g = first - term;
+    const V first_low = (1 - first) - power;
+    const V g_low = Target::fma(-power, e.expm1_low, ((first - g) - term) + first_low);
+    const V denominator = 2 - g;
+    const V denominator_low = ((2 - denominator) - g) - g_low;
+    const V quotient = divide<Target>(g, g_low, denominator, denominator_low);
+    return as<V>(as<Integers<V>>(quotient) | sign);
+  }
+};
 
 template <class Target, class T>
 void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
@@ -78,14 +151,12 @@ void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
 
 template <class Target, class T>
 void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n) {
-  using V = Lanes<Target, Compute<T>>;
-  map<Target>(input, output, n, [](V x) { return sigmoid<Target>(x); });
+  map<Target>(input, output, n, Sigmoid<Target, Compute<T>>());
 }
 
 template <class Target, class T>
 void tanh(Strided<const T> input, Strided<T> output, std::size_t n) {
-  using V = Lanes<Target, Compute<T>>;
-  map<Target>(input, output, n, [](V x) { return tanh<Target>(x); });
+  map<Target>(input, output, n, Tanh<Target, Compute<T>>());
 }
 
 // max(0, x) of integers; the compiler makes vectors of it.

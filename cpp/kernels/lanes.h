@@ -7,6 +7,10 @@
 //   Narrow                 the target of its 128-bit vectors (itself, where those are all it has)
 //   fma(a, b, c)           a * b + c, rounded once
 //   scale(v, n)            v * 2^n, rounded once; n holds integers, in floating point
+//   greater(a, b)          a > b ? a : b, so b where either is NaN
+//   less(a, b)             a < b ? a : b
+//   Lookup<columns>        of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
+//                          rows modulo 32
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
@@ -46,6 +50,8 @@ template <class T>
 using Integer = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 template <class V>
 using Integers = typename LanesOf<Integer<Element<V>>, sizeof(V)>::type;
+template <class V>
+using SignedIntegers = typename LanesOf<std::make_signed_t<Integer<Element<V>>>, sizeof(V)>::type;
 
 template <class V>
 V load(const Element<V>* p) {

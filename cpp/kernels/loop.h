@@ -116,9 +116,10 @@ void write_block(const Compute<T>* block, Strided<T> row, std::size_t start, std
   narrow<Target, T>(block, row.from(start), count);
 }
 
-// output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain.
+// output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain. Always inlined,
+// so that what the function holds stays in registers.
 template <class Target, class C, class Function>
-void map_contiguous(const C* input, C* output, std::size_t n, Function function) {
+inline __attribute__((always_inline)) void map_contiguous(const C* input, C* output, std::size_t n, Function function) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   std::size_t i = 0;

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "../kernels/exp.h"
+#include "../kernels/tables.h"
 #include "x86_narrow.h"
 
 namespace nnkernels {
@@ -24,6 +25,44 @@ struct Avx2 {
   static V scale(V v, V n) {
     return scale_in_two_steps(v, n);
   }
+
+  static F32 greater(F32 a, F32 b) { return _mm256_max_ps(a, b); }
+  static F64 greater(F64 a, F64 b) { return _mm256_max_pd(a, b); }
+  static F32 less(F32 a, F32 b) { return _mm256_min_ps(a, b); }
+  static F64 less(F64 a, F64 b) { return _mm256_min_pd(a, b); }
+
+  // The rows of the eight lanes, transposed.
+  template <std::size_t kColumns>
+  class Lookup {
+   public:
+    explicit Lookup(const FloatTable& table) : rows_(table.rows) {}
+
+    void operator()(SignedIntegers<F32> rows, F32* c) const {
+      alignas(32) std::int32_t row[8];
+      store(row, rows & 31);
+      __m256 pairs[8];
+      for (std::size_t i = 0; i < 4; ++i) {
+        // Lanes i and i + 4: the first four columns, and the others.
+        const float* low = rows_[row[i]];
+        const float* high = rows_[row[i + 4]];
+        pairs[i] = _mm256_set_m128(_mm_load_ps(high), _mm_load_ps(low));
+        pairs[i + 4] = _mm256_set_m128(_mm_load_ps(high + 4), _mm_load_ps(low + 4));
+      }
+      for (std::size_t i = 0; i < kColumns; i += 4) {
+        const __m256 a = _mm256_unpacklo_ps(pairs[i], pairs[i + 1]);
+        const __m256 b = _mm256_unpacklo_ps(pairs[i + 2], pairs[i + 3]);
+        const __m256 d = _mm256_unpackhi_ps(pairs[i], pairs[i + 1]);
+        const __m256 e = _mm256_unpackhi_ps(pairs[i + 2], pairs[i + 3]);
+        c[i] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+        c[i + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+        c[i + 2] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(1, 0, 1, 0));
+        if (i + 3 < kColumns) c[i + 3] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(3, 2, 3, 2));
+      }
+    }
+
+   private:
+    const float (*rows_)[FloatTable::kColumns];
+  };
 
   // All ones in the first n lanes.
   static __m256i mask32(std::size_t n) {

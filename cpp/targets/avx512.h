@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "../kernels/tables.h"
 #include "x86_narrow.h"
 
 namespace nnkernels {
@@ -21,6 +22,33 @@ struct Avx512 {
 
   static F32 scale(F32 v, F32 n) { return _mm512_scalef_ps(v, n); }
   static F64 scale(F64 v, F64 n) { return _mm512_scalef_pd(v, n); }
+
+  static F32 greater(F32 a, F32 b) { return _mm512_max_ps(a, b); }
+  static F64 greater(F64 a, F64 b) { return _mm512_max_pd(a, b); }
+  static F32 less(F32 a, F32 b) { return _mm512_min_ps(a, b); }
+  static F64 less(F64 a, F64 b) { return _mm512_min_pd(a, b); }
+
+  // A column is two registers, from which the lanes choose.
+  template <std::size_t kColumns>
+  class Lookup {
+   public:
+    explicit Lookup(const FloatTable& table) {
+      for (std::size_t i = 0; i < kColumns; ++i) {
+        low_[i] = _mm512_load_ps(table.columns[i]);
+        high_[i] = _mm512_load_ps(table.columns[i] + 16);
+        // Hides where they come from, or the compiler would load them anew for each vector.
+        __asm__("" : "+v"(low_[i]), "+v"(high_[i]));
+      }
+    }
+
+    void operator()(SignedIntegers<F32> rows, F32* c) const {
+      for (std::size_t i = 0; i < kColumns; ++i) c[i] = _mm512_permutex2var_ps(low_[i], reinterpret_cast<__m512i>(rows), high_[i]);
+    }
+
+   private:
+    __m512 low_[kColumns];
+    __m512 high_[kColumns];
+  };
 
   static __mmask16 mask32(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
   static __mmask8 mask64(std::size_t n) { return static_cast<__mmask8>((1u << n) - 1); }

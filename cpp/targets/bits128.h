@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../kernels/lanes.h"
+#include "../kernels/tables.h"
 
 namespace nnkernels {
 namespace {
@@ -21,6 +22,30 @@ struct Bits128 {
   static void store_partial(C* p, Lanes<Bits128, C> v, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) p[i] = v[i];
   }
+
+  template <class V>
+  static V greater(V a, V b) {
+    return a > b ? a : b;
+  }
+  template <class V>
+  static V less(V a, V b) {
+    return a < b ? a : b;
+  }
+
+  template <std::size_t kColumns>
+  class Lookup {
+   public:
+    explicit Lookup(const FloatTable& table) : rows_(table.rows) {}
+
+    void operator()(SignedIntegers<F32> rows, F32* c) const {
+      const float* row[4];
+      for (std::size_t lane = 0; lane < 4; ++lane) row[lane] = rows_[rows[lane] & 31];
+      for (std::size_t i = 0; i < kColumns; ++i) c[i] = F32{row[0][i], row[1][i], row[2][i], row[3][i]};
+    }
+
+   private:
+    const float (*rows_)[FloatTable::kColumns];
+  };
 
   // A vector is one 128-bit part.
   template <class C>
