@@ -110,10 +110,10 @@ template <class T>
 constexpr Wide<T> kRounding = std::numeric_limits<Compute<T>>::epsilon() / 2;
 
 // relu, sigmoid, tanh, exp; softmax and log_softmax of each row.
-template <class T>
+template <class T, class Function>
 struct MapKernel {
   const char* name;
-  typename Kernels<T>::Elementwise* Kernels<T>::*function;
+  Function* Kernels<T>::*function;
   Numbers<T> (*plain)(const Numbers<T>& row);
   double ulp;  // the largest error, in the type that T is computed in
 };
@@ -137,7 +137,7 @@ Numbers<T> plain_log_softmax(const Numbers<T>& row) {
 }
 
 template <class T>
-const MapKernel<T> kElementwise[] = {
+const MapKernel<T, typename Kernels<T>::Elementwise> kElementwise[] = {
     {"relu", &Kernels<T>::relu,
      [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::max(v, Wide<T>(0)); }); }, 0},
     {"sigmoid", &Kernels<T>::sigmoid,
@@ -147,23 +147,26 @@ const MapKernel<T> kElementwise[] = {
 };
 
 template <class T>
-const MapKernel<T> kRowwise[] = {
+const MapKernel<T, typename Kernels<T>::Rowwise> kRowwise[] = {
     {"softmax", &Kernels<T>::softmax,
      [](const Numbers<T>& z) { return each<T>(plain_log_softmax<T>(z), [](Wide<T> v) { return std::exp(v); }); }, 4},
     {"log_softmax", &Kernels<T>::log_softmax, plain_log_softmax<T>, 4},
 };
 
-template <class T>
+template <class T, class Function>
 class Map {
  public:
-  Map(const MapKernel<T>& kernel, std::size_t rows, std::size_t n)
+  Map(const MapKernel<T, Function>& kernel, std::size_t rows, std::size_t n)
       : kernel_(kernel), rows_(rows), n_(n), x_(uniform<T>(rows * n, 8, 1)), y_(rows * n) {}
 
   void prepare(const Kernels<T>&) {}
 
   void run(const Kernels<T>& kernels) {
-    for (std::size_t row = 0; row < rows_; ++row) {
-      (kernels.*kernel_.function)(input(x_, row * n_), output(y_, row * n_), n_);
+    if constexpr (std::is_same_v<Function, typename Kernels<T>::Rowwise>) {
+      const auto stride = static_cast<std::ptrdiff_t>(n_ * sizeof(T));
+      (kernels.*kernel_.function)({x_.data(), stride, sizeof(T)}, {y_.data(), stride, sizeof(T)}, rows_, n_);
+    } else {
+      (kernels.*kernel_.function)(input(x_), output(y_), x_.size());
     }
   }
 
@@ -183,7 +186,7 @@ class Map {
   Work work() const { return {x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
 
  private:
-  const MapKernel<T>& kernel_;
+  const MapKernel<T, Function>& kernel_;
   std::size_t rows_, n_;
   Buffer<T> x_, y_;
 };
@@ -403,9 +406,9 @@ constexpr std::size_t kSizes[] = {1024, 65536, 4194304};
 
 template <class T>
 void add_all(const KernelTable& table) {
-  for (const MapKernel<T>& kernel : kElementwise<T>) {
+  for (const auto& kernel : kElementwise<T>) {
     for (const std::size_t n : kSizes) {
-      add<T>(table, kernel.name, std::to_string(n), [&kernel, n] { return Map<T>(kernel, 1, n); });
+      add<T>(table, kernel.name, std::to_string(n), [&kernel, n] { return Map(kernel, 1, n); });
     }
   }
   for (const std::size_t n : kSizes) {
@@ -416,8 +419,8 @@ void add_all(const KernelTable& table) {
   };
   for (const auto [rows, n] : {Rows{1024, 10}, Rows{64, 1000}, Rows{1, 65536}}) {
     const std::string shape = std::to_string(rows) + "x" + std::to_string(n);
-    for (const MapKernel<T>& kernel : kRowwise<T>) {
-      add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map<T>(kernel, rows, n); });
+    for (const auto& kernel : kRowwise<T>) {
+      add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map(kernel, rows, n); });
     }
     add<T>(table, "logsumexp", shape, [rows = rows, n = n] { return Logsumexp<T>(rows, n); });
   }

@@ -41,6 +41,19 @@ struct Strided {
   __attribute__((always_inline)) T& operator[](std::size_t i) const { return *from(i).data; }
 };
 
+// Rows of elements of T; strides in bytes. Always inlined, as above.
+template <class T>
+struct Rows {
+  T* data;
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t element_stride;
+
+  __attribute__((always_inline)) Rows from(std::size_t row) const {
+    return {Strided<T>{data, row_stride}.from(row).data, row_stride, element_stride};
+  }
+  __attribute__((always_inline)) Strided<T> row(std::size_t i) const { return {from(i).data, element_stride}; }
+};
+
 // The weights of a layer as the caller has them: row i holds the weights of output i.
 template <class T>
 struct WeightsView {
@@ -79,9 +92,10 @@ struct Kernels {
   Elementwise* tanh;
   Elementwise* exp;  // e^x
 
-  // Over one row of n elements, nothing where n = 0. The output may be the row itself, element by element.
-  Elementwise* softmax;      // e^(z - max) / sum e^(z - max)
-  Elementwise* log_softmax;  // z - max - log(sum e^(z - max))
+  // Over each of `rows` rows of n elements, nothing where n = 0. The output may be the rows themselves, element by element.
+  using Rowwise = void(Rows<const T> input, Rows<T> output, std::size_t rows, std::size_t n);
+  Rowwise* softmax;      // e^(z - max) / sum e^(z - max)
+  Rowwise* log_softmax;  // z - max - log(sum e^(z - max))
 
   // log(sum e^z) of a row of n elements; -inf where n = 0.
   T (*logsumexp)(Strided<const T> row, std::size_t n);

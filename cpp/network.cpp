@@ -39,28 +39,18 @@ bool direct(const Rows<T>& rows) {
 
 template <class T>
 void activate(Activation activation, Rows<T> rows, std::size_t count, std::size_t n) {
+  if (activation == Activation::kNone) return;
   const Kernels<T>& table = kernels().of<T>();
-  typename Kernels<T>::Elementwise* kernel = nullptr;
-  switch (activation) {
-    case Activation::kNone:
-      return;
-    case Activation::kRelu:
-      kernel = table.relu;
-      break;
-    case Activation::kSigmoid:
-      kernel = table.sigmoid;
-      break;
-    case Activation::kTanh:
-      kernel = table.tanh;
-      break;
-    case Activation::kSoftmax:
-      kernel = table.softmax;
-      break;
-  }
   // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
   const FloatingPointScope scope(Exceptions::kDrop);
-  const auto row_bytes = static_cast<std::ptrdiff_t>(n * sizeof(T));
-  if (activation != Activation::kSoftmax && contiguous_rows(rows) && rows.row_stride == row_bytes) {
+  if (activation == Activation::kSoftmax) {
+    table.softmax({rows.data, rows.row_stride, rows.element_stride}, rows, count, n);
+    return;
+  }
+  const auto kernel = activation == Activation::kRelu      ? table.relu
+                      : activation == Activation::kSigmoid ? table.sigmoid
+                                                           : table.tanh;
+  if (contiguous_rows(rows) && rows.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
     n *= count;  // one long row
     count = 1;
   }

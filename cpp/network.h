@@ -15,17 +15,6 @@ namespace nnkernels {
 
 enum class Activation { kNone, kRelu, kSigmoid, kTanh, kSoftmax };
 
-// Rows of elements of T; strides in bytes.
-template <class T>
-struct Rows {
-  T* data;
-  std::ptrdiff_t row_stride;
-  std::ptrdiff_t element_stride;
-
-  Rows from(std::size_t row) const { return {Strided<T>{data, row_stride}.from(row).data, row_stride, element_stride}; }
-  Strided<T> row(std::size_t i) const { return {from(i).data, element_stride}; }
-};
-
 // outputs = activation(x weights^T + bias) for `count` rows; the outputs must not overlap the rest. Overflow and invalid
 // operations before the activation raise their exception flags. Throws std::bad_alloc.
 template <class T>

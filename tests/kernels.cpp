@@ -3,6 +3,7 @@
 //   kernels [target ...]
 //
 // Fails also if this machine does not run one of the targets named. Needs no Python, so that it runs under an emulator.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -209,6 +210,31 @@ void test_rows(const KernelTable& table, const char* name, typename Kernels<T>::
   }
 }
 
+// Rows, of which some targets compute several at once, against `generic` one row at a time; in place, too.
+template <class T>
+void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T>::Rowwise* Kernels<T>::*kernel,
+                  const std::vector<T>& all) {
+  for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2) {
+    for (std::size_t rows : Sizes{1, 2, 17, 35}) {
+      for (std::size_t step : Sizes{1, 3}) {
+        if (rows * n * step > all.size()) continue;
+        const auto element = static_cast<std::ptrdiff_t>(step * sizeof(T));
+        const auto row = static_cast<std::ptrdiff_t>(n) * element;
+        std::vector<T> expected(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(rows * n * step));
+        std::vector<T> actual(expected.size() + 1, T{}), in_place(expected);
+        if (step > 1) std::copy(expected.begin(), expected.end(), actual.begin());  // what lies between the elements
+        for (std::size_t i = 0; i < rows; ++i) {
+          (generic.of<T>().*kernel)({all.data() + i * n * step, row, element}, {expected.data() + i * n * step, row, element}, 1, n);
+        }
+        (table.of<T>().*kernel)({all.data(), row, element}, {actual.data(), row, element}, rows, n);
+        (table.of<T>().*kernel)({in_place.data(), row, element}, {in_place.data(), row, element}, rows, n);
+        actual.pop_back();
+        check(same(actual, expected) && same(in_place, expected), table, name, rows, n, step);
+      }
+    }
+  }
+}
+
 // Numbers of every magnitude and kind: random bits.
 template <class T>
 std::vector<T> random_bits(std::size_t n) {
@@ -230,8 +256,8 @@ void test_functions(const KernelTable& table) {
     test_rows<T>(table, "sigmoid", &K::sigmoid, all);
     test_rows<T>(table, "tanh", &K::tanh, all);
     test_rows<T>(table, "exp", &K::exp, all);
-    test_rows<T>(table, "softmax", &K::softmax, all);
-    test_rows<T>(table, "log_softmax", &K::log_softmax, all);
+    test_rowwise<T>(table, "softmax", &K::softmax, all);
+    test_rowwise<T>(table, "log_softmax", &K::log_softmax, all);
     for (std::size_t n : Sizes{0, 1, 2, 63, 64, 65, 1024, 1025, 70'000}) {
       const Strided<const T> row{all.data(), sizeof(T)};
       check(same(table.of<T>().logsumexp(row, n), generic.of<T>().logsumexp(row, n)), table, "logsumexp", n, sizeof(T));

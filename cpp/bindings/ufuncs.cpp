@@ -62,13 +62,13 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
 // (n)->(n)
 template <class T>
 void row_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
-  const auto kernel = kernel_of<typename Kernels<T>::Elementwise*>(data);
+  const auto kernel = kernel_of<typename Kernels<T>::Rowwise*>(data);
   const auto n = static_cast<std::size_t>(dimensions[1]);
+  const Rows<const T> rows{input<T>(args[0], 0).data, steps[0], steps[2]};
+  const Rows<T> outputs{output<T>(args[1], 0).data, steps[1], steps[3]};
   const FloatingPointScope scope(Exceptions::kDrop);
   parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
-    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
-      kernel(input<T>(args[0] + i * steps[0], steps[2]), output<T>(args[1] + i * steps[1], steps[3]), n);
-    }
+    kernel(rows.from(begin), outputs.from(begin), end - begin, n);
   });
 }
 

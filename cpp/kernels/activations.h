@@ -49,10 +49,7 @@ class Sigmoid<Target, float> {
     polynomials_(row > lowest ? row : lowest, c);
     const V r = Target::fma(n, broadcast<V>(-K::kLn2High), y);
     const V t = Target::fma(-n, c[0], r);
-    const V square = t * t;
-    const V high = Target::fma(Target::fma(c[7], t, c[6]), square, Target::fma(c[5], t, c[4]));
-    const V slope = Target::fma(high, square, Target::fma(c[3], t, c[2]));
-    const V lower = Target::scale(Target::fma(slope, t, c[1]), n);
+    const V lower = Target::scale(Target::fma(polynomial<Target, 6>(c + 2, t), t, c[1]), n);
     return x > 0 ? 1 - lower : lower;
   }
 
@@ -60,7 +57,7 @@ class Sigmoid<Target, float> {
   typename Target::template Lookup<8> polynomials_{kSigmoidTable};
 };
 
-// 1 / (1 + e^-x), as m 2^n / (1 + m 2^n) for negative x, where m 2^n = e^-|x|.
+// m 2^n / (1 + m 2^n) = sigmoid(-|x|), where m 2^n = e^-|x|, and sigmoid(x) = 1 - sigmoid(-x).
 // Largest error 0.7295 ULP over 2^27 numbers, at -0x1.626106555c504p+9. In [0, 1], monotone; results are subnormal for x below
 // -708.4 and 0 below -745.2. sigmoid(NaN) = NaN.
 template <class Target>
@@ -70,19 +67,17 @@ class Sigmoid<Target, double> {
 
   V operator()(V x) const {
     using K = ExpConstants<double>;
-    const auto negative = x < 0;
-    V y = negative ? x : -x;
-    y = y < K::kLowest ? broadcast<V>(K::kLowest) : y;
-    const ExpParts<V> e = exp_parts<Target>(y, V{});
+    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0))));
+    const ExpParts<V> e = exp_parts<Target>(y);
     const V m = 1 + e.expm1;
     const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
     // Where n is clamped the product is far below an ULP of 1.
-    const V power = power_of_two(V(e.n < K::kSmallestExponent ? broadcast<V>(K::kSmallestExponent) : e.n));
+    const V power = power_of_two(Target::greater(broadcast<V>(K::kSmallestExponent), e.n));
     const V term = power * m;
     const V denominator = 1 + term;
     const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
-    const V quotient = divide<Target>(V(negative ? m : broadcast<V>(1)), V(negative ? m_low : V{}), denominator, denominator_low);
-    return Target::scale(quotient, V(negative ? e.n : V{}));
+    const V lower = Target::scale(divide<Target>(m, m_low, denominator, denominator_low), e.n);
+    return x > 0 ? 1 - lower : lower;
   }
 };
 
@@ -104,9 +99,7 @@ class Tanh<Target, float> {
     V c[7];
     polynomials_(row > lowest ? row : lowest, c);
     const V t = magnitude - c[0];
-    const V square = t * t;
-    const V slope = Target::fma(Target::fma(c[6], square, Target::fma(c[5], t, c[4])), square, Target::fma(c[3], t, c[2]));
-    const V result = Target::fma(slope, t, magnitude < kSmall ? magnitude : c[1]);
+    const V result = Target::fma(polynomial<Target, 5>(c + 2, t), t, V(magnitude < kSmall ? magnitude : c[1]));
     return as<V>(as<Integers<V>>(result) | sign);
   }
 
@@ -126,9 +119,8 @@ class Tanh<Target, double> {
     // Beyond it tanh rounds to 1.
     constexpr double kSaturated = 19.1;
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
-    V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
-    magnitude = magnitude > kSaturated ? broadcast<V>(kSaturated) : magnitude;
-    const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2), V{});
+    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
+    const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2));
     // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
     const V power = power_of_two(e.n);
     const V first = 1 - power;

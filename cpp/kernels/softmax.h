@@ -1,12 +1,16 @@
 // softmax, log_softmax and logsumexp of a row, the maximum subtracted.
 //
-// The maximum is subtracted in two terms, z - max = d + d_low exactly (D. E. Knuth, "The Art of Computer Programming",
-// volume 2, 4.2.2, theorem B): the rounding of d alone would change e^d by up to |d| / 2 ULP.
-// The logarithm of the sum is log1p(the sum without one maximum's own term, which is 1), so that it keeps its accuracy where
-// one element dominates.
-// Error of softmax: at most 4 ULP an element in all that tests/test_softmax.py tries, float and double, rows of up to a
-// million. Of log_softmax and logsumexp: as much, of the larger one of the maximum and the logarithm. Sums are in the order of
-// sum.h. A NaN makes its row NaN. A row of -inf, or with +inf: softmax and log_softmax are NaN, logsumexp is -inf or +inf.
+// softmax divides by the sum of the exponentials, so that a common factor of them does not matter. So it takes e^z 2^-k with
+// the integer k nearest to max / log(2), at most sqrt(2): z = n log(2) + r, and then e^r 2^(n - k), with no difference to
+// round. (The rounding of z - max would change the exponential by up to |z - max| / 2 ULP.) Only if the maximum is a large
+// number it is subtracted before: elements that are not negligible beside it are less than a factor of 2 away, and the
+// difference is exact (P. H. Sterbenz, "Floating-Point Computation", 1974). log_softmax and logsumexp subtract the maximum in
+// two terms, z - max = d + d_low exactly (D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2, theorem B). The
+// logarithm of the sum is log1p(the sum without one maximum's own term, which is 1), so that it keeps its accuracy where one
+// element dominates. Error of softmax: at most 4 ULP an element in all that tests/test_softmax.py tries, float and double, rows
+// of up to a million. Of log_softmax and logsumexp: as much, of the larger one of the maximum and the logarithm. Sums are in
+// the order of sum.h. A NaN makes its row NaN. A row of -inf, or with +inf: softmax and log_softmax are NaN, logsumexp is -inf
+// or +inf.
 #pragma once
 
 #include "exp.h"
@@ -16,24 +20,152 @@
 namespace nnkernels {
 namespace {
 
+template <class C>
+constexpr C kLeast = -__builtin_huge_val();
+
+template <class Target, class C>
+C fold_maximum(Lanes<Target, C> v) {
+  return fold_lanes(v, [](auto low, auto high) { return low > high ? low : high; });
+}
+
 // The largest element, NaN ignored; -inf where there is none.
 template <class Target, class T>
 Compute<T> maximum(Strided<const T> row, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  constexpr C kLeast = -__builtin_huge_val();
+  constexpr std::size_t kVectors = 4;  // independent of each other, to hide the latency
   alignas(64) C buffer[kBlock];
-  V largest = broadcast<V>(kLeast);
+  V largest[kVectors];
+  for (V& v : largest) v = broadcast<V>(kLeast<C>);
   for (std::size_t start = 0; start < n; start += kBlock) {
     const std::size_t count = least(kBlock, n - start);
     const C* z = read_block<Target, T>(row, start, count, buffer);
-    for (std::size_t i = 0; i < count; i += kWidth) {
-      const V v = load_lanes<Target>(z + i, least(kWidth, count - i), kLeast);
-      largest = v > largest ? v : largest;
+    std::size_t i = 0;
+    for (; i + kVectors * kWidth <= count; i += kVectors * kWidth) {
+      for (std::size_t v = 0; v < kVectors; ++v) largest[v] = Target::greater(load<V>(z + i + v * kWidth), largest[v]);
+    }
+    for (; i < count; i += kWidth) {
+      largest[0] = Target::greater(load_lanes<Target>(z + i, least(kWidth, count - i), kLeast<C>), largest[0]);
     }
   }
-  return fold_lanes(largest, [](auto low, auto high) { return low > high ? low : high; });
+  const V pairs[] = {Target::greater(largest[0], largest[1]), Target::greater(largest[2], largest[3])};
+  return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
+}
+
+// e^z 2^-k, see above, for the elements of rows whose maxima are in the same lanes; 0 for -inf.
+template <class Target, class V>
+class Exponential {
+ public:
+  using C = Element<V>;
+
+  explicit Exponential(V max) {
+    constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;  // more than twice the range of the exponential
+    offset_ = max >= kLarge || max <= -kLarge ? max : V{};
+    // Below it the result is 0. An infinite maximum makes everything NaN.
+    lowest_ = (max - offset_) + ExpConstants<C>::kLowest;
+    k_ = reduce<Target>(V(max - offset_)).n;
+  }
+
+  V operator()(V z) const {
+    const Reduced<V> reduced = reduce<Target>(V(Target::greater(lowest_, V(z - offset_))));
+    return Target::scale(exp_reduced<Target>(reduced.r), V(reduced.n - k_));
+  }
+
+ private:
+  V offset_, lowest_, k_;
+};
+
+// Divides by sums: multiplies with the reciprocal in two parts, whose error is far below the product's last rounding.
+template <class Target, class V>
+class DivideBy {
+ public:
+  explicit DivideBy(V divisor) : high_(1 / divisor), low_(Target::fma(-high_, divisor, broadcast<V>(1)) * high_) {}
+
+  V operator()(V dividend) const { return Target::fma(dividend, high_, V(dividend * low_)); }
+
+ private:
+  V high_, low_;
+};
+
+// One row.
+template <class Target, class T>
+void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
+  using C = Compute<T>;
+  using V = Lanes<Target, C>;
+  // Half outputs cannot hold the exponentials: those of rows of more than a block are computed twice.
+  constexpr bool kHalf = !std::is_same_v<T, C>;
+  alignas(64) C row_buffer[kBlock];
+  alignas(64) C output_buffer[kBlock];
+  const Exponential<Target, V> exponential(broadcast<V>(maximum<Target, T>(row, n)));
+  const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
+    const C* z = read_block<Target, T>(row, start, count, row_buffer);
+    C* y = output_block<Target, T>(output, start, output_buffer);
+    const C block = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+      const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
+      store_lanes<Target>(y + i, e, lanes);
+      return e;
+    });
+    if constexpr (!kHalf) write_block<Target, T>(y, output, start, count);
+    return block;
+  });
+  const DivideBy<Target, V> divide_by_sum(broadcast<V>(sum));
+  if constexpr (!kHalf) {
+    map<Target, T>({output.data, output.stride}, output, n, divide_by_sum);
+  } else if (n <= kBlock) {
+    map_contiguous<Target>(output_buffer, output_buffer, n, divide_by_sum);
+    write_block<Target, T>(output_buffer, output, 0, n);
+  } else {
+    map<Target, T>(row, output, n, [&](V z) { return divide_by_sum(exponential(z)); });
+  }
+}
+
+// Rows of up to so many elements are computed kLanes rows at a time, one in each lane, which spares the sums and maxima across
+// lanes.
+constexpr std::size_t kShortRow = 32;
+
+// kLanes rows of n elements, transposed on the way in and out.
+template <class Target, class T>
+void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
+  using C = Compute<T>;
+  using V = Lanes<Target, C>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  alignas(64) C elements[kShortRow][kWidth];
+  C buffer[kShortRow];
+  for (std::size_t lane = 0; lane < kWidth; ++lane) {
+    const C* z = read_block<Target, T>(rows.row(lane), 0, n, buffer);
+    for (std::size_t i = 0; i < n; ++i) elements[i][lane] = z[i];
+  }
+  V max = broadcast<V>(kLeast<C>);
+  for (std::size_t i = 0; i < n; ++i) max = Target::greater(load<V>(elements[i]), max);
+  const Exponential<Target, V> exponential(max);
+  V sums[kShortRow];
+  for (std::size_t i = 0; i < n; ++i) {
+    sums[i] = exponential(load<V>(elements[i]));
+    store(elements[i], sums[i]);
+  }
+  // As fold_partial_sums, but without the elements that are not there.
+  for (std::size_t half = kShortRow / 2; half > 0; half /= 2) {
+    for (std::size_t i = 0; i < half && i + half < n; ++i) sums[i] += sums[i + half];
+  }
+  const DivideBy<Target, V> divide_by_sum(sums[0]);
+  for (std::size_t i = 0; i < n; ++i) store(elements[i], divide_by_sum(load<V>(elements[i])));
+  for (std::size_t lane = 0; lane < kWidth; ++lane) {
+    C* y = output_block<Target, T>(outputs.row(lane), 0, buffer);
+    for (std::size_t i = 0; i < n; ++i) y[i] = elements[i][lane];
+    write_block<Target, T>(y, outputs.row(lane), 0, n);
+  }
+}
+
+template <class Target, class T>
+void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t n) {
+  constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
+  std::size_t row = 0;
+  if (n == 0) return;
+  if (n <= kShortRow) {
+    for (; row + kWidth <= count; row += kWidth) softmax_lanes<Target, T>(rows.from(row), outputs.from(row), n);
+  }
+  for (; row < count; ++row) softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
 }
 
 // z - max in two terms; the low one is 0 where e^d underflows, infinities among these.
@@ -55,36 +187,8 @@ Difference<V> subtract(V z, V max) {
 template <class Target, class V>
 V exp_difference(V z, V max) {
   const Difference<V> d = subtract(z, max);
-  return exp<Target>(d.high, d.low);
-}
-
-template <class Target, class T>
-void softmax(Strided<const T> row, Strided<T> output, std::size_t n) {
-  using C = Compute<T>;
-  using V = Lanes<Target, C>;
-  constexpr C kLeast = -__builtin_huge_val();
-  // Half outputs cannot hold the exponentials: they are computed twice.
-  constexpr bool kKeep = std::is_same_v<T, C>;
-  alignas(64) C row_buffer[kBlock];
-  alignas(64) C output_buffer[kBlock];
-  const V max = broadcast<V>(maximum<Target, T>(row, n));
-  const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
-    const C* z = read_block<Target, T>(row, start, count, row_buffer);
-    C* y = output_block<Target, T>(output, start, output_buffer);
-    const C block = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
-      const V e = exp_difference<Target>(load_lanes<Target>(z + i, lanes, kLeast), max);
-      if constexpr (kKeep) store_lanes<Target>(y + i, e, lanes);
-      return e;
-    });
-    if constexpr (kKeep) write_block<Target, T>(y, output, start, count);
-    return block;
-  });
-  const V scale = broadcast<V>(1 / sum);
-  if constexpr (kKeep) {
-    map<Target, T>({output.data, output.stride}, output, n, [&](V e) { return e * scale; });
-  } else {
-    map<Target, T>(row, output, n, [&](V z) { return exp_difference<Target>(z, max) * scale; });
-  }
+  const Reduced<V> reduced = reduce<Target>(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kLowest), d.high)));
+  return Target::scale(exp_reduced<Target>(V(reduced.r + d.low)), reduced.n);
 }
 
 // log(sum e^z) = max + log1p(others)
@@ -98,7 +202,6 @@ template <class Target, class T>
 LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
-  constexpr C kLeast = -__builtin_huge_val();
   alignas(64) C buffer[kBlock];
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
@@ -108,7 +211,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
     const C* z = read_block<Target, T>(row, start, count, buffer);
     Integers<V> counts{};
     const C sum = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
-      const V v = load_lanes<Target>(z + i, lanes, kLeast);
+      const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
       const auto is_max = v == max;
       counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
       return is_max ? V{} : exp_difference<Target>(v, max);
@@ -120,7 +223,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
 }
 
 template <class Target, class T>
-void log_softmax(Strided<const T> row, Strided<T> output, std::size_t n) {
+void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   const LogSum<C> sum = log_sum<Target, T>(row, n);
@@ -131,6 +234,11 @@ void log_softmax(Strided<const T> row, Strided<T> output, std::size_t n) {
     const Difference<V> d = subtract(z, max);
     return (d.high - log1p) + d.low;
   });
+}
+
+template <class Target, class T>
+void log_softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t n) {
+  for (std::size_t row = 0; row < count; ++row) log_softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
 }
 
 template <class Target, class T>

@@ -42,25 +42,31 @@ C sum_block_in_chains(std::size_t count, Accumulate accumulate) {
   return fold_partial_sums<Target, C>(sums);
 }
 
-// The sum, as a tree, of terms that come one after the other, at most 2^kHeight: a binary counter whose digits are the sums of
-// complete subtrees. 0 if there are none.
-template <class V, std::size_t kHeight>
-class TreeSum {
+// Sums, as trees, of terms that come one after the other, kVectors vectors of them at a time and at most 2^kHeight: a binary
+// counter whose digits are the sums of complete subtrees. 0 if there are none.
+template <class V, std::size_t kVectors, std::size_t kHeight>
+class TreeSums {
  public:
-  void add(V sum) {
-    for (std::size_t digit = terms_++; digit & 1; digit >>= 1) sum = subtrees_[--height_] + sum;
-    subtrees_[height_++] = sum;
+  // Overwrites the terms.
+  void add(V* terms) {
+    for (std::size_t digit = terms_++; digit & 1; digit >>= 1) add_subtree(terms);
+    for (std::size_t v = 0; v < kVectors; ++v) subtrees_[height_][v] = terms[v];
+    ++height_;
   }
 
-  V total() const {
-    if (height_ == 0) return V{};
-    V sum = subtrees_[height_ - 1];
-    for (std::size_t i = height_ - 1; i-- > 0;) sum = subtrees_[i] + sum;
-    return sum;
+  void totals(V* sums) {
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v] = height_ == 0 ? V{} : subtrees_[height_ - 1][v];
+    if (height_ > 0) --height_;
+    while (height_ > 0) add_subtree(sums);
   }
 
  private:
-  V subtrees_[kHeight + 1];
+  void add_subtree(V* sums) {
+    --height_;
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v] = subtrees_[height_][v] + sums[v];
+  }
+
+  V subtrees_[kHeight + 1][kVectors];
   std::size_t height_ = 0;
   std::size_t terms_ = 0;
 };
@@ -69,23 +75,43 @@ class TreeSum {
 // lanes of them and 0 in the others, which no tree shows.
 template <class Target, class C, class Term>
 C sum_block_in_trees(std::size_t count, Term term) {
+  using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
-  TreeSum<Lanes<Target, C>, 5> trees[kVectors];  // kBlock / kPartialSums is at most 2^5
-  for (std::size_t i = 0; i < count;) {
-    for (std::size_t v = 0; v < kVectors && i < count; ++v, i += kWidth) trees[v].add(term(i, least(kWidth, count - i)));
+  V sums[kVectors];
+  const auto last_terms = [&](std::size_t i) __attribute__((always_inline)) {
+    for (std::size_t v = 0; v < kVectors; ++v, i += kWidth) sums[v] = i < count ? term(i, least(kWidth, count - i)) : V{};
+  };
+  if (count <= kPartialSums<C>) {
+    last_terms(0);
+  } else {
+    TreeSums<V, kVectors, 5> trees;  // kBlock / kPartialSums is at most 2^5
+    std::size_t i = 0;
+    for (; i + kPartialSums<C> <= count; i += kPartialSums<C>) {
+      for (std::size_t v = 0; v < kVectors; ++v) sums[v] = term(i + v * kWidth, kWidth);
+      trees.add(sums);
+    }
+    if (i < count) {
+      last_terms(i);
+      trees.add(sums);
+    }
+    trees.totals(sums);
   }
-  Lanes<Target, C> sums[kVectors];
-  for (std::size_t v = 0; v < kVectors; ++v) sums[v] = trees[v].total();
   return fold_partial_sums<Target, C>(sums);
 }
 
 // block(start, count) is the sum of the elements start, ..., start + count - 1.
 template <class C, class Block>
 C sum_blocks(std::size_t n, Block block) {
-  TreeSum<C, 63> sum;
-  for (std::size_t start = 0; start < n; start += kBlock) sum.add(block(start, least(kBlock, n - start)));
-  return sum.total();
+  if (n <= kBlock) return n == 0 ? C(0) : block(0, n);
+  TreeSums<C, 1, 63> sums;
+  for (std::size_t start = 0; start < n; start += kBlock) {
+    C sum = block(start, least(kBlock, n - start));
+    sums.add(&sum);
+  }
+  C total;
+  sums.totals(&total);
+  return total;
 }
 
 // One element of the result's type from one of the compute type.

@@ -42,7 +42,8 @@ struct Avx512 {
     }
 
     void operator()(SignedIntegers<F32> rows, F32* c) const {
-      for (std::size_t i = 0; i < kColumns; ++i) c[i] = _mm512_permutex2var_ps(low_[i], reinterpret_cast<__m512i>(rows), high_[i]);
+      for (std::size_t i = 0; i < kColumns; ++i)
+        c[i] = _mm512_permutex2var_ps(low_[i], reinterpret_cast<__m512i>(rows), high_[i]);
     }
 
    private:
