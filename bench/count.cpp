@@ -92,11 +92,10 @@ class Counter {
     count(name, std::to_string(kElements), [&] { kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, kElements); });
   }
 
-  void rows(const std::string& name, Elementwise* kernel, std::size_t rows, std::size_t n) const {
+  void rows(const std::string& name, typename Kernels<T>::Rowwise* kernel, std::size_t rows, std::size_t n) const {
     const Buffer<T> x = numbers<T>(rows * n), y(rows * n);
-    count(name, shape(rows, n), [&] {
-      for (std::size_t i = 0; i < rows; ++i) kernel({x.data() + i * n, sizeof(T)}, {y.data() + i * n, sizeof(T)}, n);
-    });
+    const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
+    count(name, shape(rows, n), [&] { kernel({x.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, rows, n); });
   }
 
   void logsumexp(std::size_t rows, std::size_t n) const {
