@@ -81,6 +81,17 @@ struct DenseRows {
   C* scratch;  // Kernels::dense_scratch elements; unused where `packed` is given
 };
 
+// A layer whose rows lie across: element i of row r is at [i * lane_rows + r], for lane_rows rows. The inputs of a row are
+// followed by zeros up to a multiple of lane_padding.
+template <class T>
+struct DenseLanes {
+  using C = Compute<T>;
+  const C* packed;
+  const C* bias;  // one an output
+  std::size_t outputs;
+  std::size_t inputs;  // at most max_lane_inputs
+};
+
 template <class T>
 struct Kernels {
   using C = Compute<T>;
@@ -114,6 +125,14 @@ struct Kernels {
   void (*unpack)(const C* packed, std::size_t outputs, std::size_t inputs, T* weights);
   std::size_t dense_scratch;
   void (*dense)(const DenseRows<T>& rows);
+
+  // The same, with the same bits, for lane_rows rows that lie across, one in each lane: faster for narrow layers.
+  std::size_t lane_rows;
+  std::size_t lane_padding;
+  std::size_t max_lane_inputs;
+  void (*dense_lanes)(const DenseLanes<T>& layer, const C* x, C* outputs);
+  // outputs[row][i] = input[row][i], of lane_rows rows of n elements; either may lie across.
+  void (*copy_rows)(Rows<const C> input, Rows<C> output, std::size_t n);
 };
 
 // max(0, x) of integers, by size; unsigned ones are copied.

@@ -16,6 +16,9 @@ constexpr std::size_t kThreadWork = 2'000'000;
 // Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
 constexpr std::size_t kBlockBytes = 256 * 1024;
 
+// Networks of layers up to so wide are computed with a row in each lane.
+constexpr std::size_t kNarrow = 128;
+
 std::size_t rows_of_thread(std::size_t work_of_row) { return kThreadWork / std::max<std::size_t>(work_of_row, 1) + 1; }
 
 std::size_t rows_of_block(std::size_t bytes_of_row) {
@@ -31,31 +34,39 @@ bool contiguous_rows(const Rows<T>& rows) {
          rows.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0;
 }
 
+template <class T>
+Rows<const T> read_only(const Rows<T>& rows) {
+  return {rows.data, rows.row_stride, rows.element_stride};
+}
+
 // Whether the dense kernel can read or write these rows where they are.
 template <class T>
 bool direct(const Rows<T>& rows) {
   return kIsCompute<std::remove_const_t<T>> && contiguous_rows(rows);
 }
 
+// The activation of rows of n elements, in place.
 template <class T>
-void activate(Activation activation, Rows<T> rows, std::size_t count, std::size_t n) {
+void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n) {
   if (activation == Activation::kNone) return;
   const Kernels<T>& table = kernels().of<T>();
   // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
   const FloatingPointScope scope(Exceptions::kDrop);
   if (activation == Activation::kSoftmax) {
-    table.softmax({rows.data, rows.row_stride, rows.element_stride}, rows, count, n);
+    table.softmax(read_only(x), x, count, n);
     return;
   }
   const auto kernel = activation == Activation::kRelu      ? table.relu
                       : activation == Activation::kSigmoid ? table.sigmoid
                                                            : table.tanh;
-  if (contiguous_rows(rows) && rows.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
-    n *= count;  // one long row
-    count = 1;
+  const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+  if ((x.element_stride == size && x.row_stride == static_cast<std::ptrdiff_t>(n) * size) ||
+      (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
+    kernel({x.data, size}, {x.data, size}, count * n);  // one long row
+    return;
   }
   for (std::size_t i = 0; i < count; ++i) {
-    const Strided<T> row = rows.row(i);
+    const Strided<T> row = x.row(i);
     kernel({row.data, row.stride}, row, n);
   }
 }
@@ -137,6 +148,7 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
     table.widen(view.bias, layer.bias.data(), outputs);
     if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
     widest_staging_ = std::max(widest_staging_, inputs + outputs);
+    widest_ = std::max({widest_, inputs, outputs});
     work_ += inputs * outputs;
     layers_.push_back(std::move(layer));
   }
@@ -169,13 +181,60 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
         last ? outputs
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     layer_forward(x, count, rows, layer.activation, to, staging);
-    x = {to.data, to.row_stride, to.element_stride};
+    x = read_only(to);
     std::swap(next, previous);
+  }
+}
+
+// lane_rows rows of a narrow network, which lie across from the first layer to the last. All in C: a half is rounded wherever
+// the chain of functions rounds.
+template <class T>
+void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
+  const Kernels<T>& table = kernels().of<T>();
+  const std::size_t lanes = table.lane_rows;
+  const std::size_t size = lanes * (widest_ + table.lane_padding);
+  C* from = reinterpret_cast<C*>(scratch);
+  C* to = from + size;
+  T* const halves = reinterpret_cast<T*>(to + size);
+  const auto across = [lanes](C* data) { return Rows<C>{data, kSize, static_cast<std::ptrdiff_t>(lanes) * kSize}; };
+  const auto rows_of = [](C* data, std::size_t n) { return Rows<C>{data, static_cast<std::ptrdiff_t>(n) * kSize, kSize}; };
+  const auto round = [&](C* values, std::size_t n) {
+    if constexpr (!kIsCompute<T>) {
+      table.narrow(values, {halves, sizeof(T)}, n);
+      table.widen({halves, sizeof(T)}, values, n);
+    }
+  };
+
+  const std::size_t inputs = layers_.front().inputs;
+  if constexpr (kIsCompute<T>) {
+    table.copy_rows(x, across(from), inputs);
+  } else {
+    for (std::size_t row = 0; row < lanes; ++row) table.widen(x.row(row), to + row * inputs, inputs);
+    table.copy_rows(read_only(rows_of(to, inputs)), across(from), inputs);
+  }
+  for (const Layer& layer : layers_) {
+    std::fill_n(from + lanes * layer.inputs, lanes * table.lane_padding, C(0));
+    table.dense_lanes({layer.weights.data(), layer.bias.data(), layer.outputs, layer.inputs}, from, to);
+    round(to, lanes * layer.outputs);
+    activate(layer.activation, across(to), lanes, layer.outputs);
+    round(to, lanes * layer.outputs);
+    std::swap(from, to);
+  }
+  const std::size_t n = layers_.back().outputs;
+  if constexpr (kIsCompute<T>) {
+    table.copy_rows(read_only(across(from)), outputs, n);
+  } else {
+    table.copy_rows(read_only(across(from)), rows_of(to, n), n);
+    for (std::size_t row = 0; row < lanes; ++row) table.narrow(to + row * n, outputs.row(row), n);
   }
 }
 
 template <class T>
 void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const {
+  const std::size_t lanes = kernels().of<T>().lane_rows;
+  const bool narrow = widest_ <= kNarrow && count >= lanes;
+  const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t staging_width = staged ? widest_staging_ : 0;
   const std::size_t bytes_of_row = 2 * widest_hidden_ * sizeof(T) + staging_width * sizeof(C);
@@ -184,10 +243,14 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
   parallel_for(count, rows_of_thread(work_), [&](std::size_t begin, std::size_t end) {
-    std::byte* const scratch = thread_scratch(hidden_bytes + staging_bytes);
+    std::byte* const scratch = thread_scratch(std::max(hidden_bytes + staging_bytes, lanes_bytes));
     T* const hidden = reinterpret_cast<T*>(scratch);
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
-    for (std::size_t row = begin; row < end; row += block) {
+    std::size_t row = begin;
+    if (narrow) {
+      for (; row + lanes <= end; row += lanes) forward_lanes(x.from(row), outputs.from(row), scratch);
+    }
+    for (; row < end; row += block) {
       forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging);
     }
   });

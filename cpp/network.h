@@ -64,11 +64,13 @@ class Network {
   };
 
   void forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging) const;
+  void forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const;
 
   std::vector<Layer> layers_;
   std::size_t work_ = 0;
   std::size_t widest_hidden_ = 0;   // outputs, over all layers but the last
   std::size_t widest_staging_ = 0;  // inputs + outputs, over all layers
+  std::size_t widest_ = 0;          // inputs or outputs, over all layers
 };
 
 }  // namespace nnkernels

@@ -80,6 +80,16 @@ To as(From v) {
   return to;
 }
 
+// Keeps v in a register from here on: the compiler would rather load it anew for each use.
+template <class V>
+void keep(V& v) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+}
+
 // One number from all lanes: the upper half of them is combined with the lower half, until one is left.
 template <class V, class Combine>
 Element<V> fold_lanes(V v, Combine combine) {

@@ -132,9 +132,15 @@ void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
   alignas(64) C elements[kShortRow][kWidth];
   C buffer[kShortRow];
-  for (std::size_t lane = 0; lane < kWidth; ++lane) {
-    const C* z = read_block<Target, T>(rows.row(lane), 0, n, buffer);
-    for (std::size_t i = 0; i < n; ++i) elements[i][lane] = z[i];
+  if (std::is_same_v<T, C> && rows.row_stride == sizeof(T)) {  // they lie across already
+    for (std::size_t i = 0; i < n; ++i) {
+      std::memcpy(elements[i], Strided<const T>{rows.data, rows.element_stride}.from(i).data, sizeof elements[i]);
+    }
+  } else {
+    for (std::size_t lane = 0; lane < kWidth; ++lane) {
+      const C* z = read_block<Target, T>(rows.row(lane), 0, n, buffer);
+      for (std::size_t i = 0; i < n; ++i) elements[i][lane] = z[i];
+    }
   }
   V max = broadcast<V>(kLeast<C>);
   for (std::size_t i = 0; i < n; ++i) max = Target::greater(load<V>(elements[i]), max);
@@ -150,10 +156,16 @@ void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
   }
   const DivideBy<Target, V> divide_by_sum(sums[0]);
   for (std::size_t i = 0; i < n; ++i) store(elements[i], divide_by_sum(load<V>(elements[i])));
-  for (std::size_t lane = 0; lane < kWidth; ++lane) {
-    C* y = output_block<Target, T>(outputs.row(lane), 0, buffer);
-    for (std::size_t i = 0; i < n; ++i) y[i] = elements[i][lane];
-    write_block<Target, T>(y, outputs.row(lane), 0, n);
+  if (std::is_same_v<T, C> && outputs.row_stride == sizeof(T)) {
+    for (std::size_t i = 0; i < n; ++i) {
+      std::memcpy(Strided<T>{outputs.data, outputs.element_stride}.from(i).data, elements[i], sizeof elements[i]);
+    }
+  } else {
+    for (std::size_t lane = 0; lane < kWidth; ++lane) {
+      C* y = output_block<Target, T>(outputs.row(lane), 0, buffer);
+      for (std::size_t i = 0; i < n; ++i) y[i] = elements[i][lane];
+      write_block<Target, T>(y, outputs.row(lane), 0, n);
+    }
   }
 }
 

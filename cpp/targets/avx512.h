@@ -36,8 +36,8 @@ struct Avx512 {
       for (std::size_t i = 0; i < kColumns; ++i) {
         low_[i] = _mm512_load_ps(table.columns[i]);
         high_[i] = _mm512_load_ps(table.columns[i] + 16);
-        // Hides where they come from, or the compiler would load them anew for each vector.
-        __asm__("" : "+v"(low_[i]), "+v"(high_[i]));
+        keep(low_[i]);
+        keep(high_[i]);
       }
     }
 
