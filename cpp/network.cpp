@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kThreadWork = 2'000'000;
 
 // Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
-constexpr std::size_t kBlockBytes = 256 * 1024;
+constexpr std::size_t kBlockBytes = 512 * 1024;
 
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
@@ -22,7 +22,9 @@ constexpr std::size_t kNarrow = 128;
 std::size_t rows_of_thread(std::size_t work_of_row) { return kThreadWork / std::max<std::size_t>(work_of_row, 1) + 1; }
 
 std::size_t rows_of_block(std::size_t bytes_of_row) {
-  return std::max<std::size_t>(kBlockBytes / std::max<std::size_t>(bytes_of_row, 1), 1);
+  constexpr std::size_t kTileMultiple = 12;
+  const std::size_t rows = kBlockBytes / std::max<std::size_t>(bytes_of_row, 1);
+  return rows < kTileMultiple ? std::max<std::size_t>(rows, 1) : rows / kTileMultiple * kTileMultiple;
 }
 
 template <class T>

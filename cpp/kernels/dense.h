@@ -49,6 +49,9 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
+  const C* ahead;  // a line of each step of the panel that comes next
+
+  void prefetch(std::size_t chunk) const { __builtin_prefetch(ahead + chunk * kVectors * kLanes<Target, C>, 0, 2); }
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
     return load<Lanes<Target, C>>(data + (chunk * kVectors + v) * kLanes<Target, C>);
@@ -60,6 +63,8 @@ template <class Target, class C>
 struct RowsPanel {
   const C* data;
   std::ptrdiff_t stride;  // elements
+
+  void prefetch(std::size_t) const {}
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t inputs) const {
     static_assert(kVectorOutputs<Target> == 1);
@@ -111,7 +116,10 @@ void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, 
     }
   };
   const std::size_t chunks = inputs / kChains<C>;
-  for (std::size_t chunk = 0; chunk < chunks; ++chunk) step_chains(chunk, kChains<C>, x + chunk * kChains<C>, x_stride);
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+    panel.prefetch(chunk);
+    step_chains(chunk, kChains<C>, x + chunk * kChains<C>, x_stride);
+  }
   if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
     C padded[kRows][kChains<C>] = {};
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -145,7 +153,9 @@ void tiles(const DenseRows<T>& rows, std::size_t first_row, const Compute<T>* pa
   for (; row + kRows <= rows.rows; row += kRows) {
     const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + first_input;
     C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
-    tile<Target, C, kRows, kVectors>(x, rows.x_stride, PackedPanel<Target, C, kVectors>{panel}, inputs, outputs,
+    const C* ahead =
+        panel + round_up(inputs, kChains<C>) * kVectors * kVectorOutputs<Target> + row / kRows % kVectors * kLanes<Target, C>;
+    tile<Target, C, kRows, kVectors>(x, rows.x_stride, PackedPanel<Target, C, kVectors>{panel, ahead}, inputs, outputs,
                                      rows.outputs_stride, count, step);
   }
   if constexpr (kRows > 1) {
