@@ -53,8 +53,6 @@ template <class T>
 void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n) {
   if (activation == Activation::kNone || activation == Activation::kRelu) return;
   const Kernels<T>& table = kernels().of<T>();
-  // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
-  const FloatingPointScope scope(Exceptions::kDrop);
   if (activation == Activation::kSoftmax) {
     table.softmax(read_only(x), x, count, n);
     return;
@@ -102,7 +100,6 @@ void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activ
       table.narrow(staging + i * layer.weights.outputs, outputs.row(i), layer.weights.outputs);
     }
   }
-  activate(activation, outputs, count, layer.weights.outputs);
 }
 
 }  // namespace
@@ -133,8 +130,11 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
     DenseRows<T> mine = layer;
     mine.scratch = scratch;
     for (std::size_t row = begin; row < end; row += block) {
-      layer_forward(x.from(row), std::min(block, end - row), mine, activation, outputs.from(row),
-                    scratch + table.dense_scratch);
+      const std::size_t rows = std::min(block, end - row);
+      layer_forward(x.from(row), rows, mine, activation, outputs.from(row), scratch + table.dense_scratch);
+      // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
+      const FloatingPointScope scope(Exceptions::kDrop);
+      activate(activation, outputs.from(row), rows, weights.outputs);
     }
   });
 }
@@ -183,6 +183,7 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
         last ? outputs
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     layer_forward(x, count, rows, layer.activation, to, staging);
+    activate(layer.activation, to, count, layer.outputs);
     x = read_only(to);
     std::swap(next, previous);
   }
