@@ -44,8 +44,12 @@ struct Expected {
   Wide<T> tolerance;
 };
 
+// The limit that a kernel is compared with.
+enum class Limit { kFma, kRead, kCopy };
+
 // What one run of a kernel does. Bytes are those of its inputs and outputs, each counted once.
 struct Work {
+  Limit limit;
   std::size_t elements;  // 0 where time per element makes no sense
   std::size_t flops;     // two for a multiply-add; 0 for kernels that are not made of these
   std::size_t bytes;
@@ -180,7 +184,7 @@ class Map {
     return expected;
   }
 
-  Work work() const { return {x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
+  Work work() const { return {Limit::kCopy, x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
 
  private:
   const MapKernel<T>& kernel_;
@@ -210,7 +214,7 @@ class Logsumexp {
     return expected;
   }
 
-  Work work() const { return {z_.size(), 0, (z_.size() + sums_.size()) * sizeof(T)}; }
+  Work work() const { return {Limit::kRead, z_.size(), 0, (z_.size() + sums_.size()) * sizeof(T)}; }
 
  private:
   std::size_t n_;
@@ -242,7 +246,7 @@ class Dot {
     return {expect<T>(sum, static_cast<Wide<T>>(roundings) * kRounding<T> * magnitude)};
   }
 
-  Work work() const { return {x_.size(), 2 * x_.size(), (2 * x_.size() + 1) * sizeof(T)}; }
+  Work work() const { return {Limit::kRead, x_.size(), 2 * x_.size(), (2 * x_.size() + 1) * sizeof(T)}; }
 
  private:
   Buffer<T> x_, weights_, sum_;
@@ -308,7 +312,8 @@ class Dense {
   Work work() const {
     const std::size_t weights = shape_.outputs * shape_.inputs;
     const std::size_t weights_bytes = weights * (is_packed_ ? sizeof(C) : sizeof(T));
-    return {0, 2 * shape_.rows * weights, weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
+    // A single row has one multiply-add for each weight: reading these takes longer.
+    return {shape_.rows == 1 ? Limit::kRead : Limit::kFma, 0, 2 * shape_.rows * weights, weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
   }
 
  private:
@@ -360,12 +365,18 @@ void count(benchmark::State& state, const Work& work, const char* target, std::s
   const auto bytes = static_cast<double>(work.bytes);
   state.counters["GB/s"] = bytes / seconds * 1e-9;
   if (work.elements != 0) state.counters["ps/element"] = seconds / static_cast<double>(work.elements) * 1e12;
-  if (work.flops != 0) {
-    const double rate = static_cast<double>(work.flops) / seconds;
-    state.counters["GFLOP/s"] = rate * 1e-9;
-    state.counters["%fma"] = 100 * rate / fma_peak(target, compute_size);
-  } else {
-    state.counters["%copy"] = 100 * (bytes / seconds) / copy_bandwidth(work.bytes);
+  const double rate = static_cast<double>(work.flops) / seconds;
+  if (work.flops != 0) state.counters["GFLOP/s"] = rate * 1e-9;
+  switch (work.limit) {
+    case Limit::kFma:
+      state.counters["%fma"] = 100 * rate / fma_peak(target, compute_size);
+      break;
+    case Limit::kRead:
+      state.counters["%read"] = 100 * (bytes / seconds) / read_bandwidth(work.bytes);
+      break;
+    case Limit::kCopy:
+      state.counters["%copy"] = 100 * (bytes / seconds) / copy_bandwidth(work.bytes);
+      break;
   }
 }
 
