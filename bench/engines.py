@@ -335,7 +335,7 @@ def numexpr_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
             # numexpr's names of the types: its float has 32 bits.
             kind = float if x.dtype == np.float32 else np.double
             compiled = numexpr.NumExpr(expressions[activation], [("x", kind)])
-            return [partial(compiled, x, out=blank(x.shape, x.dtype))]
+            return [partial(compiled, x, out=blank(x.shape, x.dtype), ex_uses_vml=False)]
     return []
 
 

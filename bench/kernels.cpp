@@ -313,7 +313,8 @@ class Dense {
     const std::size_t weights = shape_.outputs * shape_.inputs;
     const std::size_t weights_bytes = weights * (is_packed_ ? sizeof(C) : sizeof(T));
     // A single row has one multiply-add for each weight: reading these takes longer.
-    return {shape_.rows == 1 ? Limit::kRead : Limit::kFma, 0, 2 * shape_.rows * weights, weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
+    return {shape_.rows == 1 ? Limit::kRead : Limit::kFma, 0, 2 * shape_.rows * weights,
+            weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
   }
 
  private:

@@ -215,13 +215,8 @@ def print_table(table: Table, rows: list[Row]) -> None:
     """Print a table with the columns that have something in them."""
     names = [OURS, *([table.versus] if table.versus else []), *ENGINES]
     names = [name for name in names if any(name in row["seconds"] for row in rows)]
-    titles = {
-        "ratio": "ratio",
-        "versus": "ratio to it",
-        "over": "over it",
-        "percent": "of limit",
-        "value": "value",
-    }
+    titles = {"ratio": "ratio", "versus": "ratio to it", "over": "over it", "percent": "of limit", "value": "value"}
+    in_goals = {"ratio": "ratio ", "versus": f"{table.versus} ", "over": f"{table.versus} + ", "percent": "limit ", "value": ""}
     shown = [figure for figure in titles if any(figure in row["figures"] for row in rows)]
     has_rate = any(row["flops"] for row in rows)
     print(f"\n{table.title}{f' ({table.unit})' if table.unit else ''}\n")
@@ -241,7 +236,7 @@ def print_table(table: Table, rows: list[Row]) -> None:
                 cells.append(f"{value:.3g}" if figure in ("over", "value") else f"{value:.2f}")
         if has_rate:
             cells.append(f"{row['flops'] / row['seconds'][OURS]['median'] * 1e-9:.4g}" if row["flops"] else "")
-        cells.append(", ".join(goal["bound"] for goal in row["goals"]))
+        cells.append(", ".join(in_goals[goal["figure"]] + goal["bound"] for goal in row["goals"]))
         cells.append("yes" if all(goal["reached"] for goal in row["goals"]) else "**no**")
         print(line(cells))
     for note in {note: None for row in rows for note in row["notes"]}:
@@ -272,6 +267,15 @@ def print_summary(rows: list[Row]) -> None:
             ]
             if missed and figure != "ratio":
                 print(f"- {figure} not reached: {', '.join(missed)}")
+
+
+def print_limits(limits: dict[str, list[float]]) -> None:
+    """Print the limits of the machine: medians, and what they lie between."""
+    if limits:
+        print("\nLimits of one core, in 1e9 operations or bytes a second: median (least - most, samples)\n")
+    for name, values in limits.items():
+        median, least, most = (value * 1e-9 for value in (statistics.median(values), min(values), max(values)))
+        print(f"- {name}: {median:.4g} ({least:.4g} - {most:.4g}, {len(values)})")
 
 
 def cpu_model() -> str:
@@ -340,6 +344,7 @@ def main() -> None:
         for name, values in group_limits.items():
             limits.setdefault(name, []).extend(values)
     print_summary(rows)
+    print_limits(limits)
     medians = {name: statistics.median(values) for name, values in limits.items()}
     results = {"machine": about, "limits": medians, "limits_samples": limits, "rows": rows}
     if arguments.json:
