@@ -106,9 +106,10 @@ def forward(layers: Sequence[Layer], x: Array) -> Check:
                 difference = values - values.max(axis=-1, keepdims=True)
                 values = np.exp(difference)
                 values /= values.sum(axis=-1, keepdims=True)
-                # Errors of the logits are at most twice as large as the relative ones of the probabilities, and a rounding
-                # of the difference is as much of relative error in its exponential.
-                relative = 4 * variance.max(axis=-1, keepdims=True) + eps**2 * (1 + difference**2 / 32)
+                # Errors of the logits are at most twice as large as the relative ones of the probabilities; a rounding of
+                # the difference is as much of relative error in its exponential; the sum is one of 16 partial sums.
+                rounding = eps**2 * (1 + difference**2 / 32 + difference.shape[-1] / 16)
+                relative = 4 * variance.max(axis=-1, keepdims=True) + rounding
                 variance = np.where(values == 0, 0, values**2 * relative)
         return Check(values, 8 * np.sqrt(variance) + float(kind.smallest_subnormal))
 

@@ -329,6 +329,84 @@ class Dense {
   Buffer<C> bias_, outputs_, packed_, scratch_;
 };
 
+// Copies between float16 and the type it is computed in.
+class Widen {
+ public:
+  explicit Widen(std::size_t n) : x_(uniform<Half>(n, 8, 1)), y_(n) {}
+
+  void prepare(const Kernels<Half>&) {}
+
+  void run(const Kernels<Half>& kernels) { kernels.widen(input(x_), y_.data(), y_.size()); }
+
+  const Buffer<float>& results() const { return y_; }
+
+  std::vector<Expected<float>> expected() const {
+    std::vector<Expected<float>> expected;
+    for (const double value : numbers(x_)) expected.push_back({value, 0});
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, x_.size(), 0, x_.size() * (sizeof(Half) + sizeof(float))}; }
+
+ private:
+  Buffer<Half> x_;
+  Buffer<float> y_;
+};
+
+class Narrow {
+ public:
+  explicit Narrow(std::size_t n) : x_(uniform<float>(n, 8, 1)), y_(n) {}
+
+  void prepare(const Kernels<Half>&) {}
+
+  void run(const Kernels<Half>& kernels) { kernels.narrow(x_.data(), output(y_), x_.size()); }
+
+  const Buffer<Half>& results() const { return y_; }
+
+  std::vector<Expected<Half>> expected() const {
+    std::vector<Expected<Half>> expected;
+    for (const double value : numbers(x_)) expected.push_back(expect<Half>(value, 0));
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, x_.size(), 0, x_.size() * (sizeof(float) + sizeof(Half))}; }
+
+ private:
+  Buffer<float> x_;
+  Buffer<Half> y_;
+};
+
+// Packs weights and unpacks them again: a target's packed layout is its own affair, what comes out is not.
+template <class T>
+class Pack {
+ public:
+  Pack(std::size_t outputs, std::size_t inputs)
+      : outputs_(outputs), inputs_(inputs), weights_(uniform<T>(outputs * inputs, 1, 1)), unpacked_(outputs * inputs) {}
+
+  void prepare(const Kernels<T>& kernels) { packed_ = Buffer<Compute<T>>(kernels.packed_size(outputs_, inputs_)); }
+
+  void run(const Kernels<T>& kernels) {
+    const auto output_stride = static_cast<std::ptrdiff_t>(inputs_ * sizeof(T));
+    kernels.pack({weights_.data(), output_stride, sizeof(T), outputs_, inputs_}, packed_.data());
+    kernels.unpack(packed_.data(), outputs_, inputs_, unpacked_.data());
+  }
+
+  const Buffer<T>& results() const { return unpacked_; }
+
+  std::vector<Expected<T>> expected() const {
+    std::vector<Expected<T>> expected;
+    for (const Wide<T> value : numbers(weights_)) expected.push_back({value, 0});
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, weights_.size(), 0, 2 * weights_.size() * (sizeof(T) + sizeof(Compute<T>))}; }
+
+ private:
+  std::size_t outputs_, inputs_;
+  Buffer<T> weights_, unpacked_;
+  Buffer<Compute<T>> packed_;
+};
+
 // What is wrong with the kernel's results on a target; empty if they are right.
 template <class T, class Benchmark>
 std::string verify(const Kernels<T>& kernels, Benchmark& benchmark) {
@@ -422,6 +500,10 @@ void add_all(const KernelTable& table) {
   }
   for (const std::size_t n : kSizes) {
     add<T>(table, "dot", std::to_string(n), [n] { return Dot<T>(n); });
+    if constexpr (std::is_same_v<T, Half>) {
+      add<T>(table, "widen", std::to_string(n), [n] { return Widen(n); });
+      add<T>(table, "narrow", std::to_string(n), [n] { return Narrow(n); });
+    }
   }
   struct Rows {
     std::size_t rows, n;
@@ -440,6 +522,7 @@ void add_all(const KernelTable& table) {
     add<T>(table, "dense", name, [shape] { return Dense<T>(shape, false); });
     add<T>(table, "dense_packed", name, [shape] { return Dense<T>(shape, true); });
   }
+  add<T>(table, "pack_unpack", "1024x1024", [] { return Pack<T>(1024, 1024); });
 }
 
 }  // namespace

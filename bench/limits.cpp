@@ -112,15 +112,21 @@ const Instructions& instructions_of(const std::string& target) {
   throw std::invalid_argument("this machine has no target " + target);
 }
 
+// CPU time of this process, in seconds. std::clock counts microseconds, which is too coarse here.
+double cpu_seconds() {
+  std::timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 // The shortest CPU time of a call, in seconds.
 template <class Run>
 double shortest(int calls, Run run) {
   double seconds = std::numeric_limits<double>::infinity();
   for (int call = 0; call < calls; ++call) {
-    const std::clock_t start = std::clock();
+    const double start = cpu_seconds();
     run();
-    const std::clock_t end = std::clock();
-    seconds = std::min(seconds, static_cast<double>(end - start) / CLOCKS_PER_SEC);
+    seconds = std::min(seconds, cpu_seconds() - start);
   }
   return seconds;
 }

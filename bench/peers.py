@@ -61,7 +61,7 @@ THREAD_VARIABLES = (
 # These make OpenBLAS, and so NumPy and SciPy, run kernels for another CPU than this one.
 MISLEADING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
-MEASUREMENT = Effort(samples=11, seconds=0.003)
+MEASUREMENT = Effort(samples=21, seconds=0.003)
 SMOKE_TEST = Effort(samples=2, seconds=0.0001)
 
 # How many of a unit are a second.
