@@ -91,6 +91,7 @@ class Effort:
     samples: int
     seconds: float
     pause: float = 0  # before a sample: lets threads fall asleep that another library has left spinning
+    trials: int = 1  # runs that tell how many calls make a sample
 
 
 class Limits:
@@ -151,14 +152,14 @@ class _Runner:
         self.samples.append(self.timer.timeit(self.calls) / self.calls / self.units)
 
 
-def _runner(name: str, way: int, contender: Contender, clock: Callable[[], float], seconds: float) -> _Runner:
-    """Count how many calls of a way take so many seconds; one at least."""
+def _runner(name: str, way: int, contender: Contender, clock: Callable[[], float], effort: Effort) -> _Runner:
+    """Count how many calls of a way make a sample; one at least."""
     timer = timeit.Timer(contender.ways[way], contender.setup or "pass", clock)
     calls = 1
     timer.timeit(calls)
-    while (taken := timer.timeit(calls)) < seconds / 4:
+    while (taken := min(timer.repeat(effort.trials, calls))) < effort.seconds / 4:
         calls *= 4
-    return _Runner(name, way, contender.units, timer, max(1, round(calls * seconds / taken)), taken / calls)
+    return _Runner(name, way, contender.units, timer, max(1, round(calls * effort.seconds / taken)), taken / calls)
 
 
 def take_turns(work: Work, clock: Callable[[], float], effort: Effort, limits: Limits) -> tuple[dict[str, Time], float | None]:
@@ -167,7 +168,7 @@ def take_turns(work: Work, clock: Callable[[], float], effort: Effort, limits: L
     Ways that take half as long again as another one of the same contender in the trial are not measured further.
     """
     trials = [
-        [_runner(name, way, contender, clock, effort.seconds) for way in range(len(contender.ways))]
+        [_runner(name, way, contender, clock, effort) for way in range(len(contender.ways))]
         for name, contender in work.contenders.items()
     ]
     runners = [runner for ways in trials for runner in ways if runner.trial <= 1.5 * min(other.trial for other in ways)]

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ THREAD_VARIABLES = (
 MISLEADING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 MEASUREMENT = Effort(samples=21, seconds=0.003)
+MEASUREMENT_OF_THREADS = Effort(samples=21, seconds=0.01, pause=0.004, trials=3)
 SMOKE_TEST = Effort(samples=2, seconds=0.0001)
 
 # How many of a unit are a second.
@@ -179,9 +180,7 @@ def show_progress(text: str) -> None:
 def run_group(name: str, options: Options) -> tuple[list[Row], dict[str, list[float]]]:
     """Measure a group, in a process of its own; return the rows and the limits' samples."""
     (group,) = (group for group in GROUPS if group.name == name)
-    effort = SMOKE_TEST if options.quick else MEASUREMENT
-    if group.threads > 1:
-        effort = replace(effort, pause=0.001 if options.quick else 0.004)
+    effort = SMOKE_TEST if options.quick else MEASUREMENT if group.threads == 1 else MEASUREMENT_OF_THREADS
     limits = Limits(options.limits)
     limits.measure()
     nnk.set_num_threads(group.threads)
@@ -216,7 +215,7 @@ def print_table(table: Table, rows: list[Row]) -> None:
     names = [OURS, *([table.versus] if table.versus else []), *ENGINES]
     names = [name for name in names if any(name in row["seconds"] for row in rows)]
     titles = {"ratio": "ratio", "versus": "ratio to it", "over": "over it", "percent": "of limit", "value": "value"}
-    in_goals = {"ratio": "ratio ", "versus": f"{table.versus} ", "over": f"{table.versus} + ", "percent": "limit ", "value": ""}
+    in_goals = {"ratio": "ratio ", "versus": f"{table.versus} ", "over": "over it ", "percent": "limit ", "value": ""}
     shown = [figure for figure in titles if any(figure in row["figures"] for row in rows)]
     has_rate = any(row["flops"] for row in rows)
     print(f"\n{table.title}{f' ({table.unit})' if table.unit else ''}\n")
@@ -285,6 +284,23 @@ def cpu_model() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
+def warn_of_other_processes() -> None:
+    """Say which CPUs others keep busy: more than one thread is then measured wrongly, and memory bandwidth too."""
+    stat = Path("/proc/stat")
+
+    def times() -> dict[str, tuple[int, int]]:
+        cpus = (text.split() for text in stat.read_text().splitlines() if re.match(r"cpu\d", text))
+        return {cpu: (sum(map(int, counts)), int(counts[3])) for cpu, *counts in cpus}
+
+    if stat.exists():
+        before = times()
+        time.sleep(0.5)
+        for cpu, (total, idle) in times().items():
+            busy = 1 - (idle - before[cpu][1]) / max(total - before[cpu][0], 1)
+            if busy > 0.1:
+                print(f"\nOther processes take {busy:.0%} of {cpu}: do not trust figures of several threads.", flush=True)
+
+
 def machine() -> dict[str, Any]:
     """What the results depend on."""
     versions = {}
@@ -314,7 +330,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limits", type=Path, metavar="PATH", help="the program bench/limits (default: build it with cmake)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all results")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw plots")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.plots and not module("matplotlib"):
+        parser.error("--plots needs matplotlib: pip install matplotlib, or leave it out and draw from --json later")
+    return arguments
 
 
 def main() -> None:
@@ -332,24 +351,28 @@ def main() -> None:
         if arguments.group and group.name not in arguments.group:
             continue
         target = group.target or about["target"]
-        if group.threads > available or target not in nnk.config()["targets"]:
-            print(f"\n# {group.name}: left out, as this machine has {available} CPU(s) and no target {target}")
+        if group.threads > available:
+            print(f"\n# {group.name}: left out, as there are CPUs for {available} thread(s) of {group.threads}")
+            continue
+        if target not in nnk.config()["targets"]:
+            print(f"\n# {group.name}: left out, as this machine has no target {target}")
             continue
         clock = f"CPU time, pinned to CPU {arguments.cpu}" if group.threads == 1 else "elapsed time"
         print(f"\n# {group.name}: target {target}, threads of every library: {group.threads}, {clock}", flush=True)
+        warn_of_other_processes()
         spawn = multiprocessing.get_context("spawn")
         with settings_for(group.threads, group.target, arguments.cpu), ProcessPoolExecutor(1, spawn) as pool:
             group_rows, group_limits = pool.submit(run_group, group.name, options).result()
         rows += group_rows
         for name, values in group_limits.items():
             limits.setdefault(name, []).extend(values)
+        medians = {name: statistics.median(values) for name, values in limits.items()}
+        results = {"machine": about, "limits": medians, "limits_samples": limits, "rows": rows}
+        if arguments.json:  # after each group, lest a later one loses it
+            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     print_summary(rows)
     print_limits(limits)
-    medians = {name: statistics.median(values) for name, values in limits.items()}
-    results = {"machine": about, "limits": medians, "limits_samples": limits, "rows": rows}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
-    if arguments.plots:
+    if arguments.plots and rows:
         draw(results, arguments.plots)
 
 
