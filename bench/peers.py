@@ -145,8 +145,6 @@ def measured(case: Case, group: Group, table: Table, effort: Effort, options: Op
     # CPU time does not count what other processes take away; only of one thread it is what a call lasts.
     clock = time.process_time if group.threads == 1 else time.perf_counter
     work = case.prepare(group.threads)
-    if options.alone:
-        work.contenders = {name: contender for name, contender in work.contenders.items() if name not in ENGINES}
     verify(case.name, work)
     times, limit = take_turns(work, clock, effort, limits) if work.contenders else ({}, None)
     found = figures(case, table, work, times, limit)
@@ -167,6 +165,7 @@ def measured(case: Case, group: Group, table: Table, effort: Effort, options: Op
             for goal in case.goals
             if goal.figure in found
         ],
+        "mean_goal": table.mean_goal,
         "notes": work.notes,
     }
 
@@ -181,6 +180,8 @@ def run_group(name: str, options: Options) -> tuple[list[Row], dict[str, list[fl
     """Measure a group, in a process of its own; return the rows and the limits' samples."""
     (group,) = (group for group in GROUPS if group.name == name)
     effort = SMOKE_TEST if options.quick else MEASUREMENT if group.threads == 1 else MEASUREMENT_OF_THREADS
+    if options.alone:
+        ENGINES.clear()  # of this process
     limits = Limits(options.limits)
     limits.measure()
     nnk.set_num_threads(group.threads)
@@ -236,7 +237,7 @@ def print_table(table: Table, rows: list[Row]) -> None:
         if has_rate:
             cells.append(f"{row['flops'] / row['seconds'][OURS]['median'] * 1e-9:.4g}" if row["flops"] else "")
         cells.append(", ".join(in_goals[goal["figure"]] + goal["bound"] for goal in row["goals"]))
-        cells.append("yes" if all(goal["reached"] for goal in row["goals"]) else "**no**")
+        cells.append(("yes" if all(goal["reached"] for goal in row["goals"]) else "**no**") if row["goals"] else "")
         print(line(cells))
     for note in {note: None for row in rows for note in row["notes"]}:
         print(f"\n{note}")
@@ -252,10 +253,12 @@ def print_summary(rows: list[Row]) -> None:
     for title, of_table in tables.items():
         ratios = {row["case"]: row["figures"]["ratio"] for row in of_table if "ratio" in row["figures"]}
         goals = [(row, goal) for row in of_table for goal in row["goals"]]
-        print(f"\n{title}: {sum(goal['reached'] for _, goal in goals)} of {len(goals)} goals reached")
+        reached = f": {sum(goal['reached'] for _, goal in goals)} of {len(goals)} goals reached" if goals else ""
+        print(f"\n{title}{reached}")
         if ratios:
             mean, ahead = statistics.geometric_mean(ratios.values()), sum(ratio > 1 for ratio in ratios.values())
-            print(f"- ahead of every peer in {ahead} of {len(ratios)} cells, geometric mean of the ratios {mean:.2f}")
+            goal = f" (goal {mean_goal:.3g})" if (mean_goal := of_table[0]["mean_goal"]) else ""
+            print(f"- ahead of every peer in {ahead} of {len(ratios)} cells, geometric mean of the ratios {mean:.2f}{goal}")
         if behind := [f"{case} ({ratio:.2f})" for case, ratio in ratios.items() if ratio <= 1]:
             print(f"- behind: {', '.join(behind)}")
         for figure in dict.fromkeys(goal["figure"] for _, goal in goals):
