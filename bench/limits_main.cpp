@@ -20,7 +20,7 @@ std::vector<std::string> all_names() {
     for (const char* type : {"float32", "float64"}) names.push_back("fma/" + target + "/" + type);
   }
   for (const char* kind : {"read", "copy"}) {
-    for (const std::size_t kibibytes : {32, 512, 8192, 262144}) {
+    for (const std::size_t kibibytes : {32u, 512u, 8192u, 262144u}) {
       names.push_back(std::string(kind) + "/" + std::to_string(kibibytes << 10));
     }
   }
