@@ -16,6 +16,9 @@ from engines import Array, Way
 
 OURS = "nnkernels"
 
+# Seconds from which on a call is long: it varies less, the state of the caches does not matter, and there is no time for many.
+LONG = 0.05
+
 
 @dataclass(frozen=True)
 class Check:
@@ -147,7 +150,7 @@ class _Runner:
     def sample(self, pause: float) -> None:
         if pause:
             time.sleep(pause)
-        if self.calls > 1:
+        if self.trial < LONG:
             self.timer.timeit(1)  # brings back what the others have driven out of the caches
         self.samples.append(self.timer.timeit(self.calls) / self.calls / self.units)
 
@@ -172,9 +175,8 @@ def take_turns(work: Work, clock: Callable[[], float], effort: Effort, limits: L
         for name, contender in work.contenders.items()
     ]
     runners = [runner for ways in trials for runner in ways if runner.trial <= 1.5 * min(other.trial for other in ways)]
-    # Long calls vary less, and there is no time for as many.
-    longest = max(runner.trial for runner in runners)
-    samples = effort.samples if longest < 0.05 else min(effort.samples, 5)
+    has_long = any(runner.trial >= LONG for runner in runners)
+    samples = min(effort.samples, 5) if has_long else effort.samples
     found: list[float] = []
     for _ in range(samples):
         for runner in runners:

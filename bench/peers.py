@@ -61,8 +61,8 @@ THREAD_VARIABLES = (
 # These make OpenBLAS, and so NumPy and SciPy, run kernels for another CPU than this one.
 MISLEADING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
-MEASUREMENT = Effort(samples=21, seconds=0.003)
-MEASUREMENT_OF_THREADS = Effort(samples=21, seconds=0.01, pause=0.004, trials=3)
+MEASUREMENT = Effort(samples=31, seconds=0.003)
+MEASUREMENT_OF_THREADS = Effort(samples=31, seconds=0.01, pause=0.004, trials=3)
 SMOKE_TEST = Effort(samples=2, seconds=0.0001)
 
 # How many of a unit are a second.
