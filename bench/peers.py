@@ -259,15 +259,16 @@ def print_summary(rows: list[Row]) -> None:
             mean, ahead = statistics.geometric_mean(ratios.values()), sum(ratio > 1 for ratio in ratios.values())
             goal = f" (goal {mean_goal:.3g})" if (mean_goal := of_table[0]["mean_goal"]) else ""
             print(f"- ahead of every peer in {ahead} of {len(ratios)} cells, geometric mean of the ratios {mean:.2f}{goal}")
-        if behind := [f"{case} ({ratio:.2f})" for case, ratio in ratios.items() if ratio <= 1]:
-            print(f"- behind: {', '.join(behind)}")
+        behind = {case: ratio for case, ratio in ratios.items() if ratio <= 1}
+        if behind:
+            print(f"- behind: {', '.join(f'{case} ({ratio:.2f})' for case, ratio in behind.items())}")
         for figure in dict.fromkeys(goal["figure"] for _, goal in goals):
             missed = [
                 f"{row['case']} ({row['figures'][figure]:.3g}, {goal['bound']})"
                 for row, goal in goals
-                if goal["figure"] == figure and not goal["reached"]
+                if goal["figure"] == figure and not goal["reached"] and not (figure == "ratio" and row["case"] in behind)
             ]
-            if missed and figure != "ratio":
+            if missed:
                 print(f"- {figure} not reached: {', '.join(missed)}")
 
 
