@@ -67,9 +67,8 @@ void row_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   const Rows<const T> rows{input<T>(args[0], 0).data, steps[0], steps[2]};
   const Rows<T> outputs{output<T>(args[1], 0).data, steps[1], steps[3]};
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
-    kernel(rows.from(begin), outputs.from(begin), end - begin, n);
-  });
+  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n),
+               [&](std::size_t begin, std::size_t end) { kernel(rows.from(begin), outputs.from(begin), end - begin, n); });
 }
 
 // (n)->()
