@@ -140,8 +140,15 @@ class Tanh<Target, double> {
 
 template <class Target, class T>
 void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
-  using V = Lanes<Target, Compute<T>>;
-  map<Target>(input, output, n, [](V x) { return relu<Target>(x); });
+  using C = Compute<T>;
+  const auto function = [](Lanes<Target, C> x) { return relu<Target>(x); };
+  if constexpr (std::is_same_v<T, C>) {
+    if (input.contiguous() && output.contiguous() && input.data != output.data && n * sizeof(T) >= kStreamBytes) {
+      map_streaming<Target>(input.data, output.data, n, function);
+      return;
+    }
+  }
+  map<Target>(input, output, n, function);
 }
 
 template <class Target, class T>

@@ -12,6 +12,7 @@
 //   Lookup<columns>        of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
 //                          rows modulo 32
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
+//   stream(p, v), fence()  store past the caches, p on a vector's boundary; fence() after the last one
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
 //   gather_chunks(p, s)    the 128 bits at p, p + s, ..., one in each 128-bit part; s in elements
 //   transpose_chunks(v)    of as many vectors as each has 128-bit parts: their transpose, as a matrix of these parts

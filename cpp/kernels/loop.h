@@ -129,6 +129,21 @@ inline __attribute__((always_inline)) void map_contiguous(const C* input, C* out
   }
 }
 
+// Outputs of so many bytes are more than the caches hold: they are written past them, which spares reading them in.
+constexpr std::size_t kStreamBytes = std::size_t{1} << 24;
+
+// As map_contiguous, but written past the caches: for functions that cost less than memory does.
+template <class Target, class C, class Function>
+void map_streaming(const C* input, C* output, std::size_t n, Function function) {
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  const std::size_t head = -(reinterpret_cast<std::uintptr_t>(output) / sizeof(C)) % kWidth;  // to a vector's boundary
+  map_contiguous<Target>(input, output, head, function);
+  std::size_t i = head;
+  for (; i + kWidth <= n; i += kWidth) Target::stream(output + i, function(load<Lanes<Target, C>>(input + i)));
+  Target::fence();
+  map_contiguous<Target>(input + i, output + i, n - i, function);
+}
+
 // output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
 template <class Target, class T, class Function>
 void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function) {

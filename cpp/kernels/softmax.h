@@ -88,9 +88,10 @@ class DivideBy {
   V high_, low_;
 };
 
-// One row.
+// One row. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
 template <class Target, class T>
-void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
+void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, std::ptrdiff_t row_ahead,
+                 std::ptrdiff_t output_ahead) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   // Half outputs cannot hold the exponentials: those of rows of more than a block are computed twice.
@@ -102,6 +103,8 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
     const C* z = read_block<Target, T>(row, start, count, row_buffer);
     C* y = output_block<Target, T>(output, start, output_buffer);
     const C block = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+      __builtin_prefetch(reinterpret_cast<const char*>(z + i) + row_ahead, 0);
+      __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
       const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
       store_lanes<Target>(y + i, e, lanes);
       return e;
@@ -193,7 +196,9 @@ void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t
       softmax_vector<Target, Compute<T>>(reinterpret_cast<const Compute<T>*>(rows.row(row).data),
                                          reinterpret_cast<Compute<T>*>(outputs.row(row).data), n);
     } else {
-      softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
+      // The next row fits into the first cache beside this one, if they are this short.
+      const bool fetch = row + 1 < count && n <= 2 * kBlock;
+      softmax_row<Target, T>(rows.row(row), outputs.row(row), n, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
     }
   }
 }

@@ -47,6 +47,12 @@ struct Bits128 {
     const float (*rows_)[FloatTable::kColumns];
   };
 
+  template <class V>
+  static void stream(Element<V>* p, V v) {
+    store(p, v);
+  }
+  static void fence() {}
+
   // A vector is one 128-bit part.
   template <class C>
   static Lanes<Bits128, C> broadcast_chunk(const C* p) {
