@@ -126,7 +126,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
     table.pack(weights, packed.data());
     layer.packed = packed.data();
   }
-  parallel_for(count, rows_of_thread(weights.outputs * weights.inputs), [&](std::size_t begin, std::size_t end) {
+  parallel_for({count, rows_of_thread(weights.outputs * weights.inputs)}, [&](std::size_t begin, std::size_t end) {
     C* const scratch = reinterpret_cast<C*>(thread_scratch((table.dense_scratch + block * width) * sizeof(C)));
     DenseRows<T> mine = layer;
     mine.scratch = scratch;
@@ -242,7 +242,7 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
-  parallel_for(count, rows_of_thread(work_), [&](std::size_t begin, std::size_t end) {
+  parallel_for({count, rows_of_thread(work_), narrow ? lanes : 6}, [&](std::size_t begin, std::size_t end) {
     std::byte* const scratch = thread_scratch(std::max(hidden_bytes + staging_bytes, lanes_bytes));
     T* const hidden = reinterpret_cast<T*>(scratch);
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);

@@ -19,6 +19,9 @@ namespace {
 // Elements of an element-wise loop, or of the rows of a row-wise one, that are worth another thread.
 constexpr std::size_t kThreadElements = 1 << 17;
 
+// Parts of an element-wise loop are multiples of this: whole vectors, and whole cache lines.
+constexpr std::size_t kMultiple = 1024;
+
 template <class T>
 Strided<const T> input(char* data, npy_intp stride) {
   return {reinterpret_cast<const T*>(data), stride};
@@ -56,7 +59,8 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
   const auto n = static_cast<std::size_t>(dimensions[0]);
   const std::size_t minimum = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kThreadElements;
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(n, minimum, [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+  parallel_for({n, minimum, kMultiple},
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
 }
 
 // (n)->(n)
@@ -67,9 +71,8 @@ void row_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   const Rows<const T> rows{input<T>(args[0], 0).data, steps[0], steps[2]};
   const Rows<T> outputs{output<T>(args[1], 0).data, steps[1], steps[3]};
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
-    kernel(rows.from(begin), outputs.from(begin), end - begin, n);
-  });
+  parallel_for({static_cast<std::size_t>(dimensions[0]), rows_of_thread(n)},
+               [&](std::size_t begin, std::size_t end) { kernel(rows.from(begin), outputs.from(begin), end - begin, n); });
 }
 
 // (n)->()
@@ -78,7 +81,7 @@ void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* ste
   const auto kernel = kernel_of<decltype(Kernels<T>::logsumexp)>(data);
   const auto n = static_cast<std::size_t>(dimensions[1]);
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+  parallel_for({static_cast<std::size_t>(dimensions[0]), rows_of_thread(n)}, [&](std::size_t begin, std::size_t end) {
     for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
       *output<T>(args[1] + i * steps[1], 0).data = kernel(input<T>(args[0] + i * steps[0], steps[2]), n);
     }
@@ -107,7 +110,7 @@ void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
     const Buffer<T> copy(in_place ? rows : 0);
     const Strided<T> results = output<T>(args[2], steps[2]);
     const Strided<T> to = in_place ? Strided<T>{copy.data(), sizeof(T)} : results;
-    parallel_for(rows, rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+    parallel_for({rows, rows_of_thread(n)}, [&](std::size_t begin, std::size_t end) {
       for (std::size_t row = begin; row < end; ++row) {
         const auto i = static_cast<npy_intp>(row);
         const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
