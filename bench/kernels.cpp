@@ -280,7 +280,7 @@ class Dense {
 
   void run(const Kernels<T>& kernels) {
     kernels.dense({x_.data(), static_cast<std::ptrdiff_t>(shape_.inputs), shape_.rows, packed_.data(), weights(), bias_.data(),
-                   outputs_.data(), static_cast<std::ptrdiff_t>(shape_.outputs), scratch_.data()});
+                   false, outputs_.data(), static_cast<std::ptrdiff_t>(shape_.outputs), scratch_.data()});
   }
 
   const Buffer<C>& results() const { return outputs_; }

@@ -76,6 +76,7 @@ struct DenseRows {
   const C* packed;  // or null
   WeightsView<T> weights;
   const C* bias;  // one an output, or null
+  bool relu;      // whether to apply it to the outputs
   C* outputs;
   std::ptrdiff_t outputs_stride;
   C* scratch;  // Kernels::dense_scratch elements; unused where `packed` is given
@@ -88,6 +89,7 @@ struct DenseLanes {
   using C = Compute<T>;
   const C* packed;
   const C* bias;  // one an output
+  bool relu;
   std::size_t outputs;
   std::size_t inputs;  // at most max_lane_inputs
 };

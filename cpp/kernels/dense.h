@@ -19,6 +19,7 @@
 //   ...
 #pragma once
 
+#include "activations.h"
 #include "loop.h"
 
 namespace nnkernels {
@@ -34,8 +35,9 @@ constexpr std::size_t kVectorOutputs = Target::kBytes / 16;
 template <class Target>
 constexpr std::size_t kPanelOutputs = kPanelVectors* kVectorOutputs<Target>;
 
-// Unpacked weights serve this many rows from where they lie; packing them pays from there on.
-constexpr std::size_t kMaxUnpackedRows = 3;
+// Unpacked weights serve this many rows from where they lie, two tiles of them; packing them pays from there on.
+template <class Target>
+constexpr std::size_t kMaxUnpackedRows = 2 * Target::kTileRows;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -49,21 +51,32 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
+  const C* ahead;  // a line of each step of the panel that comes next
+
+  void prefetch(std::size_t chunk) const { __builtin_prefetch(ahead + chunk * kVectors * kLanes<Target, C>, 0, 2); }
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
     return load<Lanes<Target, C>>(data + (chunk * kVectors + v) * kLanes<Target, C>);
   }
 };
 
-// The same, from the rows of the weights themselves: one output a vector, so for 128-bit vectors only.
+// The same, from the rows of the weights themselves.
 template <class Target, class C>
 struct RowsPanel {
   const C* data;
   std::ptrdiff_t stride;  // elements
 
+  void prefetch(std::size_t) const {}
+
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t inputs) const {
-    static_assert(kVectorOutputs<Target> == 1);
-    return load_lanes<Target>(data + static_cast<std::ptrdiff_t>(v) * stride + chunk * kChains<C>, inputs, C(0));
+    const C* first = data + static_cast<std::ptrdiff_t>(v * kVectorOutputs<Target>) * stride + chunk * kChains<C>;
+    if (inputs == kChains<C>) return Target::gather_chunks(first, stride);
+    C padded[kVectorOutputs<Target>][kChains<C>] = {};
+    for (std::size_t output = 0; output < kVectorOutputs<Target>; ++output) {
+      for (std::size_t k = 0; k < inputs; ++k)
+        padded[output][k] = first[static_cast<std::ptrdiff_t>(output) * stride + static_cast<std::ptrdiff_t>(k)];
+    }
+    return load<Lanes<Target, C>>(padded[0]);
   }
 };
 
@@ -85,13 +98,22 @@ template <class C>
 struct BlockStep {
   bool first;     // store the sums, rather than adding to those of the blocks before
   const C* bias;  // in the last block: the panel's bias, or null
+  bool relu;      // in the last block: whether to apply it
 };
 
+template <class T>
+BlockStep<Compute<T>> block_step(const DenseRows<T>& rows, std::size_t first_output, std::size_t first_input,
+                                 std::size_t inputs) {
+  const bool last = first_input + inputs == rows.weights.inputs;
+  return {first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr, last && rows.relu};
+}
+
 // kRows rows times kVectors vectors of outputs, `outputs` of which are stored, over one block of inputs. The partial sums
-// stay in registers: kRows * kVectors of them, and kRows of x, and one of weights.
+// stay in registers: kRows * kVectors of them, and kRows of x, and one of weights. Never inlined, lest the compiler move
+// addresses out of a loop around it, and back to memory.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, class Panel>
-void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, C* outputs, std::ptrdiff_t outputs_stride,
-          std::size_t count, BlockStep<C> step) {
+[[gnu::noinline]] void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, C* outputs,
+                            std::ptrdiff_t outputs_stride, std::size_t count, BlockStep<C> step) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kGroups = (kVectors + kChains<C> - 1) / kChains<C>;
@@ -111,7 +133,10 @@ void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, 
     }
   };
   const std::size_t chunks = inputs / kChains<C>;
-  for (std::size_t chunk = 0; chunk < chunks; ++chunk) step_chains(chunk, kChains<C>, x + chunk * kChains<C>, x_stride);
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+    panel.prefetch(chunk);
+    step_chains(chunk, kChains<C>, x + chunk * kChains<C>, x_stride);
+  }
   if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
     C padded[kRows][kChains<C>] = {};
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -130,36 +155,46 @@ void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, 
       V sum = combine_chains<Target, C>(chains + group * kChains<C>);
       if (!step.first) sum = load_lanes<Target>(row_outputs + group * kWidth, lanes, C(0)) + sum;
       if (step.bias != nullptr) sum += load_lanes<Target>(step.bias + group * kWidth, lanes, C(0));
+      if (step.relu) sum = relu<Target>(sum);
       store_lanes<Target>(row_outputs + group * kWidth, sum, lanes);
     }
   }
 }
 
-// All rows from `first_row` on times one packed panel, in tiles of up to kRows rows.
-template <class Target, std::size_t kVectors, std::size_t kRows, class T>
-void tiles(const DenseRows<T>& rows, std::size_t first_row, const Compute<T>* panel, std::size_t first_input,
-           std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+// All rows from `first_row` on times one panel, in tiles of up to kRows rows. make_panel(tile) is the panel for tile number
+// `tile`.
+template <class Target, std::size_t kVectors, std::size_t kRows, class T, class MakePanel>
+void tiles(const DenseRows<T>& rows, std::size_t first_row, MakePanel make_panel, std::size_t first_input, std::size_t inputs,
+           std::size_t first_output, BlockStep<Compute<T>> step) {
   using C = Compute<T>;
-  const std::size_t count = least(kPanelOutputs<Target>, rows.weights.outputs - first_output);
+  const std::size_t count = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
   std::size_t row = first_row;
   for (; row + kRows <= rows.rows; row += kRows) {
     const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + first_input;
     C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
-    tile<Target, C, kRows, kVectors>(x, rows.x_stride, PackedPanel<Target, C, kVectors>{panel}, inputs, outputs,
-                                     rows.outputs_stride, count, step);
+    tile<Target, C, kRows, kVectors>(x, rows.x_stride, make_panel(row / kRows), inputs, outputs, rows.outputs_stride, count,
+                                     step);
   }
   if constexpr (kRows > 1) {
-    if (row < rows.rows) tiles<Target, kVectors, kRows - 1>(rows, row, panel, first_input, inputs, first_output, step);
+    if (row < rows.rows) {
+      tiles<Target, kVectors, kRows - 1>(rows, row, make_panel, first_input, inputs, first_output, step);
+    }
   }
 }
 
 template <class Target, std::size_t kVectors = kPanelVectors, class T>
-void panel_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>* panel, std::size_t first_input,
-                 std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>* panel, std::size_t first_input,
+                  std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+  using C = Compute<T>;
   if (vectors == kVectors) {
-    tiles<Target, kVectors, Target::kTileRows>(rows, 0, panel, first_input, inputs, first_output, step);
+    // Each tile fetches another line of the steps to come.
+    const C* next = panel + round_up(inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
+    const auto make_panel = [&](std::size_t tile) {
+      return PackedPanel<Target, C, kVectors>{panel, next + tile % kVectors * kLanes<Target, C>};
+    };
+    tiles<Target, kVectors, Target::kTileRows>(rows, 0, make_panel, first_input, inputs, first_output, step);
   } else if constexpr (kVectors > 1) {
-    panel_tiles<Target, kVectors - 1>(vectors, rows, panel, first_input, inputs, first_output, step);
+    packed_tiles<Target, kVectors - 1>(vectors, rows, panel, first_input, inputs, first_output, step);
   }
 }
 
@@ -167,6 +202,18 @@ void panel_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>
 template <class T>
 Strided<const T> weights_row(const WeightsView<T>& weights, std::size_t output) {
   return {Strided<const T>{weights.data, weights.output_stride}.from(output).data, weights.input_stride};
+}
+
+// Packs one output's weights, those from `input` on, in a panel of so many outputs.
+template <class C>
+void pack_row(const C* row, std::size_t input, std::size_t inputs, C* packed, std::size_t outputs) {
+  C* to = packed + input * outputs;
+  for (; input + kChains<C> <= inputs; input += kChains<C>, to += outputs * kChains<C>) {
+    std::memcpy(to, row + input, kChains<C> * sizeof(C));
+  }
+  if (input < inputs) {
+    for (std::size_t k = 0; k < kChains<C>; ++k) to[k] = input + k < inputs ? row[input + k] : C(0);
+  }
 }
 
 // Packs the panel from output `first_output` on, for the inputs from `first_input` on. The last chunk is filled up with zeros,
@@ -178,17 +225,32 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::si
   using C = Compute<T>;
   alignas(64) C buffer[kBlock];
   const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
-  for (std::size_t output = 0; output < outputs; ++output) {
+  std::size_t output = 0;
+  if constexpr (std::is_same_v<T, C>) {
+    // Squares of chunks, transposed in registers.
+    constexpr std::size_t kSide = kVectorOutputs<Target>;
+    const bool contiguous = weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
+    for (; contiguous && output + kSide <= least(outputs, weights.outputs - first_output); output += kSide) {
+      const std::size_t squares = inputs / (kSide * kChains<C>);
+      for (std::size_t square = 0; square < squares; ++square) {
+        Lanes<Target, C> chunks[kSide];
+        for (std::size_t i = 0; i < kSide; ++i) {
+          const C* row = weights_row(weights, first_output + output + i).data + first_input;
+          chunks[i] = load<Lanes<Target, C>>(row + square * kLanes<Target, C>);
+        }
+        Target::transpose_chunks(chunks);
+        C* to = packed + (square * kSide * outputs + output) * kChains<C>;
+        for (std::size_t i = 0; i < kSide; ++i) store(to + i * outputs * kChains<C>, chunks[i]);
+      }
+      for (std::size_t i = 0; i < kSide; ++i) {
+        const C* row = weights_row(weights, first_output + output + i).data + first_input;
+        pack_row(row, squares * kLanes<Target, C>, inputs, packed + (output + i) * kChains<C>, outputs);
+      }
+    }
+  }
+  for (; output < outputs; ++output) {
     const Strided<const T> all = weights_row(weights, least(first_output + output, weights.outputs - 1));
-    const C* row = read_block<Target, T>(all, first_input, inputs, buffer);
-    C* to = packed + output * kChains<C>;
-    std::size_t input = 0;
-    for (; input + kChains<C> <= inputs; input += kChains<C>, to += outputs * kChains<C>) {
-      std::memcpy(to, row + input, kChains<C> * sizeof(C));
-    }
-    if (input < inputs) {
-      for (std::size_t k = 0; k < kChains<C>; ++k) to[k] = input + k < inputs ? row[input + k] : C(0);
-    }
+    pack_row(read_block<Target, T>(all, first_input, inputs, buffer), 0, inputs, packed + output * kChains<C>, outputs);
   }
 }
 
@@ -238,20 +300,17 @@ void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T
       });
 }
 
-// kVectors outputs of one row, from unpacked weights.
-template <class Target, std::size_t kVectors, class C>
-void unpacked_outputs(const DenseRows<C>& rows, std::size_t row, std::size_t first_output) {
-  using Narrow = typename Target::Narrow;
-  const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride;
-  C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
+// All rows, up to kRows at a time, times kVectors vectors of outputs, from weights where they lie.
+template <class Target, std::size_t kVectors, std::size_t kRows, class C>
+void unpacked_tiles(const DenseRows<C>& rows, std::size_t first_output) {
   const C* weights = weights_row(rows.weights, first_output).data;
   const std::ptrdiff_t stride = rows.weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(C));
   std::size_t first_input = 0;
   do {
-    const bool last = rows.weights.inputs - first_input <= kBlock;
-    const BlockStep<C> step{first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr};
-    tile<Narrow, C, 1, kVectors>(x + first_input, 0, RowsPanel<Narrow, C>{weights + first_input, stride},
-                                 least(kBlock, rows.weights.inputs - first_input), outputs, 0, kVectors, step);
+    const std::size_t inputs = least(kBlock, rows.weights.inputs - first_input);
+    const auto make_panel = [&](std::size_t) { return RowsPanel<Target, C>{weights + first_input, stride}; };
+    tiles<Target, kVectors, kRows>(rows, 0, make_panel, first_input, inputs, first_output,
+                                   block_step(rows, first_output, first_input, inputs));
     first_input += kBlock;
   } while (first_input < rows.weights.inputs);
 }
@@ -260,32 +319,37 @@ template <class Target, class T>
 void dense(const DenseRows<T>& rows) {
   using C = Compute<T>;
   const std::size_t total_outputs = rows.weights.outputs;
-  const std::size_t total_inputs = rows.weights.inputs;
+  std::size_t output = 0;
   if constexpr (std::is_same_v<T, C>) {
-    constexpr std::size_t kOutputs = 8;  // chains in flight, to hide the latency of the fma
     const bool contiguous = rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
-    if (rows.packed == nullptr && rows.rows <= kMaxUnpackedRows && contiguous) {
-      for (std::size_t row = 0; row < rows.rows; ++row) {
-        std::size_t output = 0;
-        for (; output + kOutputs <= total_outputs; output += kOutputs) unpacked_outputs<Target, kOutputs>(rows, row, output);
-        for (; output < total_outputs; ++output) unpacked_outputs<Target, 1>(rows, row, output);
+    if (rows.packed == nullptr && contiguous) {
+      if (rows.rows == 1) {
+        // Vectors of one chunk load no more than they must. Eight of them, to hide the latency of the fma.
+        using Narrow = typename Target::Narrow;
+        for (; output + 8 <= total_outputs; output += 8) unpacked_tiles<Narrow, 8, 1>(rows, output);
+        for (; output < total_outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);
+        return;
       }
-      return;
+      // Weights a multiple of 4 kB apart would push each other out of the first cache.
+      if (rows.rows <= kMaxUnpackedRows<Target> && rows.weights.output_stride % 4096 != 0) {
+        for (; output + kPanelOutputs<Target> <= total_outputs; output += kPanelOutputs<Target>) {
+          unpacked_tiles<Target, kPanelVectors, Target::kTileRows>(rows, output);
+        }
+      }
     }
   }
-  visit_blocks<Target, C>(
-      total_outputs, total_inputs,
-      [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
-        const C* panel = rows.packed + offset;
-        if (rows.packed == nullptr) {
-          pack_panel<Target>(rows.weights, first_output, first_input, inputs, rows.scratch);
-          panel = rows.scratch;
-        }
-        const bool last = first_input + inputs == total_inputs;
-        const BlockStep<C> step{first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr};
-        panel_tiles<Target>(panel_vectors<Target>(first_output, total_outputs), rows, panel, first_input, inputs, first_output,
-                            step);
-      });
+  const std::size_t packed_from = output;
+  visit_blocks<Target, C>(total_outputs, rows.weights.inputs,
+                          [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
+                            if (first_output < packed_from) return;
+                            const C* panel = rows.packed + offset;
+                            if (rows.packed == nullptr) {
+                              pack_panel<Target>(rows.weights, first_output, first_input, inputs, rows.scratch);
+                              panel = rows.scratch;
+                            }
+                            packed_tiles<Target>(panel_vectors<Target>(first_output, total_outputs), rows, panel, first_input,
+                                                 inputs, first_output, block_step(rows, first_output, first_input, inputs));
+                          });
 }
 
 }  // namespace

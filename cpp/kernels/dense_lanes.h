@@ -18,7 +18,8 @@ constexpr std::size_t kLaneRows = kLaneVectors<Target>* kLanes<Target, C>;
 
 // kOutputs outputs, whose weights begin at `weights`, those of the next chunk `chunk_stride` further.
 template <class Target, std::size_t kOutputs, class C>
-void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, std::size_t inputs, const C* x, C* outputs) {
+void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool apply_relu, std::size_t inputs, const C* x,
+                C* outputs) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kLaneVectors<Target>;
@@ -50,7 +51,8 @@ void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, std::
     for (std::size_t v = 0; v < kVectors; ++v) {
       V sum = chains[output][v][0] + chains[output][v][1];
       if constexpr (kChains<C> == 4) sum += chains[output][v][2] + chains[output][v][3];
-      store(outputs + (output * kVectors + v) * kWidth, sum + broadcast<V>(bias[output]));
+      sum += broadcast<V>(bias[output]);
+      store(outputs + (output * kVectors + v) * kWidth, apply_relu ? relu<Target>(sum) : sum);
     }
   }
 }
@@ -63,7 +65,7 @@ void lanes_panel(const DenseLanes<T>& layer, const Compute<T>* panel, std::size_
   for (; output + kOutputs <= end; output += kOutputs) {
     lanes_tile<Target, kOutputs>(panel + (output - first) * kChains<C>,
                                  panel_vectors<Target>(first, layer.outputs) * kLanes<Target, C>, layer.bias + output,
-                                 layer.inputs, x, outputs + output * kLaneRows<Target, C>);
+                                 layer.relu, layer.inputs, x, outputs + output * kLaneRows<Target, C>);
   }
   if constexpr (kOutputs > 1) lanes_panel<Target, kOutputs - 1>(layer, panel, first, output, end, x, outputs);
 }
@@ -79,7 +81,7 @@ void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* ou
 }
 
 // to[j][i] = from[i][j] for i, j < kChains; strides in elements.
-inline void transpose_chunks(const float* from, std::ptrdiff_t from_stride, float* to, std::ptrdiff_t to_stride) {
+inline void transpose_square(const float* from, std::ptrdiff_t from_stride, float* to, std::ptrdiff_t to_stride) {
   using V = LanesOf<float, 16>::type;
   const V a = load<V>(from);
   const V b = load<V>(from + from_stride);
@@ -93,7 +95,7 @@ inline void transpose_chunks(const float* from, std::ptrdiff_t from_stride, floa
   store(to + 3 * to_stride, V{ab_high[2], ab_high[3], cd_high[2], cd_high[3]});
 }
 
-inline void transpose_chunks(const double* from, std::ptrdiff_t from_stride, double* to, std::ptrdiff_t to_stride) {
+inline void transpose_square(const double* from, std::ptrdiff_t from_stride, double* to, std::ptrdiff_t to_stride) {
   using V = LanesOf<double, 16>::type;
   const V a = load<V>(from);
   const V b = load<V>(from + from_stride);
@@ -114,7 +116,7 @@ void copy_rows(Rows<const C> input, Rows<C> output, std::size_t n) {
     for (std::size_t row = 0; row < kLaneRows<Target, C>; row += kChains<C>) {
       const Strided<const C> from = input.row(row);
       const Strided<C> to = output.row(row);
-      for (std::size_t i = 0; i < squares; i += kChains<C>) transpose_chunks(&from[i], from_stride, &to[i], to_stride);
+      for (std::size_t i = 0; i < squares; i += kChains<C>) transpose_square(&from[i], from_stride, &to[i], to_stride);
     }
   }
   for (std::size_t row = 0; row < kLaneRows<Target, C>; ++row) {

@@ -13,6 +13,8 @@
 //                          rows modulo 32
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
+//   gather_chunks(p, s)    the 128 bits at p, p + s, ..., one in each 128-bit part; s in elements
+//   transpose_chunks(v)    of as many vectors as each has 128-bit parts: their transpose, as a matrix of these parts
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
 //   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
 //   widen(p), narrow(p, v) a vector of float from and to as many halves at p

@@ -92,6 +92,19 @@ struct Avx2 {
     return _mm256_set_m128d(chunk, chunk);
   }
 
+  static F32 gather_chunks(const float* p, std::ptrdiff_t stride) {
+    return _mm256_set_m128(_mm_loadu_ps(p + stride), _mm_loadu_ps(p));
+  }
+  static F64 gather_chunks(const double* p, std::ptrdiff_t stride) {
+    return _mm256_set_m128d(_mm_loadu_pd(p + stride), _mm_loadu_pd(p));
+  }
+  template <class V>
+  static void transpose_chunks(V* v) {
+    const __m256 a = as<__m256>(v[0]), b = as<__m256>(v[1]);
+    v[0] = as<V>(_mm256_permute2f128_ps(a, b, 0x20));
+    v[1] = as<V>(_mm256_permute2f128_ps(a, b, 0x31));
+  }
+
   static F32 pairwise_add(F32 a, F32 b) { return _mm256_hadd_ps(a, b); }
   static F64 pairwise_add(F64 a, F64 b) { return _mm256_hadd_pd(a, b); }
 

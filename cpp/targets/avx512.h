@@ -65,6 +65,29 @@ struct Avx512 {
   static F32 broadcast_chunk(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
   static F64 broadcast_chunk(const double* p) { return _mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
 
+  static F32 gather_chunks(const float* p, std::ptrdiff_t stride) {
+    const __m256 low = _mm256_set_m128(_mm_loadu_ps(p + stride), _mm_loadu_ps(p));
+    const __m256 high = _mm256_set_m128(_mm_loadu_ps(p + 3 * stride), _mm_loadu_ps(p + 2 * stride));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
+  static F64 gather_chunks(const double* p, std::ptrdiff_t stride) {
+    const __m256d low = _mm256_set_m128d(_mm_loadu_pd(p + stride), _mm_loadu_pd(p));
+    const __m256d high = _mm256_set_m128d(_mm_loadu_pd(p + 3 * stride), _mm_loadu_pd(p + 2 * stride));
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+  }
+  template <class V>
+  static void transpose_chunks(V* v) {
+    const __m512 a = as<__m512>(v[0]), b = as<__m512>(v[1]), c = as<__m512>(v[2]), d = as<__m512>(v[3]);
+    const __m512 ab_low = _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+    const __m512 ab_high = _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+    const __m512 cd_low = _mm512_shuffle_f32x4(c, d, _MM_SHUFFLE(1, 0, 1, 0));
+    const __m512 cd_high = _mm512_shuffle_f32x4(c, d, _MM_SHUFFLE(3, 2, 3, 2));
+    v[0] = as<V>(_mm512_shuffle_f32x4(ab_low, cd_low, _MM_SHUFFLE(2, 0, 2, 0)));
+    v[1] = as<V>(_mm512_shuffle_f32x4(ab_low, cd_low, _MM_SHUFFLE(3, 1, 3, 1)));
+    v[2] = as<V>(_mm512_shuffle_f32x4(ab_high, cd_high, _MM_SHUFFLE(2, 0, 2, 0)));
+    v[3] = as<V>(_mm512_shuffle_f32x4(ab_high, cd_high, _MM_SHUFFLE(3, 1, 3, 1)));
+  }
+
   static F32 pairwise_add(F32 a, F32 b) {
     return _mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)) + _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));
   }

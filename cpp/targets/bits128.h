@@ -52,6 +52,12 @@ struct Bits128 {
   static Lanes<Bits128, C> broadcast_chunk(const C* p) {
     return load<Lanes<Bits128, C>>(p);
   }
+  template <class C>
+  static Lanes<Bits128, C> gather_chunks(const C* p, std::ptrdiff_t /*stride*/) {
+    return load<Lanes<Bits128, C>>(p);
+  }
+  template <class V>
+  static void transpose_chunks(V*) {}
   template <class V>
   static V interleave(V v) {
     return v;
