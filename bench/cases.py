@@ -1,81 +1,78 @@
-"""What peers.py times: cases, and each library's ways to compute them."""
+"""What peers.py measures: tables of cases, the work of each, and what it must reach."""
 
-import functools
-import importlib
 import itertools
-from collections.abc import Callable, Iterator
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf, prod
+from operator import is_
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import nnkernels as nnk
+from engines import ENGINES, Array, Layer, Way, blank, nnkernels_ways
+from measure import OURS, Check, Contender, Limit, Work
 
-Array = NDArray[Any]
-Dtype = type[np.float32] | type[np.float64]
-
-# One way to do the work of a case; returns the result, or what NumPy can make an array of.
-Way = Callable[[], Any]
-
-# Operator, inputs, output, attributes.
-Node = tuple[str, list[str], str, dict[str, Any]]
+Dtype = type[np.float16] | type[np.float32] | type[np.float64]
+DTYPES: tuple[Dtype, ...] = (np.float32, np.float64)
 
 
-@dataclass
-class Work:
-    """A case ready to run: what the result should be, how far it may be off, and each library's ways to compute it."""
+@dataclass(frozen=True)
+class Goal:
+    """What a figure of a case must reach.
 
-    expected: Array
-    tolerance: Array | float
-    flops: int | None = None
-    ways: dict[str, list[Way]] = field(default_factory=dict)
+    "ratio" is the best peer's time over that of nnkernels, "versus" that of the contender the table names; "over" is the
+    time of nnkernels less the latter, in the table's unit; "percent" is that of the limit; "value" is what `direct` finds.
+    """
+
+    figure: str
+    at_least: float = -inf
+    at_most: float = inf
+
+    def __str__(self) -> str:
+        bound = f">= {self.at_least:.3g}" if self.at_least > -inf else f"<= {self.at_most:.3g}"
+        return bound + "%" * (self.figure == "percent")
+
+    def reached(self, value: float) -> bool:
+        """Whether the figure is as it must be."""
+        return self.at_least <= value <= self.at_most
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table; `prepare` makes the work of it, for a number of threads."""
+    """A row of a table; `prepare` makes the work of it, for a number of threads."""
 
     name: str
     prepare: Callable[[int], Work]
+    goals: tuple[Goal, ...] = ()
+    heavy: bool = False  # too long for a smoke run
+    labels: dict[str, Any] = field(default_factory=dict)  # what it is, for the plots
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A dense layer: weights (outputs, inputs), bias (outputs,), and "relu", "softmax" or None."""
+class Table:
+    """Cases that are printed together, their times in `unit` ("us" or "ns", for a call, a row or an element)."""
 
-    weights: Array
-    bias: Array
-    activation: str | None
-
-
-def cases() -> Iterator[Case]:
-    """All cases, in the order of the table."""
-    dtypes: tuple[Dtype, ...] = (np.float32, np.float64)
-    for function, n, dtype in itertools.product(("relu", "sigmoid", "tanh"), (16, 65536, 4194304), dtypes):
-        yield Case(f"{function} {n} {dtype.__name__}", partial(elementwise, function, n, dtype))
-    for n, dtype in itertools.product((10, 1000), dtypes):
-        yield Case(f"softmax 1024x{n} {dtype.__name__}", partial(softmax, 1024, n, dtype))
-    for n, dtype in itertools.product((16, 1024, 65536), dtypes):
-        yield Case(f"dot {n} {dtype.__name__}", partial(dot, n, dtype))
-    shapes = ((1, 1024, 1024), (16, 1024, 1024), (256, 128, 784), (256, 64, 64))
-    for (batch, outputs, inputs), dtype, packed in itertools.product(shapes, dtypes, (False, True)):
-        name = f"dense{' packed' * packed} {batch}x{outputs}x{inputs} {dtype.__name__}"
-        yield Case(name, partial(layers_work, [inputs, outputs], None, packed, batch, dtype))
-    networks = ([4, 5, 3], [64, 64, 10], [784, 128, 10], [784, 512, 256, 10])
-    for sizes, batch, dtype in itertools.product(networks, (1, 16, 256, 4096), dtypes):
-        name = f"network {'-'.join(map(str, sizes))} x{batch} {dtype.__name__}"
-        yield Case(name, partial(layers_work, sizes, "softmax", True, batch, dtype))
+    title: str
+    unit: str
+    cases: list[Case]
+    versus: str | None = None  # a contender that is not a peer
+    mean_goal: float = 0.0  # what the geometric mean of the ratios must reach
 
 
-@functools.cache
-def module(name: str) -> Any:
-    """Import a module; None if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+@dataclass(frozen=True)
+class Group:
+    """Tables that one process measures, with so many threads and on a CPU target (None: the best)."""
+
+    name: str
+    tables: Callable[[], list[Table]]
+    threads: int = 1
+    target: str | None = None
 
 
 def uniform(shape: tuple[int, ...], limit: float, dtype: Dtype, seed: int) -> Array:
@@ -83,266 +80,571 @@ def uniform(shape: tuple[int, ...], limit: float, dtype: Dtype, seed: int) -> Ar
     return np.random.default_rng(seed).uniform(-limit, limit, shape).astype(dtype)
 
 
-def blank(shape: tuple[int, ...], dtype: Dtype) -> Array:
-    """An array for results, one for each way, of NaN: none passes with the results of another."""
-    return np.full(shape, np.nan, dtype)
-
-
-def elementwise(function: str, n: int, dtype: Dtype, threads: int) -> Work:
-    """relu, sigmoid or tanh of n elements."""
-    x = uniform((n,), 5, dtype, seed=1)
-    exact: dict[str, Callable[[Array], Array]] = {
-        "relu": lambda wide: np.maximum(wide, 0),
-        "sigmoid": lambda wide: 1 / (1 + np.exp(-wide)),
-        "tanh": np.tanh,
-    }
-    work = Work(exact[function](x.astype(np.float64)), 0.0 if function == "relu" else 4 * float(np.finfo(dtype).eps))
-    work.ways["nnkernels"] = [partial(getattr(nnk, function), x, out=blank((n,), dtype))]
-    numpy_ways: dict[str, list[Callable[..., Any]]] = {
-        "relu": [partial(np.maximum, dtype(0))],
-        "sigmoid": [numpy_sigmoid, numpy_sigmoid_from_tanh],
-        "tanh": [np.tanh],
-    }
-    work.ways["NumPy"] = [partial(way, x, out=blank((n,), dtype)) for way in numpy_ways[function]]
-    if (special := module("scipy.special")) and function == "sigmoid":
-        work.ways["SciPy"] = [partial(special.expit, x, out=blank((n,), dtype))]
-    if torch := module("torch"):
-        tensor, out = torch.from_numpy(x), torch.from_numpy(blank((n,), dtype))
-        if function == "relu":  # torch.relu knows no out=
-            work.ways["PyTorch"] = [partial(torch.clamp_min, tensor, 0, out=out), partial(torch.relu, tensor)]
-        else:
-            work.ways["PyTorch"] = [partial(getattr(torch, function), tensor, out=out)]
-    work.ways["ONNX Runtime"] = onnx_ways([(function.capitalize(), ["x"], "out", {})], {"x": x}, {}, x.shape, threads)
-    return work
-
-
-def numpy_sigmoid(x: Array, out: Array) -> Array:
-    """1 / (1 + exp(-x))."""
-    np.negative(x, out=out)
-    np.exp(out, out=out)
-    np.add(out, 1, out=out)
-    return np.reciprocal(out, out=out)
-
-
-def numpy_sigmoid_from_tanh(x: Array, out: Array) -> Array:
-    """1/2 + tanh(x/2) / 2."""
-    np.multiply(x, 0.5, out=out)
-    np.tanh(out, out=out)
-    np.multiply(out, 0.5, out=out)
-    return np.add(out, 0.5, out=out)
-
-
-def softmax(rows: int, n: int, dtype: Dtype, threads: int) -> Work:
-    """Softmax of rows of n elements."""
-    z = uniform((rows, n), 8, dtype, seed=1)
-    difference = z.astype(np.float64) - z.max(axis=-1, keepdims=True)
-    exact = np.exp(difference)
-    exact /= exact.sum(axis=-1, keepdims=True)
-    # A rounding of the difference is as much of relative error in its exponential; 8 for the rest.
-    work = Work(exact, (np.abs(difference) + 8) * np.finfo(dtype).eps * exact)
-    work.ways["nnkernels"] = [partial(nnk.softmax, z, out=blank(z.shape, dtype))]
-    work.ways["NumPy"] = [partial(numpy_softmax, z, blank(z.shape, dtype), np.empty((rows, 1), dtype))]
-    if special := module("scipy.special"):
-        work.ways["SciPy"] = [partial(special.softmax, z, axis=-1)]
-    if torch := module("torch"):
-        out = torch.from_numpy(blank(z.shape, dtype))
-        work.ways["PyTorch"] = [partial(torch.softmax, torch.from_numpy(z), -1, out=out)]
-    work.ways["ONNX Runtime"] = onnx_ways([("Softmax", ["z"], "out", {"axis": -1})], {"z": z}, {}, z.shape, threads)
-    return work
-
-
-def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
-    """Softmax of each row of z; `row` has room for a number a row."""
-    np.max(z, axis=-1, keepdims=True, out=row)
-    np.subtract(z, row, out=out)
-    np.exp(out, out=out)
-    np.sum(out, axis=-1, keepdims=True, out=row)
-    return np.divide(out, row, out=out)
-
-
-def dot(n: int, dtype: Dtype, threads: int) -> Work:
-    """Dot product of two vectors."""
-    x, weights = uniform((n,), 1, dtype, seed=1), uniform((n,), 1, dtype, seed=2)
-    expected, tolerance = forward([Layer(weights[np.newaxis], np.zeros(1, dtype), None)], x)
-    work = Work(expected[0], tolerance[0], flops=2 * n)
-    work.ways["nnkernels"] = [partial(nnk.dot, x, weights)]
-    work.ways["NumPy"] = [partial(np.dot, x, weights)]
-    if blas := module("scipy.linalg.blas"):
-        work.ways["SciPy"] = [partial(blas.sdot if dtype is np.float32 else blas.ddot, x, weights)]
-    if torch := module("torch"):
-        work.ways["PyTorch"] = [partial(torch.dot, torch.from_numpy(x), torch.from_numpy(weights))]
-    inputs = {"x": x, "weights": weights}
-    work.ways["ONNX Runtime"] = onnx_ways([("MatMul", list(inputs), "out", {})], inputs, {}, (), threads)
-    return work
-
-
-def layers_work(sizes: list[int], last: str | None, packed: bool, batch: int, dtype: Dtype, threads: int) -> Work:
-    """A batch through layers between so many neurons: relu between them, `last` behind them.
-
-    nnkernels runs a Network, whose weights are packed beforehand, or else, for one layer, dense.
-    """
-    layers = [
-        # The limit keeps the signal's size from layer to layer.
-        Layer(
-            uniform((outputs, inputs), (6 / inputs) ** 0.5, dtype, seed=inputs), uniform((outputs,), 0.1, dtype, seed=0), "relu"
-        )
-        for inputs, outputs in itertools.pairwise(sizes)
-    ]
-    layers[-1] = Layer(layers[-1].weights, layers[-1].bias, last)
-    x = uniform((batch, sizes[0]), 1, dtype, seed=1)
-    out = blank((batch, sizes[-1]), dtype)
-    expected, tolerance = forward(layers, x)
-    work = Work(expected, tolerance, flops=2 * batch * sum(layer.weights.size for layer in layers))
-    if packed:
-        network = nnk.Network([nnk.Dense(layer.weights, layer.bias, layer.activation) for layer in layers])
-        work.ways["nnkernels"] = [partial(network, x, out)]
-    else:
-        (layer,) = layers
-        work.ways["nnkernels"] = [partial(nnk.dense, x, layer.weights, layer.bias, activation=layer.activation, out=out)]
-    work.ways["NumPy"] = numpy_layers(layers, x)
-    work.ways["PyTorch"] = torch_layers(layers, x)
-    work.ways["ONNX Runtime"] = onnx_layers(layers, x, threads)
-    work.ways["scikit-learn"] = sklearn_layers(layers, x)
-    return work
-
-
-def forward(layers: list[Layer], x: Array) -> tuple[Array, Array]:
+def forward(layers: Sequence[Layer], x: Array) -> Check:
     """The result of layers in float64, and how far one in x's dtype may be off: eight standard deviations.
 
     A sum of n products is taken to be off by sqrt(n) roundings of its root mean square size, independently of others.
     """
-    eps = np.finfo(x.dtype).eps
+    kind = np.finfo(x.dtype)
+    eps = float(kind.eps)
     values = x.astype(np.float64)
     variance = np.zeros_like(values)
-    for layer in layers:
-        weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
-        squares = values**2 @ (weights**2).T + bias**2
-        variance = variance @ (weights**2).T + weights.shape[-1] * eps**2 * squares
-        values = values @ weights.T + bias
-        if layer.activation == "relu":
-            values = np.maximum(values, 0)
-        elif layer.activation == "softmax":
-            values = np.exp(values - values.max(axis=-1, keepdims=True))
-            values /= values.sum(axis=-1, keepdims=True)
-            # Errors of the logits are at most twice as large as the relative ones of the probabilities.
-            variance = values**2 * (4 * variance.max(axis=-1, keepdims=True) + eps**2)
-    return values, 8 * np.sqrt(variance)
-
-
-def numpy_layers(layers: list[Layer], x: Array) -> list[Way]:
-    """NumPy with out= throughout: the weights as they are, and transposed beforehand."""
-
-    def run(matrices: list[Array], buffers: list[Array], row: Array) -> Array:
-        values = x
-        for layer, matrix, out in zip(layers, matrices, buffers, strict=True):
-            np.matmul(values, matrix, out=out)
-            np.add(out, layer.bias, out=out)
+    with np.errstate(all="ignore"):
+        for layer in layers:
+            if layer.weights is not None and layer.bias is not None:
+                weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
+                squares = values**2 @ (weights**2).T + bias**2
+                variance = variance @ (weights**2).T + weights.shape[-1] * eps**2 * squares
+                values = values @ weights.T + bias
             if layer.activation == "relu":
-                np.maximum(out, zero, out=out)
+                values = np.maximum(values, 0)
+            elif layer.activation == "sigmoid":
+                values, variance = 1 / (1 + np.exp(-values)), variance + eps**2 / 4
+            elif layer.activation == "tanh":
+                values, variance = np.tanh(values), variance + eps**2 / 4
             elif layer.activation == "softmax":
-                numpy_softmax(out, out, row)
-            values = out
-        return values
+                difference = values - values.max(axis=-1, keepdims=True)
+                values = np.exp(difference)
+                values /= values.sum(axis=-1, keepdims=True)
+                # Errors of the logits are at most twice as large as the relative ones of the probabilities; a rounding of
+                # the difference is as much of relative error in its exponential; the sum is one of 16 partial sums.
+                rounding = eps**2 * (1 + difference**2 / 32 + difference.shape[-1] / 16)
+                relative = 4 * variance.max(axis=-1, keepdims=True) + rounding
+                variance = np.where(values == 0, 0, values**2 * relative)
+        return Check(values, 8 * np.sqrt(variance) + float(kind.smallest_subnormal))
 
-    zero = x.dtype.type(0)
-    views = [layer.weights.T for layer in layers]
+
+def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtype: Dtype) -> list[Layer]:
+    """Layers between so many neurons, with these activations between them and behind the last."""
     return [
-        partial(
-            run, matrices, [blank((len(x), len(layer.bias)), x.dtype.type) for layer in layers], np.empty((len(x), 1), x.dtype)
+        Layer(
+            # The limit keeps the signal's size from layer to layer.
+            uniform((outputs, inputs), (6 / inputs) ** 0.5, dtype, seed=inputs),
+            uniform((outputs,), 0.1, dtype, seed=0),
+            last if index == len(sizes) - 2 else hidden,
         )
-        for matrices in (views, [np.ascontiguousarray(view) for view in views])
+        for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes))
     ]
 
 
-def torch_layers(layers: list[Layer], x: Array) -> list[Way]:
-    """PyTorch: modules in a Sequential, and functions with out=."""
-    torch = module("torch")
-    if not torch:
-        return []
-    tensor = torch.from_numpy(x)
-    weights = [torch.from_numpy(layer.weights) for layer in layers]
-    biases = [torch.from_numpy(layer.bias) for layer in layers]
-    buffers = [torch.from_numpy(blank((len(x), len(layer.bias)), x.dtype.type)) for layer in layers]
-    sequential = torch.nn.Sequential()
-    for layer, matrix, bias in zip(layers, weights, biases, strict=True):
-        sequential.append(torch.nn.utils.skip_init(torch.nn.Linear, *reversed(matrix.shape), dtype=matrix.dtype))
-        sequential[-1].weight.copy_(matrix)
-        sequential[-1].bias.copy_(bias)
-        if layer.activation is not None:
-            sequential.append(torch.nn.ReLU() if layer.activation == "relu" else torch.nn.Softmax(-1))
-
-    def run_functions() -> Any:
-        values = tensor
-        for layer, matrix, bias, out in zip(layers, weights, biases, buffers, strict=True):
-            torch.addmm(bias, values, matrix.T, out=out)
-            if layer.activation == "relu":
-                out.clamp_min_(0)
-            elif layer.activation == "softmax":
-                torch.softmax(out, -1, out=out)
-            values = out
-        return values
-
-    return [partial(sequential, tensor), run_functions]
+def beside_peers(
+    layers: Sequence[Layer],
+    x: Array,
+    threads: int,
+    engines: Sequence[str] = tuple(ENGINES),
+    units: float = 1,
+    packed: bool = True,
+) -> Work:
+    """Work for nnkernels and peers on the same layers and rows; without `packed`, nnkernels calls `dense` on the one layer."""
+    check = forward(layers, x)
+    work = Work({OURS: Contender(nnkernels_ways(layers, x, packed), units, check)})
+    for library in engines:
+        if library not in ENGINES:
+            continue
+        try:
+            ways = ENGINES[library](layers, x, threads)
+        except Exception as error:  # whatever a peer may raise
+            work.notes.append(f"{library} cannot do it: {error}")
+            continue
+        if ways:
+            work.contenders[library] = Contender(ways, units, check)
+    numbers = sum(array.size for layer in layers for array in (layer.weights, layer.bias) if array is not None)
+    work.flops = 2 * len(x) * sum(layer.weights.size for layer in layers if layer.weights is not None)
+    work.bytes = (numbers + x.size + check.expected.size) * x.itemsize
+    return work
 
 
-def sklearn_layers(layers: list[Layer], x: Array) -> list[Way]:
-    """scikit-learn's MLPClassifier with these weights; it has no layer on its own."""
-    networks = module("sklearn.neural_network")
-    if not networks or layers[-1].activation != "softmax":
-        return []
-    classes = np.arange(len(layers[-1].bias))
-    model = networks.MLPClassifier([len(layer.bias) for layer in layers[:-1]])
-    model.partial_fit(np.zeros((len(classes), x.shape[-1]), x.dtype), classes, classes=classes)
-    model.coefs_ = [layer.weights.T for layer in layers]
-    model.intercepts_ = [layer.bias for layer in layers]
-    return [partial(model.predict_proba, x)]
+def fma_limit(work: Work, dtype: Dtype) -> Limit:
+    """The peak of the target in use."""
+    return Limit(f"fma/{nnk.config()['target']}/{dtype.__name__}", work.flops)
 
 
-def onnx_layers(layers: list[Layer], x: Array, threads: int) -> list[Way]:
-    """ONNX Runtime on a Gemm a layer."""
-    nodes: list[Node] = []
-    weights: dict[str, Array] = {}
-    values = "x"
-    for index, layer in enumerate(layers):
-        weights |= {f"weights{index}": layer.weights, f"bias{index}": layer.bias}
-        nodes.append(("Gemm", [values, f"weights{index}", f"bias{index}"], values := f"sums{index}", {"transB": 1}))
-        if layer.activation is not None:
-            nodes.append((layer.activation.capitalize(), [values], values := f"values{index}", {}))
-    operator, sources, _, attributes = nodes[-1]
-    nodes[-1] = (operator, sources, "out", attributes)
-    return onnx_ways(nodes, {"x": x}, weights, (len(x), len(layers[-1].bias)), threads)
+# Networks
 
 
-def onnx_ways(
-    nodes: list[Node], inputs: dict[str, Array], weights: dict[str, Array], shape: tuple[int, ...], threads: int
-) -> list[Way]:
-    """ONNX Runtime on a graph whose result is "out": with input and output bound to memory, and without."""
-    runtime, onnx = module("onnxruntime"), module("onnx")
-    if not (runtime and onnx):
-        return []
-    (dtype,) = {array.dtype for array in inputs.values()}
-    tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.helper.np_dtype_to_tensor_dtype(dtype))
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node(operator, sources, [result], **attributes) for operator, sources, result, attributes in nodes],
-        "case",
-        [tensor(name, shape=array.shape) for name, array in inputs.items()],
-        [tensor("out", shape=shape)],
-        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a network, and its activations between the layers and behind the last."""
+
+    sizes: tuple[int, ...]
+    hidden: str = "relu"
+    last: str = "softmax"
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes)) + " tanh" * (self.hidden == "tanh")
+
+    def layers(self, dtype: Dtype) -> list[Layer]:
+        """The layers, with random weights."""
+        return make_layers(self.sizes, self.hidden, self.last, dtype)
+
+    def weights(self) -> int:
+        """How many weights there are."""
+        return sum(inputs * outputs for inputs, outputs in itertools.pairwise(self.sizes))
+
+
+TINY = Shape((4, 5, 3))
+SMALL = Shape((64, 64, 10))
+DIGITS = Shape((784, 128, 10))
+TANH = Shape((64, 32, 32, 1), "tanh", "tanh")
+LARGE = (Shape((784, 512, 256, 10)), Shape((256, 1024, 1024, 1024, 16)))
+NETWORKS = (TINY, SMALL, DIGITS, *LARGE, TANH)
+BATCHES = (1, 16, 256, 4096)
+
+# What networks of large layers must reach of the limit, in percent, by batch.
+LARGE_GOALS = {1: 90, 16: 85, 256: 95, 4096: 95}
+
+
+def network(shape: Shape, batch: int, dtype: Dtype, threads: int, engines: Sequence[str] = tuple(ENGINES)) -> Work:
+    """A batch through a network."""
+    work = beside_peers(shape.layers(dtype), uniform((batch, shape.sizes[0]), 1, dtype, seed=1), threads, engines)
+    weights_bytes = shape.weights() * np.dtype(dtype).itemsize
+    if batch > 1:
+        work.limit = fma_limit(work, dtype)
+    elif weights_bytes > 2**16:  # smaller weights take less time than the call
+        work.limit = Limit(f"read/{weights_bytes}", weights_bytes)
+    return work
+
+
+def half_network(shape: Shape, batch: int, threads: int) -> Work:
+    """A batch through a network in float16, and in float32."""
+    contenders = {
+        name: network(shape, batch, dtype, threads, engines=()).contenders[OURS]
+        for name, dtype in ((OURS, np.float16), ("float32", np.float32))
+    }
+    return Work(contenders)
+
+
+def network_case(shape: Shape, batch: int, prepare: Callable[[int], Work], goals: Sequence[Goal]) -> Case:
+    """The row of a network."""
+    labels = {"network": str(shape), "batch": batch}
+    return Case(f"{shape} x{batch}", prepare, tuple(goals), 2 * batch * shape.weights() > 2e8, labels)
+
+
+def network_goals(shape: Shape, batch: int, dtype: Dtype) -> Iterator[Goal]:
+    """What a network must reach in float32 and float64."""
+    yield Goal("ratio", at_least=10 if (shape, batch, dtype) == (TINY, 1, np.float32) else 1)
+    if shape in LARGE:
+        yield Goal("percent", at_least=LARGE_GOALS[batch])
+
+
+def networks_tables() -> list[Table]:
+    """Networks in each type."""
+    shapes = list(itertools.product(NETWORKS, BATCHES))
+
+    def table(dtype: Dtype, mean_goal: float) -> Table:
+        rows = [network_case(*row, partial(network, *row, dtype), list(network_goals(*row, dtype))) for row in shapes]
+        return Table(f"Networks, {dtype.__name__}", "us a call", rows, mean_goal=mean_goal)
+
+    half = [network_case(*row, partial(half_network, *row), [Goal("versus", at_least=1 / 1.3)]) for row in shapes]
+    return [
+        table(np.float32, 2),
+        table(np.float64, 0),
+        Table("Networks, float16 beside float32", "us a call", half, versus="float32"),
+    ]
+
+
+def avx2_tables() -> list[Table]:
+    """Large networks on the target avx2."""
+    goal = [Goal("percent", at_least=90)]
+    rows = [
+        network_case(shape, batch, partial(network, shape, batch, np.float32, engines=()), goals)
+        for shape, (batch, goals) in itertools.product(LARGE, ((16, []), (256, goal), (4096, goal)))
+    ]
+    return [Table("Large networks with NNKERNELS_TARGET=avx2, float32", "us a call", rows)]
+
+
+# Dense layers whose weights are not packed ahead
+
+DENSE_PEERS = ("NumPy", "PyTorch")
+
+
+def dense(
+    rows: int, outputs: int, inputs: int, activation: str | None, threads: int, engines: Sequence[str] = DENSE_PEERS
+) -> Work:
+    """`dense` in float32."""
+    layers = make_layers((inputs, outputs), None, activation, np.float32)
+    work = beside_peers(layers, uniform((rows, inputs), 1, np.float32, seed=1), threads, engines, packed=False)
+    if "NumPy" in work.contenders:  # its second way has transposed the weights beforehand
+        del work.contenders["NumPy"].ways[1:]
+    work.limit = Limit(f"read/{4 * outputs * inputs}", 4 * outputs * inputs) if rows == 1 else fma_limit(work, np.float32)
+    return work
+
+
+def fused(rows: int, outputs: int, inputs: int, activation: str, threads: int) -> Work:
+    """`dense` with an activation, and with none."""
+    contenders = {
+        name: dense(rows, outputs, inputs, chosen, threads, engines=()).contenders[OURS]
+        for name, chosen in ((OURS, activation), ("no activation", None))
+    }
+    return Work(contenders)
+
+
+def dense_tables() -> list[Table]:
+    """Every shape beside the peers; activations beside none."""
+    sizes = (16, 128, 512, 1024, 2048)
+    shapes = [
+        Case(
+            f"{rows}x{outputs}x{inputs}",
+            partial(dense, rows, outputs, inputs, "relu"),
+            (Goal("ratio", at_least=1),),
+            2 * rows * outputs * inputs > 2e7,
+            {"rows": rows, "outputs": outputs, "inputs": inputs},
+        )
+        for rows, outputs, inputs in itertools.product((1, 8, 32, 128, 1024), sizes, sizes)
+    ]
+    activations = [
+        Case(
+            f"{activation} {rows}x{outputs}x{inputs}",
+            partial(fused, rows, outputs, inputs, activation),
+            (Goal("versus", at_least=1 / 1.05),),
+        )
+        for (rows, outputs, inputs), activation in itertools.product(
+            ((1, 1024, 1024), (32, 128, 128), (32, 512, 512), (128, 128, 784), (1024, 256, 128)),
+            ("relu", "sigmoid", "tanh", "softmax"),
+        )
+    ]
+    return [
+        Table("dense with relu, weights not packed ahead (rows x outputs x inputs), float32", "us a call", shapes),
+        Table("dense with an activation beside dense without, float32", "us a call", activations, versus="no activation"),
+    ]
+
+
+# Element-wise functions and softmax
+
+ELEMENTWISE = ("relu", "sigmoid", "tanh")
+SIZES = (8, 1024, 65536, 4194304)
+SOFTMAX_SHAPES = ((1024, 10), (1024, 128), (1024, 1000), (16, 32000))
+
+
+def function(name: str, x: Array, threads: int, engines: Sequence[str] = tuple(ENGINES)) -> Work:
+    """A function of an array."""
+    work = beside_peers([Layer(None, None, name)], x, threads, engines, units=x.size)
+    if x.nbytes > 2**23:  # an array that lies beyond the second cache
+        work.limit = Limit(f"copy/{int(work.bytes)}", work.bytes)
+    return work
+
+
+def random_function(name: str, shape: tuple[int, ...], dtype: Dtype, threads: int) -> Work:
+    """A function of ordinary numbers."""
+    return function(name, uniform(shape, 8 if name == "softmax" else 5, dtype, seed=1), threads)
+
+
+def special_numbers(kind: str, shape: tuple[int, ...], dtype: Dtype) -> Array:
+    """Numbers that are slow in some libraries."""
+    signs = uniform(shape, 1, dtype, seed=1)
+    limits = np.finfo(dtype)
+    scales: dict[str, Any] = {"subnormal": limits.smallest_normal, "huge": limits.max, "nan": np.nan, "infinite": np.inf}
+    return np.asarray(signs * dtype(scales[kind]), dtype)
+
+
+def special(name: str, kind: str, shape: tuple[int, ...], dtype: Dtype, threads: int) -> Work:
+    """A function of special numbers, and of ordinary ones."""
+    arrays = {OURS: special_numbers(kind, shape, dtype), "ordinary": uniform(shape, 5, dtype, seed=1)}
+    return Work({key: function(name, x, threads, engines=()).contenders[OURS] for key, x in arrays.items()})
+
+
+def strided(name: str, n: int, dtype: Dtype, threads: int) -> Work:
+    """A function of every second element, and of elements side by side."""
+    arrays = {OURS: uniform((2 * n,), 5, dtype, seed=1)[::2], "contiguous": uniform((n,), 5, dtype, seed=1)}
+    return Work({key: function(name, x, threads, engines=()).contenders[OURS] for key, x in arrays.items()})
+
+
+def elementwise_tables() -> list[Table]:
+    """Functions beside the peers; special numbers beside ordinary ones; strided input beside contiguous."""
+    shapes = [*itertools.product(ELEMENTWISE, ((n,) for n in SIZES)), *(("softmax", shape) for shape in SOFTMAX_SHAPES)]
+
+    def table(dtype: Dtype) -> Table:
+        rows = [
+            Case(
+                f"{name} {'x'.join(map(str, shape))}",
+                partial(random_function, name, shape, dtype),
+                (Goal("ratio", at_least=1), *[Goal("percent", at_least=90)] * (name == "relu" and shape[0] == SIZES[-1])),
+                heavy=prod(shape) > 2e5,
+                labels={"function": name, "elements": shape[-1]},
+            )
+            for name, shape in shapes
+        ]
+        return Table(f"Element-wise functions and softmax, {dtype.__name__}", "ns an element", rows, mean_goal=2)
+
+    specials = [
+        Case(f"{name} of {kind}, {dtype.__name__}", partial(special, name, kind, shape, dtype), (Goal("versus", at_least=0.5),))
+        for (name, shape), dtype, kind in itertools.product(
+            [*((name, (65536,)) for name in ELEMENTWISE), ("softmax", (64, 1000))],
+            DTYPES,
+            ("subnormal", "huge", "nan", "infinite"),
+        )
+    ]
+    strides = [
+        Case(f"{name} {n}, {dtype.__name__}", partial(strided, name, n, dtype), (Goal("versus", at_least=0.5),))
+        for name, n, dtype in itertools.product(ELEMENTWISE, (1024, 65536), DTYPES)
+    ]
+    return [
+        *map(table, DTYPES),
+        Table("Special numbers beside ordinary ones", "ns an element", specials, versus="ordinary"),
+        Table("Every second element beside contiguous ones", "ns an element", strides, versus="contiguous"),
+    ]
+
+
+# Tiny calls
+
+
+def tiny_ufunc(name: str, dtype: Dtype, with_out: bool, threads: int) -> Work:
+    """A ufunc on 8 elements, and np.tanh."""
+    x = uniform((8,), 5, dtype, seed=1)
+
+    def call(ufunc: np.ufunc) -> Way:
+        return partial(ufunc, x, out=blank(x.shape, dtype)) if with_out else partial(ufunc, x)
+
+    check = forward([Layer(None, None, name)], x)
+    return Work({OURS: Contender([call(getattr(nnk, name))], check=check), "np.tanh": Contender([call(np.tanh)])})
+
+
+def tiny_network(with_out: bool, threads: int) -> Work:
+    """The smallest network on one row, and a C function that does nothing with the same arguments."""
+    layers, x = TINY.layers(np.float32), uniform((1, TINY.sizes[0]), 1, np.float32, seed=1)
+    (way,) = nnkernels_ways(layers, x)
+    assert isinstance(way, partial)
+    net, out = way.func, way.args[1]
+    call, empty = (partial(net, x, out), partial(is_, x, out)) if with_out else (partial(net, x), partial(callable, x))
+    return Work({OURS: Contender([call], check=forward(layers, x)), "empty call": Contender([empty])})
+
+
+def tiny_softmax(threads: int) -> Work:
+    """Softmax of one row of 10."""
+    work = random_function("softmax", (10,), np.float32, threads)
+    return Work({name: Contender(work.contenders[name].ways) for name in (OURS, "SciPy", "PyTorch") if name in work.contenders})
+
+
+def tiny_dot(threads: int) -> Work:
+    """Dot product of vectors of 10."""
+    x, weights = uniform((10,), 1, np.float32, seed=1), uniform((10,), 1, np.float32, seed=2)
+    check = Check(np.vecdot(x.astype(np.float64), weights.astype(np.float64)), 10 * float(np.finfo(np.float32).eps))
+    functions = {OURS: nnk.dot, "NumPy": np.vecdot}
+    return Work({name: Contender([partial(dot, x, weights)], check=check) for name, dot in functions.items()})
+
+
+def tiny_tables() -> list[Table]:
+    """Calls that are mostly overhead."""
+    options = {"with out": True, "without out": False}
+    ufuncs = [
+        Case(f"{name} 8 {dtype.__name__}, {text}", partial(tiny_ufunc, name, dtype, out), (Goal("versus", at_least=1),))
+        for name, dtype, (text, out) in itertools.product(ELEMENTWISE, DTYPES, options.items())
+    ]
+    networks = [
+        Case(f"{TINY} x1, {text}", partial(tiny_network, out), (Goal("over", at_most=250),)) for text, out in options.items()
+    ]
+    rows = [
+        Case(f"{name} 10", prepare, (Goal("ratio", at_least=1),))
+        for name, prepare in {"softmax": tiny_softmax, "dot": tiny_dot}.items()
+    ]
+    return [
+        Table("ufuncs of 8 elements beside np.tanh of 8", "ns a call", ufuncs, versus="np.tanh"),
+        Table("The smallest network beside an empty call, float32", "ns a call", networks, versus="empty call"),
+        Table("softmax and dot of 10 elements, float32", "ns a call", rows),
+    ]
+
+
+# Threads
+
+
+def on_threads(work: Work, threads: int) -> Work:
+    """Have nnkernels run with so many threads, and with one as well."""
+    ours = work.contenders[OURS]
+    ours.setup = partial(nnk.set_num_threads, threads)
+    one = Contender(ours.ways, ours.units, ours.check, partial(nnk.set_num_threads, 1))
+    work.contenders["one thread"] = one
+    work.limit = None
+    return work
+
+
+def network_on_threads(shape: Shape, batch: int, threads: int) -> Work:
+    """A network; beside the peers where there is work for threads."""
+    return on_threads(network(shape, batch, np.float32, threads, tuple(ENGINES) if batch >= 256 else ()), threads)
+
+
+def function_on_threads(name: str, shape: tuple[int, ...], threads: int) -> Work:
+    """A function; beside the peers where there is work for threads."""
+    x = uniform(shape, 5, np.float32, seed=1)
+    return on_threads(function(name, x, threads, tuple(ENGINES) if x.size > 1e6 else ()), threads)
+
+
+def repeat(way: Way, times: int) -> None:
+    """Call it again and again."""
+    for _ in range(times):
+        way()
+
+
+def at_once(ways: Sequence[Way], times: int) -> None:
+    """Call each way again and again, in a Python thread of its own."""
+    threads = [Thread(target=repeat, args=(way, times)) for way in ways]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def concurrently(prepare: Callable[[int], Work], times: int, threads: int) -> Work:
+    """Python threads that call at once, as many as `threads`, and one alone; nnkernels itself uses one thread a call."""
+    ways = [prepare(1).contenders[OURS].ways[0] for _ in range(threads)]
+    alone = partial(nnk.set_num_threads, 1)
+    return Work(
+        {
+            OURS: Contender([partial(at_once, ways, times)], threads * times, setup=alone),
+            "one alone": Contender([partial(at_once, ways[:1], times)], times, setup=alone),
+        }
     )
-    # Versions that each ONNX Runtime of the last years can read.
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    out = blank(shape, dtype.type)
-    binding = session.io_binding()
-    for name, array in inputs.items():
-        binding.bind_cpu_input(name, array)
-    binding.bind_output("out", "cpu", 0, dtype.type, shape, out.ctypes.data)
 
-    def run_bound() -> Array:
-        session.run_with_iobinding(binding)
-        return out
 
-    return [run_bound, lambda: session.run(None, inputs)[0]]
+def idle_milliseconds(threads: int) -> float:
+    """CPU time of this process in the second after a call that used all threads."""
+    nnk.set_num_threads(threads)
+    (way,) = nnkernels_ways(DIGITS.layers(np.float32), uniform((4096, DIGITS.sizes[0]), 1, np.float32, seed=1))
+    way()
+    start = time.process_time()
+    time.sleep(1)
+    return (time.process_time() - start) * 1e3
+
+
+def threads_tables() -> list[Table]:
+    """One call on several threads; Python threads that call at once; the pool when idle."""
+    networks = []
+    for shape, batch in itertools.product(NETWORKS, BATCHES):
+        goals = [Goal("versus", at_least=1.85 if batch >= 256 and min(shape.sizes[1:-1]) >= 128 else 0.97)]
+        if batch >= 256:
+            goals.append(Goal("ratio", at_least=1))
+        networks.append(network_case(shape, batch, partial(network_on_threads, shape, batch), goals))
+    shapes: list[tuple[str, tuple[int, ...]]] = [("sigmoid", (n,)) for n in (8, 1024, 8192, 32768, 65536, 262144, 4194304)]
+    shapes += [("relu", (65536,)), ("relu", (4194304,)), ("softmax", (16, 1000)), ("softmax", (1024, 1000))]
+    functions = []
+    for name, function_shape in shapes:
+        is_goal = (name, function_shape) == ("sigmoid", (4194304,))
+        functions.append(
+            Case(
+                f"{name} {'x'.join(map(str, function_shape))}",
+                partial(function_on_threads, name, function_shape),
+                (Goal("versus", at_least=1.7 if is_goal else 0.97), *[Goal("ratio", at_least=1)] * is_goal),
+                heavy=prod(function_shape) > 1e6,
+            )
+        )
+    callers = [
+        Case(f"{shape} x{batch}", partial(concurrently, partial(network, shape, batch, np.float32, engines=()), times), goals)
+        for shape, batch, times in ((DIGITS, 16, 1000), (DIGITS, 256, 100), (LARGE[0], 16, 200))
+        for goals in ((Goal("versus", at_least=1.85),),)
+    ]
+    idle = Case(
+        "CPU milliseconds in the second after a call",
+        lambda threads: Work(direct=partial(idle_milliseconds, threads)),
+        (Goal("value", at_most=1),),
+    )
+    return [
+        Table("The pool when idle", "ms", [idle]),  # first: other libraries' threads would count, too
+        Table("Python threads that call at once, float32", "us a call", callers, versus="one alone"),
+        Table("Networks on several threads, float32", "us a call", networks, versus="one thread"),
+        Table("Functions on several threads, float32", "ns an element", functions, versus="one thread"),
+    ]
+
+
+# Growth and memory
+
+
+def many_rows(shape: Shape, batch: int, threads: int) -> Work:
+    """A large batch, and one of 256 rows."""
+    contenders = {}
+    for name, rows in ((OURS, batch), ("256 rows", 256)):
+        contenders[name] = network(shape, rows, np.float32, threads, engines=()).contenders[OURS]
+        contenders[name].units = rows
+    return Work(contenders)
+
+
+def resident_bytes(kind: str = "VmRSS") -> int:
+    """Memory of this process; "VmHWM" is the most there was since `growth_of` was called."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) * 1024
+
+
+def growth_of(run: Way) -> int:
+    """By how many bytes the process grows at most in a call, made in a new thread, which has no scratch memory yet."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the largest size until now
+    before = resident_bytes()
+    at_once([run], 1)
+    return resident_bytes("VmHWM") - before
+
+
+def packed_ratio(shape: Shape) -> float:
+    """Memory of a Network's packed weights over that of the weights."""
+    layers = [
+        nnk.Dense(layer.weights, layer.bias, layer.activation)
+        for layer in shape.layers(np.float32)
+        if layer.weights is not None
+    ]
+    before = resident_bytes()
+    net = nnk.Network(layers)
+    after = resident_bytes()
+    assert len(net) == len(layers)
+    return (after - before) / (4 * shape.weights())
+
+
+def scratch_mebibytes(shape: Shape, batch: int) -> float:
+    """Memory that the first call on a batch takes beside weights, input and output."""
+    x = uniform((batch, shape.sizes[0]), 1, np.float32, seed=1)
+    (way,) = nnkernels_ways(shape.layers(np.float32), x)
+    return growth_of(way) / 2**20
+
+
+def python_allocations(shape: Shape, batch: int) -> float:
+    """Bytes that a call with out= takes at once from the allocators of Python and NumPy."""
+    (way,) = nnkernels_ways(shape.layers(np.float32), uniform((batch, shape.sizes[0]), 1, np.float32, seed=1))
+    assert isinstance(way, partial)
+    x, out = way.args
+
+    def peak(function: Callable[[Any, Any], Any]) -> int:
+        function(x, out)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        function(x, out)
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        return peak(way.func) - peak(is_)
+    finally:
+        tracemalloc.stop()
+
+
+def growth_tables() -> list[Table]:
+    """Time by batch, and memory."""
+    rows = [
+        network_case(shape, batch, partial(many_rows, shape, batch), [Goal("versus", at_least=1 / 1.1)])
+        for shape, batch in itertools.product((SMALL, DIGITS), (1024, 4096, 16384, 65536))
+    ]
+    wide = Shape((2048, 2048, 2048))
+
+    def direct(name: str, at_most: float, value: Callable[..., float], *arguments: Any) -> Case:
+        return Case(name, lambda threads: Work(direct=partial(value, *arguments)), (Goal("value", at_most=at_most),))
+
+    memory = [
+        direct(f"packed weights over weights, {wide}", 1.1, packed_ratio, wide),
+        *(
+            direct(f"MiB of scratch, {shape} x{batch}", 1, scratch_mebibytes, shape, batch)
+            for shape, batch in itertools.product((SMALL, LARGE[1]), (256, 16384))
+        ),
+        *(
+            direct(f"bytes from Python's allocators in a call, {shape} x{batch}", 0, python_allocations, shape, batch)
+            for shape, batch in itertools.product((TINY, DIGITS), (1, 256))
+        ),
+    ]
+    return [
+        Table("Memory", "", memory if Path("/proc/self/clear_refs").exists() else []),
+        Table("Large batches beside 256 rows, float32", "ns a row", rows, versus="256 rows"),
+    ]
+
+
+GROUPS = [
+    Group("networks", networks_tables),
+    Group("dense", dense_tables),
+    Group("elementwise", elementwise_tables),
+    Group("tiny", tiny_tables),
+    Group("threads", threads_tables, threads=2),
+    Group("growth", growth_tables),
+    Group("avx2", avx2_tables, target="avx2"),
+]

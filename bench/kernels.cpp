@@ -44,8 +44,12 @@ struct Expected {
   Wide<T> tolerance;
 };
 
+// The limit that a kernel is compared with.
+enum class Limit { kFma, kRead, kCopy };
+
 // What one run of a kernel does. Bytes are those of its inputs and outputs, each counted once.
 struct Work {
+  Limit limit;
   std::size_t elements;  // 0 where time per element makes no sense
   std::size_t flops;     // two for a multiply-add; 0 for kernels that are not made of these
   std::size_t bytes;
@@ -183,7 +187,7 @@ class Map {
     return expected;
   }
 
-  Work work() const { return {x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
+  Work work() const { return {Limit::kCopy, x_.size(), 0, 2 * x_.size() * sizeof(T)}; }
 
  private:
   const MapKernel<T, Function>& kernel_;
@@ -213,7 +217,7 @@ class Logsumexp {
     return expected;
   }
 
-  Work work() const { return {z_.size(), 0, (z_.size() + sums_.size()) * sizeof(T)}; }
+  Work work() const { return {Limit::kRead, z_.size(), 0, (z_.size() + sums_.size()) * sizeof(T)}; }
 
  private:
   std::size_t n_;
@@ -245,7 +249,7 @@ class Dot {
     return {expect<T>(sum, static_cast<Wide<T>>(roundings) * kRounding<T> * magnitude)};
   }
 
-  Work work() const { return {x_.size(), 2 * x_.size(), (2 * x_.size() + 1) * sizeof(T)}; }
+  Work work() const { return {Limit::kRead, x_.size(), 2 * x_.size(), (2 * x_.size() + 1) * sizeof(T)}; }
 
  private:
   Buffer<T> x_, weights_, sum_;
@@ -311,7 +315,9 @@ class Dense {
   Work work() const {
     const std::size_t weights = shape_.outputs * shape_.inputs;
     const std::size_t weights_bytes = weights * (is_packed_ ? sizeof(C) : sizeof(T));
-    return {0, 2 * shape_.rows * weights, weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
+    // A single row has one multiply-add for each weight: reading these takes longer.
+    return {shape_.rows == 1 ? Limit::kRead : Limit::kFma, 0, 2 * shape_.rows * weights,
+            weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
   }
 
  private:
@@ -324,6 +330,84 @@ class Dense {
   Buffer<C> x_;
   Buffer<T> weights_;
   Buffer<C> bias_, outputs_, packed_, scratch_;
+};
+
+// Copies between float16 and the type it is computed in.
+class Widen {
+ public:
+  explicit Widen(std::size_t n) : x_(uniform<Half>(n, 8, 1)), y_(n) {}
+
+  void prepare(const Kernels<Half>&) {}
+
+  void run(const Kernels<Half>& kernels) { kernels.widen(input(x_), y_.data(), y_.size()); }
+
+  const Buffer<float>& results() const { return y_; }
+
+  std::vector<Expected<float>> expected() const {
+    std::vector<Expected<float>> expected;
+    for (const double value : numbers(x_)) expected.push_back({value, 0});
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, x_.size(), 0, x_.size() * (sizeof(Half) + sizeof(float))}; }
+
+ private:
+  Buffer<Half> x_;
+  Buffer<float> y_;
+};
+
+class Narrow {
+ public:
+  explicit Narrow(std::size_t n) : x_(uniform<float>(n, 8, 1)), y_(n) {}
+
+  void prepare(const Kernels<Half>&) {}
+
+  void run(const Kernels<Half>& kernels) { kernels.narrow(x_.data(), output(y_), x_.size()); }
+
+  const Buffer<Half>& results() const { return y_; }
+
+  std::vector<Expected<Half>> expected() const {
+    std::vector<Expected<Half>> expected;
+    for (const double value : numbers(x_)) expected.push_back(expect<Half>(value, 0));
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, x_.size(), 0, x_.size() * (sizeof(float) + sizeof(Half))}; }
+
+ private:
+  Buffer<float> x_;
+  Buffer<Half> y_;
+};
+
+// Packs weights and unpacks them again: a target's packed layout is its own affair, what comes out is not.
+template <class T>
+class Pack {
+ public:
+  Pack(std::size_t outputs, std::size_t inputs)
+      : outputs_(outputs), inputs_(inputs), weights_(uniform<T>(outputs * inputs, 1, 1)), unpacked_(outputs * inputs) {}
+
+  void prepare(const Kernels<T>& kernels) { packed_ = Buffer<Compute<T>>(kernels.packed_size(outputs_, inputs_)); }
+
+  void run(const Kernels<T>& kernels) {
+    const auto output_stride = static_cast<std::ptrdiff_t>(inputs_ * sizeof(T));
+    kernels.pack({weights_.data(), output_stride, sizeof(T), outputs_, inputs_}, packed_.data());
+    kernels.unpack(packed_.data(), outputs_, inputs_, unpacked_.data());
+  }
+
+  const Buffer<T>& results() const { return unpacked_; }
+
+  std::vector<Expected<T>> expected() const {
+    std::vector<Expected<T>> expected;
+    for (const Wide<T> value : numbers(weights_)) expected.push_back({value, 0});
+    return expected;
+  }
+
+  Work work() const { return {Limit::kCopy, weights_.size(), 0, 2 * weights_.size() * (sizeof(T) + sizeof(Compute<T>))}; }
+
+ private:
+  std::size_t outputs_, inputs_;
+  Buffer<T> weights_, unpacked_;
+  Buffer<Compute<T>> packed_;
 };
 
 // What is wrong with the kernel's results on a target; empty if they are right.
@@ -363,12 +447,18 @@ void count(benchmark::State& state, const Work& work, const char* target, std::s
   const auto bytes = static_cast<double>(work.bytes);
   state.counters["GB/s"] = bytes / seconds * 1e-9;
   if (work.elements != 0) state.counters["ps/element"] = seconds / static_cast<double>(work.elements) * 1e12;
-  if (work.flops != 0) {
-    const double rate = static_cast<double>(work.flops) / seconds;
-    state.counters["GFLOP/s"] = rate * 1e-9;
-    state.counters["%fma"] = 100 * rate / fma_peak(target, compute_size);
-  } else {
-    state.counters["%copy"] = 100 * (bytes / seconds) / copy_bandwidth(work.bytes);
+  const double rate = static_cast<double>(work.flops) / seconds;
+  if (work.flops != 0) state.counters["GFLOP/s"] = rate * 1e-9;
+  switch (work.limit) {
+    case Limit::kFma:
+      state.counters["%fma"] = 100 * rate / fma_peak(target, compute_size);
+      break;
+    case Limit::kRead:
+      state.counters["%read"] = 100 * (bytes / seconds) / read_bandwidth(work.bytes);
+      break;
+    case Limit::kCopy:
+      state.counters["%copy"] = 100 * (bytes / seconds) / copy_bandwidth(work.bytes);
+      break;
   }
 }
 
@@ -413,6 +503,10 @@ void add_all(const KernelTable& table) {
   }
   for (const std::size_t n : kSizes) {
     add<T>(table, "dot", std::to_string(n), [n] { return Dot<T>(n); });
+    if constexpr (std::is_same_v<T, Half>) {
+      add<T>(table, "widen", std::to_string(n), [n] { return Widen(n); });
+      add<T>(table, "narrow", std::to_string(n), [n] { return Narrow(n); });
+    }
   }
   struct Rows {
     std::size_t rows, n;
@@ -431,6 +525,7 @@ void add_all(const KernelTable& table) {
     add<T>(table, "dense", name, [shape] { return Dense<T>(shape, false); });
     add<T>(table, "dense_packed", name, [shape] { return Dense<T>(shape, true); });
   }
+  add<T>(table, "pack_unpack", "1024x1024", [] { return Pack<T>(1024, 1024); });
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ def main() -> None:
     ln2 = log(2)
     # A little more than half of log(2): the rounding of x * log2(e) can leave the remainder just outside.
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
-    for dtype, degree in ((np.float32, 3), (np.float64, 8)):
+    for dtype, degree in ((np.float32, 4), (np.float64, 9)):
         split("log(2)", ln2, dtype)
         split("log2(e)", 1 / ln2, dtype)
         fit(

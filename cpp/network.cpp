@@ -66,8 +66,6 @@ template <class T>
 void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n) {
   if (activation == Activation::kNone || activation == Activation::kRelu) return;
   const Kernels<T>& table = kernels().of<T>();
-  // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
-  const FloatingPointScope scope(Exceptions::kDrop);
   if (activation == Activation::kSoftmax) {
     table.softmax(read_only(x), x, count, n);
     return;
@@ -115,7 +113,6 @@ void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activ
       table.narrow(staging + i * layer.weights.outputs, outputs.row(i), layer.weights.outputs);
     }
   }
-  activate(activation, outputs, count, layer.weights.outputs);
 }
 
 // The outputs begin, ..., end - 1 of a layer as a layer, as `forward(begin, end, activation, outputs)` computes it, shared out
@@ -127,7 +124,10 @@ void share_outputs(std::size_t count, const WeightsView<T>& weights, Activation 
   parallel_for({weights.outputs, minimum, kernels().of<T>().panel_outputs}, [&](std::size_t begin, std::size_t end) {
     forward(begin, end, of_part, Rows<T>{outputs.row(0).from(begin).data, outputs.row_stride, outputs.element_stride});
   });
-  if (activation == Activation::kSoftmax) activate(activation, outputs, count, weights.outputs);
+  if (activation == Activation::kSoftmax) {
+    const FloatingPointScope scope(Exceptions::kDrop);
+    activate(activation, outputs, count, weights.outputs);
+  }
 }
 
 }  // namespace
@@ -156,7 +156,11 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
       layer.bias = copy;
     }
     for (std::size_t row = 0; row < rows; row += block) {
-      layer_forward(from.from(row), std::min(block, rows - row), layer, fused, to.from(row), staging);
+      const std::size_t block_rows = std::min(block, rows - row);
+      layer_forward(from.from(row), block_rows, layer, fused, to.from(row), staging);
+      // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
+      const FloatingPointScope scope(Exceptions::kDrop);
+      activate(fused, to.from(row), block_rows, my_weights.outputs);
     }
   };
   if (count > weights.outputs) {
@@ -220,6 +224,7 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     if (!shared) {
       layer_forward(x, count, rows, layer.activation, to, staging);
+      activate(layer.activation, to, count, layer.outputs);
     } else {
       share_outputs(count, rows.weights, layer.activation, to,
                     [&](std::size_t begin, std::size_t end, Activation fused, Rows<T> to_part) {
@@ -228,6 +233,7 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
                       part.bias += begin;
                       part.weights.outputs = end - begin;
                       layer_forward(x, count, part, fused, to_part, static_cast<C*>(nullptr));
+                      activate(fused, to_part, count, part.weights.outputs);
                     });
     }
     x = read_only(to);

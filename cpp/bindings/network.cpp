@@ -303,6 +303,42 @@ const PyNetwork& network_of(py::handle self) {
   return *static_cast<const PyNetwork*>(holder.value_ptr());
 }
 
+// Network.__call__(x, out=None). Not by pybind11, whose way in takes as long as a small network.
+PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+  py::handle x, out = Py_None;
+  bool good = count <= 2;
+  if (good && count > 0) x = arguments[0];
+  if (good && count > 1) out = arguments[1];
+  for (Py_ssize_t i = 0; good && i < named; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(names, i);
+    if (!x && PyUnicode_CompareWithASCIIString(name, "x") == 0) {
+      x = arguments[count + i];
+    } else if (count < 2 && PyUnicode_CompareWithASCIIString(name, "out") == 0) {
+      out = arguments[count + i];
+    } else {
+      good = false;
+    }
+  }
+  if (!good || !x) {
+    PyErr_SetString(PyExc_TypeError, "Network expected the arguments (x, out=None)");
+    return nullptr;
+  }
+  try {
+    return network_of(self).call(x, out).release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  return nullptr;
+}
+
+PyMethodDef call_definition{"__call__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_network)),
+                            METH_FASTCALL | METH_KEYWORDS, "__call__($self, x, out=None)\n--\n\nThe forward pass."};
+
 }  // namespace
 
 void add_network(py::module_& module) {
@@ -310,13 +346,11 @@ void add_network(py::module_& module) {
   network.def(py::init<const py::sequence&, int, bool>(), py::arg("layers"), py::arg("type"), py::arg("one_neuron"))
       .def("__len__", [](py::handle self) { return network_of(self).size(); })
       .def(
-          "__call__", [](py::handle self, py::handle x, py::handle out) { return network_of(self).call(x, out); }, py::arg("x"),
-          py::arg("out") = py::none())
-      .def(
           "layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"))
       .def_property_readonly("dtype", [](py::handle self) { return network_of(self).dtype(); })
       .def_property_readonly("one_neuron", [](py::handle self) { return network_of(self).one_neuron(); });
   network_type = reinterpret_cast<PyTypeObject*>(network.ptr());
+  network.attr("__call__") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(network_type, &call_definition));
 }
 
 }  // namespace nnkernels

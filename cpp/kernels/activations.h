@@ -8,10 +8,13 @@
 namespace nnkernels {
 namespace {
 
-// max(0, x). Exact. relu(-0) = +0, relu(NaN) = NaN.
+// max(0, x). Exact. relu(-0) = +0, relu(NaN) = NaN. In integers, where -0 to -inf come one after the other, for a comparison
+// with NaN would raise an exception flag, in the dense kernels where it counts.
 template <class Target, class V>
 V relu(V x) {
-  return x <= 0 ? V{} : x;
+  const auto minus_zero = as<Integers<V>>(broadcast<V>(Element<V>(-0.0)));
+  const auto infinity = as<Integers<V>>(broadcast<V>(Element<V>(__builtin_huge_val())));
+  return as<Integers<V>>(x) - minus_zero <= infinity ? V{} : x;
 }
 
 // (numerator + numerator_low) / (denominator + denominator_low), where each low part is at most an ULP of the high one.

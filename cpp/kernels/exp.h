@@ -19,8 +19,8 @@ struct ExpConstants<float> {
   // log(2) = kLn2High + kLn2Low. x - n kLn2High is a multiple of 2^-25 below 0.5, so the fma gives it exactly.
   static constexpr float kLn2High = 0x1.62e43p-1f;
   static constexpr float kLn2Low = -0x1.05c61p-29f;
-  // Error of the polynomial 2^-26.0, relative to e^r - 1.
-  static constexpr float kPolynomial[] = {0x1.5554bp-3f, 0x1.5554c8p-5f, 0x1.12273p-7f, 0x1.6d71dap-10f};
+  // Error of the polynomial 2^-30.1, relative to e^r - 1.
+  static constexpr float kPolynomial[] = {0x1.555556p-3f, 0x1.5554f2p-5f, 0x1.1110a2p-7f, 0x1.6d416cp-10f, 0x1.a189fep-13f};
   // Adding it rounds to an integer, which is then in the low bits.
   static constexpr float kRound = 0x1.8p23f;
   static constexpr int kExponentShift = 23;
@@ -36,10 +36,10 @@ struct ExpConstants<double> {
   // As above: a multiple of 2^-54 below 0.5.
   static constexpr double kLn2High = 0x1.62e42fefa39efp-1;
   static constexpr double kLn2Low = 0x1.abc9e3b39803fp-56;
-  // Error of the polynomial 2^-55.1, relative to e^r - 1.
-  static constexpr double kPolynomial[] = {0x1.555555555555ap-3,  0x1.5555555553ab6p-5,  0x1.111111110f098p-7,
-                                           0x1.6c16c17a1f513p-10, 0x1.a01a01b2d2633p-13, 0x1.a019b32969e69p-16,
-                                           0x1.71ddf0398aa1dp-19, 0x1.2897e402e4662p-22, 0x1.af6d992b427fbp-26};
+  // Error of the polynomial 2^-60.4, relative to e^r - 1.
+  static constexpr double kPolynomial[] = {
+      0x1.5555555555559p-3,  0x1.5555555555559p-5,  0x1.111111110f6bp-7,   0x1.6c16c16c14a41p-10, 0x1.a01a01afe9d3bp-13,
+      0x1.a01a01af79c17p-16, 0x1.71ddf83d6716ep-19, 0x1.27e4c79402015p-22, 0x1.af5ef4e033eeap-26, 0x1.1f930b9fdec69p-29};
   static constexpr double kRound = 0x1.8p52;
   static constexpr int kExponentShift = 52;
   static constexpr double kLowest = -746.0;
@@ -101,11 +101,10 @@ Reduced<V> reduce(V x) {
   return {n, Target::fma(n, broadcast<V>(-K::kLn2Low), high)};
 }
 
-// e^r for |r| <= log(2)/2.
+// e^r for |r| <= log(2)/2. Monotone, for the rounded sum of r and less is.
 template <class Target, class V>
 V exp_reduced(V r) {
-  const V slope = Target::fma(exp_polynomial<Target>(r), r, broadcast<V>(1));
-  return Target::fma(slope, r, broadcast<V>(1));
+  return 1 + Target::fma(exp_polynomial<Target>(r), V(r * r), r);
 }
 
 // e^x = 2^n (1 + expm1 + expm1_low), |expm1_low| at most half an ULP of expm1.

@@ -62,8 +62,8 @@ class Exponential {
   explicit Exponential(V max) {
     constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;  // more than twice the range of the exponential
     offset_ = max >= kLarge || max <= -kLarge ? max : V{};
-    // Below it the result is 0. An infinite maximum makes everything NaN.
-    lowest_ = (max - offset_) + ExpConstants<C>::kLowest;
+    // Below it the result is 0, 2^-k included. An infinite maximum makes everything NaN.
+    lowest_ = (max - offset_) + (ExpConstants<C>::kLowest - 1);
     k_ = reduce<Target>(V(max - offset_)).n;
   }
 
@@ -118,6 +118,16 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
   } else {
     map<Target, T>(row, output, n, [&](V z) { return divide_by_sum(exponential(z)); });
   }
+}
+
+// A row of one vector at most, in registers.
+template <class Target, class C>
+void softmax_vector(const C* z, C* y, std::size_t n) {
+  using V = Lanes<Target, C>;
+  const V v = load_lanes<Target>(z, n, kLeast<C>);
+  const V e = Exponential<Target, V>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
+  const C sum = fold_lanes(e, [](auto low, auto high) { return low + high; });
+  store_lanes<Target>(y, DivideBy<Target, V>(broadcast<V>(sum))(e), n);
 }
 
 // Rows of up to so many elements are computed kLanes rows at a time, one in each lane, which spares the sums and maxima across
@@ -177,7 +187,15 @@ void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t
   if (n <= kShortRow) {
     for (; row + kWidth <= count; row += kWidth) softmax_lanes<Target, T>(rows.from(row), outputs.from(row), n);
   }
-  for (; row < count; ++row) softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
+  for (; row < count; ++row) {
+    if (std::is_same_v<T, Compute<T>> && n <= kWidth && rows.element_stride == sizeof(T) &&
+        outputs.element_stride == sizeof(T)) {
+      softmax_vector<Target, Compute<T>>(reinterpret_cast<const Compute<T>*>(rows.row(row).data),
+                                         reinterpret_cast<Compute<T>*>(outputs.row(row).data), n);
+    } else {
+      softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
+    }
+  }
 }
 
 // z - max in two terms; the low one is 0 where e^d underflows, infinities among these.

@@ -125,14 +125,16 @@ def logsumexp(
 
 
 def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
-    # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. The others only
-    # where they are given: Dask does not know them all.
-    keywords: dict[str, Any] = {"axis": axis, **extra}
-    if out is not None:
-        keywords["out"] = out
-    if dtype is not None:
-        keywords["dtype"] = dtype
     try:
+        if type(z) is np.ndarray and type(axis) is int and axis == -1 and dtype is None and not extra:
+            return ufunc(z) if out is None else ufunc(z, out=out)  # the usual call: in half the time
+        # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. The others
+        # only where they are given: Dask does not know them all.
+        keywords: dict[str, Any] = {"axis": axis, **extra}
+        if out is not None:
+            keywords["out"] = out
+        if dtype is not None:
+            keywords["dtype"] = dtype
         _refuse_mask(z)
         return ufunc(z, **keywords)
     except (TypeError, ValueError) as error:
@@ -238,6 +240,13 @@ def dense(
     """
     ufunc = _DENSE[activation_number(activation)]
     try:
+        if (
+            type(x) is type(weights) is type(bias) is np.ndarray
+            and x.ndim > 0
+            and weights.ndim == 2
+            and bias.shape == weights.shape[:1]
+        ):  # the usual call: in half the time
+            return ufunc(x, weights, bias) if out is None else ufunc(x, weights, bias, out=out)
         rows, matrix = _as_array(x), _as_array(weights)
         if matrix.ndim not in (1, 2) or rows.ndim == 0:
             raise ValueError("wrong number of dimensions")

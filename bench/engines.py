@@ -1,0 +1,367 @@
+"""Each library's ways to run layers: the contenders of peers.py, every one at its best settings."""
+
+import functools
+import importlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nnkernels as nnk
+
+Array = NDArray[Any]
+
+# One way to do the work of a case; returns the result, or what NumPy can make an array of.
+Way = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense layer: weights (outputs, inputs), bias (outputs,), an activation's name or None. Without weights only that."""
+
+    weights: Array | None
+    bias: Array | None
+    activation: str | None
+
+    def outputs(self, inputs: int) -> int:
+        """How many numbers come out where so many go in."""
+        return inputs if self.weights is None else len(self.weights)
+
+
+# Makes a library's ways to compute a batch (rows of x; or x is one row) through layers with so many threads; none where the
+# library cannot do that or is not installed.
+Engine = Callable[[Sequence[Layer], Array, int], list[Way]]
+
+
+@functools.cache
+def module(name: str) -> Any:
+    """Import a module; None if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def blank(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array for results, one for each way, of NaN: none passes with the results of another."""
+    return np.full(shape, np.nan, dtype)
+
+
+def buffers(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
+    """Each layer with an array for its results."""
+    *rows, width = x.shape
+    for layer in layers:
+        width = layer.outputs(width)
+        yield layer, blank((*rows, width), x.dtype)
+
+
+def chain(steps: list[Way], result: Any) -> Way:
+    """One way out of steps, each of which leaves its results in memory of its own, the last in `result`."""
+    if len(steps) == 1:
+        return steps[0]
+
+    def run() -> Any:
+        for step in steps:
+            step()
+        return result
+
+    return run
+
+
+def nnkernels_ways(layers: Sequence[Layer], x: Array, packed: bool = True) -> list[Way]:
+    """A Network, whose weights are packed beforehand; or `dense`, or a function, for the one layer there is."""
+    *_, (last, out) = buffers(layers, x)
+    if last.weights is None:
+        return [partial(getattr(nnk, str(last.activation)), x, out=out)]
+    if packed:
+        descriptions = [nnk.Dense(layer.weights, layer.bias, layer.activation) for layer in layers if layer.weights is not None]
+        return [partial(nnk.Network(descriptions), x, out)]
+    return [partial(nnk.dense, x, last.weights, last.bias, activation=last.activation, out=out)]
+
+
+def numpy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """NumPy with out= throughout: weights as they are and transposed beforehand, two formulas for sigmoid."""
+    zero, row = x.dtype.type(0), np.empty((*x.shape[:-1], 1), x.dtype)
+    activations: dict[str | None, list[Callable[..., Any]]] = {
+        None: [],
+        "relu": [partial(np.maximum, zero)],
+        "tanh": [np.tanh],
+        "sigmoid": [numpy_sigmoid, numpy_sigmoid_from_tanh],
+        "softmax": [partial(numpy_softmax, row=row)],
+    }
+    ways = []
+    for transposed, choice in itertools.product((False, True), (0, -1)):
+        steps: list[Way] = []
+        values = x
+        for layer, out in buffers(layers, x):
+            if layer.weights is not None:
+                matrix = np.ascontiguousarray(layer.weights.T) if transposed else layer.weights.T
+                steps += [partial(np.matmul, values, matrix, out), partial(np.add, out, layer.bias, out)]
+                values = out
+            if chosen := activations[layer.activation]:
+                steps.append(partial(chosen[choice], values, out=out))
+            values = out
+        ways.append(chain(steps, values))
+    # In this order: as they are, transposed; the second formula makes a difference only where there is sigmoid.
+    has_weights = any(layer.weights is not None for layer in layers)
+    has_choice = any(layer.activation == "sigmoid" for layer in layers)
+    return ways[: 4 if has_weights else 2 : 1 if has_choice else 2]
+
+
+def numpy_sigmoid(x: Array, out: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    np.add(out, 1, out=out)
+    return np.reciprocal(out, out=out)
+
+
+def numpy_sigmoid_from_tanh(x: Array, out: Array) -> Array:
+    """1/2 + tanh(x/2) / 2."""
+    np.multiply(x, 0.5, out=out)
+    np.tanh(out, out=out)
+    np.multiply(out, 0.5, out=out)
+    return np.add(out, 0.5, out=out)
+
+
+def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
+    """Softmax of each row of z; `row` has room for a number a row."""
+    np.max(z, axis=-1, keepdims=True, out=row)
+    np.subtract(z, row, out=out)
+    np.exp(out, out=out)
+    np.sum(out, axis=-1, keepdims=True, out=row)
+    return np.divide(out, row, out=out)
+
+
+def scipy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """SciPy's expit and softmax; it has no layers."""
+    special = module("scipy.special")
+    match layers:
+        case [Layer(None, None, "sigmoid")] if special:
+            return [partial(special.expit, x, out=blank(x.shape, x.dtype))]
+        case [Layer(None, None, "softmax")] if special:
+            return [partial(special.softmax, x, axis=-1)]
+    return []
+
+
+def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """PyTorch: linear and functions in place, and functions with out= throughout."""
+    torch = module("torch")
+    if not torch:
+        return []
+    torch.set_num_threads(threads)
+    linear = torch.nn.functional.linear
+    # Functions that write to an array, and functions that overwrite their argument where there are such.
+    into = {
+        "relu": lambda values, out: torch.clamp_min(values, 0, out=out),
+        "sigmoid": lambda values, out: torch.sigmoid(values, out=out),
+        "tanh": lambda values, out: torch.tanh(values, out=out),
+        "softmax": lambda values, out: torch.softmax(values, -1, out=out),
+    }
+    overwriting = {
+        "relu": torch.relu_,
+        "sigmoid": torch.sigmoid_,
+        "tanh": torch.tanh_,
+        "softmax": partial(torch.softmax, dim=-1),
+    }
+    tensor = values = torch.from_numpy(x)
+    steps: list[Way] = []
+    weighted = []
+    for layer, buffer in buffers(layers, x):
+        out = torch.from_numpy(buffer)
+        if layer.weights is not None:
+            weights, bias = torch.from_numpy(layer.weights), torch.from_numpy(layer.bias)
+            weighted.append((weights, bias, overwriting.get(str(layer.activation))))
+            steps.append(partial(torch.addmm, bias, values, weights.T, out=out))
+            values = out
+        if layer.activation is not None:
+            steps.append(partial(into[layer.activation], values, out))
+        values = out
+    if not weighted:
+        plain = {"relu": [partial(torch.relu, tensor)]}  # torch.relu knows no out=
+        return [chain(steps, values), *plain.get(str(layers[0].activation), [])]
+
+    def run_linear() -> Any:
+        values = tensor
+        for weights, bias, activation in weighted:
+            values = linear(values, weights, bias)
+            if activation is not None:
+                values = activation(values)
+        return values
+
+    return [run_linear, chain(steps, values)]
+
+
+def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """ONNX Runtime on a Gemm a layer: with input and output bound to memory, and without."""
+    runtime, onnx = module("onnxruntime"), module("onnx")
+    if not (runtime and onnx):
+        return []
+    nodes = []
+    constants: dict[str, Any] = {}
+    values = "x"
+    for index, layer in enumerate(layers):
+        if layer.weights is not None:
+            constants |= {f"weights{index}": layer.weights, f"bias{index}": layer.bias}
+            inputs = [values, f"weights{index}", f"bias{index}"]
+            nodes.append(onnx.helper.make_node("Gemm", inputs, [values := f"sums{index}"], transB=1))
+        if layer.activation is not None:
+            attributes = {"axis": -1} if layer.activation == "softmax" else {}
+            operator = layer.activation.capitalize()
+            nodes.append(onnx.helper.make_node(operator, [values], [values := f"values{index}"], **attributes))
+    nodes[-1].output[0] = "out"
+    *_, (_, out) = buffers(layers, x)
+    tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.helper.np_dtype_to_tensor_dtype(x.dtype))
+    graph = onnx.helper.make_graph(
+        nodes,
+        "case",
+        [tensor("x", shape=x.shape)],
+        [tensor("out", shape=out.shape)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    # Versions that each ONNX Runtime of the last years can read.
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors: in a pinned process the threads' own pinning fails, with a warning
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_output("out", "cpu", 0, x.dtype.type, out.shape, out.ctypes.data)
+
+    def run_bound() -> Array:
+        session.run_with_iobinding(binding)
+        return out
+
+    return [run_bound, lambda: session.run(None, {"x": x})[0]]
+
+
+def openvino_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """OpenVINO, for the lowest latency, on tensors that share memory with the arrays. It computes float64 in float32."""
+    openvino = module("openvino")
+    if not openvino or x.dtype != np.float32:
+        return []
+    operators = module("openvino.opset13")
+    parameter = node = operators.parameter(x.shape, x.dtype)
+    for layer in layers:
+        if layer.weights is not None:
+            node = operators.matmul(node, operators.constant(layer.weights), False, True)
+            node = operators.add(node, operators.constant(layer.bias))
+        if layer.activation == "softmax":
+            node = operators.softmax(node, -1)
+        elif layer.activation is not None:
+            node = getattr(operators, layer.activation)(node)
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.compile_model(openvino.Model([node], [parameter]), "CPU", settings).create_infer_request()
+    *_, (_, out) = buffers(layers, x)
+    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
+
+    def run_asynchronously() -> Array:
+        request.start_async()
+        request.wait()
+        return out
+
+    def run() -> Array:
+        request.infer(share_inputs=True, share_outputs=True)
+        return out
+
+    return [run, run_asynchronously]
+
+
+@functools.cache
+def configured_jax() -> Any:
+    """JAX on the CPU with float64; None if it is not installed. How many threads it has, the environment says (peers.py)."""
+    jax = module("jax")
+    if jax:
+        for setting, value in {"enable_x64": True, "platforms": "cpu", "cpu_enable_async_dispatch": False}.items():
+            jax.config.update(f"jax_{setting}", value)
+    return jax
+
+
+def jax_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """JAX, compiled: into a new array, and into one that each call donates to the next."""
+    jax = configured_jax()
+    if not jax:
+        return []
+    activations = {
+        "relu": lambda values: jax.numpy.maximum(values, 0),
+        "sigmoid": jax.nn.sigmoid,
+        "tanh": jax.numpy.tanh,
+        "softmax": jax.nn.softmax,
+    }
+    parameters = [(layer.weights if layer.weights is None else layer.weights.T.copy(), layer.bias) for layer in layers]
+
+    def forward(values: Any, parameters: Any) -> Any:
+        for layer, (weights, bias) in zip(layers, parameters, strict=True):
+            if weights is not None:
+                values = values @ weights + bias
+            if layer.activation is not None:
+                values = activations[layer.activation](values)
+        return values
+
+    *_, (_, out) = buffers(layers, x)
+    x, parameters, donated = jax.device_put((x, parameters, out))
+    compiled = jax.jit(forward)
+    compiled_into = jax.jit(
+        lambda values, parameters, out: forward(values, parameters), donate_argnames="out", keep_unused=True
+    )
+
+    def run_donating() -> Any:
+        nonlocal donated
+        donated = compiled_into(x, parameters, out=donated).block_until_ready()
+        return donated
+
+    return [lambda: compiled(x, parameters).block_until_ready(), run_donating]
+
+
+def numexpr_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """numexpr, compiled, with out=; it has element-wise functions only."""
+    numexpr = module("numexpr")
+    expressions = {"relu": "where(x > 0, x, 0)", "sigmoid": "1 / (1 + exp(-x))", "tanh": "tanh(x)"}
+    match layers:
+        case [Layer(None, None, str(activation))] if numexpr and activation in expressions:
+            numexpr.set_num_threads(threads)
+            # numexpr's names of the types: its float has 32 bits.
+            kind = float if x.dtype == np.float32 else np.double
+            compiled = numexpr.NumExpr(expressions[activation], [("x", kind)])
+            return [partial(compiled, x, out=blank(x.shape, x.dtype), ex_uses_vml=False)]
+    return []
+
+
+def sklearn_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
+    """scikit-learn's MLPClassifier with these weights; it has no layer on its own."""
+    networks = module("sklearn.neural_network")
+    *hidden, last = layers
+    activations = {layer.activation for layer in hidden}
+    if not networks or last.weights is None or last.activation != "softmax" or len(activations) != 1:
+        return []
+    classes = np.arange(len(last.weights))
+    model = networks.MLPClassifier([layer.outputs(0) for layer in hidden], activation=activations.pop())
+    model.partial_fit(np.zeros((len(classes), x.shape[-1]), x.dtype), classes, classes=classes)
+    model.coefs_ = [layer.weights.T for layer in layers if layer.weights is not None]
+    model.intercepts_ = [layer.bias for layer in layers]
+    return [partial(model.predict_proba, x)]
+
+
+# The peers, in the order of the tables' columns.
+ENGINES: dict[str, Engine] = {
+    "NumPy": numpy_ways,
+    "SciPy": scipy_ways,
+    "PyTorch": torch_ways,
+    "ONNX Runtime": onnx_ways,
+    "OpenVINO": openvino_ways,
+    "JAX": jax_ways,
+    "numexpr": numexpr_ways,
+    "scikit-learn": sklearn_ways,
+}
