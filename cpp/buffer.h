@@ -7,7 +7,7 @@
 
 namespace nnkernels {
 
-// n elements of C on a cache line's boundary, not initialised. Throws std::bad_alloc.
+// n elements of C on a cache line's boundary, not initialised; no memory at all if n is 0. Throws std::bad_alloc.
 template <class C>
 class Buffer {
  public:
@@ -16,7 +16,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(std::size_t n) : size_(n) {
     if (n > std::numeric_limits<std::size_t>::max() / 2 / sizeof(C)) throw std::bad_alloc();
-    data_ = static_cast<C*>(::operator new(n * sizeof(C), kAlignment));
+    if (n > 0) data_ = static_cast<C*>(::operator new(n * sizeof(C), kAlignment));
   }
   Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
     other.data_ = nullptr;

@@ -121,10 +121,12 @@ struct Kernels {
   void (*narrow)(const C* input, Strided<T> output, std::size_t n);
 
   // Dense layers. Elements of a packed layer; packing and its inverse, which writes outputs x inputs elements
-  // (contiguous rows); elements of scratch that unpacked weights want; rows of outputs from rows of inputs.
+  // (contiguous rows); elements of scratch that unpacked weights want; rows of outputs from rows of inputs. The
+  // outputs from a multiple i of panel_outputs on are a layer too, whose packed weights begin at packed_size(i, inputs).
   std::size_t (*packed_size)(std::size_t outputs, std::size_t inputs);
   void (*pack)(const WeightsView<T>& weights, C* packed);
   void (*unpack)(const C* packed, std::size_t outputs, std::size_t inputs, T* weights);
+  std::size_t panel_outputs;
   std::size_t dense_scratch;
   void (*dense)(const DenseRows<T>& rows);
 

@@ -10,8 +10,20 @@
 namespace nnkernels {
 namespace {
 
-// Multiplications that are worth another thread.
-constexpr std::size_t kThreadWork = 2'000'000;
+// Multiplications that are worth waking another thread.
+constexpr std::size_t kThreadWork = 1'500'000;
+
+// What is done for an input or output of a layer beside the multiplications takes as long as so many.
+constexpr std::size_t kElementWork = 24;
+
+// Reading a layer's weights takes as long as multiplying them by so many rows.
+constexpr std::size_t kReadRows = 4;
+
+// Up to so many rows threads share a layer's outputs, with more the rows.
+constexpr std::size_t kFewRows = 127;
+
+// A multiple of the rows that the dense kernel takes at once.
+constexpr std::size_t kTileMultiple = 12;
 
 // Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
 constexpr std::size_t kBlockBytes = 512 * 1024;
@@ -19,10 +31,11 @@ constexpr std::size_t kBlockBytes = 512 * 1024;
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
 
-std::size_t rows_of_thread(std::size_t work_of_row) { return kThreadWork / std::max<std::size_t>(work_of_row, 1) + 1; }
+// How many rows or outputs, of so many multiplications each, are worth another thread.
+std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
 
+// At least one.
 std::size_t rows_of_block(std::size_t bytes_of_row) {
-  constexpr std::size_t kTileMultiple = 12;
   const std::size_t rows = kBlockBytes / std::max<std::size_t>(bytes_of_row, 1);
   return rows < kTileMultiple ? std::max<std::size_t>(rows, 1) : rows / kTileMultiple * kTileMultiple;
 }
@@ -102,6 +115,21 @@ void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activ
   }
 }
 
+// The outputs begin, ..., end - 1 of a layer as a layer, as `forward(begin, end, activation, outputs)` computes it, shared out
+// among threads where that pays; softmax comes after, for it wants all of a row.
+template <class T, class Forward>
+void share_outputs(std::size_t count, const WeightsView<T>& weights, Activation activation, Rows<T> outputs, Forward forward) {
+  const Activation of_part = activation == Activation::kSoftmax ? Activation::kNone : activation;
+  const std::size_t minimum = worth_a_thread((count + kReadRows) * weights.inputs);
+  parallel_for({weights.outputs, minimum, kernels().of<T>().panel_outputs}, [&](std::size_t begin, std::size_t end) {
+    forward(begin, end, of_part, Rows<T>{outputs.row(0).from(begin).data, outputs.row_stride, outputs.element_stride});
+  });
+  if (activation == Activation::kSoftmax) {
+    const FloatingPointScope scope(Exceptions::kDrop);
+    activate(activation, outputs, count, weights.outputs);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -109,34 +137,45 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
-  Buffer<C> bias_copy(weights.outputs);
-  table.widen(bias, bias_copy.data(), weights.outputs);
-  DenseRows<T> layer{};
-  layer.weights = weights;
-  layer.bias = bias_copy.data();
-
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
   const std::size_t block = staged ? std::min(count, rows_of_block(width * sizeof(C))) : count;
-  // Several blocks share weights that are packed once; a single one packs them panel by panel.
-  Buffer<C> packed;
-  if (block < count) {
-    packed = Buffer<C>(table.packed_size(weights.outputs, weights.inputs));
-    table.pack(weights, packed.data());
-    layer.packed = packed.data();
-  }
-  parallel_for(count, rows_of_thread(weights.outputs * weights.inputs), [&](std::size_t begin, std::size_t end) {
-    C* const scratch = reinterpret_cast<C*>(thread_scratch((table.dense_scratch + block * width) * sizeof(C)));
-    DenseRows<T> mine = layer;
-    mine.scratch = scratch;
-    for (std::size_t row = begin; row < end; row += block) {
-      const std::size_t rows = std::min(block, end - row);
-      layer_forward(x.from(row), rows, mine, activation, outputs.from(row), scratch + table.dense_scratch);
+  // In the thread's scratch: what the kernel wants, a block's rows, the bias.
+  const auto forward = [&](Rows<const T> from, std::size_t rows, const WeightsView<T>& my_weights, Strided<const T> my_bias,
+                           Activation fused, Rows<T> to) {
+    DenseRows<T> layer{};
+    layer.weights = my_weights;
+    layer.scratch =
+        reinterpret_cast<C*>(thread_scratch((table.dense_scratch + block * width + my_weights.outputs) * sizeof(C)));
+    C* const staging = layer.scratch + table.dense_scratch;
+    if (kIsCompute<T> && my_bias.contiguous()) {
+      layer.bias = reinterpret_cast<const C*>(my_bias.data);
+    } else {
+      C* const copy = staging + block * width;
+      table.widen(my_bias, copy, my_weights.outputs);
+      layer.bias = copy;
+    }
+    for (std::size_t row = 0; row < rows; row += block) {
+      const std::size_t block_rows = std::min(block, rows - row);
+      layer_forward(from.from(row), block_rows, layer, fused, to.from(row), staging);
       // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
       const FloatingPointScope scope(Exceptions::kDrop);
-      activate(activation, outputs.from(row), rows, weights.outputs);
+      activate(fused, to.from(row), block_rows, my_weights.outputs);
     }
-  });
+  };
+  if (count > weights.outputs) {
+    const std::size_t minimum = worth_a_thread(weights.outputs * weights.inputs);
+    parallel_for({count, minimum, kTileMultiple}, [&](std::size_t begin, std::size_t end) {
+      forward(x.from(begin), end - begin, weights, bias, activation, outputs.from(begin));
+    });
+  } else {
+    share_outputs(count, weights, activation, outputs, [&](std::size_t begin, std::size_t end, Activation fused, Rows<T> to) {
+      WeightsView<T> part = weights;
+      part.data = Strided<const T>{weights.data, weights.output_stride}.from(begin).data;
+      part.outputs = end - begin;
+      forward(x, count, part, bias.from(begin), fused, to);
+    });
+  }
 }
 
 template <class T>
@@ -151,7 +190,7 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
     if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
     widest_staging_ = std::max(widest_staging_, inputs + outputs);
     widest_ = std::max({widest_, inputs, outputs});
-    work_ += inputs * outputs;
+    work_ += inputs * outputs + kElementWork * (inputs + outputs);
     layers_.push_back(std::move(layer));
   }
 }
@@ -167,9 +206,10 @@ void Network<T>::copy_bias(std::size_t layer, T* bias) const {
   kernels().of<T>().narrow(layers_[layer].bias.data(), {bias, sizeof(T)}, layers_[layer].outputs);
 }
 
-// The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`.
+// The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`. If `shared`, where
+// there may be no staging, threads share each layer.
 template <class T>
-void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging) const {
+void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging, bool shared) const {
   T* next = hidden;
   T* previous = hidden + count * widest_hidden_;
   for (const Layer& layer : layers_) {
@@ -182,8 +222,20 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
     const Rows<T> to =
         last ? outputs
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
-    layer_forward(x, count, rows, layer.activation, to, staging);
-    activate(layer.activation, to, count, layer.outputs);
+    if (!shared) {
+      layer_forward(x, count, rows, layer.activation, to, staging);
+      activate(layer.activation, to, count, layer.outputs);
+    } else {
+      share_outputs(count, rows.weights, layer.activation, to,
+                    [&](std::size_t begin, std::size_t end, Activation fused, Rows<T> to_part) {
+                      DenseRows<T> part = rows;
+                      part.packed += kernels().of<T>().packed_size(begin, layer.inputs);
+                      part.bias += begin;
+                      part.weights.outputs = end - begin;
+                      layer_forward(x, count, part, fused, to_part, static_cast<C*>(nullptr));
+                      activate(fused, to_part, count, part.weights.outputs);
+                    });
+    }
     x = read_only(to);
     std::swap(next, previous);
   }
@@ -247,7 +299,11 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
-  parallel_for(count, rows_of_thread(work_), [&](std::size_t begin, std::size_t end) {
+  if (!staged && !narrow && count <= std::min(block, kFewRows) && work_ * (count + kReadRows) >= kThreadWork / 2) {
+    forward_block(x, count, outputs, reinterpret_cast<T*>(thread_scratch(hidden_bytes)), nullptr, true);
+    return;
+  }
+  parallel_for({count, worth_a_thread(work_), narrow ? lanes : kTileMultiple}, [&](std::size_t begin, std::size_t end) {
     std::byte* const scratch = thread_scratch(std::max(hidden_bytes + staging_bytes, lanes_bytes));
     T* const hidden = reinterpret_cast<T*>(scratch);
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
@@ -256,7 +312,7 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
       for (; row + lanes <= end; row += lanes) forward_lanes(x.from(row), outputs.from(row), scratch);
     }
     for (; row < end; row += block) {
-      forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging);
+      forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);
     }
   });
 }

@@ -46,7 +46,7 @@ class Network {
   void copy_weights(std::size_t layer, T* weights) const;
   void copy_bias(std::size_t layer, T* bias) const;
 
-  // Multiplications in a row's forward pass.
+  // The time of a row's forward pass, in multiplications.
   std::size_t work() const { return work_; }
 
   // `count` rows; the outputs must not overlap x. Throws std::bad_alloc.
@@ -63,7 +63,7 @@ class Network {
     Buffer<C> bias;
   };
 
-  void forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging) const;
+  void forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging, bool shared) const;
   void forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const;
 
   std::vector<Layer> layers_;

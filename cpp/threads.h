@@ -14,17 +14,25 @@ void set_num_threads(int threads);  // at least 1
 // Reads NNKERNELS_NUM_THREADS; throws std::invalid_argument if it is not a positive number.
 void initialize_threads();
 
-using LoopBody = void(void* context, std::size_t begin, std::size_t end);
-void parallel_for(std::size_t n, std::size_t minimum, LoopBody* body, void* context);
+// How a loop over 0, ..., n - 1 may be cut: into parts that begin at multiples of `multiple`, for as many threads as have at
+// least `minimum` to do, or a quarter of it if they are awake.
+struct Split {
+  std::size_t n;
+  std::size_t minimum;  // what is worth waking a thread: 15 us of work, say
+  std::size_t multiple = 1;
+};
 
-// Calls body(begin, end) for ranges that together are 0, ..., n - 1: one range, on the calling thread, if n < 2 * minimum;
-// otherwise ranges of at least `minimum`, shared out among the threads, or all on the calling thread while another one has the
-// workers. Returns when all are done. Workers compute in the default floating-point environment; the flags they raise are
-// raised in the caller, and the first exception thrown is thrown here.
+using LoopBody = void(void* context, std::size_t begin, std::size_t end);
+void parallel_for(Split split, LoopBody* body, void* context);
+
+// Calls body(begin, end) for ranges that together are 0, ..., n - 1: one range, on the calling thread, if that is not enough
+// for two or another thread has the workers; otherwise several, shared out among the threads. Returns when all are done.
+// Workers compute in the default floating-point environment; the flags they raise are raised in the caller, and the first
+// exception thrown is thrown here.
 template <class Body>
-void parallel_for(std::size_t n, std::size_t minimum, Body&& body) {
+void parallel_for(Split split, Body&& body) {
   parallel_for(
-      n, minimum,
+      split,
       [](void* context, std::size_t begin, std::size_t end) {
         (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
       },

@@ -160,7 +160,7 @@ bool sweep(const char* type, const Function<T>& function, std::uint64_t stride) 
   std::mutex mutex;
   const std::uint64_t chunk = kChunk * stride;
   const std::uint64_t count = Sweep<T>::kCount;
-  parallel_for((count + chunk - 1) / chunk, 1, [&](std::size_t begin, std::size_t end) {
+  parallel_for({(count + chunk - 1) / chunk, 1}, [&](std::size_t begin, std::size_t end) {
     Report<T> mine;
     std::vector<T> x;
     for (std::uint64_t c = begin; c < end; ++c) {

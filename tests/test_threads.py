@@ -54,6 +54,57 @@ def test_overflow_in_a_worker_is_reported() -> None:
         x[row] = 1
 
 
+@pytest.mark.usefixtures("threads")
+def test_overlap_is_not_shared_out() -> None:
+    """NumPy copies nothing if the input runs ahead of the output, so one thread must go through them in order."""
+    nnk.set_num_threads(2)
+    expected = nnk.relu(LARGE[1:])
+    for _ in range(20):
+        x = np.concatenate([LARGE, LARGE])  # large enough that the workers are awake afterwards
+        nnk.sigmoid(x)
+        nnk.relu(x[1 : len(LARGE)], out=x[: len(LARGE) - 1])
+        assert same_bits(x[: len(LARGE) - 1], expected)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("rows", [1, 2, 50, 127, 128, 300])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["tanh", "softmax"])
+def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng: np.random.Generator) -> None:
+    """Threads share the outputs of a layer where there are few rows, the rows where there are many: the bits are the same."""
+    weights = [rng.standard_normal((1000, n)).astype(dtype) for n in (600, 1000)]
+    bias = rng.standard_normal(1000).astype(dtype)
+    net = nnk.Network([nnk.Dense(one, bias, activation) for one in weights])
+    x = rng.standard_normal((rows, 600)).astype(dtype)
+
+    def results() -> list[np.ndarray]:
+        return [
+            net(x),
+            net(np.repeat(x, 2, axis=1)[:, ::2]),
+            nnk.dense(x, weights[0], bias, activation=activation),
+            nnk.dense(x, weights[0].copy(order="F"), bias[0], activation=activation),
+        ]
+
+    nnk.set_num_threads(1)
+    expected = results()
+    nnk.set_num_threads(3)
+    for one, other in zip(results(), expected, strict=True):
+        assert same_bits(one, other)
+
+
+def test_idle_pool_sleeps() -> None:
+    code = """
+import time
+import numpy as np, nnkernels as nnk
+nnk.set_num_threads(4)
+nnk.sigmoid(np.ones(1_000_000))
+begin = time.process_time()
+time.sleep(1)
+print(time.process_time() - begin)
+"""
+    assert float(run(code)) < 0.05
+
+
 def in_child(queue: Any) -> None:
     queue.put(nnk.sigmoid(LARGE)[::1000])
 

@@ -16,8 +16,12 @@
 namespace nnkernels {
 namespace {
 
-// Elements of an element-wise loop, or of the rows of a row-wise one, that are worth another thread.
+// Elements that are worth waking another thread: of relu and dot, which wait for memory, and of functions that rest on exp.
 constexpr std::size_t kThreadElements = 1 << 17;
+constexpr std::size_t kThreadExps = 1 << 16;
+
+// Parts of an element-wise loop are multiples of this: whole vectors, and whole cache lines.
+constexpr std::size_t kMultiple = 1024;
 
 template <class T>
 Strided<const T> input(char* data, npy_intp stride) {
@@ -35,7 +39,8 @@ Kernel kernel_of(void* data) {
   return *static_cast<const Kernel*>(data);
 }
 
-std::size_t rows_of_thread(std::size_t n) { return kThreadElements / (n + 1) + 1; }
+// How many rows of n elements have so many; a row itself costs as much as some.
+std::size_t rows_of_thread(std::size_t elements, std::size_t n) { return elements / (n + 32) + 1; }
 
 // Whether n elements from one address share memory with n elements from another, in other than the same places.
 bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std::size_t n, std::size_t size) {
@@ -48,15 +53,16 @@ bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std
 
 // ()->(). NumPy leaves an output that overlaps if the input runs ahead of it, for its own loops go through an array in order.
 // So do the kernels, but threads do not.
-template <class T>
+template <class T, std::size_t kWorthThread>
 void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<void (*)(Strided<const T>, Strided<T>, std::size_t)>(data);
   const Strided<const T> x = input<T>(args[0], steps[0]);
   const Strided<T> y = output<T>(args[1], steps[1]);
   const auto n = static_cast<std::size_t>(dimensions[0]);
-  const std::size_t minimum = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kThreadElements;
+  const std::size_t multiple = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kMultiple;
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(n, minimum, [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+  parallel_for({n, kWorthThread, multiple},
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
 }
 
 // (n)->(n)
@@ -67,7 +73,7 @@ void row_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   const Rows<const T> rows{input<T>(args[0], 0).data, steps[0], steps[2]};
   const Rows<T> outputs{output<T>(args[1], 0).data, steps[1], steps[3]};
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n),
+  parallel_for({static_cast<std::size_t>(dimensions[0]), rows_of_thread(kThreadExps, n)},
                [&](std::size_t begin, std::size_t end) { kernel(rows.from(begin), outputs.from(begin), end - begin, n); });
 }
 
@@ -77,11 +83,12 @@ void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* ste
   const auto kernel = kernel_of<decltype(Kernels<T>::logsumexp)>(data);
   const auto n = static_cast<std::size_t>(dimensions[1]);
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for(static_cast<std::size_t>(dimensions[0]), rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
-    for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
-      *output<T>(args[1] + i * steps[1], 0).data = kernel(input<T>(args[0] + i * steps[0], steps[2]), n);
-    }
-  });
+  parallel_for({static_cast<std::size_t>(dimensions[0]), rows_of_thread(kThreadExps, n)},
+               [&](std::size_t begin, std::size_t end) {
+                 for (auto i = static_cast<npy_intp>(begin); i < static_cast<npy_intp>(end); ++i) {
+                   *output<T>(args[1] + i * steps[1], 0).data = kernel(input<T>(args[0] + i * steps[0], steps[2]), n);
+                 }
+               });
 }
 
 // Raises MemoryError from a loop, which NumPy calls without the GIL.
@@ -106,7 +113,7 @@ void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
     const Buffer<T> copy(in_place ? rows : 0);
     const Strided<T> results = output<T>(args[2], steps[2]);
     const Strided<T> to = in_place ? Strided<T>{copy.data(), sizeof(T)} : results;
-    parallel_for(rows, rows_of_thread(n), [&](std::size_t begin, std::size_t end) {
+    parallel_for({rows, rows_of_thread(kThreadElements, n)}, [&](std::size_t begin, std::size_t end) {
       for (std::size_t row = begin; row < end; ++row) {
         const auto i = static_cast<npy_intp>(row);
         const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
@@ -225,7 +232,8 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
 
 template <class Select>
 auto elementwise_loops(Select select) {
-  return float_loops<2>(elementwise_loop<Half>, elementwise_loop<float>, elementwise_loop<double>, select);
+  return float_loops<2>(elementwise_loop<Half, kThreadExps>, elementwise_loop<float, kThreadExps>,
+                        elementwise_loop<double, kThreadExps>, select);
 }
 
 template <class Select>
@@ -233,15 +241,17 @@ auto row_loops(Select select) {
   return float_loops<2>(row_loop<Half>, row_loop<float>, row_loop<double>, select);
 }
 
+template <class T>
+constexpr PyUFuncGenericFunction relu_loop = elementwise_loop<T, kThreadElements>;
+
 Loops<14, 2> relu_loops() {
   const KernelTable& table = kernels();
   const IntegerRelu& integer = table.integer_relu;
   static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
-  return {{elementwise_loop<std::uint8_t>, elementwise_loop<std::int8_t>, elementwise_loop<std::uint8_t>,
-           elementwise_loop<std::int16_t>, elementwise_loop<std::uint16_t>, elementwise_loop<std::int32_t>,
-           elementwise_loop<std::uint32_t>, elementwise_loop<std::int64_t>, elementwise_loop<std::uint64_t>,
-           elementwise_loop<std::int64_t>, elementwise_loop<std::uint64_t>, elementwise_loop<Half>, elementwise_loop<float>,
-           elementwise_loop<double>},
+  return {{relu_loop<std::uint8_t>, relu_loop<std::int8_t>, relu_loop<std::uint8_t>, relu_loop<std::int16_t>,
+           relu_loop<std::uint16_t>, relu_loop<std::int32_t>, relu_loop<std::uint32_t>, relu_loop<std::int64_t>,
+           relu_loop<std::uint64_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<Half>, relu_loop<float>,
+           relu_loop<double>},
           {entry(&integer.uint8), entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16),
            entry(&integer.int32), entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64),
            entry(&integer.uint64), entry(&table.float16.relu), entry(&table.float32.relu), entry(&table.float64.relu)},

@@ -27,6 +27,7 @@ constexpr Kernels<T> make_kernels() {
       packed_size<Target, C>,
       pack<Target, T>,
       unpack<Target, T>,
+      kPanelOutputs<Target>,
       kPanelOutputs<Target> * kBlock,
       dense<Target, T>,
       kLaneRows<Target, C>,

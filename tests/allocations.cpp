@@ -1,0 +1,124 @@
+// Memory: no call allocates in the steady state, a thread's scratch stays within 1 MB however large the batch, and packed
+// weights within 1.1 times the weights and a panel. Fails if one does not hold.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
+#include <new>
+#include <vector>
+
+#include "dispatch.h"
+#include "network.h"
+#include "threads.h"
+
+using namespace nnkernels;
+
+static std::atomic<std::size_t> allocations{0};
+
+static void* counted(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  void* const data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
+void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
+void operator delete(void* data) noexcept { std::free(data); }
+void operator delete(void* data, std::size_t) noexcept { std::free(data); }
+void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
+
+static int failures = 0;
+
+static void check(bool good, const char* what, std::size_t a, std::size_t b) {
+  if (good) return;
+  ++failures;
+  std::printf("FAILED %s %zu %zu\n", what, a, b);
+}
+
+constexpr std::size_t kScratch = 1 << 20;
+
+// Starts all workers and gives each thread as much scratch as it may ever want.
+static void warm_up(int threads) {
+  set_num_threads(threads);
+  std::atomic<int> arrived{0};
+  parallel_for({static_cast<std::size_t>(threads), 1}, [&](std::size_t, std::size_t) {
+    thread_scratch(kScratch);
+    ++arrived;
+    while (arrived < threads) {
+    }
+  });
+}
+
+template <class T, class Call>
+void check_call(const char* what, std::size_t count, Call call) {
+  const std::size_t before = allocations;
+  call();
+  check(allocations == before, what, count, sizeof(T));
+}
+
+template <class T>
+void test_network(std::initializer_list<std::size_t> widths, std::initializer_list<std::size_t> counts) {
+  std::vector<std::vector<T>> arrays;
+  std::vector<LayerView<T>> layers;
+  for (const std::size_t* width = widths.begin(); width + 1 != widths.end(); ++width) {
+    const std::size_t inputs = width[0], outputs = width[1];
+    arrays.emplace_back(inputs * outputs);
+    arrays.emplace_back(outputs);
+    const T* const weights = arrays[arrays.size() - 2].data();
+    const Activation activation = width + 2 == widths.end() ? Activation::kSoftmax : Activation::kTanh;
+    layers.push_back({{weights, static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs},
+                      {arrays.back().data(), sizeof(T)},
+                      activation});
+  }
+  const Network<T> network(layers);
+  const std::size_t inputs = network.inputs(), outputs = network.outputs();
+  for (std::size_t count : counts) {
+    const std::vector<T> x(count * inputs * 2);
+    std::vector<T> result(count * outputs);
+    const Rows<T> to{result.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
+    for (std::size_t step : {1, 2}) {  // contiguous, and not
+      const Rows<const T> from{x.data(), static_cast<std::ptrdiff_t>(inputs * step * sizeof(T)),
+                               static_cast<std::ptrdiff_t>(step * sizeof(T))};
+      check_call<T>("network", count, [&] { network.forward(from, count, to); });
+      const LayerView<T>& last = layers.back();
+      const Rows<const T> hidden{x.data(), from.row_stride, from.element_stride};
+      if (last.weights.inputs > inputs) continue;
+      check_call<T>("dense", count, [&] { dense<T>(hidden, count, last.weights, last.bias, last.activation, to); });
+      const Strided<const T> one_bias{last.bias.data, 0};
+      check_call<T>("dense, one bias", count, [&] { dense<T>(hidden, count, last.weights, one_bias, Activation::kRelu, to); });
+    }
+  }
+}
+
+template <class T>
+void test_packed() {
+  const Kernels<T>& table = kernels().of<T>();
+  for (std::size_t outputs : {1, 5, 16, 100, 1000}) {
+    for (std::size_t inputs : {1, 5, 64, 784, 3000}) {
+      const std::size_t most = (outputs + table.panel_outputs - 1) * (inputs + table.lane_padding - 1);
+      check(table.packed_size(outputs, inputs) <= most, "packed weights", outputs, inputs);
+    }
+  }
+}
+
+template <class T>
+void test() {
+  test_network<T>({4, 5, 3}, {1, 16, 100, 10'000});
+  test_network<T>({64, 64, 10}, {1, 16, 100, 1000});
+  test_network<T>({784, 128, 10}, {1, 2, 16, 100, 300, 1000});
+  test_network<T>({256, 1024, 1024, 100}, {1, 2, 16, 150});
+  test_network<T>({50, 20'000, 5}, {1, 16});
+  test_packed<T>();
+}
+
+int main() {
+  for (int threads : {1, 2, 4}) {
+    warm_up(threads);
+    test<Half>(), test<float>(), test<double>();
+  }
+  check_call<float>("empty buffer", 0, [] { Buffer<float>{0}; });
+  std::printf(failures == 0 ? "no allocations\n" : "%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
