@@ -60,6 +60,33 @@ bool direct(const Rows<T>& rows) {
   return kIsCompute<std::remove_const_t<T>> && contiguous_rows(rows);
 }
 
+// Conversions of `count` rows of n elements from and to contiguous rows of the compute type: one long row where they can.
+template <class T>
+void widen_rows(Rows<const T> x, Compute<T>* to, std::size_t count, std::size_t n) {
+  const Kernels<T>& table = kernels().of<T>();
+  if (x.element_stride == sizeof(T) && x.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) n *= count, count = 1;
+  for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), to + i * n, n);
+}
+
+template <class T>
+void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std::size_t n) {
+  const Kernels<T>& table = kernels().of<T>();
+  if (outputs.element_stride == sizeof(T) && outputs.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
+    n *= count, count = 1;
+  }
+  for (std::size_t i = 0; i < count; ++i) table.narrow(from + i * n, outputs.row(i), n);
+}
+
+// Has the caches fetch rows of n elements.
+template <class T>
+void fetch(Rows<const T> x, std::size_t count, std::size_t n) {
+  if (x.element_stride != sizeof(T)) return;
+  for (std::size_t row = 0; row < count; ++row) {
+    const char* bytes = reinterpret_cast<const char*>(x.from(row).data);
+    for (std::size_t i = 0; i < n * sizeof(T); i += 64) __builtin_prefetch(bytes + i);
+  }
+}
+
 // The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
 // half.
 template <class T>
@@ -96,7 +123,7 @@ void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activ
     layer.x = reinterpret_cast<const C*>(x.data);
     layer.x_stride = x.row_stride / static_cast<std::ptrdiff_t>(sizeof(C));
   } else {
-    for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), staging + i * layer.weights.inputs, layer.weights.inputs);
+    widen_rows(x, staging, count, layer.weights.inputs);
     layer.x = staging;
     layer.x_stride = static_cast<std::ptrdiff_t>(layer.weights.inputs);
     staging += count * layer.weights.inputs;
@@ -109,9 +136,7 @@ void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activ
     layer.outputs = staging;
     layer.outputs_stride = static_cast<std::ptrdiff_t>(layer.weights.outputs);
     table.dense(layer);
-    for (std::size_t i = 0; i < count; ++i) {
-      table.narrow(staging + i * layer.weights.outputs, outputs.row(i), layer.weights.outputs);
-    }
+    narrow_rows(staging, outputs, count, layer.weights.outputs);
   }
 }
 
@@ -265,7 +290,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
   if constexpr (kIsCompute<T>) {
     table.copy_rows(x, across(from), inputs);
   } else {
-    for (std::size_t row = 0; row < lanes; ++row) table.widen(x.row(row), to + row * inputs, inputs);
+    widen_rows(x, to, lanes, inputs);
     table.copy_rows(read_only(rows_of(to, inputs)), across(from), inputs);
   }
   for (const Layer& layer : layers_) {
@@ -283,7 +308,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
     table.copy_rows(read_only(across(from)), outputs, n);
   } else {
     table.copy_rows(read_only(across(from)), rows_of(to, n), n);
-    for (std::size_t row = 0; row < lanes; ++row) table.narrow(to + row * n, outputs.row(row), n);
+    narrow_rows(to, outputs, lanes, n);
   }
 }
 
@@ -309,7 +334,10 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
     std::size_t row = begin;
     if (narrow) {
-      for (; row + lanes <= end; row += lanes) forward_lanes(x.from(row), outputs.from(row), scratch);
+      for (; row + lanes <= end; row += lanes) {
+        if (row + 2 * lanes <= end) fetch(x.from(row + lanes), lanes, inputs());
+        forward_lanes(x.from(row), outputs.from(row), scratch);
+      }
     }
     for (; row < end; row += block) {
       forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);

@@ -3,6 +3,9 @@
 // of one dtype.
 #include "ufuncs.h"
 
+#include <algorithm>
+#include <array>
+#include <iterator>
 #include <new>
 
 #include "../buffer.h"
@@ -162,7 +165,7 @@ template <std::size_t kLoops, std::size_t kArguments>
 struct Loops {
   PyUFuncGenericFunction functions[kLoops];
   void* data[kLoops];
-  char types[kLoops][kArguments];
+  std::array<char, kArguments> types[kLoops];
 };
 
 void* entry(const void* kernel) { return const_cast<void*>(kernel); }
@@ -176,58 +179,29 @@ Loops<3, kArguments> float_loops(PyUFuncGenericFunction half, PyUFuncGenericFunc
       {half, single, twofold}, {select(table.float16), select(table.float32), select(table.float64)}, {}};
   constexpr char kTypes[] = {NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
   for (std::size_t i = 0; i < 3; ++i) {
-    for (char& type : loops.types[i]) type = kTypes[i];
+    loops.types[i].fill(kTypes[i]);
   }
   return loops;
 }
 
-// What sums its inputs promotes integers and booleans as np.result_type(x, np.float32): NumPy's own search would settle on
-// float16 for the small ones. No operand is a Python scalar, whose type would be weak: all of them have a core dimension.
-PyUFunc_TypeResolutionFunc* default_resolver = nullptr;
-
-int resolve_sums(PyUFuncObject* ufunc, NPY_CASTING casting, PyArrayObject** operands, PyObject* type_tuple,
-                 PyArray_Descr** descriptors) {
-  bool any_integer = false;
-  bool all_real = true;
-  for (int i = 0; i < ufunc->nin; ++i) {
-    const int type = PyArray_TYPE(operands[i]);
-    const bool integer = PyTypeNum_ISINTEGER(type) || PyTypeNum_ISBOOL(type);
-    any_integer = any_integer || integer;
-    all_real = all_real && (integer || PyTypeNum_ISFLOAT(type));
-  }
-  if (type_tuple != nullptr || !any_integer || !all_real) {
-    return default_resolver(ufunc, casting, operands, type_tuple, descriptors);
-  }
-  PyArray_Descr* single = PyArray_DescrFromType(NPY_FLOAT);
-  PyArray_Descr* common = PyArray_ResultType(ufunc->nin, operands, 1, &single);
-  Py_DECREF(single);
-  if (common == nullptr) return -1;
-  if (common->type_num != NPY_FLOAT && common->type_num != NPY_DOUBLE) {  // longdouble: has no loop, NumPy says so
-    Py_DECREF(common);
-    return default_resolver(ufunc, casting, operands, type_tuple, descriptors);
-  }
-  for (int i = 0; i < ufunc->nargs; ++i) {
-    Py_INCREF(common);
-    descriptors[i] = common;
-  }
-  Py_DECREF(common);
-  return 0;
-}
-
-// One ufunc from its loops; a signature makes it a generalized one.
+// One ufunc from its loops; a signature makes it a generalized one. Those sum, and promote integers and booleans as
+// np.result_type(x, np.float32): NumPy, which takes the first loop that fits, finds float16 last, unless all is float16.
 template <std::size_t kLoops, std::size_t kArguments>
 void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char* name, const char* doc,
          const char* signature = nullptr) {
+  if (signature != nullptr) {
+    const auto to_the_end = [](auto& first_is_half) {
+      std::rotate(std::begin(first_is_half), std::begin(first_is_half) + 1, std::end(first_is_half));
+    };
+    to_the_end(loops.functions);
+    to_the_end(loops.data);
+    to_the_end(loops.types);
+  }
   PyObject* ufunc =
-      PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, &loops.types[0][0], kLoops,
+      PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, loops.types[0].data(), kLoops,
                                           static_cast<int>(kArguments) - 1, 1, PyUFunc_None, name, doc, 0, signature);
   if (ufunc == nullptr) throw_python_error();
   module.add_object(name, pybind11::reinterpret_steal<pybind11::object>(ufunc));
-  if (signature != nullptr) {
-    auto* object = reinterpret_cast<PyUFuncObject*>(ufunc);
-    default_resolver = object->type_resolver;
-    object->type_resolver = resolve_sums;
-  }
 }
 
 template <class Select>
