@@ -77,16 +77,6 @@ void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std
   for (std::size_t i = 0; i < count; ++i) table.narrow(from + i * n, outputs.row(i), n);
 }
 
-// Has the caches fetch rows of n elements.
-template <class T>
-void fetch(Rows<const T> x, std::size_t count, std::size_t n) {
-  if (x.element_stride != sizeof(T)) return;
-  for (std::size_t row = 0; row < count; ++row) {
-    const char* bytes = reinterpret_cast<const char*>(x.from(row).data);
-    for (std::size_t i = 0; i < n * sizeof(T); i += 64) __builtin_prefetch(bytes + i);
-  }
-}
-
 // The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
 // half.
 template <class T>
@@ -334,10 +324,7 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
     std::size_t row = begin;
     if (narrow) {
-      for (; row + lanes <= end; row += lanes) {
-        if (row + 2 * lanes <= end) fetch(x.from(row + lanes), lanes, inputs());
-        forward_lanes(x.from(row), outputs.from(row), scratch);
-      }
+      for (; row + lanes <= end; row += lanes) forward_lanes(x.from(row), outputs.from(row), scratch);
     }
     for (; row < end; row += block) {
       forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);
