@@ -128,7 +128,8 @@ ExpParts<V> exp_parts(V x) {
   return {n, expm1, (r - expm1) + tail};
 }
 
-// e^x. Largest error in float XXX ULP, at XXX (all floats); in double XXX ULP over 2^27 numbers, at XXX.
+// e^x. Largest error in float 0.9938 ULP, at 0x1.f3532p+3 (all floats); in double 0.9756 ULP over 2^27 numbers, at
+// 0x1.e9bec201b9a4bp+1.
 // exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf; subnormal results are rounded once more.
 template <class Target, class V>
 V exp(V x) {
