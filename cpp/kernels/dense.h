@@ -118,17 +118,22 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kGroups = (kVectors + kChains<C> - 1) / kChains<C>;
   V sums[kRows][kVectors];
+#pragma GCC unroll 8
   for (std::size_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
     for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = V{};
   }
   const auto step_chains = [&](std::size_t chunk, std::size_t n, const C* row_inputs, std::ptrdiff_t stride)
       __attribute__((always_inline)) {
     V chunks[kRows];
+#pragma GCC unroll 8
     for (std::size_t row = 0; row < kRows; ++row) {
       chunks[row] = Target::broadcast_chunk(row_inputs + static_cast<std::ptrdiff_t>(row) * stride);
     }
+#pragma GCC unroll 8
     for (std::size_t v = 0; v < kVectors; ++v) {
       const V weights = panel.vector(chunk, v, n);
+#pragma GCC unroll 8
       for (std::size_t row = 0; row < kRows; ++row) sums[row][v] = Target::fma(chunks[row], weights, sums[row][v]);
     }
   };
@@ -139,16 +144,21 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   }
   if (const std::size_t rest = inputs % kChains<C>; rest != 0) {
     C padded[kRows][kChains<C>] = {};
+#pragma GCC unroll 8
     for (std::size_t row = 0; row < kRows; ++row) {
       const C* row_inputs = x + static_cast<std::ptrdiff_t>(row) * x_stride + chunks * kChains<C>;
       for (std::size_t k = 0; k < rest; ++k) padded[row][k] = row_inputs[k];
     }
     step_chains(chunks, rest, padded[0], kChains<C>);
   }
+  // Unrolled, or the sums would go through memory.
+#pragma GCC unroll 8
   for (std::size_t row = 0; row < kRows; ++row) {
     C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
     V chains[kGroups * kChains<C>] = {};
+#pragma GCC unroll 8
     for (std::size_t v = 0; v < kVectors; ++v) chains[v] = sums[row][v];
+#pragma GCC unroll 8
     for (std::size_t group = 0; group < kGroups; ++group) {
       if (group * kWidth >= count) break;
       const std::size_t lanes = least(kWidth, count - group * kWidth);
