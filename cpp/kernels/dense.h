@@ -51,9 +51,17 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // a line of each step of the panel that comes next
+  const C* ahead;  // a line of each step of the panel that comes next; or null, for the only tile
 
-  void prefetch(std::size_t chunk) const { __builtin_prefetch(ahead + chunk * kVectors * kLanes<Target, C>, 0, 2); }
+  // The only tile reads its weights once, as fast as memory can: all lines 8 kB ahead.
+  void prefetch(std::size_t chunk) const {
+    if (ahead != nullptr) {
+      __builtin_prefetch(ahead + chunk * kVectors * kLanes<Target, C>, 0, 2);
+    } else {
+      const C* step = data + chunk * kVectors * kLanes<Target, C> + 8192 / sizeof(C);
+      for (std::size_t v = 0; v < kVectors; ++v) __builtin_prefetch(step + v * kLanes<Target, C>);
+    }
+  }
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
     return load<Lanes<Target, C>>(data + (chunk * kVectors + v) * kLanes<Target, C>);
@@ -200,7 +208,8 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
     // Each tile fetches another line of the steps to come.
     const C* next = panel + round_up(inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
     const auto make_panel = [&](std::size_t tile) {
-      return PackedPanel<Target, C, kVectors>{panel, next + tile % kVectors * kLanes<Target, C>};
+      const C* ahead = rows.rows > 1 ? next + tile % kVectors * kLanes<Target, C> : nullptr;
+      return PackedPanel<Target, C, kVectors>{panel, ahead};
     };
     tiles<Target, kVectors, Target::kTileRows>(rows, 0, make_panel, first_input, inputs, first_output, step);
   } else if constexpr (kVectors > 1) {
