@@ -224,7 +224,8 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
         std::vector<T> actual(expected.size() + 1, T{}), in_place(expected);
         if (step > 1) std::copy(expected.begin(), expected.end(), actual.begin());  // what lies between the elements
         for (std::size_t i = 0; i < rows; ++i) {
-          (generic.of<T>().*kernel)({all.data() + i * n * step, row, element}, {expected.data() + i * n * step, row, element}, 1, n);
+          (generic.of<T>().*kernel)({all.data() + i * n * step, row, element}, {expected.data() + i * n * step, row, element},
+                                    1, n);
         }
         (table.of<T>().*kernel)({all.data(), row, element}, {actual.data(), row, element}, rows, n);
         (table.of<T>().*kernel)({in_place.data(), row, element}, {in_place.data(), row, element}, rows, n);
