@@ -4,13 +4,16 @@
 // the integer k nearest to max / log(2), at most sqrt(2): z = n log(2) + r, and then e^r 2^(n - k), with no difference to
 // round. (The rounding of z - max would change the exponential by up to |z - max| / 2 ULP.) Only if the maximum is a large
 // number it is subtracted before: elements that are not negligible beside it are less than a factor of 2 away, and the
-// difference is exact (P. H. Sterbenz, "Floating-Point Computation", 1974). log_softmax and logsumexp subtract the maximum in
-// two terms, z - max = d + d_low exactly (D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2, theorem B). The
-// logarithm of the sum is log1p(the sum without one maximum's own term, which is 1), so that it keeps its accuracy where one
-// element dominates. Error of softmax: at most 4 ULP an element in all that tests/test_softmax.py tries, float and double, rows
-// of up to a million. Of log_softmax and logsumexp: as much, of the larger one of the maximum and the logarithm. Sums are in
-// the order of sum.h. A NaN makes its row NaN. A row of -inf, or with +inf: softmax and log_softmax are NaN, logsumexp is -inf
-// or +inf.
+// difference is exact (P. H. Sterbenz, "Floating-Point Computation", 1974).
+//
+// log_softmax and logsumexp subtract the maximum in two terms, z - max = d + d_low exactly (D. E. Knuth, "The Art of Computer
+// Programming", volume 2, 4.2.2, theorem B). The logarithm of the sum is log1p(the sum without one maximum's own term, which
+// is 1), so that it keeps its accuracy where one element dominates.
+//
+// Error of softmax: 2 ULP of an element and its quotient, and that of the sum (sum.h), which is largest where one element
+// dominates: the worst that was found is 4.3 ULP in float and 6.3 in double, below 4 in all that tests/test_softmax.py tries.
+// Of log_softmax and logsumexp: at most 4 ULP there, of the larger one of the maximum and the logarithm. Sums are in the order
+// of sum.h. A NaN makes its row NaN. A row of -inf, or with +inf: softmax and log_softmax are NaN, logsumexp is -inf or +inf.
 #pragma once
 
 #include "exp.h"
