@@ -4,14 +4,23 @@
 
 Needs mpmath. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the procedure is in
 J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working precision.
+
+The tables of tanh and sigmoid hold a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing
+elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
+another LAPACK may print another last digit.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
-from mpmath import exp, ldexp, linspace, log, lu_solve, matrix, mp, mpf, polyval, sqrt
+from mpmath import cos, exp, ldexp, linspace, log, lu_solve, matrix, mp, mpf, pi, polyval, sqrt, tanh
+from numpy.typing import NDArray
 
 Function = Callable[[mpf], mpf]
+Array = NDArray[Any]
 
 mp.dps = 60
 
@@ -80,6 +89,127 @@ def split(name: str, value: mpf, dtype: type[np.floating], bits: int | None = No
     print(f"{name}: {hexadecimal(high)} + {hexadecimal(low)}")
 
 
+def lawson(x: Array, target: Array, weight: Array, terms: int) -> Array:
+    """The coefficients (lowest power first) whose largest weight * |polynomial(x) - target| is smallest, over the points x."""
+    scale = np.abs(x).max()
+    powers = np.vander(x / scale, terms, increasing=True)
+    shares = np.ones(len(x))
+    best: Array = np.zeros(terms)
+    smallest = np.inf
+    for _ in range(100):
+        factors = np.sqrt(shares) * weight
+        coefficients = np.linalg.lstsq(powers * factors[:, np.newaxis], target * factors, rcond=None)[0]
+        errors = np.abs(weight * (powers @ coefficients - target))
+        if errors.max() < smallest:
+            best, smallest = coefficients, errors.max()
+        shares *= errors
+        shares /= shares.sum()
+    result: Array = best / scale ** np.arange(terms)
+    return result
+
+
+def row(function: Function, value: np.floating, low: mpf, high: mpf, degree: int) -> list[np.floating]:
+    """The coefficients c1, c2, ... of function(t) = value + c1 t + c2 t^2 + ..., of the least relative error.
+
+    They are rounded one after the other, and the rest fitted anew to what is left.
+    """
+    middle, radius = (low + high) / 2, (high - low) / 2
+    points = [middle - radius * cos(pi * (i + mpf(1) / 2) / 150) for i in range(150)]
+    points = [t for t in points if abs(t) > radius / 200]
+    x = np.array([float(t) for t in points])
+    target = np.array([float((function(t) - mpf(float(value))) / t) for t in points])
+    weight = np.array([float(abs(t) / abs(function(t))) for t in points])
+    coefficients: list[np.floating] = []
+    for terms in range(degree, 0, -1):
+        coefficients.append(np.float32(lawson(x, target, weight, terms)[0]))
+        target = (target - float(coefficients[-1])) / x
+        weight = weight * np.abs(x)
+    return coefficients
+
+
+def nearest_float(function: Function, candidates: Iterable[mpf], enough: mpf) -> tuple[mpf, np.floating]:
+    """The first candidate where the function is a float up to a relative error of `enough`, and that float."""
+    best, least = (mpf(0), np.float32(0)), mpf("inf")
+    for x in candidates:
+        value = function(x)
+        error = abs(mpf(float(np.float32(float(value)))) - value) / value
+        if error < least:
+            best, least = (x, np.float32(float(value))), error
+        if error < enough:
+            break
+    return best
+
+
+def shifted(function: Function, origin: mpf, t: mpf) -> mpf:
+    """The function at origin + t."""
+    return function(origin + t)
+
+
+def scaled_sigmoid(power: mpf, r: mpf) -> mpf:
+    """sigmoid(n log(2) + r) / 2^n, where power = 2^n."""
+    return exp(r) / (1 + power * exp(r))
+
+
+def outward(count: int) -> Iterator[int]:
+    """0, -1, 1, -2, 2, ..."""
+    return ((-1) ** k * ((k + 1) // 2) for k in range(count))
+
+
+def tanh_table() -> dict[int, list[np.floating]]:
+    """The rows of kTanhTable: four for each binade from 2^-3 to where tanh rounds to 1, and one for all below."""
+    table: dict[int, list[np.floating]] = {}
+    for exponent, quarter in itertools.product(range(-3, 4), range(4)):
+        low, high = (mpf(2) ** exponent * (1 + mpf(q) / 4) for q in (quarter, quarter + 1))
+        if high > 9.02:
+            high = mpf("9.02")
+        if low > high:
+            break
+        middle, step = float((low + high) / 2), float((high - low) / 8) / 1000
+        floats = (mpf(float(np.float32(middle + k * step))) for k in outward(2000))
+        centre, value = nearest_float(tanh, floats, mpf(2) ** -32)
+        coefficients = row(partial(shifted, tanh, centre), value, low - centre, high - centre, 5)
+        table[int(np.float32(float(low)).view(np.uint32)) >> 21] = [np.float32(float(centre)), value, *coefficients]
+    # Below, x itself is the leading term.
+    rest, _ = remez(
+        lambda x: (tanh(x) - x) / x if x > mpf(10) ** -8 else -x * x / 3, lambda x: mpf(1), 4, mpf(10) ** -9, mpf(1) / 8
+    )
+    table[min(table) - 1] = [np.float32(0), np.float32(0), *(np.float32(float(c)) for c in rest)]
+    return table
+
+
+def sigmoid_table() -> dict[int, list[np.floating]]:
+    """The rows of kSigmoidTable, by n.
+
+    x = n log(2) + r, and the argument is t = x - n high(log 2) - n shift = r - n (shift - low(log 2)). The shift is a multiple
+    of 2^-25, as is x - n high(log 2), so that t is exact; for n = -31, which stands for all below, it is low(log 2) itself.
+    """
+    ln2 = log(2)
+    ln2_low = ln2 - mpf(float(rounded(ln2, np.float32)))
+    bound = ln2 / 2 * (1 + mpf(2) ** -10)
+    table: dict[int, list[np.floating]] = {}
+    for n in range(0, -32, -1):
+        function = partial(scaled_sigmoid, mpf(2) ** n if n > -31 else mpf(0))
+        if n in (0, -31):
+            shift, moved, value = ln2_low, mpf(0), np.float32(float(function(mpf(0))))
+        else:
+            offsets = (n * (k * mpf(2) ** -25 - ln2_low) for k in outward(20000))
+            moved, value = nearest_float(function, offsets, mpf(2) ** mpf("-31.5"))
+            shift = moved / n + ln2_low
+        high = bound if n < 0 else mpf(0)
+        coefficients = row(partial(shifted, function, moved), value, -bound - moved, high - moved, 6)
+        table[n] = [np.float32(float(shift)), value, *coefficients]
+    return table
+
+
+def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
+    """Print 32 rows of eight floats, in the order of the row's number modulo 32."""
+    print(f"{name}:")
+    rows = {number % 32: values for number, values in table.items()}
+    for number in range(32):
+        values = [*rows.get(number, []), *[np.float32(0)] * 8][:8]
+        print("    {" + ", ".join("0" if value == 0 else hexadecimal(value) for value in values) + "},")
+
+
 def main() -> None:
     """Print all constants."""
     ln2 = log(2)
@@ -108,6 +238,8 @@ def main() -> None:
         lambda w: w + mpf(10) ** -5,
         6, mpf(0), largest, np.float64,
     )  # fmt: skip
+    print_table("tanh: centre, c0, ..., c5, unused", tanh_table())
+    print_table("sigmoid: shift, c0, ..., c6", sigmoid_table())
 
 
 if __name__ == "__main__":
