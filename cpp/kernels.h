@@ -91,7 +91,7 @@ struct DenseLanes {
   const C* bias;  // one an output
   bool relu;
   std::size_t outputs;
-  std::size_t inputs;  // at most max_lane_inputs
+  std::size_t inputs;  // at most 1024
 };
 
 template <class T>
@@ -133,7 +133,6 @@ struct Kernels {
   // The same, with the same bits, for lane_rows rows that lie across, one in each lane: faster for narrow layers.
   std::size_t lane_rows;
   std::size_t lane_padding;
-  std::size_t max_lane_inputs;
   void (*dense_lanes)(const DenseLanes<T>& layer, const C* x, C* outputs);
   // outputs[row][i] = input[row][i], of lane_rows rows of n elements; either may lie across.
   void (*copy_rows)(Rows<const C> input, Rows<C> output, std::size_t n);

@@ -179,9 +179,63 @@ void test_dense(const KernelTable& table, std::size_t rows, std::size_t outputs,
   from_packed.pop_back();
   check(same(from_packed, expected), table, "dense, packed", rows, outputs, inputs);
 
+  for (C& value : expected) value = value <= 0 ? C(0) : value;
+  call.relu = true;
+  call.outputs = from_packed.data();
+  kernels.dense(call);
+  check(same(from_packed, expected), table, "dense with relu", rows, outputs, inputs);
+
   std::vector<T> restored(outputs * inputs);
   kernels.unpack(packed.data(), outputs, inputs, restored.data());
   check(same(restored, weights), table, "unpack", outputs, inputs);
+}
+
+// Rows that lie across, and the copies to and from them.
+template <class T>
+void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t inputs, bool relu) {
+  using C = Compute<T>;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
+  const Kernels<T>& kernels = table.of<T>();
+  const std::size_t rows = kernels.lane_rows;
+  const auto lanes_stride = static_cast<std::ptrdiff_t>(rows) * kSize;
+  Random random;
+  const std::size_t step = 2;  // between the elements of x, which lie apart
+  const auto x = widened(numbers<T>(random, rows * inputs * step));
+  const auto weights = numbers<T>(random, outputs * inputs);
+  const auto bias = widened(numbers<T>(random, outputs));
+  std::vector<C> packed(kernels.packed_size(outputs, inputs));
+  kernels.pack({weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs}, packed.data());
+
+  std::vector<C> contiguous(rows * inputs);
+  for (std::size_t i = 0; i < contiguous.size(); ++i) contiguous[i] = x[i * step];
+  std::vector<C> across((inputs + kernels.lane_padding) * rows), same_across(across);
+  const auto row_stride = static_cast<std::ptrdiff_t>(inputs) * kSize;
+  const auto apart = static_cast<std::ptrdiff_t>(step);
+  kernels.copy_rows({contiguous.data(), row_stride, kSize}, {across.data(), kSize, lanes_stride}, inputs);
+  kernels.copy_rows({x.data(), row_stride * apart, kSize * apart}, {same_across.data(), kSize, lanes_stride}, inputs);
+  check(same(across, same_across), table, "copy_rows of elements that lie apart", inputs, sizeof(T));
+
+  const auto wide_weights = widened(weights);
+  std::vector<C> expected(rows * outputs), lanes(rows * outputs), actual(rows * outputs);
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < outputs; ++j) {
+      const C sum = plain_dense(contiguous.data() + i * inputs, wide_weights.data() + j * inputs, inputs, bias[j]);
+      expected[i * outputs + j] = relu && sum <= 0 ? C(0) : sum;
+    }
+  }
+  kernels.dense_lanes({packed.data(), bias.data(), relu, outputs, inputs}, across.data(), lanes.data());
+  kernels.copy_rows({lanes.data(), kSize, lanes_stride}, {actual.data(), static_cast<std::ptrdiff_t>(outputs) * kSize, kSize},
+                    outputs);
+  check(same(actual, expected), table, "dense, rows across", outputs, inputs, sizeof(T));
+}
+
+template <class T>
+void test_dense_lanes(const KernelTable& table) {
+  for (std::size_t outputs = 1; outputs <= 40; ++outputs) test_dense_lanes<T>(table, outputs, 9, outputs % 2 == 0);
+  for (std::size_t inputs : Sizes{0, 1, 2, 3, 4, 5, 6, 7, 8, 63, 64, 128, 1023, 1024}) {
+    test_dense_lanes<T>(table, 5, inputs, false);
+    test_dense_lanes<T>(table, 17, inputs, true);
+  }
 }
 
 template <class T>
@@ -191,6 +245,10 @@ void test_dense(const KernelTable& table) {
   for (std::size_t inputs = 0; inputs <= 20; ++inputs) test_dense<T>(table, 4, 11, inputs), test_dense<T>(table, 2, 11, inputs);
   for (std::size_t inputs : Sizes{1023, 1024, 1025, 2049, 3000})
     test_dense<T>(table, 5, 9, inputs), test_dense<T>(table, 1, 9, inputs);
+  // Rows of weights a multiple of 4096 bytes apart, and others, where they lie and packed.
+  for (std::size_t inputs : Sizes{512, 516, 1024}) {
+    for (std::size_t rows : Sizes{1, 2, 6, 12, 13}) test_dense<T>(table, rows, 35, inputs);
+  }
 }
 
 template <class T>
@@ -311,6 +369,7 @@ int main(int argc, char** argv) {
     test_half(*table);
     test_dot<Half>(*table), test_dot<float>(*table), test_dot<double>(*table);
     test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
+    test_dense_lanes<Half>(*table), test_dense_lanes<float>(*table), test_dense_lanes<double>(*table);
     test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
     for (int i = 1; i < argc; ++i) compared += std::string(argv[i]) == table->target;
   }
