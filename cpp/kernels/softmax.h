@@ -1,4 +1,4 @@
-// softmax, log_softmax and logsumexp of a row, the maximum subtracted.
+// softmax, log_softmax and logsumexp of rows, without overflow.
 //
 // softmax divides by the sum of the exponentials, so that a common factor of them does not matter. So it takes e^z 2^-k with
 // the integer k nearest to max / log(2), at most sqrt(2): z = n log(2) + r, and then e^r 2^(n - k), with no difference to
