@@ -78,7 +78,7 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
     const std::vector<T> x(count * inputs * 2);
     std::vector<T> result(count * outputs);
     const Rows<T> to{result.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
-    for (std::size_t step : {1, 2}) {  // contiguous, and not
+    for (std::size_t step : {1u, 2u}) {  // contiguous, and not
       const Rows<const T> from{x.data(), static_cast<std::ptrdiff_t>(inputs * step * sizeof(T)),
                                static_cast<std::ptrdiff_t>(step * sizeof(T))};
       check_call<T>("network", count, [&] { network.forward(from, count, to); });
@@ -95,8 +95,8 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
 template <class T>
 void test_packed() {
   const Kernels<T>& table = kernels().of<T>();
-  for (std::size_t outputs : {1, 5, 16, 100, 1000}) {
-    for (std::size_t inputs : {1, 5, 64, 784, 3000}) {
+  for (std::size_t outputs : {1u, 5u, 16u, 100u, 1000u}) {
+    for (std::size_t inputs : {1u, 5u, 64u, 784u, 3000u}) {
       const std::size_t most = (outputs + table.panel_outputs - 1) * (inputs + table.lane_padding - 1);
       check(table.packed_size(outputs, inputs) <= most, "packed weights", outputs, inputs);
     }

@@ -205,3 +205,16 @@ def test_tutorial() -> None:
     assert float(nnk.dense(x, [0.8, -0.5, 1.0], 2.0)) == 0.71
     weights = [[0.8, -0.5, 1.0], [0.1, 0.7, -1.2], [0.3, -0.3, 0.5]]
     np.testing.assert_allclose(nnk.dense(x, weights, [2.0, 0.5, -1.0]), [0.71, 3.57, -1.89], rtol=4e-16)
+
+
+def test_out_is_an_operand(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    # Sums of several blocks of inputs are kept in the output meanwhile.
+    for inputs in (16, 3000):
+        x, weights = rng.normal(0, 0.1, (16, inputs)).astype(dtype), rng.normal(0, 0.1, (16, inputs)).astype(dtype)
+        bias = rng.normal(0, 1, 16).astype(dtype)
+        for activation in (None, "relu", "softmax"):
+            expected = nnk.dense(x[0], weights, bias, activation=activation)
+            for operand in range(3):
+                operands = [x[0].copy(), weights.copy(), bias.copy()]
+                out = (operands[0][:16], operands[1][0, :16], operands[2])[operand]
+                assert same_bits(nnk.dense(*operands, activation=activation, out=out), expected)

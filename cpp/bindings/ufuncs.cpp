@@ -141,7 +141,7 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {
-    const bool in_place = args[3] == args[0] || args[3] == args[1];
+    const bool in_place = args[3] == args[0] || args[3] == args[1] || args[3] == args[2];
     Buffer<T> copy(in_place ? rows * outputs : 0);
     const Rows<T> copied{copy.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
     const Rows<T> results{output<T>(args[3], 0).data, steps[3], steps[8]};

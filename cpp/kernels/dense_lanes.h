@@ -105,6 +105,7 @@ inline void transpose_square(const double* from, std::ptrdiff_t from_stride, dou
 
 template <class Target, class C>
 void copy_rows(Rows<const C> input, Rows<C> output, std::size_t n) {
+  static_assert(kLaneRows<Target, C> % kChains<C> == 0);
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
   const bool to_lanes = input.element_stride == kSize && output.row_stride == kSize && input.row_stride % kSize == 0;
   const bool from_lanes = input.row_stride == kSize && output.element_stride == kSize && output.row_stride % kSize == 0;

@@ -85,7 +85,7 @@ V exp_polynomial(V r) {
   return polynomial<Target, kTerms>(c, r);
 }
 
-// x = n log(2) + r; r in two parts where they are asked for, the low one at most half an ULP of the high one.
+// x = n log(2) + r, r rounded.
 template <class V>
 struct Reduced {
   V n;
@@ -101,7 +101,7 @@ Reduced<V> reduce(V x) {
   return {n, Target::fma(n, broadcast<V>(-K::kLn2Low), high)};
 }
 
-// e^r for |r| <= log(2)/2. Monotone, for the rounded sum of r and less is.
+// e^r for |r| <= log(2)/2. Monotone in float (tests/accuracy.cpp): only the last sum rounds more than a step of r changes.
 template <class Target, class V>
 V exp_reduced(V r) {
   return 1 + Target::fma(exp_polynomial<Target>(r), V(r * r), r);

@@ -200,7 +200,8 @@ void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t
                                          reinterpret_cast<Compute<T>*>(outputs.row(row).data), n);
     } else {
       // The next row fits into the first cache beside this one, if they are this short.
-      const bool fetch = row + 1 < count && n <= 2 * kBlock;
+      const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
+      const bool fetch = std::is_same_v<T, Compute<T>> && contiguous && row + 1 < count && n <= 2 * kBlock;
       softmax_row<Target, T>(rows.row(row), outputs.row(row), n, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
     }
   }
