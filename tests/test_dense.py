@@ -107,6 +107,34 @@ def test_bias_broadcasts(dtype: type[np.floating], rng: np.random.Generator) -> 
     assert nnk.dense(np.ones((2, 3, 4), dtype), weights, bias).shape == (2, 3, 5)
 
 
+def test_the_usual_call_is_like_any_other(rng: np.random.Generator) -> None:
+    """Three arrays whose shapes fit go straight to the ufunc; all others take a longer way to the same result."""
+
+    class Derived(np.ndarray[Any, Any]):
+        pass
+
+    for outputs in (1, 5):
+        for codes in ("eee", "fff", "ddd", "eed", "fde", "bbb", "iff", "?e?", "qBe"):
+            parts = layer(rng, 6, outputs, 4, np.float64)
+            x, weights, bias = ((3 * part).astype(code) for part, code in zip(parts, codes, strict=True))
+            for activation in ACTIVATIONS:
+                expected = nnk.dense(x, weights, bias, activation=activation)
+                for other in (
+                    (x.view(Derived), weights, bias),
+                    (x, weights.view(Derived), bias),
+                    (x, weights, bias.view(Derived)),
+                    (x, weights, bias[np.newaxis]),
+                    (x, weights, np.tile(bias, (6, 1))),
+                ):
+                    assert same_bits(np.asarray(nnk.dense(*other, activation=activation)), expected)
+                out = np.empty_like(expected)
+                assert nnk.dense(x, weights, bias, activation=activation, out=out) is out
+                assert same_bits(out, expected)
+            full = nnk.dense(x, weights, np.repeat(bias[:1], outputs))
+            for number in (bias[:1], bias[0], bias[:1].reshape(()), bias[:1, np.newaxis]):
+                assert same_bits(nnk.dense(x, weights, number), full)
+
+
 def test_python_scalar_bias_is_weak() -> None:
     for x, weights, expected in (
         ("e", "e", "e"),
@@ -138,7 +166,7 @@ def test_no_inputs_or_rows(dtype: type[np.floating]) -> None:
     assert same_bits(nnk.dense(np.empty((4, 0), dtype), np.empty((3, 0), dtype), bias), np.tile(bias, (4, 1)))
     assert same_bits(nnk.dense(np.empty(0, dtype), np.empty((3, 0), dtype), bias), bias)
     assert nnk.dense(np.empty((0, 2), dtype), np.empty((3, 2), dtype), bias).shape == (0, 3)
-    assert nnk.dense(np.empty((5, 2), dtype), np.empty((0, 2), dtype)).shape == (5, 0)
+    assert nnk.dense(np.ones((5, 2), dtype), np.empty((0, 2), dtype)).shape == (5, 0)
 
 
 def test_not_finite(dtype: type[np.floating], rng: np.random.Generator) -> None:
