@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,49 @@ def test_dtype(rng: np.random.Generator) -> None:
     assert nnk.Network([layers[0], nnk.Dense(np.ones((2, 4)))]).dtype == np.float64
     assert nnk.Network([nnk.Dense(np.ones((2, 3), np.int8), 1)]).dtype == np.float32
     assert nnk.Network([nnk.Dense(np.ones((2, 3), np.float16), 0.5)]).dtype == np.float16
+
+
+def test_ways_to_call(rng: np.random.Generator) -> None:
+    class Derived(nnk.Network):
+        pass
+
+    class Doubling(nnk.Network):
+        def __call__(self, x: Any, out: Any = None) -> Any:
+            return 2 * super().__call__(x, out=out)
+
+    layers = random_layers(rng, (5, 4, 3), np.float32)
+    net, x, out = nnk.Network(layers), rng.normal(0, 1, (2, 5)).astype(np.float32), np.empty((2, 3), np.float32)
+    expected = np.stack([net(row) for row in x])
+    for result in (net(x), net(x=x), net(x, None), net(x, out=None), net(out=None, x=x), nnk.Network.__call__(net, x)):
+        assert same_bits(result, expected)
+    derived = Derived(layers)
+    writes: tuple[Callable[[], Any], ...] = (
+        lambda: net(x, out),
+        lambda: net(x, out=out),
+        lambda: net(out=out, x=x),
+        lambda: derived(x=x, out=out),
+    )
+    for write in writes:
+        out[...] = 77
+        assert write() is out
+        assert same_bits(out, expected)
+    assert same_bits(derived(x), expected)
+    assert same_bits(Doubling(layers)(x), 2 * expected)
+    wrong: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+        ((), {}),
+        ((), {"out": out}),
+        ((), {"X": x}),
+        ((x,), {"x": x}),
+        ((x,), {"where": True}),
+        ((x, None), {"out": None}),
+        ((x, None, None), {}),
+    )
+    for arguments, keywords in wrong:
+        with pytest.raises(TypeError, match=r"\(x, out=None\)"):
+            net(*arguments, **keywords)
+    not_a_network: Any = 3
+    with pytest.raises(TypeError, match="Network"):
+        nnk.Network.__call__(not_a_network, x)
 
 
 def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:

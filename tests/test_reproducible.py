@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,32 @@ def test_batches(dtype: type[np.floating]) -> None:
         assert same_bits(net(x[-batch:]), rows[-batch:])
         assert same_bits(nnk.dense(x[:batch], layers[0].weights, layers[0].bias, activation="tanh"), nnk.tanh(
             nnk.dense(x[-257:], layers[0].weights, layers[0].bias)[:batch]))  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("widths", [(1, 1), (3, 2, 5), (33, 17, 6), (128, 128, 127), (129, 3, 2), (5, 129, 4)], ids=str)
+def test_batches_of_narrow_and_wide_networks(widths: tuple[int, ...], activation: str | None, dtype: type[np.floating]) -> None:
+    """Narrow networks take several rows at once, and what is left as wide ones do (cpp/network.cpp): no bit shows it."""
+    layers = [
+        nnk.Dense(corpus(dtype, outputs, inputs) / dtype(inputs**0.5), corpus(dtype, outputs), activation)
+        for inputs, outputs in pairwise(widths)
+    ]
+    net = nnk.Network(layers)
+    x = corpus(dtype, 100, widths[0])
+    rows = np.stack([net(row) for row in x])
+    chained = x
+    for layer in layers:
+        chained = nnk.dense(chained, layer.weights, layer.bias)
+        chained = chained if activation is None else getattr(nnk, activation)(chained)
+    assert same_bits(rows, chained)
+    # Around the rows that a narrow network takes at once on any target: 2, 4, 8, 12, 16 or 32.
+    for batch in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100):
+        assert same_bits(net(x[:batch]), rows[:batch])
+        assert same_bits(net(x[-batch:]), rows[-batch:])
+    wider = np.zeros((200, widths[0] + 3), dtype)
+    wider[::2, :-3] = x
+    assert same_bits(net(wider[::2, :-3]), rows)
+    assert same_bits(net(x[::-1]), rows[::-1])
 
 
 if __name__ == "__main__":

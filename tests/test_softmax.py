@@ -138,6 +138,57 @@ def test_every_length_and_layout(function: Any, dtype: type[np.floating], rng: n
             assert same_bits(z, expected)
 
 
+@pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
+def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """Short rows are computed several at once, the rest one by one: each as if it were alone, special ones among them too."""
+    for n in range(1, 41):
+        z = rng.normal(0, 4, (40, n)).astype(dtype)
+        z[5, 0], z[11, -1], z[12, n // 2], z[20], z[37, 0] = np.nan, np.inf, -np.inf, -np.inf, np.nan
+        expected = np.stack([function(row) for row in z])
+        spread = np.zeros((80, 3 * n), dtype)[::-2, ::-3]
+        spread[...] = z
+        across = np.asfortranarray(z)
+        for count in range(1, 41):
+            for rows in (z, spread, across):
+                assert same_bits(function(rows[:count]), expected[:count])
+            assert same_bits(function(z[-count:][::-1]), expected[-count:][::-1])
+            for in_place in (z[:count].copy(), z[:count].copy(order="F")):
+                function(in_place, out=in_place)
+                assert same_bits(np.ascontiguousarray(in_place), expected[:count])
+
+
+@pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
+def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
+    """A larger element has no smaller probability, not even at odd multiples of log(2)/2, where the reduction changes."""
+    largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
+    boundaries = (np.arange(0.5, largest / np.log(2)) * -np.log(2)).astype(dtype)
+    for maximum in (0, 3, 0.3466):
+        centres = boundaries + dtype(maximum)
+        steps = np.arange(n - 1).astype(dtype) - dtype(n // 2)
+        neighbours = centres[:, np.newaxis] + steps * np.spacing(centres)[:, np.newaxis]
+        rows = np.pad(neighbours, ((0, 0), (0, 1)), constant_values=maximum)
+        z = np.sort(np.minimum(rows, dtype(maximum)))
+        assert (np.diff(nnk.softmax(z)) >= 0).all()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_the_usual_call_is_like_any_other(function: Any, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    z = rng.normal(0, 1, (3, 5)).astype(dtype)
+    expected = function(z)
+    axes: tuple[Any, ...] = (-1, 1, np.int8(-1), np.int64(1))
+    for axis in axes:
+        assert same_bits(function(z, axis), expected)
+        out = np.empty_like(expected)
+        assert function(z, axis, out=out) is out
+        assert same_bits(out, expected)
+    assert same_bits(function(z, dtype=dtype), expected)
+    assert same_bits(function(z.tolist(), dtype=dtype), expected)
+    no_integers: tuple[Any, ...] = (-1.0, "-1", None, (-1,), True)
+    for axis in no_integers:
+        with pytest.raises(TypeError, match="an integer axis"):
+            function(z, axis)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_parameters(function: Any, rng: np.random.Generator) -> None:
     z = rng.normal(0, 1, (2, 3, 4, 5)).astype(np.float32)
