@@ -93,16 +93,19 @@ def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng
 
 
 def test_idle_pool_sleeps() -> None:
+    # The least of some tries: a virtual CPU that stands still while a worker looks out counts as work.
     code = """
 import time
 import numpy as np, nnkernels as nnk
 nnk.set_num_threads(4)
-nnk.sigmoid(np.ones(1_000_000))
-begin = time.process_time()
-time.sleep(1)
-print(time.process_time() - begin)
+def idle():
+    nnk.sigmoid(np.ones(1_000_000))
+    begin = time.process_time()
+    time.sleep(0.3)
+    return time.process_time() - begin
+print(min(idle() for _ in range(5)))
 """
-    assert float(run(code)) < 0.05
+    assert float(run(code)) < 0.03
 
 
 def in_child(queue: Any) -> None:
