@@ -5,18 +5,24 @@
 #include <limits>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace nnkernels {
 
 // n elements of C on a cache line's boundary, not initialised; no memory at all if n is 0. Throws std::bad_alloc.
 template <class C>
 class Buffer {
  public:
-  static constexpr std::align_val_t kAlignment{64};
-
   Buffer() = default;
   explicit Buffer(std::size_t n) : size_(n) {
     if (n > std::numeric_limits<std::size_t>::max() / 2 / sizeof(C)) throw std::bad_alloc();
-    if (n > 0) data_ = static_cast<C*>(::operator new(n * sizeof(C), kAlignment));
+    if (n == 0) return;
+    data_ = static_cast<C*>(::operator new(n * sizeof(C), alignment()));
+#if defined(__linux__)
+    if (is_huge()) madvise(data_, n * sizeof(C) / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
   }
   Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
     other.data_ = nullptr;
@@ -31,12 +37,18 @@ class Buffer {
     other.size_ = size;
     return *this;
   }
-  ~Buffer() { ::operator delete(data_, kAlignment); }
+  ~Buffer() { ::operator delete(data_, alignment()); }
 
   C* data() const { return data_; }
   std::size_t size() const { return size_; }
 
  private:
+  // Reading more than the translation buffers' 4 kB pages hold, as weights do, is quicker from pages of this size.
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+  bool is_huge() const { return size_ * sizeof(C) >= kHugePage; }
+  std::align_val_t alignment() const { return std::align_val_t{is_huge() ? kHugePage : 64}; }
+
   C* data_ = nullptr;
   std::size_t size_ = 0;
 };

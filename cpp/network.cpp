@@ -26,7 +26,7 @@ constexpr std::size_t kFewRows = 127;
 constexpr std::size_t kTileMultiple = 12;
 
 // Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
-constexpr std::size_t kBlockBytes = 512 * 1024;
+constexpr std::size_t kBlockBytes = 768 * 1024;
 
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
@@ -34,10 +34,11 @@ constexpr std::size_t kNarrow = 128;
 // How many rows or outputs, of so many multiplications each, are worth another thread.
 std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
 
-// At least one.
-std::size_t rows_of_block(std::size_t bytes_of_row) {
-  const std::size_t rows = kBlockBytes / std::max<std::size_t>(bytes_of_row, 1);
-  return rows < kTileMultiple ? std::max<std::size_t>(rows, 1) : rows / kTileMultiple * kTileMultiple;
+// Rows of a block, where `count` are cut into blocks of about the same size. At least one.
+std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row) {
+  const std::size_t most = std::max<std::size_t>(kBlockBytes / std::max<std::size_t>(bytes_of_row, 1), 1);
+  const std::size_t blocks = (count + most - 1) / most;
+  return blocks < 2 ? count : (count + blocks - 1) / blocks;
 }
 
 template <class T>
@@ -154,7 +155,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
   const Kernels<T>& table = kernels().of<T>();
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
-  const std::size_t block = staged ? std::min(count, rows_of_block(width * sizeof(C))) : count;
+  const std::size_t block = staged ? rows_of_block(count, width * sizeof(C)) : count;
   // In the thread's scratch: what the kernel wants, a block's rows, the bias.
   const auto forward = [&](Rows<const T> from, std::size_t rows, const WeightsView<T>& my_weights, Strided<const T> my_bias,
                            Activation fused, Rows<T> to) {
@@ -309,8 +310,9 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t staging_width = staged ? widest_staging_ : 0;
-  const std::size_t bytes_of_row = 2 * widest_hidden_ * sizeof(T) + staging_width * sizeof(C);
-  const std::size_t block = std::min(count, rows_of_block(bytes_of_row));
+  // Of a layer's inputs and outputs, which both want to stay in the cache, and of what else is in the scratch.
+  const std::size_t bytes_of_row = std::max(2 * widest_hidden_, widest_staging_) * sizeof(T) + staging_width * sizeof(C);
+  const std::size_t block = rows_of_block(count, bytes_of_row);
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);

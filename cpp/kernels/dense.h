@@ -39,6 +39,10 @@ constexpr std::size_t kPanelOutputs = kPanelVectors* kVectorOutputs<Target>;
 template <class Target>
 constexpr std::size_t kMaxUnpackedRows = 2 * Target::kTileRows;
 
+// Outputs whose weights are packed together, where the rows do not stay in the second cache: a block of them is 512 kB.
+template <class C>
+constexpr std::size_t kGroupOutputs = 512 / sizeof(C);
+
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // The vectors that the panel from output `first` on takes: fewer in the last panel.
@@ -101,6 +105,12 @@ Lanes<Target, C> combine_chains(const Lanes<Target, C>* chains) {
   }
 }
 
+// A block of inputs.
+struct Block {
+  std::size_t first_input;
+  std::size_t inputs;
+};
+
 // A block's place in a layer: what to do with its sums.
 template <class C>
 struct BlockStep {
@@ -110,10 +120,9 @@ struct BlockStep {
 };
 
 template <class T>
-BlockStep<Compute<T>> block_step(const DenseRows<T>& rows, std::size_t first_output, std::size_t first_input,
-                                 std::size_t inputs) {
-  const bool last = first_input + inputs == rows.weights.inputs;
-  return {first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr, last && rows.relu};
+BlockStep<Compute<T>> block_step(const DenseRows<T>& rows, std::size_t first_output, Block block) {
+  const bool last = block.first_input + block.inputs == rows.weights.inputs;
+  return {block.first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr, last && rows.relu};
 }
 
 // kRows rows times kVectors vectors of outputs, `outputs` of which are stored, over one block of inputs. The partial sums
@@ -179,41 +188,52 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   }
 }
 
-// All rows from `first_row` on times one panel, in tiles of up to kRows rows. make_panel(tile) is the panel for tile number
-// `tile`.
-template <class Target, std::size_t kVectors, std::size_t kRows, class T, class MakePanel>
-void tiles(const DenseRows<T>& rows, std::size_t first_row, MakePanel make_panel, std::size_t first_input, std::size_t inputs,
-           std::size_t first_output, BlockStep<Compute<T>> step) {
-  using C = Compute<T>;
-  const std::size_t count = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
-  std::size_t row = first_row;
-  for (; row + kRows <= rows.rows; row += kRows) {
-    const C* x = rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + first_input;
-    C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output;
-    tile<Target, C, kRows, kVectors>(x, rows.x_stride, make_panel(row / kRows), inputs, outputs, rows.outputs_stride, count,
-                                     step);
-  }
-  if constexpr (kRows > 1) {
-    if (row < rows.rows) {
-      tiles<Target, kVectors, kRows - 1>(rows, row, make_panel, first_input, inputs, first_output, step);
-    }
+// Some rows, one after the other: number `index` of the tiles.
+struct TileRows {
+  std::size_t index;
+  std::size_t first;
+  std::size_t count;
+};
+
+// Calls visit(TileRows) for as few tiles as can be, which take about the same number of rows.
+template <class Target, class Visit>
+void visit_tiles(std::size_t rows, Visit visit) {
+  const std::size_t tiles = (rows + Target::kTileRows - 1) / Target::kTileRows;
+  TileRows tile{0, 0, 0};
+  for (; tile.index < tiles; ++tile.index, tile.first += tile.count) {
+    tile.count = rows / tiles + (tile.index < rows % tiles ? 1 : 0);
+    visit(tile);
   }
 }
 
+// A tile of at most kRows rows.
+template <class Target, std::size_t kVectors, std::size_t kRows, class T, class Panel>
+void tile_of_rows(const DenseRows<T>& rows, TileRows tile_rows, Panel panel, Block block, std::size_t first_output) {
+  using C = Compute<T>;
+  if (tile_rows.count == kRows) {
+    const C* x = rows.x + static_cast<std::ptrdiff_t>(tile_rows.first) * rows.x_stride + block.first_input;
+    C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(tile_rows.first) * rows.outputs_stride + first_output;
+    const std::size_t count = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
+    tile<Target, C, kRows, kVectors>(x, rows.x_stride, panel, block.inputs, outputs, rows.outputs_stride, count,
+                                     block_step(rows, first_output, block));
+  } else if constexpr (kRows > 1) {
+    tile_of_rows<Target, kVectors, kRows - 1>(rows, tile_rows, panel, block, first_output);
+  }
+}
+
+// A tile of at most kVectors vectors of outputs, from packed weights.
 template <class Target, std::size_t kVectors = kPanelVectors, class T>
-void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>* panel, std::size_t first_input,
-                  std::size_t inputs, std::size_t first_output, BlockStep<Compute<T>> step) {
+void packed_tile(std::size_t vectors, const DenseRows<T>& rows, TileRows tile_rows, const Compute<T>* panel, Block block,
+                 std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // Each tile fetches another line of the steps to come.
-    const C* next = panel + round_up(inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
-    const auto make_panel = [&](std::size_t tile) {
-      const C* ahead = rows.rows > 1 ? next + tile % kVectors * kLanes<Target, C> : nullptr;
-      return PackedPanel<Target, C, kVectors>{panel, ahead};
-    };
-    tiles<Target, kVectors, Target::kTileRows>(rows, 0, make_panel, first_input, inputs, first_output, step);
+    // Each tile fetches another line of the steps of the next panel.
+    const C* next = panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
+    const C* ahead = rows.rows > 1 ? next + tile_rows.index % kVectors * kLanes<Target, C> : nullptr;
+    tile_of_rows<Target, kVectors, Target::kTileRows>(rows, tile_rows, PackedPanel<Target, C, kVectors>{panel, ahead}, block,
+                                                      first_output);
   } else if constexpr (kVectors > 1) {
-    packed_tiles<Target, kVectors - 1>(vectors, rows, panel, first_input, inputs, first_output, step);
+    packed_tile<Target, kVectors - 1>(vectors, rows, tile_rows, panel, block, first_output);
   }
 }
 
@@ -235,13 +255,13 @@ void pack_row(const C* row, std::size_t input, std::size_t inputs, C* packed, st
   }
 }
 
-// Packs the panel from output `first_output` on, for the inputs from `first_input` on. The last chunk is filled up with zeros,
+// Packs a block of the panel from output `first_output` on. The last chunk is filled up with zeros,
 // to which belong zeros of x; the last vector with copies of the last output, whose arithmetic raises no exception flag that
 // its own does not (zeros would, beside an infinity in x).
 template <class Target, class T>
-void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::size_t first_input, std::size_t inputs,
-                Compute<T>* packed) {
+void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block block, Compute<T>* packed) {
   using C = Compute<T>;
+  const auto [first_input, inputs] = block;
   alignas(64) C buffer[kBlock];
   const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
   std::size_t output = 0;
@@ -273,19 +293,30 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, std::si
   }
 }
 
-// Calls visit(first_output, first_input, inputs, offset) for each panel and each of its blocks, in the order in which they are
-// packed; a layer without inputs has one empty block.
-template <class Target, class C, class Visit>
-void visit_blocks(std::size_t outputs, std::size_t inputs, Visit visit) {
-  for (std::size_t first_output = 0; first_output < outputs; first_output += kPanelOutputs<Target>) {
-    const std::size_t panel_outputs = panel_vectors<Target>(first_output, outputs) * kVectorOutputs<Target>;
-    std::size_t first_input = 0;
-    do {
-      const std::size_t offset = first_output * round_up(inputs, kChains<C>) + first_input * panel_outputs;
-      visit(first_output, first_input, least(kBlock, inputs - first_input), offset);
-      first_input += kBlock;
-    } while (first_input < inputs);
+// Calls visit(Block) for each block of inputs; where there are none, for an empty one.
+template <class Visit>
+void visit_blocks(std::size_t inputs, Visit visit) {
+  Block block{0, 0};
+  do {
+    block.inputs = least(kBlock, inputs - block.first_input);
+    visit(block);
+    block.first_input += kBlock;
+  } while (block.first_input < inputs);
+}
+
+// Calls visit(first_output, vectors) for each panel.
+template <class Target, class Visit>
+void visit_panels(std::size_t begin, std::size_t end, Visit visit) {
+  for (std::size_t output = begin; output < end; output += kPanelOutputs<Target>) {
+    visit(output, panel_vectors<Target>(output, end));
   }
+}
+
+// Where the weights of the panel from `output` on, of so many vectors, and of the chunk from `input` on are in a layer's packed
+// weights.
+template <class Target, class C>
+std::size_t packed_offset(std::size_t output, std::size_t vectors, std::size_t input, std::size_t inputs) {
+  return output * round_up(inputs, kChains<C>) + input * vectors * kVectorOutputs<Target>;
 }
 
 template <class Target, class C>
@@ -295,80 +326,109 @@ std::size_t packed_size(std::size_t outputs, std::size_t inputs) {
 
 template <class Target, class T>
 void pack(const WeightsView<T>& weights, Compute<T>* packed) {
-  visit_blocks<Target, Compute<T>>(
-      weights.outputs, weights.inputs,
-      [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
-        pack_panel<Target>(weights, first_output, first_input, inputs, packed + offset);
-      });
+  visit_panels<Target>(0, weights.outputs, [&](std::size_t output, std::size_t vectors) {
+    visit_blocks(weights.inputs, [&](Block block) {
+      pack_panel<Target>(weights, output, block,
+                         packed + packed_offset<Target, Compute<T>>(output, vectors, block.first_input, weights.inputs));
+    });
+  });
 }
 
 template <class Target, class T>
 void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T* weights) {
   using C = Compute<T>;
-  visit_blocks<Target, C>(
-      outputs, inputs, [&](std::size_t first_output, std::size_t first_input, std::size_t count, std::size_t offset) {
-        const std::size_t panel_outputs = panel_vectors<Target>(first_output, outputs) * kVectorOutputs<Target>;
-        C row[kBlock];
-        for (std::size_t output = 0; output < least(panel_outputs, outputs - first_output); ++output) {
-          for (std::size_t k = 0; k < count; ++k) {
-            const std::size_t chunk = k / kChains<C>;
-            row[k] = packed[offset + (chunk * panel_outputs + output) * kChains<C> + k % kChains<C>];
-          }
-          narrow<Target, T>(row, {weights + (first_output + output) * inputs + first_input, sizeof(T)}, count);
+  visit_panels<Target>(0, outputs, [&](std::size_t first_output, std::size_t vectors) {
+    const C* panel = packed + packed_offset<Target, C>(first_output, vectors, 0, inputs);
+    const std::size_t panel_outputs = vectors * kVectorOutputs<Target>;
+    C row[kBlock];
+    for (std::size_t output = 0; output < least(panel_outputs, outputs - first_output); ++output) {
+      visit_blocks(inputs, [&](Block block) {
+        for (std::size_t i = 0; i < block.inputs; ++i) {
+          const std::size_t k = block.first_input + i;
+          row[i] = panel[(k / kChains<C> * panel_outputs + output) * kChains<C> + k % kChains<C>];
         }
+        narrow<Target, T>(row, {weights + (first_output + output) * inputs + block.first_input, sizeof(T)}, block.inputs);
       });
+    }
+  });
 }
 
-// All rows, up to kRows at a time, times kVectors vectors of outputs, from weights where they lie.
+// Packed weights: all rows times a panel, and so on, so that the weights are read once.
+template <class Target, class T>
+void packed_tiles(const DenseRows<T>& rows) {
+  using C = Compute<T>;
+  const std::size_t outputs = rows.weights.outputs, inputs = rows.weights.inputs;
+  visit_panels<Target>(0, outputs, [&](std::size_t output, std::size_t vectors) {
+    visit_blocks(inputs, [&](Block block) {
+      const C* panel = rows.packed + packed_offset<Target, C>(output, vectors, block.first_input, inputs);
+      visit_tiles<Target>(rows.rows, [&](TileRows tile) { packed_tile<Target>(vectors, rows, tile, panel, block, output); });
+    });
+  });
+}
+
+// Weights that are packed here, from output `begin` on, a block of a group of panels at a time, which the rows go through tile
+// by tile. A group is one panel, which the first cache holds, or so many that rows from memory are read only a few times.
+template <class Target, class T>
+void packing_tiles(const DenseRows<T>& rows, std::size_t begin) {
+  using C = Compute<T>;
+  const std::size_t outputs = rows.weights.outputs;
+  const bool rows_stay = rows.rows * least(rows.weights.inputs, kBlock) <= kGroupOutputs<C> * kBlock;
+  const std::size_t group_outputs = rows_stay ? kPanelOutputs<Target> : kGroupOutputs<C>;
+  for (std::size_t group = begin; group < outputs; group += group_outputs) {
+    const std::size_t end = least(group + group_outputs, outputs);
+    visit_blocks(rows.weights.inputs, [&](Block block) {
+      const auto packed = [&](std::size_t output) {
+        return rows.scratch + packed_offset<Target, C>(output - group, 0, 0, block.inputs);
+      };
+      visit_panels<Target>(group, end, [&](std::size_t output, std::size_t) {
+        pack_panel<Target>(rows.weights, output, block, packed(output));
+      });
+      visit_tiles<Target>(rows.rows, [&](TileRows tile) {
+        visit_panels<Target>(group, end, [&](std::size_t output, std::size_t vectors) {
+          packed_tile<Target>(vectors, rows, tile, packed(output), block, output);
+        });
+      });
+    });
+  }
+}
+
+// All rows times the outputs from `output` on, as many as kVectors vectors hold, from weights where they lie.
 template <class Target, std::size_t kVectors, std::size_t kRows, class C>
-void unpacked_tiles(const DenseRows<C>& rows, std::size_t first_output) {
-  const C* weights = weights_row(rows.weights, first_output).data;
+void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
+  const C* weights = weights_row(rows.weights, output).data;
   const std::ptrdiff_t stride = rows.weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(C));
-  std::size_t first_input = 0;
-  do {
-    const std::size_t inputs = least(kBlock, rows.weights.inputs - first_input);
-    const auto make_panel = [&](std::size_t) { return RowsPanel<Target, C>{weights + first_input, stride}; };
-    tiles<Target, kVectors, kRows>(rows, 0, make_panel, first_input, inputs, first_output,
-                                   block_step(rows, first_output, first_input, inputs));
-    first_input += kBlock;
-  } while (first_input < rows.weights.inputs);
+  visit_blocks(rows.weights.inputs, [&](Block block) {
+    const RowsPanel<Target, C> panel{weights + block.first_input, stride};
+    visit_tiles<Target>(rows.rows,
+                        [&](TileRows tile) { tile_of_rows<Target, kVectors, kRows>(rows, tile, panel, block, output); });
+  });
 }
 
 template <class Target, class T>
 void dense(const DenseRows<T>& rows) {
-  using C = Compute<T>;
-  const std::size_t total_outputs = rows.weights.outputs;
+  if (rows.packed != nullptr) {
+    packed_tiles<Target>(rows);
+    return;
+  }
+  const std::size_t outputs = rows.weights.outputs;
   std::size_t output = 0;
-  if constexpr (std::is_same_v<T, C>) {
+  if constexpr (std::is_same_v<T, Compute<T>>) {
     const bool contiguous = rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
-    if (rows.packed == nullptr && contiguous) {
-      if (rows.rows == 1) {
-        // Vectors of one chunk load no more than they must. Eight of them, to hide the latency of the fma.
-        using Narrow = typename Target::Narrow;
-        for (; output + 8 <= total_outputs; output += 8) unpacked_tiles<Narrow, 8, 1>(rows, output);
-        for (; output < total_outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);
-        return;
-      }
-      // Weights a multiple of 4 kB apart would push each other out of the first cache.
-      if (rows.rows <= kMaxUnpackedRows<Target> && rows.weights.output_stride % 4096 != 0) {
-        for (; output + kPanelOutputs<Target> <= total_outputs; output += kPanelOutputs<Target>) {
-          unpacked_tiles<Target, kPanelVectors, Target::kTileRows>(rows, output);
-        }
+    if (contiguous && rows.rows == 1) {
+      // Vectors of one chunk load no more than they must. Eight of them, to hide the latency of the fma.
+      using Narrow = typename Target::Narrow;
+      for (; output + 8 <= outputs; output += 8) unpacked_tiles<Narrow, 8, 1>(rows, output);
+      for (; output < outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);
+      return;
+    }
+    // Weights a multiple of 4 kB apart would push each other out of the first cache.
+    if (contiguous && rows.rows <= kMaxUnpackedRows<Target> && rows.weights.output_stride % 4096 != 0) {
+      for (; output + kPanelOutputs<Target> <= outputs; output += kPanelOutputs<Target>) {
+        unpacked_tiles<Target, kPanelVectors, Target::kTileRows>(rows, output);
       }
     }
   }
-  const std::size_t packed_from = output;
-  visit_blocks<Target, C>(total_outputs, rows.weights.inputs,
-                          [&](std::size_t first_output, std::size_t first_input, std::size_t inputs, std::size_t offset) {
-                            if (first_output < packed_from) return;
-                            const C* panel = rows.packed + offset;
-                            if (rows.packed == nullptr) {
-                              pack_panel<Target>(rows.weights, first_output, first_input, inputs, rows.scratch);
-                              panel = rows.scratch;
-                            }
-                            packed_tiles<Target>(panel_vectors<Target>(first_output, total_outputs), rows, panel, first_input,
-                                                 inputs, first_output, block_step(rows, first_output, first_input, inputs));
-                          });
+  packing_tiles<Target>(rows, output);
 }
 
 }  // namespace

@@ -74,9 +74,10 @@ template <class Target, class T>
 void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* outputs) {
   using C = Compute<T>;
   constexpr std::size_t kOutputs = Target::kTileRows * 4 / (kChains<C> * kLaneVectors<Target>);
-  visit_blocks<Target, C>(layer.outputs, layer.inputs, [&](std::size_t first, std::size_t, std::size_t, std::size_t offset) {
+  visit_panels<Target>(0, layer.outputs, [&](std::size_t first, std::size_t vectors) {
+    const C* panel = layer.packed + packed_offset<Target, C>(first, vectors, 0, layer.inputs);
     const std::size_t end = least(first + kPanelOutputs<Target>, layer.outputs);
-    lanes_panel<Target, kOutputs, T>(layer, layer.packed + offset, first, first, end, x, outputs);
+    lanes_panel<Target, kOutputs, T>(layer, panel, first, first, end, x, outputs);
   });
 }
 
