@@ -81,44 +81,66 @@ void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* ou
   });
 }
 
-// to[j][i] = from[i][j] for i, j < kChains; strides in elements.
-inline void transpose_square(const float* from, std::ptrdiff_t from_stride, float* to, std::ptrdiff_t to_stride) {
-  using V = LanesOf<float, 16>::type;
-  const V a = load<V>(from);
-  const V b = load<V>(from + from_stride);
-  const V c = load<V>(from + 2 * from_stride);
-  const V d = load<V>(from + 3 * from_stride);
-  const V ab_low{a[0], b[0], a[1], b[1]}, ab_high{a[2], b[2], a[3], b[3]};
-  const V cd_low{c[0], d[0], c[1], d[1]}, cd_high{c[2], d[2], c[3], d[3]};
-  store(to, V{ab_low[0], ab_low[1], cd_low[0], cd_low[1]});
-  store(to + to_stride, V{ab_low[2], ab_low[3], cd_low[2], cd_low[3]});
-  store(to + 2 * to_stride, V{ab_high[0], ab_high[1], cd_high[0], cd_high[1]});
-  store(to + 3 * to_stride, V{ab_high[2], ab_high[3], cd_high[2], cd_high[3]});
+// Of kChains vectors: in each 128-bit part, the transpose of the matrix whose rows are the vectors' parts.
+template <class Target, class C>
+void transpose_parts(Lanes<Target, C>* v) {
+  using V = Lanes<Target, C>;
+  if constexpr (kChains<C> == 2) {
+    const V low = Target::unpack_low(v[0], v[1]);
+    v[1] = Target::unpack_high(v[0], v[1]);
+    v[0] = low;
+  } else {
+    using Pairs = Lanes<Target, double>;  // of floats
+    Pairs low[] = {as<Pairs>(V(Target::unpack_low(v[0], v[1]))), as<Pairs>(V(Target::unpack_low(v[2], v[3])))};
+    Pairs high[] = {as<Pairs>(V(Target::unpack_high(v[0], v[1]))), as<Pairs>(V(Target::unpack_high(v[2], v[3])))};
+    transpose_parts<Target, double>(low);
+    transpose_parts<Target, double>(high);
+    for (std::size_t i = 0; i < 2; ++i) {
+      v[i] = as<V>(low[i]);
+      v[2 + i] = as<V>(high[i]);
+    }
+  }
 }
 
-inline void transpose_square(const double* from, std::ptrdiff_t from_stride, double* to, std::ptrdiff_t to_stride) {
-  using V = LanesOf<double, 16>::type;
-  const V a = load<V>(from);
-  const V b = load<V>(from + from_stride);
-  store(to, V{a[0], b[0]});
-  store(to + to_stride, V{a[1], b[1]});
+// Copies kLanes rows that lie side by side, kChains elements of each, to lie across: part p of vector j takes row p kChains +
+// j.
+template <class Target, class C>
+void copy_to_lanes(const C* rows, std::ptrdiff_t row_stride, C* lanes, std::ptrdiff_t lanes_stride) {
+  Lanes<Target, C> v[kChains<C>];
+  for (std::size_t j = 0; j < kChains<C>; ++j) {
+    v[j] = Target::gather_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride, kChains<C> * row_stride);
+  }
+  transpose_parts<Target, C>(v);
+  for (std::size_t j = 0; j < kChains<C>; ++j) store(lanes + static_cast<std::ptrdiff_t>(j) * lanes_stride, v[j]);
+}
+
+// The inverse.
+template <class Target, class C>
+void copy_from_lanes(const C* lanes, std::ptrdiff_t lanes_stride, C* rows, std::ptrdiff_t row_stride) {
+  Lanes<Target, C> v[kChains<C>];
+  for (std::size_t j = 0; j < kChains<C>; ++j)
+    v[j] = load<Lanes<Target, C>>(lanes + static_cast<std::ptrdiff_t>(j) * lanes_stride);
+  transpose_parts<Target, C>(v);
+  for (std::size_t j = 0; j < kChains<C>; ++j) {
+    Target::scatter_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride, kChains<C> * row_stride, v[j]);
+  }
 }
 
 template <class Target, class C>
 void copy_rows(Rows<const C> input, Rows<C> output, std::size_t n) {
-  static_assert(kLaneRows<Target, C> % kChains<C> == 0);
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
   const bool to_lanes = input.element_stride == kSize && output.row_stride == kSize && input.row_stride % kSize == 0;
   const bool from_lanes = input.row_stride == kSize && output.element_stride == kSize && output.row_stride % kSize == 0;
-  std::size_t squares = 0;  // elements that are copied in squares
-  if (to_lanes || from_lanes) {
-    squares = n / kChains<C> * kChains<C>;
-    const std::ptrdiff_t from_stride = (to_lanes ? input.row_stride : input.element_stride) / kSize;
-    const std::ptrdiff_t to_stride = (to_lanes ? output.element_stride : output.row_stride) / kSize;
-    for (std::size_t row = 0; row < kLaneRows<Target, C>; row += kChains<C>) {
-      const Strided<const C> from = input.row(row);
-      const Strided<C> to = output.row(row);
-      for (std::size_t i = 0; i < squares; i += kChains<C>) transpose_square(&from[i], from_stride, &to[i], to_stride);
+  const std::size_t squares = to_lanes || from_lanes ? n / kChains<C> * kChains<C> : 0;  // elements copied by vectors
+  for (std::size_t row = 0; row < kLaneRows<Target, C>; row += kLanes<Target, C>) {
+    for (std::size_t i = 0; i < squares; i += kChains<C>) {
+      const C* from = &input.row(row)[i];
+      C* to = &output.row(row)[i];
+      if (to_lanes) {
+        copy_to_lanes<Target>(from, input.row_stride / kSize, to, output.element_stride / kSize);
+      } else {
+        copy_from_lanes<Target>(from, input.element_stride / kSize, to, output.row_stride / kSize);
+      }
     }
   }
   for (std::size_t row = 0; row < kLaneRows<Target, C>; ++row) {

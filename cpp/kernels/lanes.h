@@ -15,7 +15,9 @@
 //   stream(p, v), fence()  store past the caches, p on a vector's boundary; fence() after the last one
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
 //   gather_chunks(p, s)    the 128 bits at p, p + s, ..., one in each 128-bit part; s in elements
+//   scatter_chunks(p, s, v)    the inverse
 //   transpose_chunks(v)    of as many vectors as each has 128-bit parts: their transpose, as a matrix of these parts
+//   unpack_low(a, b), unpack_high(a, b)    in each 128-bit part: the lower lanes of a and b in turn, and the upper ones
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
 //   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
 //   widen(p), narrow(p, v) a vector of float from and to as many halves at p

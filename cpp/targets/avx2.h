@@ -102,12 +102,25 @@ struct Avx2 {
   static F64 gather_chunks(const double* p, std::ptrdiff_t stride) {
     return _mm256_set_m128d(_mm_loadu_pd(p + stride), _mm_loadu_pd(p));
   }
+  static void scatter_chunks(float* p, std::ptrdiff_t stride, F32 v) {
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(p + stride, _mm256_extractf128_ps(v, 1));
+  }
+  static void scatter_chunks(double* p, std::ptrdiff_t stride, F64 v) {
+    _mm_storeu_pd(p, _mm256_castpd256_pd128(v));
+    _mm_storeu_pd(p + stride, _mm256_extractf128_pd(v, 1));
+  }
   template <class V>
   static void transpose_chunks(V* v) {
     const __m256 a = as<__m256>(v[0]), b = as<__m256>(v[1]);
     v[0] = as<V>(_mm256_permute2f128_ps(a, b, 0x20));
     v[1] = as<V>(_mm256_permute2f128_ps(a, b, 0x31));
   }
+
+  static F32 unpack_low(F32 a, F32 b) { return _mm256_unpacklo_ps(a, b); }
+  static F64 unpack_low(F64 a, F64 b) { return _mm256_unpacklo_pd(a, b); }
+  static F32 unpack_high(F32 a, F32 b) { return _mm256_unpackhi_ps(a, b); }
+  static F64 unpack_high(F64 a, F64 b) { return _mm256_unpackhi_pd(a, b); }
 
   static F32 pairwise_add(F32 a, F32 b) { return _mm256_hadd_ps(a, b); }
   static F64 pairwise_add(F64 a, F64 b) { return _mm256_hadd_pd(a, b); }

@@ -79,6 +79,18 @@ struct Avx512 {
     const __m256d high = _mm256_set_m128d(_mm_loadu_pd(p + 3 * stride), _mm_loadu_pd(p + 2 * stride));
     return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
   }
+  static void scatter_chunks(float* p, std::ptrdiff_t stride, F32 v) {
+    _mm_storeu_ps(p, _mm512_castps512_ps128(v));
+    _mm_storeu_ps(p + stride, _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(p + 2 * stride, _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(p + 3 * stride, _mm512_extractf32x4_ps(v, 3));
+  }
+  static void scatter_chunks(double* p, std::ptrdiff_t stride, F64 v) {
+    _mm_storeu_pd(p, _mm512_castpd512_pd128(v));
+    _mm_storeu_pd(p + stride, _mm512_extractf64x2_pd(v, 1));
+    _mm_storeu_pd(p + 2 * stride, _mm512_extractf64x2_pd(v, 2));
+    _mm_storeu_pd(p + 3 * stride, _mm512_extractf64x2_pd(v, 3));
+  }
   template <class V>
   static void transpose_chunks(V* v) {
     const __m512 a = as<__m512>(v[0]), b = as<__m512>(v[1]), c = as<__m512>(v[2]), d = as<__m512>(v[3]);
@@ -91,6 +103,11 @@ struct Avx512 {
     v[2] = as<V>(_mm512_shuffle_f32x4(ab_high, cd_high, _MM_SHUFFLE(2, 0, 2, 0)));
     v[3] = as<V>(_mm512_shuffle_f32x4(ab_high, cd_high, _MM_SHUFFLE(3, 1, 3, 1)));
   }
+
+  static F32 unpack_low(F32 a, F32 b) { return _mm512_unpacklo_ps(a, b); }
+  static F64 unpack_low(F64 a, F64 b) { return _mm512_unpacklo_pd(a, b); }
+  static F32 unpack_high(F32 a, F32 b) { return _mm512_unpackhi_ps(a, b); }
+  static F64 unpack_high(F64 a, F64 b) { return _mm512_unpackhi_pd(a, b); }
 
   static F32 pairwise_add(F32 a, F32 b) {
     return _mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)) + _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));

@@ -62,8 +62,17 @@ struct Bits128 {
   static Lanes<Bits128, C> gather_chunks(const C* p, std::ptrdiff_t /*stride*/) {
     return load<Lanes<Bits128, C>>(p);
   }
+  template <class C>
+  static void scatter_chunks(C* p, std::ptrdiff_t /*stride*/, Lanes<Bits128, C> v) {
+    store(p, v);
+  }
   template <class V>
   static void transpose_chunks(V*) {}
+
+  static F32 unpack_low(F32 a, F32 b) { return F32{a[0], b[0], a[1], b[1]}; }
+  static F64 unpack_low(F64 a, F64 b) { return F64{a[0], b[0]}; }
+  static F32 unpack_high(F32 a, F32 b) { return F32{a[2], b[2], a[3], b[3]}; }
+  static F64 unpack_high(F64 a, F64 b) { return F64{a[1], b[1]}; }
   template <class V>
   static V interleave(V v) {
     return v;
