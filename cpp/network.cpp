@@ -25,7 +25,7 @@ constexpr std::size_t kFewRows = 127;
 // A multiple of the rows that the dense kernel takes at once.
 constexpr std::size_t kTileMultiple = 12;
 
-// Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
+// Bytes of activations that a block of rows may take, so that they stay in the cache between layers. More than dense_scratch.
 constexpr std::size_t kBlockBytes = 768 * 1024;
 
 // Networks of layers up to so wide are computed with a row in each lane.
@@ -34,9 +34,9 @@ constexpr std::size_t kNarrow = 128;
 // How many rows or outputs, of so many multiplications each, are worth another thread.
 std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
 
-// Rows of a block, where `count` are cut into blocks of about the same size. At least one.
-std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row) {
-  const std::size_t most = std::max<std::size_t>(kBlockBytes / std::max<std::size_t>(bytes_of_row, 1), 1);
+// Rows of a block of so many bytes, where `count` are cut into blocks of about the same size. At least one.
+std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row, std::size_t bytes) {
+  const std::size_t most = std::max<std::size_t>(bytes / std::max<std::size_t>(bytes_of_row, 1), 1);
   const std::size_t blocks = (count + most - 1) / most;
   return blocks < 2 ? count : (count + blocks - 1) / blocks;
 }
@@ -155,7 +155,8 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
   const Kernels<T>& table = kernels().of<T>();
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
-  const std::size_t block = staged ? rows_of_block(count, width * sizeof(C)) : count;
+  const std::size_t block =
+      staged ? rows_of_block(count, width * sizeof(C), kBlockBytes - table.dense_scratch * sizeof(C)) : count;
   // In the thread's scratch: what the kernel wants, a block's rows, the bias.
   const auto forward = [&](Rows<const T> from, std::size_t rows, const WeightsView<T>& my_weights, Strided<const T> my_bias,
                            Activation fused, Rows<T> to) {
@@ -312,7 +313,7 @@ void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) co
   const std::size_t staging_width = staged ? widest_staging_ : 0;
   // Of a layer's inputs and outputs, which both want to stay in the cache, and of what else is in the scratch.
   const std::size_t bytes_of_row = std::max(2 * widest_hidden_, widest_staging_) * sizeof(T) + staging_width * sizeof(C);
-  const std::size_t block = rows_of_block(count, bytes_of_row);
+  const std::size_t block = rows_of_block(count, bytes_of_row, kBlockBytes);
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);

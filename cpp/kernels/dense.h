@@ -188,52 +188,56 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   }
 }
 
-// Some rows, one after the other: number `index` of the tiles.
-struct TileRows {
-  std::size_t index;
-  std::size_t first;
-  std::size_t count;
-};
-
-// Calls visit(TileRows) for as few tiles as can be, which take about the same number of rows.
+// Calls visit(tile, first_row, count) for as few tiles as can be, which take about the same number of rows.
 template <class Target, class Visit>
 void visit_tiles(std::size_t rows, Visit visit) {
   const std::size_t tiles = (rows + Target::kTileRows - 1) / Target::kTileRows;
-  TileRows tile{0, 0, 0};
-  for (; tile.index < tiles; ++tile.index, tile.first += tile.count) {
-    tile.count = rows / tiles + (tile.index < rows % tiles ? 1 : 0);
-    visit(tile);
+  const std::size_t count = tiles == 0 ? 0 : rows / tiles, longer = rows - tiles * count;
+  std::size_t row = 0;
+  for (std::size_t tile = 0; tile < tiles; ++tile) {
+    visit(tile, row, count + (tile < longer ? 1 : 0));
+    row += count + (tile < longer ? 1 : 0);
   }
 }
 
-// A tile of at most kRows rows.
-template <class Target, std::size_t kVectors, std::size_t kRows, class T, class Panel>
-void tile_of_rows(const DenseRows<T>& rows, TileRows tile_rows, Panel panel, Block block, std::size_t first_output) {
-  using C = Compute<T>;
-  if (tile_rows.count == kRows) {
-    const C* x = rows.x + static_cast<std::ptrdiff_t>(tile_rows.first) * rows.x_stride + block.first_input;
-    C* outputs = rows.outputs + static_cast<std::ptrdiff_t>(tile_rows.first) * rows.outputs_stride + first_output;
-    const std::size_t count = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
-    tile<Target, C, kRows, kVectors>(x, rows.x_stride, panel, block.inputs, outputs, rows.outputs_stride, count,
-                                     block_step(rows, first_output, block));
+// A tile of that many rows, at most kRows.
+template <class Target, class C, std::size_t kRows, std::size_t kVectors, class... Arguments>
+void tile_of_rows(std::size_t rows, Arguments... arguments) {
+  if (rows == kRows) {
+    tile<Target, C, kRows, kVectors>(arguments...);
   } else if constexpr (kRows > 1) {
-    tile_of_rows<Target, kVectors, kRows - 1>(rows, tile_rows, panel, block, first_output);
+    tile_of_rows<Target, C, kRows - 1, kVectors>(rows, arguments...);
   }
 }
 
-// A tile of at most kVectors vectors of outputs, from packed weights.
+// All rows times one panel, in tiles of up to kRows rows. make_panel(tile) is the panel for tile number `tile`.
+template <class Target, std::size_t kVectors, std::size_t kRows, class T, class MakePanel>
+void tiles(const DenseRows<T>& rows, MakePanel make_panel, Block block, std::size_t first_output) {
+  const std::size_t outputs = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
+  const BlockStep<Compute<T>> step = block_step(rows, first_output, block);
+  visit_tiles<Target>(rows.rows, [&](std::size_t tile, std::size_t row, std::size_t count) {
+    tile_of_rows<Target, Compute<T>, kRows, kVectors>(
+        count, rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + block.first_input, rows.x_stride, make_panel(tile),
+        block.inputs, rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output, rows.outputs_stride,
+        outputs, step);
+  });
+}
+
+// All rows times a packed panel of at most kVectors vectors.
 template <class Target, std::size_t kVectors = kPanelVectors, class T>
-void packed_tile(std::size_t vectors, const DenseRows<T>& rows, TileRows tile_rows, const Compute<T>* panel, Block block,
-                 std::size_t first_output) {
+void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T>* panel, Block block,
+                  std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // Each tile fetches another line of the steps of the next panel.
+    // Each tile fetches another line of the steps of the panel that comes next.
     const C* next = panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
-    const C* ahead = rows.rows > 1 ? next + tile_rows.index % kVectors * kLanes<Target, C> : nullptr;
-    tile_of_rows<Target, kVectors, Target::kTileRows>(rows, tile_rows, PackedPanel<Target, C, kVectors>{panel, ahead}, block,
-                                                      first_output);
+    const auto make_panel = [&](std::size_t tile) {
+      const C* ahead = rows.rows > 1 ? next + tile % kVectors * kLanes<Target, C> : nullptr;
+      return PackedPanel<Target, C, kVectors>{panel, ahead};
+    };
+    tiles<Target, kVectors, Target::kTileRows>(rows, make_panel, block, first_output);
   } else if constexpr (kVectors > 1) {
-    packed_tile<Target, kVectors - 1>(vectors, rows, tile_rows, panel, block, first_output);
+    packed_tiles<Target, kVectors - 1>(vectors, rows, panel, block, first_output);
   }
 }
 
@@ -353,39 +357,40 @@ void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T
   });
 }
 
-// Packed weights: all rows times a panel, and so on, so that the weights are read once.
+// All rows times a panel, and so on, from output `begin` on, so that the weights are read once. Those that are not packed are
+// packed a block of a panel at a time.
 template <class Target, class T>
-void packed_tiles(const DenseRows<T>& rows) {
+void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
-  const std::size_t outputs = rows.weights.outputs, inputs = rows.weights.inputs;
-  visit_panels<Target>(0, outputs, [&](std::size_t output, std::size_t vectors) {
-    visit_blocks(inputs, [&](Block block) {
-      const C* panel = rows.packed + packed_offset<Target, C>(output, vectors, block.first_input, inputs);
-      visit_tiles<Target>(rows.rows, [&](TileRows tile) { packed_tile<Target>(vectors, rows, tile, panel, block, output); });
+  visit_panels<Target>(begin, rows.weights.outputs, [&](std::size_t output, std::size_t vectors) {
+    visit_blocks(rows.weights.inputs, [&](Block block) {
+      if (rows.packed == nullptr) pack_panel<Target>(rows.weights, output, block, rows.scratch);
+      const std::size_t offset = packed_offset<Target, C>(output, vectors, block.first_input, rows.weights.inputs);
+      packed_tiles<Target>(vectors, rows, rows.packed == nullptr ? rows.scratch : rows.packed + offset, block, output);
     });
   });
 }
 
-// Weights that are packed here, from output `begin` on, a block of a group of panels at a time, which the rows go through tile
-// by tile. A group is one panel, which the first cache holds, or so many that rows from memory are read only a few times.
+// Packs a block of a group of panels at a time, through all of which a tile of rows goes before the next, so that rows from
+// memory are read only once for each group.
 template <class Target, class T>
-void packing_tiles(const DenseRows<T>& rows, std::size_t begin) {
+void dense_by_groups(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
-  const std::size_t outputs = rows.weights.outputs;
-  const bool rows_stay = rows.rows * least(rows.weights.inputs, kBlock) <= kGroupOutputs<C> * kBlock;
-  const std::size_t group_outputs = rows_stay ? kPanelOutputs<Target> : kGroupOutputs<C>;
-  for (std::size_t group = begin; group < outputs; group += group_outputs) {
-    const std::size_t end = least(group + group_outputs, outputs);
+  for (std::size_t group = begin; group < rows.weights.outputs; group += kGroupOutputs<C>) {
+    const std::size_t end = least(group + kGroupOutputs<C>, rows.weights.outputs);
     visit_blocks(rows.weights.inputs, [&](Block block) {
-      const auto packed = [&](std::size_t output) {
+      const auto panel = [&](std::size_t output) {
         return rows.scratch + packed_offset<Target, C>(output - group, 0, 0, block.inputs);
       };
-      visit_panels<Target>(group, end, [&](std::size_t output, std::size_t) {
-        pack_panel<Target>(rows.weights, output, block, packed(output));
-      });
-      visit_tiles<Target>(rows.rows, [&](TileRows tile) {
+      visit_panels<Target>(
+          group, end, [&](std::size_t output, std::size_t) { pack_panel<Target>(rows.weights, output, block, panel(output)); });
+      visit_tiles<Target>(rows.rows, [&](std::size_t, std::size_t row, std::size_t count) {
+        DenseRows<T> tile = rows;
+        tile.x += static_cast<std::ptrdiff_t>(row) * rows.x_stride;
+        tile.outputs += static_cast<std::ptrdiff_t>(row) * rows.outputs_stride;
+        tile.rows = count;
         visit_panels<Target>(group, end, [&](std::size_t output, std::size_t vectors) {
-          packed_tile<Target>(vectors, rows, tile, packed(output), block, output);
+          packed_tiles<Target>(vectors, tile, panel(output), block, output);
         });
       });
     });
@@ -398,22 +403,18 @@ void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   const C* weights = weights_row(rows.weights, output).data;
   const std::ptrdiff_t stride = rows.weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(C));
   visit_blocks(rows.weights.inputs, [&](Block block) {
-    const RowsPanel<Target, C> panel{weights + block.first_input, stride};
-    visit_tiles<Target>(rows.rows,
-                        [&](TileRows tile) { tile_of_rows<Target, kVectors, kRows>(rows, tile, panel, block, output); });
+    const auto make_panel = [&](std::size_t) { return RowsPanel<Target, C>{weights + block.first_input, stride}; };
+    tiles<Target, kVectors, kRows>(rows, make_panel, block, output);
   });
 }
 
 template <class Target, class T>
 void dense(const DenseRows<T>& rows) {
-  if (rows.packed != nullptr) {
-    packed_tiles<Target>(rows);
-    return;
-  }
+  using C = Compute<T>;
   const std::size_t outputs = rows.weights.outputs;
   std::size_t output = 0;
-  if constexpr (std::is_same_v<T, Compute<T>>) {
-    const bool contiguous = rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
+  if constexpr (std::is_same_v<T, C>) {
+    const bool contiguous = rows.packed == nullptr && rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
     if (contiguous && rows.rows == 1) {
       // Vectors of one chunk load no more than they must. Eight of them, to hide the latency of the fma.
       using Narrow = typename Target::Narrow;
@@ -428,7 +429,12 @@ void dense(const DenseRows<T>& rows) {
       }
     }
   }
-  packing_tiles<Target>(rows, output);
+  const bool rows_stay = rows.rows * least(rows.weights.inputs, kBlock) <= kGroupOutputs<C> * kBlock;  // in the second cache
+  if (rows.packed != nullptr || rows_stay) {
+    dense_by_panels<Target>(rows, output);
+  } else {
+    dense_by_groups<Target>(rows, output);
+  }
 }
 
 }  // namespace
