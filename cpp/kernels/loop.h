@@ -26,6 +26,31 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
   }
 }
 
+// output[i] = input[i], where no output is an input. The strides that most arrays have that are not contiguous, of every second
+// element (the real parts of complex numbers) and of reversed ones, are constants here, for which the compiler has vectors.
+template <class T>
+void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
+  const T* __restrict const x = input.data;
+  T* __restrict const y = output.data;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  const auto count = static_cast<std::ptrdiff_t>(n);
+  if (output.contiguous() && input.stride == 2 * kSize) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) y[i] = x[2 * i];
+  } else if (output.contiguous() && input.stride == -kSize) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) y[i] = x[-i];
+  } else {
+    constexpr std::size_t kAtOnce = 4;
+    for (; n >= kAtOnce; n -= kAtOnce, input = input.from(kAtOnce), output = output.from(kAtOnce)) {
+      for (std::size_t i = 0; i < kAtOnce; ++i) output[i] = input[i];
+    }
+    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+  }
+}
+
+// Halves as numbers that the compiler has vectors of.
+inline Strided<const std::uint16_t> bits(Strided<const Half> x) { return {&x.data->bits, x.stride}; }
+inline Strided<std::uint16_t> bits(Strided<Half> x) { return {&x.data->bits, x.stride}; }
+
 // output[i] = float(input[i]), contiguous halves.
 template <class Target>
 void widen_contiguous(const Half* input, float* output, std::size_t n) {
@@ -60,13 +85,13 @@ void widen(Strided<const T> input, Compute<T>* output, std::size_t n) {
       const std::size_t count = least(kBlock, n - start);
       const Half* halves = input.from(start).data;
       if (!input.contiguous()) {
-        for (std::size_t i = 0; i < count; ++i) gathered[i] = input[start + i];
+        copy(bits(input.from(start)), bits(Strided<T>{gathered, sizeof(T)}), count);
         halves = gathered;
       }
       widen_contiguous<Target>(halves, output + start, count);
     }
   } else {
-    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+    copy(input, Strided<T>{output, sizeof(T)}, n);
   }
 }
 
@@ -80,11 +105,11 @@ void narrow(const Compute<T>* input, Strided<T> output, std::size_t n) {
         narrow_contiguous<Target>(input + start, output.from(start).data, count);
       } else {
         narrow_contiguous<Target>(input + start, halves, count);
-        for (std::size_t i = 0; i < count; ++i) output[start + i] = halves[i];
+        copy(bits(Strided<const T>{halves, sizeof(T)}), bits(output.from(start)), count);
       }
     }
   } else {
-    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+    copy(Strided<const T>{input, sizeof(T)}, output, n);
   }
 }
 
