@@ -57,11 +57,7 @@ void widen_contiguous(const Half* input, float* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
   std::size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) store(output + i, Target::widen(input + i));
-  if (i < n) {
-    Half tail[kWidth] = {};
-    std::memcpy(tail, input + i, (n - i) * sizeof(Half));
-    Target::store_partial(output + i, Target::widen(tail), n - i);
-  }
+  if (i < n) Target::store_partial(output + i, Target::widen_partial(input + i, n - i), n - i);
 }
 
 // output[i] = half(input[i]), contiguous halves.
@@ -70,11 +66,7 @@ void narrow_contiguous(const float* input, Half* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
   std::size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) Target::narrow(output + i, load<Lanes<Target, float>>(input + i));
-  if (i < n) {
-    Half tail[kWidth];
-    Target::narrow(tail, Target::load_partial(input + i, n - i, 0.0f));
-    std::memcpy(output + i, tail, (n - i) * sizeof(Half));
-  }
+  if (i < n) Target::narrow_partial(output + i, Target::load_partial(input + i, n - i, 0.0f), n - i);
 }
 
 template <class Target, class T>
