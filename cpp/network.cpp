@@ -68,14 +68,14 @@ bool direct(const Rows<T>& rows) {
 
 // Conversions of `count` rows of n elements from and to contiguous rows of the compute type: one long row where they can.
 template <class T>
-void widen_rows(Rows<const T> x, Compute<T>* to, std::size_t count, std::size_t n) {
+void widen_rows(const Rows<const T>& x, Compute<T>* to, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
   if (x.element_stride == sizeof(T) && x.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) n *= count, count = 1;
   for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), to + i * n, n);
 }
 
 template <class T>
-void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std::size_t n) {
+void narrow_rows(const Compute<T>* from, const Rows<T>& outputs, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
   if (outputs.element_stride == sizeof(T) && outputs.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
     n *= count, count = 1;
@@ -87,7 +87,7 @@ void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std
 // half. `staging`, where there is any, has room for the rows in the compute type: softmax of short rows of halves is mostly
 // conversions, which are quicker for all rows at once.
 template <class T>
-void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr) {
+void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr) {
   if (activation == Activation::kNone || activation == Activation::kRelu) return;
   const Kernels<T>& table = kernels().of<T>();
   if (activation == Activation::kSoftmax) {
@@ -114,11 +114,11 @@ void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n
   }
 }
 
-// One layer over a block of rows. Rows that the dense kernel cannot use where they are go through `staging`, which has room
-// for inputs + outputs elements a row.
+// One layer over a block of rows, of which `layer` has the weights and bias. Rows that the dense kernel cannot use where they
+// are go through `staging`, which has room for inputs + outputs elements a row.
 template <class T>
-void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activation activation, Rows<T> outputs,
-                   Compute<T>* staging) {
+void layer_forward(const Rows<const T>& x, std::size_t count, DenseRows<T>& layer, Activation activation,
+                   const Rows<T>& outputs, Compute<T>* staging) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
   layer.rows = count;
@@ -238,9 +238,11 @@ void Network<T>::copy_bias(std::size_t layer, T* bias) const {
 // The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`. If `shared`, where
 // there may be no staging, threads share each layer.
 template <class T>
-void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging, bool shared) const {
+void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
+                               bool shared) const {
   T* next = hidden;
   T* previous = hidden + count * widest_hidden_;
+  Rows<const T> from = x;
   for (const Layer& layer : layers_) {
     DenseRows<T> rows{};
     rows.packed = layer.weights.data();
@@ -252,7 +254,7 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
         last ? outputs
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     if (!shared) {
-      layer_forward(x, count, rows, layer.activation, to, staging);
+      layer_forward(from, count, rows, layer.activation, to, staging);
       activate(layer.activation, to, count, layer.outputs, staging);
     } else {
       share_outputs(count, rows.weights, layer.activation, to,
@@ -261,11 +263,11 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
                       part.packed += kernels().of<T>().packed_size(begin, layer.inputs);
                       part.bias += begin;
                       part.weights.outputs = end - begin;
-                      layer_forward(x, count, part, fused, to_part, static_cast<C*>(nullptr));
+                      layer_forward(from, count, part, fused, to_part, static_cast<C*>(nullptr));
                       activate(fused, to_part, count, part.weights.outputs);
                     });
     }
-    x = read_only(to);
+    from = read_only(to);
     std::swap(next, previous);
   }
 }
@@ -316,7 +318,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
 }
 
 template <class T>
-void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const {
+void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
   const std::size_t lanes = kernels().of<T>().lane_rows;
   const bool narrow = widest_ <= kNarrow && count >= lanes;
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
