@@ -222,27 +222,29 @@ Loops<14, 2> relu_loops() {
   const KernelTable& table = kernels();
   const IntegerRelu& integer = table.integer_relu;
   static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
-  return {{relu_loop<std::uint8_t>, relu_loop<std::int8_t>, relu_loop<std::uint8_t>, relu_loop<std::int16_t>,
-           relu_loop<std::uint16_t>, relu_loop<std::int32_t>, relu_loop<std::uint32_t>, relu_loop<std::int64_t>,
-           relu_loop<std::uint64_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<Half>, relu_loop<float>,
-           relu_loop<double>},
-          {entry(&integer.uint8), entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16),
-           entry(&integer.int32), entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64),
-           entry(&integer.uint64), entry(&table.float16.relu), entry(&table.float32.relu), entry(&table.float64.relu)},
-          {{NPY_BOOL, NPY_BOOL},
-           {NPY_BYTE, NPY_BYTE},
-           {NPY_UBYTE, NPY_UBYTE},
-           {NPY_SHORT, NPY_SHORT},
-           {NPY_USHORT, NPY_USHORT},
-           {NPY_INT, NPY_INT},
-           {NPY_UINT, NPY_UINT},
-           {NPY_LONG, NPY_LONG},
-           {NPY_ULONG, NPY_ULONG},
-           {NPY_LONGLONG, NPY_LONGLONG},
-           {NPY_ULONGLONG, NPY_ULONGLONG},
-           {NPY_HALF, NPY_HALF},
-           {NPY_FLOAT, NPY_FLOAT},
-           {NPY_DOUBLE, NPY_DOUBLE}}};
+  // The floats first: NumPy looks for the loop one by one in each call.
+  return {
+      {relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
+       relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
+       relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,
+       relu_loop<std::uint64_t>},
+      {entry(&table.float32.relu), entry(&table.float64.relu), entry(&table.float16.relu), entry(&integer.uint8),
+       entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16), entry(&integer.int32),
+       entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64), entry(&integer.uint64)},
+      {{NPY_FLOAT, NPY_FLOAT},
+       {NPY_DOUBLE, NPY_DOUBLE},
+       {NPY_HALF, NPY_HALF},
+       {NPY_BOOL, NPY_BOOL},
+       {NPY_BYTE, NPY_BYTE},
+       {NPY_UBYTE, NPY_UBYTE},
+       {NPY_SHORT, NPY_SHORT},
+       {NPY_USHORT, NPY_USHORT},
+       {NPY_INT, NPY_INT},
+       {NPY_UINT, NPY_UINT},
+       {NPY_LONG, NPY_LONG},
+       {NPY_ULONG, NPY_ULONG},
+       {NPY_LONGLONG, NPY_LONGLONG},
+       {NPY_ULONGLONG, NPY_ULONGLONG}}};
 }
 
 void add_dense(pybind11::module_& module) {
