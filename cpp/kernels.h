@@ -106,7 +106,7 @@ struct Kernels {
   Elementwise* exp;  // e^x
 
   // Over each of `rows` rows of n elements, nothing where n = 0. The output may be the rows themselves, element by element.
-  using Rowwise = void(Rows<const T> input, Rows<T> output, std::size_t rows, std::size_t n);
+  using Rowwise = void(const Rows<const T>& input, const Rows<T>& output, std::size_t rows, std::size_t n);
   Rowwise* softmax;      // e^(z - max) / sum e^(z - max)
   Rowwise* log_softmax;  // z - max - log(sum e^(z - max))
 

@@ -55,6 +55,12 @@ Rows<const T> read_only(const Rows<T>& rows) {
   return {rows.data, rows.row_stride, rows.element_stride};
 }
 
+// Rows of n elements, one behind the other.
+template <class C>
+Rows<C> side_by_side(C* data, std::size_t n) {
+  return {data, static_cast<std::ptrdiff_t>(n * sizeof(C)), static_cast<std::ptrdiff_t>(sizeof(C))};
+}
+
 // Whether the dense kernel can read or write these rows where they are.
 template <class T>
 bool direct(const Rows<T>& rows) {
@@ -63,14 +69,14 @@ bool direct(const Rows<T>& rows) {
 
 // Conversions of `count` rows of n elements from and to contiguous rows of the compute type: one long row where they can.
 template <class T>
-void widen_rows(Rows<const T> x, Compute<T>* to, std::size_t count, std::size_t n) {
+void widen_rows(const Rows<const T>& x, Compute<T>* to, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
   if (x.element_stride == sizeof(T) && x.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) n *= count, count = 1;
   for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), to + i * n, n);
 }
 
 template <class T>
-void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std::size_t n) {
+void narrow_rows(const Compute<T>* from, const Rows<T>& outputs, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
   if (outputs.element_stride == sizeof(T) && outputs.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
     n *= count, count = 1;
@@ -79,13 +85,21 @@ void narrow_rows(const Compute<T>* from, Rows<T> outputs, std::size_t count, std
 }
 
 // The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
-// half.
+// half. `staging`, where there is any, has room for the rows in the compute type: softmax of short rows of halves is mostly
+// conversions, which are quicker for all rows at once.
 template <class T>
-void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n) {
+void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr) {
   if (activation == Activation::kNone || activation == Activation::kRelu) return;
   const Kernels<T>& table = kernels().of<T>();
   if (activation == Activation::kSoftmax) {
-    table.softmax(read_only(x), x, count, n);
+    if (kIsCompute<T> || staging == nullptr) {
+      table.softmax(read_only(x), x, count, n);
+    } else {
+      const Rows<Compute<T>> wide = side_by_side(staging, n);
+      widen_rows(read_only(x), staging, count, n);
+      kernels().of<Compute<T>>().softmax(read_only(wide), wide, count, n);
+      narrow_rows(staging, x, count, n);
+    }
     return;
   }
   const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
@@ -101,11 +115,11 @@ void activate(Activation activation, Rows<T> x, std::size_t count, std::size_t n
   }
 }
 
-// One layer over a block of rows. Rows that the dense kernel cannot use where they are go through `staging`, which has room
-// for inputs + outputs elements a row.
+// One layer over a block of rows, of which `layer` has the weights and bias. Rows that the dense kernel cannot use where they
+// are go through `staging`, which has room for inputs + outputs elements a row.
 template <class T>
-void layer_forward(Rows<const T> x, std::size_t count, DenseRows<T> layer, Activation activation, Rows<T> outputs,
-                   Compute<T>* staging) {
+void layer_forward(const Rows<const T>& x, std::size_t count, DenseRows<T>& layer, Activation activation,
+                   const Rows<T>& outputs, Compute<T>* staging) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
   layer.rows = count;
@@ -177,7 +191,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
       layer_forward(from.from(row), block_rows, layer, fused, to.from(row), staging);
       // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
       const FloatingPointScope scope(Exceptions::kDrop);
-      activate(fused, to.from(row), block_rows, my_weights.outputs);
+      activate(fused, to.from(row), block_rows, my_weights.outputs, staging);
     }
   };
   if (count > weights.outputs) {
@@ -226,9 +240,11 @@ void Network<T>::copy_bias(std::size_t layer, T* bias) const {
 // The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`. If `shared`, where
 // there may be no staging, threads share each layer.
 template <class T>
-void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging, bool shared) const {
+void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
+                               bool shared) const {
   T* next = hidden;
   T* previous = hidden + count * widest_hidden_;
+  Rows<const T> from = x;
   for (const Layer& layer : layers_) {
     DenseRows<T> rows{};
     rows.packed = layer.weights.data();
@@ -240,8 +256,8 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
         last ? outputs
              : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     if (!shared) {
-      layer_forward(x, count, rows, layer.activation, to, staging);
-      activate(layer.activation, to, count, layer.outputs);
+      layer_forward(from, count, rows, layer.activation, to, staging);
+      activate(layer.activation, to, count, layer.outputs, staging);
     } else {
       share_outputs(count, rows.weights, layer.activation, to,
                     [&](std::size_t begin, std::size_t end, Activation fused, Rows<T> to_part) {
@@ -249,11 +265,11 @@ void Network<T>::forward_block(Rows<const T> x, std::size_t count, Rows<T> outpu
                       part.packed += kernels().of<T>().packed_size(begin, layer.inputs);
                       part.bias += begin;
                       part.weights.outputs = end - begin;
-                      layer_forward(x, count, part, fused, to_part, static_cast<C*>(nullptr));
+                      layer_forward(from, count, part, fused, to_part, static_cast<C*>(nullptr));
                       activate(fused, to_part, count, part.weights.outputs);
                     });
     }
-    x = read_only(to);
+    from = read_only(to);
     std::swap(next, previous);
   }
 }
@@ -270,7 +286,6 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
   C* to = from + size;
   T* const halves = reinterpret_cast<T*>(to + size);
   const auto across = [lanes](C* data) { return Rows<C>{data, kSize, static_cast<std::ptrdiff_t>(lanes) * kSize}; };
-  const auto rows_of = [](C* data, std::size_t n) { return Rows<C>{data, static_cast<std::ptrdiff_t>(n) * kSize, kSize}; };
   const auto round = [&](C* values, std::size_t n) {
     if constexpr (!kIsCompute<T>) {
       table.narrow(values, {halves, sizeof(T)}, n);
@@ -283,7 +298,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
     table.copy_rows(x, across(from), inputs);
   } else {
     widen_rows(x, to, lanes, inputs);
-    table.copy_rows(read_only(rows_of(to, inputs)), across(from), inputs);
+    table.copy_rows(read_only(side_by_side(to, inputs)), across(from), inputs);
   }
   for (const Layer& layer : layers_) {
     std::fill_n(from + lanes * layer.inputs, lanes * table.lane_padding, C(0));
@@ -299,13 +314,13 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
   if constexpr (kIsCompute<T>) {
     table.copy_rows(read_only(across(from)), outputs, n);
   } else {
-    table.copy_rows(read_only(across(from)), rows_of(to, n), n);
+    table.copy_rows(read_only(across(from)), side_by_side(to, n), n);
     narrow_rows(to, outputs, lanes, n);
   }
 }
 
 template <class T>
-void Network<T>::forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const {
+void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
   const std::size_t lanes = kernels().of<T>().lane_rows;
   const bool narrow = widest_ <= kNarrow && count >= lanes;
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;

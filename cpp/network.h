@@ -50,7 +50,7 @@ class Network {
   std::size_t work() const { return work_; }
 
   // `count` rows; the outputs must not overlap x. Throws std::bad_alloc.
-  void forward(Rows<const T> x, std::size_t count, Rows<T> outputs) const;
+  void forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const;
 
  private:
   using C = Compute<T>;
@@ -63,7 +63,8 @@ class Network {
     Buffer<C> bias;
   };
 
-  void forward_block(Rows<const T> x, std::size_t count, Rows<T> outputs, T* hidden, C* staging, bool shared) const;
+  void forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
+                     bool shared) const;
   void forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const;
 
   std::vector<Layer> layers_;

@@ -31,6 +31,10 @@ void parallel_for(Split split, LoopBody* body, void* context);
 // exception thrown is thrown here.
 template <class Body>
 void parallel_for(Split split, Body&& body) {
+  if (split.n <= split.multiple) {  // one part: not worth a look at the threads
+    body(0, split.n);
+    return;
+  }
   parallel_for(
       split,
       [](void* context, std::size_t begin, std::size_t end) {

@@ -3,10 +3,14 @@
 //   kernels [target ...]
 //
 // Fails also if this machine does not run one of the targets named. Needs no Python, so that it runs under an emulator.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <string>
@@ -251,19 +255,86 @@ void test_dense(const KernelTable& table) {
   }
 }
 
+// Room for `count` numbers or a few more, with a page before it and one behind that nobody may touch.
 template <class T>
-void test_rows(const KernelTable& table, const char* name, typename Kernels<T>::Elementwise* Kernels<T>::*kernel,
-               const std::vector<T>& all) {
-  for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2) {
-    for (std::ptrdiff_t step : {1, 3}) {
-      const auto stride = step * static_cast<std::ptrdiff_t>(sizeof(T));
-      if (n * static_cast<std::size_t>(step) > all.size()) continue;
-      std::vector<T> expected(n), actual(n * static_cast<std::size_t>(step) + 1);
-      (generic.of<T>().*kernel)({all.data(), stride}, {expected.data(), sizeof(T)}, n);
-      (table.of<T>().*kernel)({all.data(), stride}, {actual.data(), stride}, n);
-      bool equal = true;
-      for (std::size_t i = 0; i < n; ++i) equal = equal && same(actual[i * static_cast<std::size_t>(step)], expected[i]);
-      check(equal, table, name, n, static_cast<std::size_t>(step), sizeof(T));
+class Guarded {
+ public:
+  explicit Guarded(std::size_t count) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = (count * sizeof(T) + page - 1) / page * page;
+    size_ = bytes / sizeof(T);
+    pages_ = bytes + 2 * page;
+    map_ = static_cast<char*>(mmap(nullptr, pages_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (map_ == MAP_FAILED || mprotect(map_ + page, bytes, PROT_READ | PROT_WRITE) != 0) std::abort();
+    data_ = reinterpret_cast<T*>(map_ + page);
+  }
+  ~Guarded() { munmap(map_, pages_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::size_t size_;
+  std::size_t pages_;
+  char* map_;
+  T* data_;
+};
+
+// Where n elements `step` apart lie if the lowest of them is the first number of an array of `size`, or the highest the last.
+struct Places {
+  Places(std::size_t size, std::size_t n, std::ptrdiff_t step, bool at_end)
+      : step(step), length(n == 0 ? 0 : (n - 1) * static_cast<std::size_t>(std::abs(step)) + 1) {
+    low = at_end ? size - length : 0;
+    first = step < 0 && n > 0 ? low + length - 1 : low;
+  }
+
+  std::size_t operator[](std::size_t i) const {
+    return static_cast<std::size_t>(static_cast<std::ptrdiff_t>(first) + static_cast<std::ptrdiff_t>(i) * step);
+  }
+
+  std::ptrdiff_t step;
+  std::size_t length, low, first;
+};
+
+// A function of elements near and far, forwards and backwards, up to the ends of what may be read and written: the results,
+// and that nothing else is written.
+template <class T>
+void test_elements(const KernelTable& table, const char* name, typename Kernels<T>::Elementwise* Kernels<T>::*kernel,
+                   const std::vector<T>& all) {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  constexpr std::size_t kBeside = 70;  // numbers beside the output that are looked at
+  const Guarded<T> x(all.size()), y(all.size());
+  for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = all[i % all.size()];
+  std::vector<T> expected(x.size());
+  (generic.of<T>().*kernel)({x.data(), kSize}, {expected.data(), kSize}, x.size());
+  T untouched;
+  std::memset(&untouched, 0x5a, sizeof untouched);
+
+  constexpr std::ptrdiff_t kSteps[][2] = {{1, 1},  {2, 1},  {-1, 1}, {3, 1},   {-2, 1}, {0, 1},   {100, 1},
+                                          {1, 2},  {1, -1}, {1, 3},  {1, -2},  {1, 0},  {1, 100}, {2, 2},
+                                          {-1, 2}, {2, -1}, {3, 3},  {-1, -1}, {100, 2}};
+  for (const auto& steps : kSteps) {
+    for (std::size_t n = 0; n <= all.size(); n = n < 70 ? n + 1 : n * 2) {
+      if (n * static_cast<std::size_t>(std::max(std::abs(steps[0]), std::abs(steps[1]))) > all.size()) break;
+      for (const bool at_end : {false, true}) {
+        const Places from(x.size(), n, steps[0], at_end), to(y.size(), n, steps[1], at_end);
+        T* const low = y.data() + to.low - std::min(to.low, kBeside);
+        T* const high = y.data() + std::min(to.low + to.length + kBeside, y.size());
+        std::fill(low, high, untouched);
+        (table.of<T>().*kernel)({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n);
+        bool equal = true;
+        for (std::size_t i = steps[1] == 0 && n > 0 ? n - 1 : 0; i < n;
+             ++i) {  // where they lie on each other the last one stays
+          equal = equal && same(y.data()[to[i]], expected[from[i]]);
+          y.data()[to[i]] = untouched;
+        }
+        equal =
+            equal && std::all_of(low, high, [&](const T& value) { return std::memcmp(&value, &untouched, sizeof value) == 0; });
+        const std::string what = name + (" from steps of " + std::to_string(steps[0]) + " to " + std::to_string(steps[1]));
+        check(equal, table, what.c_str(), n, sizeof(T));
+      }
     }
   }
 }
@@ -274,7 +345,7 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
                   const std::vector<T>& all) {
   for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2) {
     for (std::size_t rows : Sizes{1, 2, 17, 35}) {
-      for (std::size_t step : Sizes{1, 3}) {
+      for (std::size_t step : Sizes{1, 2, 3}) {
         if (rows * n * step > all.size()) continue;
         const auto element = static_cast<std::ptrdiff_t>(step * sizeof(T));
         const auto row = static_cast<std::ptrdiff_t>(n) * element;
@@ -311,10 +382,10 @@ void test_functions(const KernelTable& table) {
   using K = Kernels<T>;
   Random random;
   for (const auto& all : {numbers<T>(random, 70'000), random_bits<T>(70'000)}) {
-    test_rows<T>(table, "relu", &K::relu, all);
-    test_rows<T>(table, "sigmoid", &K::sigmoid, all);
-    test_rows<T>(table, "tanh", &K::tanh, all);
-    test_rows<T>(table, "exp", &K::exp, all);
+    test_elements<T>(table, "relu", &K::relu, all);
+    test_elements<T>(table, "sigmoid", &K::sigmoid, all);
+    test_elements<T>(table, "tanh", &K::tanh, all);
+    test_elements<T>(table, "exp", &K::exp, all);
     test_rowwise<T>(table, "softmax", &K::softmax, all);
     test_rowwise<T>(table, "log_softmax", &K::log_softmax, all);
     for (std::size_t n : Sizes{0, 1, 2, 63, 64, 65, 1024, 1025, 70'000}) {

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import nnkernels as nnk
 import reference
+from nnkernels import _core
 from ulp import same_bits, ulp_error
 
 ROW_FUNCTIONS = (nnk.softmax, nnk.log_softmax)
@@ -226,3 +227,51 @@ def test_tutorial() -> None:
     p = nnk.softmax([2.5, 0.3, -1.2])
     assert abs(p.sum() - 1) <= 2.0**-52
     assert p[0] > p[1] > p[2]
+
+
+@pytest.mark.parametrize("shape", [(1,), (10,), (3, 7), (2, 3, 5), (16, 64), (1024,), (1025,), (0,), (3, 0), (0, 3)])
+@pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
+def test_few_elements_as_the_ufunc(function: Any, dtype: type[np.floating], shape: tuple[int, ...]) -> None:
+    """The short way of small arrays: new results, out, in place, and outputs that it must leave to the ufunc."""
+    z = np.random.default_rng(1).normal(0, 3, shape).astype(dtype)
+    expected = getattr(_core, function.__name__)(z)
+    result = function(z)
+    assert type(result) is np.ndarray
+    assert same_bits(result, expected)
+    out = np.full_like(z, 7)
+    assert function(z, out=out) is out
+    assert same_bits(out, expected)
+    assert same_bits(function(z, out=(np.full_like(z, 7),)), expected)
+    wider = np.full(shape, 7, np.longdouble)
+    assert function(z, out=wider) is wider
+    assert np.array_equal(wider, expected)
+    reverse = np.full_like(z, 7)[..., ::-1]
+    assert same_bits(function(z, out=reverse), expected)
+    memory = np.append(z, z.dtype.type(0))
+    one_behind = memory[1:].reshape(shape)
+    assert same_bits(function(memory[:-1].reshape(shape), out=one_behind), expected)
+    assert function(z, out=z) is z
+    assert same_bits(z, expected)
+
+
+@pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
+def test_few_elements_in_other_calls(function: Any) -> None:
+    """What looks like the usual call of a small array, and is none."""
+    z = np.random.default_rng(1).normal(0, 3, (4, 4)).astype(np.float32)
+    expected = function(z)
+    assert same_bits(function(z, 0), function(np.ascontiguousarray(z.T)).T)
+    assert same_bits(function(z, np.int64(-1)), expected)
+    assert function(z, dtype=np.float64).dtype == np.float64
+    assert same_bits(function(z.astype(">f4")), expected)
+    assert same_bits(function(np.asfortranarray(z)), expected)
+    assert same_bits(function(z[::-1]), expected[::-1])
+    assert type(function(z.view(np.matrix))) is np.matrix
+    locked = np.zeros_like(z)
+    locked.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        function(z, out=locked)
+    with pytest.raises(ValueError, match="expected"):
+        function(z, out=np.zeros((4, 5), np.float32))
+    for axis in (True, -1.0, 2**70, -(2**70)):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            function(z, axis)

@@ -94,6 +94,77 @@ void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* ste
                });
 }
 
+// Elements for which the way through a generalized ufunc takes longer than the work.
+constexpr npy_intp kFew = 1024;
+
+PyArrayObject* plain_array(PyObject* object) {
+  auto* array = reinterpret_cast<PyArrayObject*>(object);
+  return PyArray_CheckExact(object) && PyArray_ISCARRAY_RO(array) ? array : nullptr;
+}
+
+template <class T>
+void few_rows(typename Kernels<T>::Rowwise* kernel, PyArrayObject* z, PyArrayObject* y) {
+  const npy_intp n = PyArray_DIM(z, PyArray_NDIM(z) - 1);
+  const auto stride = n * static_cast<npy_intp>(sizeof(T));
+  const FloatingPointScope scope(Exceptions::kDrop);
+  kernel({static_cast<const T*>(PyArray_DATA(z)), stride, sizeof(T)}, {static_cast<T*>(PyArray_DATA(y)), stride, sizeof(T)},
+         static_cast<std::size_t>(PyArray_SIZE(z) / n), static_cast<std::size_t>(n));
+}
+
+struct SelectSoftmax {
+  template <class T>
+  static auto* of(const Kernels<T>& table) {
+    return table.softmax;
+  }
+};
+
+struct SelectLogSoftmax {
+  template <class T>
+  static auto* of(const Kernels<T>& table) {
+    return table.log_softmax;
+  }
+};
+
+// (z, axis, out, dtype) of a Rowwise kernel: the usual call, of few elements that need no conversion along the last axis of an
+// array of NumPy's own. NotImplemented where it is another call: the ufunc's.
+template <class Select>
+PyObject* call_with_few(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
+  int overflow = 0;
+  const bool usual = count == 4 && PyLong_CheckExact(arguments[1]) && PyLong_AsLongAndOverflow(arguments[1], &overflow) == -1 &&
+                     overflow == 0 && Py_IsNone(arguments[3]);
+  PyArrayObject* const z = usual ? plain_array(arguments[0]) : nullptr;
+  if (z == nullptr || PyArray_NDIM(z) == 0 || PyArray_SIZE(z) == 0 || PyArray_SIZE(z) > kFew) Py_RETURN_NOTIMPLEMENTED;
+  const int type = PyArray_TYPE(z);
+  if (type != NPY_HALF && type != NPY_FLOAT && type != NPY_DOUBLE) Py_RETURN_NOTIMPLEMENTED;
+  PyArrayObject* y = nullptr;
+  if (Py_IsNone(arguments[2])) {
+    y = reinterpret_cast<PyArrayObject*>(PyArray_SimpleNew(PyArray_NDIM(z), PyArray_DIMS(z), type));
+    if (y == nullptr) return nullptr;
+  } else {
+    y = plain_array(arguments[2]);
+    const auto size = static_cast<std::size_t>(PyArray_ITEMSIZE(z));
+    const auto step = static_cast<npy_intp>(size);
+    if (y == nullptr || PyArray_TYPE(y) != type || !PyArray_ISWRITEABLE(y) || !PyArray_SAMESHAPE(y, z) ||
+        overlap(PyArray_BYTES(z), step, PyArray_BYTES(y), step, static_cast<std::size_t>(PyArray_SIZE(z)), size)) {
+      Py_RETURN_NOTIMPLEMENTED;
+    }
+    Py_INCREF(y);
+  }
+  if (type == NPY_HALF) {
+    few_rows<Half>(Select::of(kernels().float16), z, y);
+  } else if (type == NPY_FLOAT) {
+    few_rows<float>(Select::of(kernels().float32), z, y);
+  } else {
+    few_rows<double>(Select::of(kernels().float64), z, y);
+  }
+  return reinterpret_cast<PyObject*>(y);
+}
+
+template <class Select>
+PyMethodDef method_with_few(const char* name, const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_with_few<Select>)), METH_FASTCALL, doc};
+}
+
 // Raises MemoryError from a loop, which NumPy calls without the GIL.
 void raise_memory_error() {
   NPY_ALLOW_C_API_DEF;
@@ -222,27 +293,29 @@ Loops<14, 2> relu_loops() {
   const KernelTable& table = kernels();
   const IntegerRelu& integer = table.integer_relu;
   static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
-  return {{relu_loop<std::uint8_t>, relu_loop<std::int8_t>, relu_loop<std::uint8_t>, relu_loop<std::int16_t>,
-           relu_loop<std::uint16_t>, relu_loop<std::int32_t>, relu_loop<std::uint32_t>, relu_loop<std::int64_t>,
-           relu_loop<std::uint64_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<Half>, relu_loop<float>,
-           relu_loop<double>},
-          {entry(&integer.uint8), entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16),
-           entry(&integer.int32), entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64),
-           entry(&integer.uint64), entry(&table.float16.relu), entry(&table.float32.relu), entry(&table.float64.relu)},
-          {{NPY_BOOL, NPY_BOOL},
-           {NPY_BYTE, NPY_BYTE},
-           {NPY_UBYTE, NPY_UBYTE},
-           {NPY_SHORT, NPY_SHORT},
-           {NPY_USHORT, NPY_USHORT},
-           {NPY_INT, NPY_INT},
-           {NPY_UINT, NPY_UINT},
-           {NPY_LONG, NPY_LONG},
-           {NPY_ULONG, NPY_ULONG},
-           {NPY_LONGLONG, NPY_LONGLONG},
-           {NPY_ULONGLONG, NPY_ULONGLONG},
-           {NPY_HALF, NPY_HALF},
-           {NPY_FLOAT, NPY_FLOAT},
-           {NPY_DOUBLE, NPY_DOUBLE}}};
+  // The floats first: NumPy looks for the loop one by one in each call.
+  return {
+      {relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
+       relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
+       relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,
+       relu_loop<std::uint64_t>},
+      {entry(&table.float32.relu), entry(&table.float64.relu), entry(&table.float16.relu), entry(&integer.uint8),
+       entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16), entry(&integer.int32),
+       entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64), entry(&integer.uint64)},
+      {{NPY_FLOAT, NPY_FLOAT},
+       {NPY_DOUBLE, NPY_DOUBLE},
+       {NPY_HALF, NPY_HALF},
+       {NPY_BOOL, NPY_BOOL},
+       {NPY_BYTE, NPY_BYTE},
+       {NPY_UBYTE, NPY_UBYTE},
+       {NPY_SHORT, NPY_SHORT},
+       {NPY_USHORT, NPY_USHORT},
+       {NPY_INT, NPY_INT},
+       {NPY_UINT, NPY_UINT},
+       {NPY_LONG, NPY_LONG},
+       {NPY_ULONG, NPY_ULONG},
+       {NPY_LONGLONG, NPY_LONGLONG},
+       {NPY_ULONGLONG, NPY_ULONGLONG}}};
 }
 
 void add_dense(pybind11::module_& module) {
@@ -287,6 +360,11 @@ void add_ufuncs(pybind11::module_& module) {
   add(module, logsumexp, "logsumexp", kRowDoc, "(n)->()");
   add(module, dot, "dot", kDotDoc, "(n),(n)->()");
   add_dense(module);
+  static PyMethodDef with_few[] = {
+      method_with_few<SelectSoftmax>("few_softmax", "few_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
+      method_with_few<SelectLogSoftmax>("few_log_softmax", "few_log_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
+      {}};
+  if (PyModule_AddFunctions(module.ptr(), with_few) < 0) throw_python_error();
 }
 
 }  // namespace nnkernels

@@ -21,6 +21,7 @@
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
 //   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
 //   widen(p), narrow(p, v) a vector of float from and to as many halves at p
+//   widen_partial(p, n), narrow_partial(p, v, n)        of the first n lanes; other lanes become 0
 //
 // Everything in cpp/kernels and cpp/targets has internal linkage (anonymous namespaces), so that the linker can never
 // share a function compiled for one CPU with code for another. CMake checks the objects: targets/check_symbols.cmake.
@@ -75,6 +76,22 @@ template <class V>
 V broadcast(Element<V> x) {
   return x - V{};
 }
+
+// Conversions of the first n halves of a vector, for targets that cannot load or store so many.
+template <class Target>
+struct PartialHalves {
+  static auto widen_partial(const Half* p, std::size_t n) {
+    Half halves[kLanes<Target, float>] = {};
+    std::memcpy(halves, p, n * sizeof(Half));
+    return Target::widen(halves);
+  }
+  template <class V>
+  static void narrow_partial(Half* p, V v, std::size_t n) {
+    Half halves[kLanes<Target, float>];
+    Target::narrow(halves, v);
+    std::memcpy(p, halves, n * sizeof(Half));
+  }
+};
 
 // The same bits as lanes of another type.
 template <class To, class From>

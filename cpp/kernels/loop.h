@@ -26,17 +26,39 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
   }
 }
 
+// output[i] = input[i], where no output is an input. The strides that most arrays have that are not contiguous, of every second
+// element (the real parts of complex numbers) and of reversed ones, are constants here, for which the compiler has vectors.
+template <class T>
+void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
+  const T* __restrict const x = input.data;
+  T* __restrict const y = output.data;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  const auto count = static_cast<std::ptrdiff_t>(n);
+  if (output.contiguous() && input.stride == 2 * kSize) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) y[i] = x[2 * i];
+  } else if (output.contiguous() && input.stride == -kSize) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) y[i] = x[-i];
+  } else {
+    constexpr std::size_t kAtOnce = 4;
+    for (; n >= kAtOnce; n -= kAtOnce, input = input.from(kAtOnce), output = output.from(kAtOnce)) {
+      for (std::size_t i = 0; i < kAtOnce; ++i) output[i] = input[i];
+    }
+    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+  }
+}
+
+// Halves as numbers, which the compiler has vectors of.
+inline void copy(Strided<const Half> input, Strided<Half> output, std::size_t n) {
+  copy<std::uint16_t>({&input.data->bits, input.stride}, {&output.data->bits, output.stride}, n);
+}
+
 // output[i] = float(input[i]), contiguous halves.
 template <class Target>
 void widen_contiguous(const Half* input, float* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
   std::size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) store(output + i, Target::widen(input + i));
-  if (i < n) {
-    Half tail[kWidth] = {};
-    std::memcpy(tail, input + i, (n - i) * sizeof(Half));
-    Target::store_partial(output + i, Target::widen(tail), n - i);
-  }
+  if (i < n) Target::store_partial(output + i, Target::widen_partial(input + i, n - i), n - i);
 }
 
 // output[i] = half(input[i]), contiguous halves.
@@ -45,11 +67,7 @@ void narrow_contiguous(const float* input, Half* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
   std::size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) Target::narrow(output + i, load<Lanes<Target, float>>(input + i));
-  if (i < n) {
-    Half tail[kWidth];
-    Target::narrow(tail, Target::load_partial(input + i, n - i, 0.0f));
-    std::memcpy(output + i, tail, (n - i) * sizeof(Half));
-  }
+  if (i < n) Target::narrow_partial(output + i, Target::load_partial(input + i, n - i, 0.0f), n - i);
 }
 
 template <class Target, class T>
@@ -60,13 +78,13 @@ void widen(Strided<const T> input, Compute<T>* output, std::size_t n) {
       const std::size_t count = least(kBlock, n - start);
       const Half* halves = input.from(start).data;
       if (!input.contiguous()) {
-        for (std::size_t i = 0; i < count; ++i) gathered[i] = input[start + i];
+        copy(input.from(start), Strided<T>{gathered, sizeof(T)}, count);
         halves = gathered;
       }
       widen_contiguous<Target>(halves, output + start, count);
     }
   } else {
-    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+    copy(input, Strided<T>{output, sizeof(T)}, n);
   }
 }
 
@@ -80,11 +98,11 @@ void narrow(const Compute<T>* input, Strided<T> output, std::size_t n) {
         narrow_contiguous<Target>(input + start, output.from(start).data, count);
       } else {
         narrow_contiguous<Target>(input + start, halves, count);
-        for (std::size_t i = 0; i < count; ++i) output[start + i] = halves[i];
+        copy(Strided<const T>{halves, sizeof(T)}, output.from(start), count);
       }
     }
   } else {
-    for (std::size_t i = 0; i < n; ++i) output[i] = input[i];
+    copy(Strided<const T>{input, sizeof(T)}, output, n);
   }
 }
 
@@ -116,17 +134,37 @@ void write_block(const Compute<T>* block, Strided<T> row, std::size_t start, std
   narrow<Target, T>(block, row.from(start), count);
 }
 
+// The first n elements of a vector at p, all of them or fewer, in the compute type; other lanes are 0.
+template <class Target, class T>
+Lanes<Target, Compute<T>> load_elements(const T* p, std::size_t n) {
+  if constexpr (std::is_same_v<T, Half>) {
+    return n == kLanes<Target, float> ? Target::widen(p) : Target::widen_partial(p, n);
+  } else {
+    return load_lanes<Target>(p, n, T(0));
+  }
+}
+
+template <class Target, class T>
+void store_elements(T* p, Lanes<Target, Compute<T>> v, std::size_t n) {
+  if constexpr (!std::is_same_v<T, Half>) {
+    store_lanes<Target>(p, v, n);
+  } else if (n == kLanes<Target, float>) {
+    Target::narrow(p, v);
+  } else {
+    Target::narrow_partial(p, v, n);
+  }
+}
+
 // output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain. Always inlined,
 // so that what the function holds stays in registers.
-template <class Target, class C, class Function>
-inline __attribute__((always_inline)) void map_contiguous(const C* input, C* output, std::size_t n, Function function) {
-  using V = Lanes<Target, C>;
-  constexpr std::size_t kWidth = kLanes<Target, C>;
+template <class Target, class T, class Function>
+inline __attribute__((always_inline)) void map_contiguous(const T* input, T* output, std::size_t n, Function function) {
+  constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
   std::size_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) store(output + i, function(load<V>(input + i)));
-  if (i < n) {
-    Target::store_partial(output + i, function(V(Target::load_partial(input + i, n - i, C(0)))), n - i);
+  for (; i + kWidth <= n; i += kWidth) {
+    store_elements<Target>(output + i, function(load_elements<Target>(input + i, kWidth)), kWidth);
   }
+  if (i < n) store_elements<Target>(output + i, function(load_elements<Target>(input + i, n - i)), n - i);
 }
 
 // Outputs of so many bytes are more than the caches hold: they are written past them, which spares reading them in.
@@ -147,20 +185,19 @@ void map_streaming(const C* input, C* output, std::size_t n, Function function) 
 // output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
 template <class Target, class T, class Function>
 void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function) {
-  using C = Compute<T>;
-  if constexpr (std::is_same_v<T, C>) {
-    if (input.contiguous() && output.contiguous()) {
-      map_contiguous<Target>(input.data, output.data, n, function);
-      return;
-    }
+  if (input.contiguous() && output.contiguous()) {
+    map_contiguous<Target>(input.data, output.data, n, function);
+    return;
   }
-  alignas(64) C buffer[kBlock];
+  alignas(64) T buffer[kBlock];
+  const Strided<T> buffered{buffer, sizeof(T)};
   for (std::size_t start = 0; start < n; start += kBlock) {
     const std::size_t count = least(kBlock, n - start);
-    const C* x = read_block<Target, T>(input, start, count, buffer);
-    C* y = output_block<Target, T>(output, start, buffer);
+    const T* x = input.contiguous() ? input.data + start : buffer;
+    T* y = output.contiguous() ? output.data + start : buffer;
+    if (!input.contiguous()) copy(input.from(start), buffered, count);
     map_contiguous<Target>(x, y, count, function);
-    write_block<Target, T>(y, output, start, count);
+    if (!output.contiguous()) copy(Strided<const T>{buffer, sizeof(T)}, output.from(start), count);
   }
 }
 

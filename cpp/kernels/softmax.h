@@ -142,7 +142,7 @@ constexpr std::size_t kShortRow = 32;
 
 // kLanes rows of n elements, transposed on the way in and out.
 template <class Target, class T>
-void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
+void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
@@ -186,7 +186,7 @@ void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
 }
 
 template <class Target, class T>
-void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t n) {
+void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t count, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
   std::size_t row = 0;
   if (n == 0) return;
@@ -276,7 +276,7 @@ void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
 }
 
 template <class Target, class T>
-void log_softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t n) {
+void log_softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t count, std::size_t n) {
   for (std::size_t row = 0; row < count; ++row) log_softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
 }
 

@@ -10,7 +10,7 @@
 namespace nnkernels {
 namespace {
 
-struct Avx2 {
+struct Avx2 : PartialHalves<Avx2> {
   static constexpr const char* kName = "avx2";
   static constexpr std::size_t kBytes = 32;
   static constexpr std::size_t kTileRows = 3;  // 12 of 16 registers for sums

@@ -123,6 +123,10 @@ struct Avx512 {
   static void narrow(Half* p, F32 v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
+  static F32 widen_partial(const Half* p, std::size_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask32(n), p)); }
+  static void narrow_partial(Half* p, F32 v, std::size_t n) {
+    _mm256_mask_storeu_epi16(p, mask32(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
 };
 
 }  // namespace

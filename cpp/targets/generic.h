@@ -11,7 +11,7 @@
 namespace nnkernels {
 namespace {
 
-struct Generic : Bits128 {
+struct Generic : Bits128, PartialHalves<Generic> {
   static constexpr const char* kName = "generic";
   static constexpr std::size_t kTileRows = 2;
   using Narrow = Generic;

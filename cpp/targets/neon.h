@@ -9,7 +9,7 @@
 namespace nnkernels {
 namespace {
 
-struct Neon : Bits128 {
+struct Neon : Bits128, PartialHalves<Neon> {
   static constexpr const char* kName = "neon";
   static constexpr std::size_t kTileRows = 6;  // 24 of 32 registers for sums
   using Narrow = Neon;

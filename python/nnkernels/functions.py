@@ -79,7 +79,8 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     >>> nnk.softmax([1e308, -1e308])
     array([1., 0.])
     """
-    return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype)
+    result = _core.few_softmax(z, axis, out, dtype)
+    return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype) if result is NotImplemented else result
 
 
 def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
@@ -94,7 +95,8 @@ def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     >>> nnk.log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    return _along_axis(_core.log_softmax, z, axis, out=out, dtype=dtype)
+    result = _core.few_log_softmax(z, axis, out, dtype)
+    return _along_axis(_core.log_softmax, z, axis, out=out, dtype=dtype) if result is NotImplemented else result
 
 
 def logsumexp(
