@@ -155,12 +155,24 @@ void store_elements(T* p, Lanes<Target, Compute<T>> v, std::size_t n) {
   }
 }
 
+// How many elements lie before the first vector's boundary in an array: 0, ..., kWidth - 1.
+template <std::size_t kWidth, class T>
+std::size_t elements_to_boundary(const T* data) {
+  return -(reinterpret_cast<std::uintptr_t>(data) / sizeof(T)) % kWidth;
+}
+
 // output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain. Always inlined,
 // so that what the function holds stays in registers.
 template <class Target, class T, class Function>
 inline __attribute__((always_inline)) void map_contiguous(const T* input, T* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
+  constexpr std::size_t kWorthAligning = 8 * kWidth;
   std::size_t i = 0;
+  if (const std::size_t head = elements_to_boundary<kWidth>(output); head > 0 && n >= kWorthAligning) {
+    // A vector across two cache lines takes twice as long to store.
+    store_elements<Target>(output, function(load_elements<Target>(input, head)), head);
+    i = head;
+  }
   for (; i + kWidth <= n; i += kWidth) {
     store_elements<Target>(output + i, function(load_elements<Target>(input + i, kWidth)), kWidth);
   }
@@ -174,9 +186,8 @@ constexpr std::size_t kStreamBytes = std::size_t{1} << 24;
 template <class Target, class C, class Function>
 void map_streaming(const C* input, C* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  const std::size_t head = -(reinterpret_cast<std::uintptr_t>(output) / sizeof(C)) % kWidth;  // to a vector's boundary
-  map_contiguous<Target>(input, output, head, function);
-  std::size_t i = head;
+  std::size_t i = elements_to_boundary<kWidth>(output);
+  map_contiguous<Target>(input, output, i, function);
   for (; i + kWidth <= n; i += kWidth) Target::stream(output + i, function(load<Lanes<Target, C>>(input + i)));
   Target::fence();
   map_contiguous<Target>(input + i, output + i, n - i, function);
