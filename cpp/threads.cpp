@@ -4,11 +4,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <deque>
 #include <exception>
 #include <limits>
 #include <mutex>
@@ -88,6 +90,50 @@ struct Loop {
   }
 };
 
+// The CPUs that a thread may use.
+class Cpus {
+ public:
+#if defined(__linux__)
+  // Those of the calling thread; false if the system does not tell.
+  bool read() { return sched_getaffinity(0, sizeof sets_, sets_.data()) == 0; }
+
+  int count() const { return CPU_COUNT_S(sizeof sets_, sets_.data()); }
+
+  // All but the one that the calling thread runs on, if there are others.
+  Cpus others() const {
+    const int cpu = sched_getcpu();
+    Cpus others = *this;
+    if (cpu >= 0) CPU_CLR_S(static_cast<std::size_t>(cpu), sizeof sets_, others.sets_.data());
+    return others.count() > 0 ? others : *this;
+  }
+
+  // Has a thread run on these only.
+  void assign(pthread_t thread) const { pthread_setaffinity_np(thread, sizeof sets_, sets_.data()); }
+
+ private:
+  std::array<cpu_set_t, 8> sets_;  // the 8192 that Linux may have; one is 1024
+#else
+  bool read() { return false; }
+  int count() const { return 0; }
+  Cpus others() const { return *this; }
+  void assign(pthread_t) const {}
+#endif
+};
+
+int available_cpus() {
+  Cpus cpus;
+  return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// All but `thread` and `wake` is guarded by the pool's mutex; the worker itself reads without it when it is not asleep.
+struct Worker {
+  pthread_t thread{};
+  std::condition_variable wake{};
+  bool asleep = false;
+  bool moved = false;  // for its wake-up; `cpus` is where it may run then
+  Cpus cpus{};
+};
+
 // Workers sleep until there is a loop, and are never joined: the pool lives as long as the process. After a fork the child
 // starts a new one, for the workers exist in the parent only.
 class Pool {
@@ -104,9 +150,13 @@ class Pool {
       start_workers(loop.threads - 1);
       loop_ = &loop;
       ++generation_;
+      for (std::size_t i = 0; i < wanted(loop); ++i) {
+        if (workers_[i].asleep) move_away(workers_[i]);
+        workers_[i].asleep = false;
+      }
     }
     announced_ = generation_;
-    if (awake_ < loop.threads - 1) wake_.notify_all();
+    for (std::size_t i = 0; i < wanted(loop); ++i) workers_[i].wake.notify_one();  // does nothing where it is not asleep
     loop.run_front_parts();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -123,50 +173,77 @@ class Pool {
  private:
   // A worker that the system refuses is done without. Workers take no signals: these are for the program's own threads.
   void start_workers(std::size_t wanted) {
-    if (workers_ >= wanted) return;
+    if (workers_.size() >= wanted) return;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
-      for (; workers_ < wanted; ++workers_) std::thread([this, seen = generation_] { work(seen); }).detach();
+      while (workers_.size() < wanted) {
+        Worker& worker = workers_.emplace_back();
+        try {
+          std::thread thread([this, &worker, index = workers_.size() - 1, seen = generation_] { work(worker, index, seen); });
+          worker.thread = thread.native_handle();
+          thread.detach();
+        } catch (...) {
+          workers_.pop_back();
+          throw;
+        }
+      }
     } catch (...) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  void work(unsigned long seen) {
+  std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
+
+  // Linux wakes a thread on the CPU where it was, or where the caller is, unless it finds one idle, and a virtual CPU that has
+  // halted does not pass for idle (available_idle_cpu). On the caller's CPU the worker would wait until the call is over.
+  void move_away(Worker& worker) {
+    if (!worker.cpus.read()) return;
+    worker.cpus.others().assign(worker.thread);
+    worker.moved = true;
+  }
+
+  void work(Worker& self, std::size_t index, unsigned long seen) {
+    std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
+      self.asleep = true;
+      self.wake.wait(lock, [&] { return generation_ != seen; });
+      self.asleep = false;
+      seen = generation_;
+      Loop* const loop = loop_;
+      if (loop != nullptr && index + 1 >= loop->threads) continue;  // there are enough without this one
+      if (loop != nullptr) ++running_;
+      lock.unlock();
+      if (loop != nullptr) {
+        std::feclearexcept(FE_ALL_EXCEPT);
+        {
+          const FloatingPointScope scope(Exceptions::kKeep);
+          loop->run_back_parts();
+        }
+        loop->raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
+        lock.lock();
+        if (--running_ == 0) finished_.notify_all();
+        lock.unlock();
+      }
+      if (self.moved) self.cpus.assign(self.thread);
+      self.moved = false;
       ++awake_;
       look_out([&] { return announced_ != seen; });
       --awake_;  // before it looks at generation_: who counted on it has changed that
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return generation_ != seen; });
-      seen = generation_;
-      Loop* loop = loop_;
-      if (loop == nullptr || running_ + 1 >= loop->threads) continue;
-      ++running_;
-      lock.unlock();
-      std::feclearexcept(FE_ALL_EXCEPT);
-      {
-        const FloatingPointScope scope(Exceptions::kKeep);
-        loop->run_back_parts();
-      }
-      loop->raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
       lock.lock();
-      if (--running_ == 0) finished_.notify_all();
     }
   }
 
   std::mutex turn_;  // held by the thread whose loop it is
   std::mutex mutex_;
-  std::condition_variable wake_;
   std::condition_variable finished_;
+  std::deque<Worker> workers_;
   Loop* loop_ = nullptr;
   unsigned long generation_ = 0;
   std::atomic<unsigned long> announced_{0};  // generation_, where one looks that should not find the mutex locked
   std::atomic<std::size_t> awake_{0};
   std::atomic<std::size_t> running_{0};  // changes under the mutex
-  std::size_t workers_ = 0;
 };
 
 std::atomic<Pool*> pool{nullptr};
@@ -184,14 +261,6 @@ Pool* get_pool() {
     delete created;
   }
   return current;
-}
-
-int available_cpus() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace

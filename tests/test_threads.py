@@ -108,6 +108,51 @@ print(min(idle() for _ in range(5)))
     assert float(run(code)) < 0.03
 
 
+WORKERS = """
+import os, pathlib, re, time
+import numpy as np, nnkernels as nnk
+def tasks():
+    return {int(path.name) for path in pathlib.Path("/proc/self/task").iterdir()}
+def waits(task):
+    status = pathlib.Path(f"/proc/self/task/{task}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\\s*(\\d+)", status, re.M)[1])
+def call():
+    nnk.sigmoid(np.ones(1_000_000))
+    time.sleep(0.05)  # the workers are asleep then
+before = tasks()
+nnk.set_num_threads(4)
+call()
+workers = sorted(tasks() - before)
+assert len(workers) == 3
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_only_the_workers_wanted_wake() -> None:
+    code = """
+nnk.set_num_threads(2)
+call()
+idle = {worker: waits(worker) for worker in workers}
+for _ in range(10):
+    call()
+print([waits(worker) > count for worker, count in idle.items()])
+"""
+    assert run(WORKERS + code) == "[True, False, False]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_workers_run_where_the_caller_may() -> None:
+    code = """
+cpus = os.sched_getaffinity(0)
+for now in (cpus, {min(cpus)}, cpus):
+    os.sched_setaffinity(0, now)
+    for _ in range(5):
+        call()
+        print(all(os.sched_getaffinity(worker) == now for worker in workers), end=" ")
+"""
+    assert set(run(WORKERS + code).split()) == {"True"}
+
+
 def in_child(queue: Any) -> None:
     queue.put(nnk.sigmoid(LARGE)[::1000])
 
