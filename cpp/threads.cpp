@@ -31,20 +31,25 @@ namespace {
 // Parts of a loop for each thread: the quicker thread, or the one that came first, does more of them.
 constexpr std::size_t kPartsOfThread = 4;
 
+using Clock = std::chrono::steady_clock;
+
 // A worker that is awake is worth so much less work than one to be woken.
-constexpr std::size_t kAwakeAdvantage = 4;
+constexpr std::size_t kAwakeAdvantage = 16;
 
 // How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
-// most twice what it must. (Measured on a virtual machine: 7 us in the thread that wakes, and 5 more until the other runs.)
-constexpr std::chrono::microseconds kLookout{20};
+// most twice what it must. (Measured on a virtual machine: 20 us in the thread that wakes, and 40 more until the other runs.)
+constexpr std::chrono::microseconds kLookout{50};
+
+// Loops that have followed one another so long are worth waking workers for, who stay awake from one to the next.
+constexpr std::chrono::milliseconds kBurst{1};
 
 // Whether `ready` was seen to be true. This does not yield to other threads: where they have work for all CPUs, it would be
 // milliseconds until they yield in turn.
 template <class Ready>
 bool look_out(Ready ready) {
-  const auto end = std::chrono::steady_clock::now() + kLookout;
+  const auto end = Clock::now() + kLookout;
   while (!ready()) {
-    if (std::chrono::steady_clock::now() > end) return false;
+    if (Clock::now() > end) return false;
   }
   return true;
 }
@@ -63,6 +68,11 @@ struct Loop {
   std::atomic<int> raised{0};
   std::atomic<bool> failed{false};
   std::exception_ptr failure{};
+
+  void run_alone() {
+    parts = 1;
+    run_front_parts();
+  }
 
   void run_front_parts() {
     for (std::size_t part = 0; take(); ++part) run_part(part);
@@ -88,6 +98,32 @@ struct Loop {
       if (!failed.exchange(true)) failure = std::current_exception();
     }
   }
+};
+
+// The loops that could be shared out, also those that are not.
+class Traffic {
+ public:
+  struct State {
+    std::size_t callers;  // threads that are in a loop
+    bool burst;           // whether for kBurst loops have followed one another, each so soon that workers were on the lookout
+  };
+
+  State begin_loop() {
+    const std::size_t callers = 1 + callers_.fetch_add(1, std::memory_order_relaxed);
+    const Clock::duration now = Clock::now().time_since_epoch();
+    if (callers > 1 || now - ended_.load(std::memory_order_relaxed) > kLookout) began_.store(now, std::memory_order_relaxed);
+    return {callers, now - began_.load(std::memory_order_relaxed) > kBurst};
+  }
+
+  void end_loop() {
+    ended_.store(Clock::now().time_since_epoch(), std::memory_order_relaxed);
+    callers_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::size_t> callers_{0};
+  std::atomic<Clock::duration> began_{Clock::duration::zero()};
+  std::atomic<Clock::duration> ended_{Clock::duration::zero()};
 };
 
 // The CPUs that a thread may use.
@@ -138,6 +174,8 @@ struct Worker {
 // starts a new one, for the workers exist in the parent only.
 class Pool {
  public:
+  Traffic traffic;
+
   // How many workers are on the lookout for a loop.
   std::size_t awake() const { return awake_.load(std::memory_order_relaxed); }
 
@@ -205,34 +243,35 @@ class Pool {
   }
 
   void work(Worker& self, std::size_t index, unsigned long seen) {
-    std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
+      std::unique_lock<std::mutex> lock(mutex_);
       self.asleep = true;
       self.wake.wait(lock, [&] { return generation_ != seen; });
       self.asleep = false;
       seen = generation_;
-      Loop* const loop = loop_;
-      if (loop != nullptr && index + 1 >= loop->threads) continue;  // there are enough without this one
-      if (loop != nullptr) ++running_;
+      Loop* const loop = loop_;  // null where it is over by now
+      const bool joins = loop != nullptr && index + 1 < loop->threads;
+      if (joins) ++running_;
       lock.unlock();
-      if (loop != nullptr) {
-        std::feclearexcept(FE_ALL_EXCEPT);
-        {
-          const FloatingPointScope scope(Exceptions::kKeep);
-          loop->run_back_parts();
-        }
-        loop->raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
-        lock.lock();
-        if (--running_ == 0) finished_.notify_all();
-        lock.unlock();
-      }
+      if (joins) join(*loop);
       if (self.moved) self.cpus.assign(self.thread);
       self.moved = false;
+      if (loop != nullptr && !joins) continue;  // there are enough without this one
       ++awake_;
       look_out([&] { return announced_ != seen; });
       --awake_;  // before it looks at generation_: who counted on it has changed that
-      lock.lock();
     }
+  }
+
+  void join(Loop& loop) {
+    std::feclearexcept(FE_ALL_EXCEPT);
+    {
+      const FloatingPointScope scope(Exceptions::kKeep);
+      loop.run_back_parts();
+    }
+    loop.raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--running_ == 0) finished_.notify_all();
   }
 
   std::mutex turn_;  // held by the thread whose loop it is
@@ -293,18 +332,16 @@ void parallel_for(Split split, LoopBody* body, void* context) {
     body(context, 0, split.n);
     return;
   }
-  const std::size_t threads = std::min(static_cast<std::size_t>(get_num_threads()),
-                                       std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts)));
-  if (threads < 2) {
-    body(context, 0, split.n);
-    return;
-  }
-  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / threads);
+  // Threads that call at once share the limit, for they share the CPUs.
+  const Traffic::State state = workers->traffic.begin_loop();
+  const auto limit = static_cast<std::size_t>(get_num_threads());
+  const std::size_t worthwhile =
+      state.burst ? most_parts : std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts));
+  const std::size_t threads = state.callers < limit ? std::min(limit - state.callers + 1, worthwhile) : 1;
+  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / std::max<std::size_t>(threads, 1));
   Loop loop{split.n, split.multiple, threads, parts, body, context};
-  if (!workers->run(loop)) {
-    body(context, 0, split.n);
-    return;
-  }
+  if (threads < 2 || !workers->run(loop)) loop.run_alone();
+  workers->traffic.end_loop();
   if (loop.raised != 0) raise_exceptions(loop.raised);
   if (loop.failed) std::rethrow_exception(loop.failure);
 }
