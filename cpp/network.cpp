@@ -11,7 +11,7 @@ namespace nnkernels {
 namespace {
 
 // Multiplications that are worth waking another thread.
-constexpr std::size_t kThreadWork = 1'500'000;
+constexpr std::size_t kThreadWork = 6'000'000;
 
 // What is done for an input or output of a layer beside the multiplications takes as long as so many.
 constexpr std::size_t kElementWork = 24;
@@ -332,7 +332,7 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
-  if (!staged && !narrow && count <= std::min(block, kFewRows) && work_ * (count + kReadRows) >= kThreadWork / 2) {
+  if (!staged && !narrow && count <= std::min(block, kFewRows) && work_ * (count + kReadRows) >= kThreadWork / 8) {
     forward_block(x, count, outputs, reinterpret_cast<T*>(thread_scratch(hidden_bytes)), nullptr, true);
     return;
   }

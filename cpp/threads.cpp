@@ -4,11 +4,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <deque>
 #include <exception>
 #include <limits>
 #include <mutex>
@@ -29,20 +31,25 @@ namespace {
 // Parts of a loop for each thread: the quicker thread, or the one that came first, does more of them.
 constexpr std::size_t kPartsOfThread = 4;
 
+using Clock = std::chrono::steady_clock;
+
 // A worker that is awake is worth so much less work than one to be woken.
-constexpr std::size_t kAwakeAdvantage = 4;
+constexpr std::size_t kAwakeAdvantage = 16;
 
 // How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
-// most twice what it must. (Measured on a virtual machine: 7 us in the thread that wakes, and 5 more until the other runs.)
-constexpr std::chrono::microseconds kLookout{20};
+// most twice what it must. (Measured on a virtual machine: 20 us in the thread that wakes, and 40 more until the other runs.)
+constexpr std::chrono::microseconds kLookout{50};
+
+// Loops that have followed one another so long are worth waking workers for, who stay awake from one to the next.
+constexpr std::chrono::milliseconds kBurst{1};
 
 // Whether `ready` was seen to be true. This does not yield to other threads: where they have work for all CPUs, it would be
 // milliseconds until they yield in turn.
 template <class Ready>
 bool look_out(Ready ready) {
-  const auto end = std::chrono::steady_clock::now() + kLookout;
+  const auto end = Clock::now() + kLookout;
   while (!ready()) {
-    if (std::chrono::steady_clock::now() > end) return false;
+    if (Clock::now() > end) return false;
   }
   return true;
 }
@@ -61,6 +68,11 @@ struct Loop {
   std::atomic<int> raised{0};
   std::atomic<bool> failed{false};
   std::exception_ptr failure{};
+
+  void run_alone() {
+    parts = 1;
+    run_front_parts();
+  }
 
   void run_front_parts() {
     for (std::size_t part = 0; take(); ++part) run_part(part);
@@ -88,10 +100,82 @@ struct Loop {
   }
 };
 
+// The loops that could be shared out, also those that are not.
+class Traffic {
+ public:
+  struct State {
+    std::size_t callers;  // threads that are in a loop
+    bool burst;           // whether for kBurst loops have followed one another, each so soon that workers were on the lookout
+  };
+
+  State begin_loop() {
+    const std::size_t callers = 1 + callers_.fetch_add(1, std::memory_order_relaxed);
+    const Clock::duration now = Clock::now().time_since_epoch();
+    if (callers > 1 || now - ended_.load(std::memory_order_relaxed) > kLookout) began_.store(now, std::memory_order_relaxed);
+    return {callers, now - began_.load(std::memory_order_relaxed) > kBurst};
+  }
+
+  void end_loop() {
+    ended_.store(Clock::now().time_since_epoch(), std::memory_order_relaxed);
+    callers_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::size_t> callers_{0};
+  std::atomic<Clock::duration> began_{Clock::duration::zero()};
+  std::atomic<Clock::duration> ended_{Clock::duration::zero()};
+};
+
+// The CPUs that a thread may use.
+class Cpus {
+ public:
+#if defined(__linux__)
+  // Those of the calling thread; false if the system does not tell.
+  bool read() { return sched_getaffinity(0, sizeof sets_, sets_.data()) == 0; }
+
+  int count() const { return CPU_COUNT_S(sizeof sets_, sets_.data()); }
+
+  // All but the one that the calling thread runs on, if there are others.
+  Cpus others() const {
+    const int cpu = sched_getcpu();
+    Cpus others = *this;
+    if (cpu >= 0) CPU_CLR_S(static_cast<std::size_t>(cpu), sizeof sets_, others.sets_.data());
+    return others.count() > 0 ? others : *this;
+  }
+
+  // Has a thread run on these only.
+  void assign(pthread_t thread) const { pthread_setaffinity_np(thread, sizeof sets_, sets_.data()); }
+
+ private:
+  std::array<cpu_set_t, 8> sets_;  // the 8192 that Linux may have; one is 1024
+#else
+  bool read() { return false; }
+  int count() const { return 0; }
+  Cpus others() const { return *this; }
+  void assign(pthread_t) const {}
+#endif
+};
+
+int available_cpus() {
+  Cpus cpus;
+  return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// All but `thread` and `wake` is guarded by the pool's mutex; the worker itself reads without it when it is not asleep.
+struct Worker {
+  pthread_t thread{};
+  std::condition_variable wake{};
+  bool asleep = false;
+  bool moved = false;  // for its wake-up; `cpus` is where it may run then
+  Cpus cpus{};
+};
+
 // Workers sleep until there is a loop, and are never joined: the pool lives as long as the process. After a fork the child
 // starts a new one, for the workers exist in the parent only.
 class Pool {
  public:
+  Traffic traffic;
+
   // How many workers are on the lookout for a loop.
   std::size_t awake() const { return awake_.load(std::memory_order_relaxed); }
 
@@ -104,9 +188,13 @@ class Pool {
       start_workers(loop.threads - 1);
       loop_ = &loop;
       ++generation_;
+      for (std::size_t i = 0; i < wanted(loop); ++i) {
+        if (workers_[i].asleep) move_away(workers_[i]);
+        workers_[i].asleep = false;
+      }
     }
     announced_ = generation_;
-    if (awake_ < loop.threads - 1) wake_.notify_all();
+    for (std::size_t i = 0; i < wanted(loop); ++i) workers_[i].wake.notify_one();  // does nothing where it is not asleep
     loop.run_front_parts();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -123,50 +211,78 @@ class Pool {
  private:
   // A worker that the system refuses is done without. Workers take no signals: these are for the program's own threads.
   void start_workers(std::size_t wanted) {
-    if (workers_ >= wanted) return;
+    if (workers_.size() >= wanted) return;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
-      for (; workers_ < wanted; ++workers_) std::thread([this, seen = generation_] { work(seen); }).detach();
+      while (workers_.size() < wanted) {
+        Worker& worker = workers_.emplace_back();
+        try {
+          std::thread thread([this, &worker, index = workers_.size() - 1, seen = generation_] { work(worker, index, seen); });
+          worker.thread = thread.native_handle();
+          thread.detach();
+        } catch (...) {
+          workers_.pop_back();
+          throw;
+        }
+      }
     } catch (...) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  void work(unsigned long seen) {
+  std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
+
+  // Linux wakes a thread on the CPU where it was, or where the caller is, unless it finds one idle, and a virtual CPU that has
+  // halted does not pass for idle (available_idle_cpu). On the caller's CPU the worker would wait until the call is over.
+  void move_away(Worker& worker) {
+    if (!worker.cpus.read()) return;
+    worker.cpus.others().assign(worker.thread);
+    worker.moved = true;
+  }
+
+  void work(Worker& self, std::size_t index, unsigned long seen) {
     while (true) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      self.asleep = true;
+      self.wake.wait(lock, [&] { return generation_ != seen; });
+      self.asleep = false;
+      seen = generation_;
+      Loop* const loop = loop_;  // null where it is over by now
+      const bool joins = loop != nullptr && index + 1 < loop->threads;
+      if (joins) ++running_;
+      lock.unlock();
+      if (joins) join(*loop);
+      if (self.moved) self.cpus.assign(self.thread);
+      self.moved = false;
+      if (loop != nullptr && !joins) continue;  // there are enough without this one
       ++awake_;
       look_out([&] { return announced_ != seen; });
       --awake_;  // before it looks at generation_: who counted on it has changed that
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return generation_ != seen; });
-      seen = generation_;
-      Loop* loop = loop_;
-      if (loop == nullptr || running_ + 1 >= loop->threads) continue;
-      ++running_;
-      lock.unlock();
-      std::feclearexcept(FE_ALL_EXCEPT);
-      {
-        const FloatingPointScope scope(Exceptions::kKeep);
-        loop->run_back_parts();
-      }
-      loop->raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
-      lock.lock();
-      if (--running_ == 0) finished_.notify_all();
     }
+  }
+
+  void join(Loop& loop) {
+    std::feclearexcept(FE_ALL_EXCEPT);
+    {
+      const FloatingPointScope scope(Exceptions::kKeep);
+      loop.run_back_parts();
+    }
+    loop.raised.fetch_or(std::fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--running_ == 0) finished_.notify_all();
   }
 
   std::mutex turn_;  // held by the thread whose loop it is
   std::mutex mutex_;
-  std::condition_variable wake_;
   std::condition_variable finished_;
+  std::deque<Worker> workers_;
   Loop* loop_ = nullptr;
   unsigned long generation_ = 0;
   std::atomic<unsigned long> announced_{0};  // generation_, where one looks that should not find the mutex locked
   std::atomic<std::size_t> awake_{0};
   std::atomic<std::size_t> running_{0};  // changes under the mutex
-  std::size_t workers_ = 0;
 };
 
 std::atomic<Pool*> pool{nullptr};
@@ -184,14 +300,6 @@ Pool* get_pool() {
     delete created;
   }
   return current;
-}
-
-int available_cpus() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace
@@ -224,18 +332,16 @@ void parallel_for(Split split, LoopBody* body, void* context) {
     body(context, 0, split.n);
     return;
   }
-  const std::size_t threads = std::min(static_cast<std::size_t>(get_num_threads()),
-                                       std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts)));
-  if (threads < 2) {
-    body(context, 0, split.n);
-    return;
-  }
-  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / threads);
+  // Threads that call at once share the limit, for they share the CPUs.
+  const Traffic::State state = workers->traffic.begin_loop();
+  const auto limit = static_cast<std::size_t>(get_num_threads());
+  const std::size_t worthwhile =
+      state.burst ? most_parts : std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts));
+  const std::size_t threads = state.callers < limit ? std::min(limit - state.callers + 1, worthwhile) : 1;
+  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / std::max<std::size_t>(threads, 1));
   Loop loop{split.n, split.multiple, threads, parts, body, context};
-  if (!workers->run(loop)) {
-    body(context, 0, split.n);
-    return;
-  }
+  if (threads < 2 || !workers->run(loop)) loop.run_alone();
+  workers->traffic.end_loop();
   if (loop.raised != 0) raise_exceptions(loop.raised);
   if (loop.failed) std::rethrow_exception(loop.failure);
 }

@@ -15,10 +15,10 @@ void set_num_threads(int threads);  // at least 1
 void initialize_threads();
 
 // How a loop over 0, ..., n - 1 may be cut: into parts that begin at multiples of `multiple`, for as many threads as have at
-// least `minimum` to do, or a quarter of it if they are awake.
+// least `minimum` to do, or a sixteenth of it if they are awake or loops follow one another closely.
 struct Split {
   std::size_t n;
-  std::size_t minimum;  // what is worth waking a thread: 15 us of work, say
+  std::size_t minimum;  // what is worth waking a thread for one loop: 60 us of work, say
   std::size_t multiple = 1;
 };
 

@@ -76,13 +76,15 @@ def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng
     bias = rng.standard_normal(1000).astype(dtype)
     net = nnk.Network([nnk.Dense(one, bias, activation) for one in weights])
     x = rng.standard_normal((rows, 600)).astype(dtype)
+    strided, columns = np.repeat(x, 2, axis=1)[:, ::2], weights[0].copy(order="F")
 
     def results() -> list[np.ndarray]:
+        nnk.sigmoid(LARGE)  # the workers are awake afterwards, for loops that are not worth waking them
         return [
             net(x),
-            net(np.repeat(x, 2, axis=1)[:, ::2]),
+            net(strided),
             nnk.dense(x, weights[0], bias, activation=activation),
-            nnk.dense(x, weights[0].copy(order="F"), bias[0], activation=activation),
+            nnk.dense(x, columns, bias[0], activation=activation),
         ]
 
     nnk.set_num_threads(1)
@@ -106,6 +108,51 @@ def idle():
 print(min(idle() for _ in range(5)))
 """
     assert float(run(code)) < 0.03
+
+
+WORKERS = """
+import os, pathlib, re, time
+import numpy as np, nnkernels as nnk
+def tasks():
+    return {int(path.name) for path in pathlib.Path("/proc/self/task").iterdir()}
+def waits(task):
+    status = pathlib.Path(f"/proc/self/task/{task}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\\s*(\\d+)", status, re.M)[1])
+def call():
+    nnk.sigmoid(np.ones(1_000_000))
+    time.sleep(0.05)  # the workers are asleep then
+before = tasks()
+nnk.set_num_threads(4)
+call()
+workers = sorted(tasks() - before)
+assert len(workers) == 3
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_only_the_workers_wanted_wake() -> None:
+    code = """
+nnk.set_num_threads(2)
+call()
+idle = {worker: waits(worker) for worker in workers}
+for _ in range(10):
+    call()
+print([waits(worker) > count for worker, count in idle.items()])
+"""
+    assert run(WORKERS + code) == "[True, False, False]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_workers_run_where_the_caller_may() -> None:
+    code = """
+cpus = os.sched_getaffinity(0)
+for now in (cpus, {min(cpus)}, cpus):
+    os.sched_setaffinity(0, now)
+    for _ in range(5):
+        call()
+        print(all(os.sched_getaffinity(worker) == now for worker in workers), end=" ")
+"""
+    assert set(run(WORKERS + code).split()) == {"True"}
 
 
 def in_child(queue: Any) -> None:

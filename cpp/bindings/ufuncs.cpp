@@ -20,8 +20,8 @@ namespace nnkernels {
 namespace {
 
 // Elements that are worth waking another thread: of relu and dot, which wait for memory, and of functions that rest on exp.
-constexpr std::size_t kThreadElements = 1 << 17;
-constexpr std::size_t kThreadExps = 1 << 16;
+constexpr std::size_t kThreadElements = 1 << 19;
+constexpr std::size_t kThreadExps = 3 << 16;
 
 // Parts of an element-wise loop are multiples of this: whole vectors, and whole cache lines.
 constexpr std::size_t kMultiple = 1024;

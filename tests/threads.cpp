@@ -1,0 +1,71 @@
+// The pool under load: loops from several threads at once, with limits that change, workers awake and asleep. Each index is
+// visited once, flags and exceptions reach the caller. Fails if one does not hold; -fsanitize=thread finds the races.
+#include "threads.h"
+
+#include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <cstdio>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+using namespace nnkernels;
+
+static std::atomic<int> failures{0};
+
+static void check(bool good, const char* what, std::size_t n) {
+  if (good) return;
+  if (failures++ < 20) std::printf("FAILED %s %zu\n", what, n);
+}
+
+static void check_visits(std::size_t n, std::size_t minimum, std::size_t multiple) {
+  std::vector<int> visits(n);
+  parallel_for({n, minimum, multiple}, [&](std::size_t begin, std::size_t end) {
+    check(begin % multiple == 0, "begin", begin);
+    for (std::size_t i = begin; i < end; ++i) ++visits[i];
+  });
+  bool once = true;
+  for (const int count : visits) once = once && count == 1;
+  check(once, "visits", n);
+}
+
+static void check_flags(std::size_t n) {
+  std::feclearexcept(FE_ALL_EXCEPT);
+  parallel_for({n, 1}, [&](std::size_t, std::size_t end) {
+    if (end == n) std::feraiseexcept(FE_OVERFLOW);
+  });
+  check(std::fetestexcept(FE_ALL_EXCEPT & ~FE_INEXACT) == FE_OVERFLOW, "flags", n);
+}
+
+static void check_exception(std::size_t n) {
+  bool caught = false;
+  try {
+    parallel_for({n, 1}, [](std::size_t, std::size_t) { throw std::runtime_error("as asked"); });
+  } catch (const std::runtime_error&) {
+    caught = true;
+  }
+  check(caught, "exception", n);
+}
+
+static void call_loops(int caller) {
+  for (int round = 0; round < 1000; ++round) {
+    if (caller == 0) set_num_threads(1 + round / 10 % 7);
+    const auto n = static_cast<std::size_t>(1 + round * 37 % 4000);
+    check_visits(n, static_cast<std::size_t>(round % 50), 16);
+    check_flags(n);
+    check_exception(n);
+    if (round % 10 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // workers fall asleep
+  }
+}
+
+int main() {
+  initialize_threads();
+  for (const int callers : {1, 4}) {
+    std::vector<std::thread> threads;
+    for (int caller = 0; caller < callers; ++caller) threads.emplace_back(call_loops, caller);
+    for (std::thread& thread : threads) thread.join();
+  }
+  std::printf("%d failures\n", failures.load());
+  return failures != 0;
+}
