@@ -235,7 +235,7 @@ class Pool {
   std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
 
   // Linux wakes a thread on the CPU where it was, or where the caller is, unless it finds one idle, and a virtual CPU that has
-  // halted does not pass for idle (available_idle_cpu). On the caller's CPU the worker would wait until the call is over.
+  // halted seems not to pass for idle. On the caller's CPU, where it was found time and again, it waits for the call to end.
   void move_away(Worker& worker) {
     if (!worker.cpus.read()) return;
     worker.cpus.others().assign(worker.thread);
