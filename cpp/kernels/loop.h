@@ -28,8 +28,9 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
 
 // output[i] = input[i], where no output is an input. The strides that most arrays have that are not contiguous, of every second
 // element (the real parts of complex numbers) and of reversed ones, are constants here, for which the compiler has vectors.
+// Never inlined, lest there be no room for a function around it that must be.
 template <class T>
-void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
+[[gnu::noinline]] void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
   const T* __restrict const x = input.data;
   T* __restrict const y = output.data;
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
