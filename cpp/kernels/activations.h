@@ -28,61 +28,35 @@ V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
 }
 
 template <class Target, class C>
-class Sigmoid;
-template <class Target, class C>
 class Tanh;
 
-// e^-|x| = 2^n e^r with an integer n and |r| <= log(2)/2, and e^r / (1 + 2^n e^r) from the table's polynomial for n: times 2^n
-// it is sigmoid(-|x|), and sigmoid(x) = 1 - sigmoid(-x).
-// Largest error 0.9035 ULP, at -0x1.196b42p+6 (all floats). In [0, 1], monotone; results are subnormal for x below -87.3 and 0
-// below -104. sigmoid(NaN) = NaN.
-template <class Target>
-class Sigmoid<Target, float> {
+// sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and 1/2 < t <= 1, but for
+// t's small part. sigmoid(x) = 1 - sigmoid(-x).
+// In [0, 1], monotone; results are subnormal for x below -87.3 in float, -708.4 in double, and 0 below -104 and -745.2.
+// sigmoid(NaN) = NaN.
+template <class Target, class C>
+class Sigmoid {
  public:
-  using V = Lanes<Target, float>;
+  using V = Lanes<Target, C>;
 
   V operator()(V x) const {
-    using K = ExpConstants<float>;
-    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0f))));
-    const V shifted = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
-    const V n = shifted - K::kRound;
-    const auto lowest = as<SignedIntegers<V>>(broadcast<V>(K::kRound)) - 31;
-    const auto row = as<SignedIntegers<V>>(shifted);
-    V c[8];
-    polynomials_(row > lowest ? row : lowest, c);
-    const V r = Target::fma(n, broadcast<V>(-K::kLn2High), y);
-    const V t = Target::fma(-n, c[0], r);
-    const V slope = Target::fma(polynomial<Target, 5>(c + 3, t), t, c[2]);
-    const V lower = Target::scale(Target::fma(slope, t, c[1]), n);
+    using K = ExpConstants<C>;
+    const V magnitude = as<V>(as<Integers<V>>(x) & ~as<Integers<V>>(broadcast<V>(C(-0.0))));
+    const Reduced<V> reduced = reduce<Target>(V(Target::less(broadcast<V>(-K::kLowest), magnitude)));
+    const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
+    const V power = Target::power(V(-reduced.n));
+    // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
+    const V denominator = (t.high + power) + t.low;
+    const V denominator_low = t.low - ((denominator - t.high) - power);
+    const V reciprocal = 1 / denominator;
+    const V rest = Target::fma(-reciprocal, denominator_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
+    const V lower = Target::scale(V(Target::fma(rest, reciprocal, reciprocal)), V(-reduced.n));
     return x > 0 ? 1 - lower : lower;
   }
 
  private:
-  typename Target::template Lookup<8> polynomials_{kSigmoidTable};
-};
-
-// m 2^n / (1 + m 2^n) = sigmoid(-|x|), where m 2^n = e^-|x|, and sigmoid(x) = 1 - sigmoid(-x).
-// Largest error 0.7856 ULP over 2^27 numbers, at 0x1.69f73b31c6c97p-2. In [0, 1], monotone; results are subnormal for x below
-// -708.4 and 0 below -745.2. sigmoid(NaN) = NaN.
-template <class Target>
-class Sigmoid<Target, double> {
- public:
-  using V = Lanes<Target, double>;
-
-  V operator()(V x) const {
-    using K = ExpConstants<double>;
-    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0))));
-    const ExpParts<V> e = exp_parts<Target>(y);
-    const V m = 1 + e.expm1;
-    const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
-    // Where n is clamped the product is far below an ULP of 1.
-    const V power = power_of_two(Target::greater(broadcast<V>(K::kSmallestExponent), e.n));
-    const V term = power * m;
-    const V denominator = 1 + term;
-    const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
-    const V lower = Target::scale(divide<Target>(m, m_low, denominator, denominator_low), e.n);
-    return x > 0 ? 1 - lower : lower;
-  }
+  static constexpr PowerTable<C> kHalved = halved(ExpConstants<C>::kPowers);
+  typename Target::template Powers<C> powers_{kHalved};
 };
 
 // The table's polynomial for |x|, with the sign of x.
@@ -112,6 +86,38 @@ class Tanh<Target, float> {
   typename Target::template Lookup<7> polynomials_{kTanhTable};
 };
 
+
+namespace temporary {
+struct K {
+  static constexpr double kPolynomial[] = {
+      0x1.5555555555559p-3,  0x1.5555555555559p-5,  0x1.111111110f6bp-7,   0x1.6c16c16c14a41p-10, 0x1.a01a01afe9d3bp-13,
+      0x1.a01a01af79c17p-16, 0x1.71ddf83d6716ep-19, 0x1.27e4c79402015p-22, 0x1.af5ef4e033eeap-26, 0x1.1f930b9fdec69p-29};
+};
+template <class Target, class V>
+V exp_polynomial(V r) {
+  constexpr std::size_t kTerms = sizeof(K::kPolynomial) / sizeof(double) + 1;
+  V c[kTerms] = {broadcast<V>(0.5)};
+  for (std::size_t i = 1; i < kTerms; ++i) c[i] = broadcast<V>(K::kPolynomial[i - 1]);
+  return polynomial<Target, kTerms>(c, r);
+}
+template <class V>
+struct ExpParts {
+  V n;
+  V expm1;
+  V expm1_low;
+};
+template <class Target, class V>
+ExpParts<V> exp_parts(V x) {
+  using K = ExpConstants<Element<V>>;
+  const V n = Target::fma(x, broadcast<V>(K::kLog2e), broadcast<V>(0x1.8p52)) - 0x1.8p52;
+  const V high = Target::fma(n, broadcast<V>(-K::kLn2High), x);
+  const V r = Target::fma(n, broadcast<V>(-K::kLn2Low), high);
+  const V r_low = Target::fma(n, broadcast<V>(-K::kLn2Low), V(high - r));
+  const V tail = Target::fma(exp_polynomial<Target>(r), V(r * r), r_low);
+  const V expm1 = r + tail;
+  return {n, expm1, (r - expm1) + tail};
+}
+}
 // G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
 // Largest error 0.8604 ULP over 2^27 numbers, at 0x1.6b2058b6c24dp-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
 // tanh(NaN) = NaN.
@@ -125,9 +131,9 @@ class Tanh<Target, double> {
     constexpr double kSaturated = 19.1;
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
     const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
-    const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2));
+    const auto e = temporary::exp_parts<Target>(V(magnitude * -2));
     // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
-    const V power = power_of_two(e.n);
+    const V power = Target::power(e.n);
     const V first = 1 - power;
     const V term = power * e.expm1;
     const V g = first - term;

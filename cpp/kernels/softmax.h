@@ -56,27 +56,38 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// e^z 2^-k, see above, for the elements of rows whose maxima are in the same lanes; 0 for -inf.
-template <class Target, class V>
+// Of maxima that are large numbers, those; 0 of others. More than twice the range of the exponential is large.
+template <class V>
+V large(V max) {
+  constexpr Element<V> kLarge = sizeof(Element<V>) == 4 ? 256 : 2048;
+  return max >= kLarge || max <= -kLarge ? max : V{};
+}
+
+// e^z 2^-k, see above, for the elements of rows whose maxima are in the same lanes; 0 for -inf. kAnyMaximum: also if they are
+// large numbers.
+template <class Target, class C, bool kAnyMaximum = true>
 class Exponential {
  public:
-  using C = Element<V>;
+  using V = Lanes<Target, C>;
 
   explicit Exponential(V max) {
-    constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;  // more than twice the range of the exponential
-    offset_ = max >= kLarge || max <= -kLarge ? max : V{};
-    // Below it the result is 0, 2^-k included. An infinite maximum makes everything NaN.
-    lowest_ = (max - offset_) + (ExpConstants<C>::kLowest - 1);
-    k_ = reduce<Target>(V(max - offset_)).n;
+    // Below the lowest the result is 0, 2^-k included. An infinite maximum makes everything NaN.
+    if (kAnyMaximum) offset_ = large(max);
+    const V highest = max - offset_;
+    lowest_ = highest + (ExpConstants<C>::kLowest - 1);
+    constexpr C kRoundToInteger = ExpConstants<C>::kRound * PowerTable<C>::kSteps;
+    k_ = Target::fma(highest, broadcast<V>(ExpConstants<C>::kLog2e), broadcast<V>(kRoundToInteger)) - kRoundToInteger;
   }
 
   V operator()(V z) const {
-    const Reduced<V> reduced = reduce<Target>(V(Target::greater(lowest_, V(z - offset_))));
-    return Target::scale(exp_reduced<Target>(reduced.r), V(reduced.n - k_));
+    Reduced<V> reduced = reduce<Target>(V(Target::greater(lowest_, kAnyMaximum ? V(z - offset_) : z)));
+    reduced.n -= k_;
+    return exp_.reduced(reduced);
   }
 
  private:
-  V offset_, lowest_, k_;
+  V offset_{}, lowest_, k_;
+  Exp<Target, C> exp_;
 };
 
 // Divides by sums: multiplies with the reciprocal in two parts, whose error is far below the product's last rounding.
@@ -91,9 +102,9 @@ class DivideBy {
   V high_, low_;
 };
 
-// One row. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
-template <class Target, class T>
-void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, std::ptrdiff_t row_ahead,
+// One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
+template <class Target, class T, bool kAnyMaximum>
+void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute<T> max, std::ptrdiff_t row_ahead,
                  std::ptrdiff_t output_ahead) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
@@ -101,7 +112,7 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, std::pt
   constexpr bool kHalf = !std::is_same_v<T, C>;
   alignas(64) C row_buffer[kBlock];
   alignas(64) C output_buffer[kBlock];
-  const Exponential<Target, V> exponential(broadcast<V>(maximum<Target, T>(row, n)));
+  const Exponential<Target, C, kAnyMaximum> exponential(broadcast<V>(max));
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
     const C* z = read_block<Target, T>(row, start, count, row_buffer);
     C* y = output_block<Target, T>(output, start, output_buffer);
@@ -131,7 +142,7 @@ template <class Target, class C>
 void softmax_vector(const C* z, C* y, std::size_t n) {
   using V = Lanes<Target, C>;
   const V v = load_lanes<Target>(z, n, kLeast<C>);
-  const V e = Exponential<Target, V>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
+  const V e = Exponential<Target, C>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
   const C sum = fold_lanes(e, [](auto low, auto high) { return low + high; });
   store_lanes<Target>(y, DivideBy<Target, V>(broadcast<V>(sum))(e), n);
 }
@@ -160,7 +171,7 @@ void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
   }
   V max = broadcast<V>(kLeast<C>);
   for (std::size_t i = 0; i < n; ++i) max = Target::greater(load<V>(elements[i]), max);
-  const Exponential<Target, V> exponential(max);
+  const Exponential<Target, C> exponential(max);
   V sums[kShortRow];
   for (std::size_t i = 0; i < n; ++i) {
     sums[i] = exponential(load<V>(elements[i]));
@@ -187,7 +198,8 @@ void softmax_lanes(Rows<const T> rows, Rows<T> outputs, std::size_t n) {
 
 template <class Target, class T>
 void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t n) {
-  constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
+  using C = Compute<T>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
   std::size_t row = 0;
   if (n == 0) return;
   if (n <= kShortRow) {
@@ -202,7 +214,9 @@ void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t
       // The next row fits into the first cache beside this one, if they are this short.
       const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
       const bool fetch = std::is_same_v<T, Compute<T>> && contiguous && row + 1 < count && n <= 2 * kBlock;
-      softmax_row<Target, T>(rows.row(row), outputs.row(row), n, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
+      const C max = maximum<Target, T>(rows.row(row), n);
+      const auto function = large(broadcast<Lanes<Target, C>>(max))[0] == 0 ? softmax_row<Target, T, false> : softmax_row<Target, T, true>;
+      function(rows.row(row), outputs.row(row), n, max, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
     }
   }
 }
@@ -224,10 +238,11 @@ Difference<V> subtract(V z, V max) {
 
 // e^(z - max)
 template <class Target, class V>
-V exp_difference(V z, V max) {
+V exp_difference(V z, V max, const Exp<Target, Element<V>>& exp) {
   const Difference<V> d = subtract(z, max);
-  const Reduced<V> reduced = reduce<Target>(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kLowest), d.high)));
-  return Target::scale(exp_reduced<Target>(V(reduced.r + d.low)), reduced.n);
+  Reduced<V> reduced = reduce<Target>(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kLowest), d.high)));
+  reduced.r += d.low;
+  return exp.reduced(reduced);
 }
 
 // log(sum e^z) = max + log1p(others)
@@ -244,6 +259,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   alignas(64) C buffer[kBlock];
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
+  const Exp<Target, C> exp;
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;
   const C smaller = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -253,7 +269,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
       const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
       const auto is_max = v == max;
       counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
-      return is_max ? V{} : exp_difference<Target>(v, max);
+      return is_max ? V{} : exp_difference<Target>(v, max, exp);
     });
     for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
     return sum;
