@@ -41,16 +41,19 @@ class Sigmoid {
 
   V operator()(V x) const {
     using K = ExpConstants<C>;
-    const V magnitude = as<V>(as<Integers<V>>(x) & ~as<Integers<V>>(broadcast<V>(C(-0.0))));
-    const Reduced<V> reduced = reduce<Target>(V(Target::less(broadcast<V>(-K::kLowest), magnitude)));
+    constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;  // so that no square of it is subnormal
+    const V magnitude = Target::greater(broadcast<V>(kTiny), as<V>(as<Integers<V>>(x) & ~as<Integers<V>>(broadcast<V>(C(-0.0)))));
+    const auto zero = magnitude > -K::kLowest;
+    const Reduced<V> reduced = reduce<Target>(magnitude);
     const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
-    const V power = Target::power(V(-reduced.n));
+    const V n = zero ? V{} : -reduced.n;
+    const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
     // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
     const V denominator = (t.high + power) + t.low;
     const V denominator_low = t.low - ((denominator - t.high) - power);
     const V reciprocal = 1 / denominator;
     const V rest = Target::fma(-reciprocal, denominator_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
-    const V lower = Target::scale(V(Target::fma(rest, reciprocal, reciprocal)), V(-reduced.n));
+    const V lower = Target::scale(zero ? V{} : V(Target::fma(rest, reciprocal, reciprocal)), n);
     return x > 0 ? 1 - lower : lower;
   }
 
@@ -133,7 +136,7 @@ class Tanh<Target, double> {
     const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
     const auto e = temporary::exp_parts<Target>(V(magnitude * -2));
     // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
-    const V power = Target::power(e.n);
+    const V power = Target::scale_normal(broadcast<V>(1), e.n);
     const V first = 1 - power;
     const V term = power * e.expm1;
     const V g = first - term;

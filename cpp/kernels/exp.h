@@ -102,10 +102,10 @@ Integers<V> floor_bits(V n) {
   return as<Integers<V>>(n + ExpConstants<Element<V>>::kRound) >> 4;
 }
 
-// 2^floor(n), or something at most as large as the smallest normal number where that is smaller.
-template <class Target, class V>
-V power_or_little(V n) {
-  return power_of_two<V>(floor_bits(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kSmallestExponent), n))));
+// v * 2^floor(n) where that power and the product are normal numbers, for targets without an instruction for it.
+template <class V>
+V scale_by_power(V v, V n) {
+  return v * power_of_two<V>(floor_bits(n));
 }
 
 // v * 2^floor(n), rounded once, for targets without an instruction for it: the first product is exact.
@@ -178,17 +178,16 @@ template <class Target, class C>
 class Exp {
  public:
   using V = Lanes<Target, C>;
-  using K = ExpConstants<C>;
 
-  V operator()(V x) const { return reduced(reduce<Target>(V(Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)))))); }
-
-  V reduced(const Reduced<V>& x) const {
-    const TwoParts<V> parts = exp_parts<Target>(x, powers_);
-    return Target::scale(V(parts.high + parts.low), x.n);
+  V operator()(V x) const {
+    using K = ExpConstants<C>;
+    const Reduced<V> reduced = reduce<Target>(V(Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)))));
+    const TwoParts<V> parts = exp_parts<Target>(reduced, powers_);
+    return Target::scale(V(parts.high + parts.low), reduced.n);
   }
 
  private:
-  typename Target::template Powers<C> powers_{K::kPowers};
+  typename Target::template Powers<C> powers_{ExpConstants<C>::kPowers};
 };
 
 template <class Target, class T>

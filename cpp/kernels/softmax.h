@@ -56,6 +56,19 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
+// Exponentials are computed 2^kUp times as large as said, which divides out again: so none is subnormal, and slow to compute.
+template <class C>
+constexpr C kUp = sizeof(C) == 4 ? 64 : 512;
+
+// e^x 2^(kUp - k); 0 in the lanes of `zero`, whatever x is there.
+template <class Target, class V, class Mask>
+V scaled_exp(const Reduced<V>& x, V k, Mask zero, const typename Target::template Powers<Element<V>>& powers) {
+  const TwoParts<V> parts = exp_parts<Target>(x, powers);
+  const V value = zero ? V{} : parts.high + parts.low;
+  const V n = zero ? V{} : x.n - (k - kUp<Element<V>>);
+  return Target::scale_normal(value, n);
+}
+
 // Of maxima that are large numbers, those; 0 of others. More than twice the range of the exponential is large.
 template <class V>
 V large(V max) {
@@ -63,43 +76,46 @@ V large(V max) {
   return max >= kLarge || max <= -kLarge ? max : V{};
 }
 
-// e^z 2^-k, see above, for the elements of rows whose maxima are in the same lanes; 0 for -inf. kAnyMaximum: also if they are
-// large numbers.
+// e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
+// also for maxima that are large numbers.
 template <class Target, class C, bool kAnyMaximum = true>
 class Exponential {
  public:
   using V = Lanes<Target, C>;
 
   explicit Exponential(V max) {
-    // Below the lowest the result is 0, 2^-k included. An infinite maximum makes everything NaN.
+    using K = ExpConstants<C>;
     if (kAnyMaximum) offset_ = large(max);
+    // An infinite maximum makes everything NaN.
     const V highest = max - offset_;
-    lowest_ = highest + (ExpConstants<C>::kLowest - 1);
-    constexpr C kRoundToInteger = ExpConstants<C>::kRound * PowerTable<C>::kSteps;
-    k_ = Target::fma(highest, broadcast<V>(ExpConstants<C>::kLog2e), broadcast<V>(kRoundToInteger)) - kRoundToInteger;
+    lowest_ = highest + (K::kLowest - 1);
+    constexpr C kRoundToInteger = K::kRound * PowerTable<C>::kSteps;
+    k_ = Target::fma(highest, broadcast<V>(K::kLog2e), broadcast<V>(kRoundToInteger)) - kRoundToInteger;
   }
 
   V operator()(V z) const {
-    Reduced<V> reduced = reduce<Target>(V(Target::greater(lowest_, kAnyMaximum ? V(z - offset_) : z)));
-    reduced.n -= k_;
-    return exp_.reduced(reduced);
+    if (kAnyMaximum) z -= offset_;
+    return scaled_exp<Target>(reduce<Target>(z), k_, z < lowest_, powers_);
   }
 
  private:
   V offset_{}, lowest_, k_;
-  Exp<Target, C> exp_;
+  typename Target::template Powers<C> powers_{ExpConstants<C>::kPowers};
 };
 
-// Divides by sums: multiplies with the reciprocal in two parts, whose error is far below the product's last rounding.
+// Divides by sums: multiplies with the reciprocal, and corrects by what is left.
 template <class Target, class V>
 class DivideBy {
  public:
-  explicit DivideBy(V divisor) : high_(1 / divisor), low_(Target::fma(-high_, divisor, broadcast<V>(1)) * high_) {}
+  explicit DivideBy(V divisor) : divisor_(divisor), reciprocal_(1 / divisor) {}
 
-  V operator()(V dividend) const { return Target::fma(dividend, high_, V(dividend * low_)); }
+  V operator()(V dividend) const {
+    const V quotient = dividend * reciprocal_;
+    return Target::fma(Target::fma(-quotient, divisor_, dividend), reciprocal_, quotient);
+  }
 
  private:
-  V high_, low_;
+  V divisor_, reciprocal_;
 };
 
 // One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
@@ -236,13 +252,13 @@ Difference<V> subtract(V z, V max) {
   return {high, high < ExpConstants<Element<V>>::kLowest ? V{} : low};
 }
 
-// e^(z - max)
+// e^(z - max) 2^kUp
 template <class Target, class V>
-V exp_difference(V z, V max, const Exp<Target, Element<V>>& exp) {
+V exp_difference(V z, V max, const typename Target::template Powers<Element<V>>& powers) {
   const Difference<V> d = subtract(z, max);
-  Reduced<V> reduced = reduce<Target>(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kLowest), d.high)));
+  Reduced<V> reduced = reduce<Target>(d.high);
   reduced.r += d.low;
-  return exp.reduced(reduced);
+  return scaled_exp<Target>(reduced, V{}, d.high < ExpConstants<Element<V>>::kLowest, powers);
 }
 
 // log(sum e^z) = max + log1p(others)
@@ -259,7 +275,8 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   alignas(64) C buffer[kBlock];
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
-  const Exp<Target, C> exp;
+  const typename Target::template Powers<C> powers{ExpConstants<C>::kPowers};
+  constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;
   const C smaller = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -269,12 +286,12 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
       const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
       const auto is_max = v == max;
       counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
-      return is_max ? V{} : exp_difference<Target>(v, max, exp);
+      return is_max ? V{} : exp_difference<Target>(v, max, powers);
     });
     for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
     return sum;
   });
-  return {largest, log1p_positive(static_cast<double>(smaller) + (maxima - 1))};
+  return {largest, log1p_positive(static_cast<double>(smaller) * kDown + (maxima - 1))};
 }
 
 template <class Target, class T>

@@ -27,8 +27,8 @@ struct Avx2 {
   }
 
   template <class V>
-  static V power(V n) {
-    return power_or_little<Avx2>(n);
+  static V scale_normal(V v, V n) {
+    return scale_by_power(v, n);
   }
 
   static F32 greater(F32 a, F32 b) { return _mm256_max_ps(a, b); }

@@ -24,8 +24,10 @@ struct Avx512 {
   static F32 scale(F32 v, F32 n) { return _mm512_scalef_ps(v, n); }
   static F64 scale(F64 v, F64 n) { return _mm512_scalef_pd(v, n); }
 
-  static F32 power(F32 n) { return scale(broadcast<F32>(1), n); }
-  static F64 power(F64 n) { return scale(broadcast<F64>(1), n); }
+  template <class V>
+  static V scale_normal(V v, V n) {
+    return scale(v, n);
+  }
 
   static F32 greater(F32 a, F32 b) { return _mm512_max_ps(a, b); }
   static F64 greater(F64 a, F64 b) { return _mm512_max_pd(a, b); }

@@ -67,8 +67,8 @@ struct Bits128 {
   };
 
   template <class V>
-  static V power(V n) {
-    return power_or_little<Bits128>(n);
+  static V scale_normal(V v, V n) {
+    return scale_by_power(v, n);
   }
 
   template <class V>
