@@ -42,24 +42,24 @@ class Sigmoid {
   V operator()(V x) const {
     using K = ExpConstants<C>;
     constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;  // so that no square of it is subnormal
-    const V magnitude = Target::greater(broadcast<V>(kTiny), as<V>(as<Integers<V>>(x) & ~as<Integers<V>>(broadcast<V>(C(-0.0)))));
-    const auto zero = magnitude > -K::kLowest;
-    const Reduced<V> reduced = reduce<Target>(magnitude);
+    const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
+    const auto zero = y < K::kLowest;
+    const Reduced<V> reduced = reduce_negated<Target>(y);
     const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
-    const V n = zero ? V{} : -reduced.n;
+    const V n = zero ? V{} : reduced.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
     // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
     const V denominator = (t.high + power) + t.low;
-    const V denominator_low = t.low - ((denominator - t.high) - power);
+    const V negative_low = ((denominator - t.high) - power) - t.low;
     const V reciprocal = 1 / denominator;
-    const V rest = Target::fma(-reciprocal, denominator_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
+    const V rest = Target::fma(reciprocal, negative_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
     const V lower = Target::scale(zero ? V{} : V(Target::fma(rest, reciprocal, reciprocal)), n);
     return x > 0 ? 1 - lower : lower;
   }
 
  private:
-  static constexpr PowerTable<C> kHalved = halved(ExpConstants<C>::kPowers);
-  typename Target::template Powers<C> powers_{kHalved};
+  static constexpr PowerTable<C> kInverse = inverse(ExpConstants<C>::kPowers);
+  typename Target::template Powers<C> powers_{kInverse};
 };
 
 // The table's polynomial for |x|, with the sign of x.

@@ -26,13 +26,14 @@ constexpr PowerTable<C> with_columns(PowerTable<C> table) {
   return table;
 }
 
-// The same in (1/2, 1]: halves, but for 1 itself.
+// 2^(-j/16), from the table of 2^(j/16).
 template <class C>
-constexpr PowerTable<C> halved(PowerTable<C> table) {
+constexpr PowerTable<C> inverse(const PowerTable<C>& table) {
+  PowerTable<C> result = table;
   for (std::size_t j = 1; j < PowerTable<C>::kSteps; ++j) {
-    for (C& part : table.rows[j]) part /= 2;
+    for (std::size_t part = 0; part < 2; ++part) result.rows[j][part] = table.rows[PowerTable<C>::kSteps - j][part] / 2;
   }
-  return with_columns(table);
+  return with_columns(result);
 }
 
 template <class C>
@@ -156,7 +157,17 @@ Reduced<V> reduce(V x) {
   return {n, Target::fma(n, broadcast<V>(-K::kLn2Low), high), as<Integers<V>>(shifted)};
 }
 
-// e^r 2^(n - floor(n)) in two parts, of which the second is at most a 44th of the first.
+// As above, but with -r for r.
+template <class Target, class V>
+Reduced<V> reduce_negated(V x) {
+  using K = ExpConstants<Element<V>>;
+  const V shifted = Target::fma(x, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
+  const V n = shifted - K::kRound;
+  const V high = Target::fma(n, broadcast<V>(K::kLn2High), V(-x));
+  return {n, Target::fma(n, broadcast<V>(K::kLn2Low), high), as<Integers<V>>(shifted)};
+}
+
+// As the power table of the index, times e^r, in two parts, of which the second is at most a 44th of the first.
 template <class V>
 struct TwoParts {
   V high;

@@ -132,7 +132,8 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
     const C* z = read_block<Target, T>(row, start, count, row_buffer);
     C* y = output_block<Target, T>(output, start, output_buffer);
-    const C block = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+    // Captured by value, so that all of it stays in registers.
+    const C block = sum_block_in_trees<Target, C>(count, [=](std::size_t i, std::size_t lanes) {
       __builtin_prefetch(reinterpret_cast<const char*>(z + i) + row_ahead, 0);
       __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
       const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));

@@ -156,7 +156,8 @@ class Avx2::Powers<double> {
   explicit Powers(const PowerTable<double>& table) : rows_(table.rows) {}
 
   void operator()(Integers<F64> index, F64& high, F64& low) const {
-    const Integers<F64> j = index & 15;
+    alignas(32) std::uint64_t j[4];  // through memory, which leaves the ports of vectors free
+    store(j, index & 15);
     const __m256d a = _mm256_set_m128d(_mm_load_pd(rows_[j[2]]), _mm_load_pd(rows_[j[0]]));
     const __m256d b = _mm256_set_m128d(_mm_load_pd(rows_[j[3]]), _mm_load_pd(rows_[j[1]]));
     high = _mm256_unpacklo_pd(a, b);
