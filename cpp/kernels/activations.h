@@ -17,16 +17,6 @@ V relu(V x) {
   return as<Integers<V>>(x) - minus_zero <= infinity ? V{} : x;
 }
 
-// (numerator + numerator_low) / (denominator + denominator_low), where each low part is at most an ULP of the high one.
-// One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
-template <class Target, class V>
-V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
-  const V reciprocal = 1 / denominator;
-  const V quotient = numerator * reciprocal;
-  const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(-quotient, denominator_low, numerator_low);
-  return Target::fma(rest, reciprocal, quotient);
-}
-
 template <class Target, class C>
 class Tanh;
 
@@ -73,56 +63,28 @@ class Tanh<Target, float> {
   V operator()(V x) const {
     constexpr float kSaturated = 9.02f;  // beyond it tanh rounds to 1
     constexpr float kSmall = 0.125f;     // the first row begins there
+    constexpr float kTiny = 0x1p-60f;    // so that no square of it is subnormal
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0f));
-    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
-    const auto row = as<SignedIntegers<V>>(magnitude) >> 21;
+    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude)));
+    const auto row = as<SignedIntegers<V>>(y) >> 21;
     const auto lowest = (as<SignedIntegers<V>>(broadcast<V>(kSmall)) >> 21) - 1;
     V c[7];
     polynomials_(row > lowest ? row : lowest, c);
-    const V t = magnitude - c[0];
+    const V t = y - c[0];
     const V slope = Target::fma(polynomial<Target, 4>(c + 3, t), t, c[2]);
-    const V result = Target::fma(slope, t, V(magnitude < kSmall ? magnitude : c[1]));
-    return as<V>(as<Integers<V>>(result) | sign);
+    const V result = Target::fma(slope, t, V(y < kSmall ? y : c[1]));
+    // The lesser one is the magnitude if that is tiny.
+    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
   }
 
  private:
   typename Target::template Lookup<7> polynomials_{kTanhTable};
 };
 
-
-namespace temporary {
-struct K {
-  static constexpr double kPolynomial[] = {
-      0x1.5555555555559p-3,  0x1.5555555555559p-5,  0x1.111111110f6bp-7,   0x1.6c16c16c14a41p-10, 0x1.a01a01afe9d3bp-13,
-      0x1.a01a01af79c17p-16, 0x1.71ddf83d6716ep-19, 0x1.27e4c79402015p-22, 0x1.af5ef4e033eeap-26, 0x1.1f930b9fdec69p-29};
-};
-template <class Target, class V>
-V exp_polynomial(V r) {
-  constexpr std::size_t kTerms = sizeof(K::kPolynomial) / sizeof(double) + 1;
-  V c[kTerms] = {broadcast<V>(0.5)};
-  for (std::size_t i = 1; i < kTerms; ++i) c[i] = broadcast<V>(K::kPolynomial[i - 1]);
-  return polynomial<Target, kTerms>(c, r);
-}
-template <class V>
-struct ExpParts {
-  V n;
-  V expm1;
-  V expm1_low;
-};
-template <class Target, class V>
-ExpParts<V> exp_parts(V x) {
-  using K = ExpConstants<Element<V>>;
-  const V n = Target::fma(x, broadcast<V>(K::kLog2e), broadcast<V>(0x1.8p52)) - 0x1.8p52;
-  const V high = Target::fma(n, broadcast<V>(-K::kLn2High), x);
-  const V r = Target::fma(n, broadcast<V>(-K::kLn2Low), high);
-  const V r_low = Target::fma(n, broadcast<V>(-K::kLn2Low), V(high - r));
-  const V tail = Target::fma(exp_polynomial<Target>(r), V(r * r), r_low);
-  const V expm1 = r + tail;
-  return {n, expm1, (r - expm1) + tail};
-}
-}
-// G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
-// Largest error 0.8604 ULP over 2^27 numbers, at 0x1.6b2058b6c24dp-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// N / D = ((1 - p) + m) / ((1 + p) + m), where e^(2|x|) = (1 + m) / p with a power of two p, and |m| < 1/2 from a polynomial as
+// accurate as m is small, which the exponential's table is not; with the sign of x.
+// Largest error @ ULP over 2^27 numbers, at @. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
 // tanh(NaN) = NaN.
 template <class Target>
 class Tanh<Target, double> {
@@ -130,23 +92,45 @@ class Tanh<Target, double> {
   using V = Lanes<Target, double>;
 
   V operator()(V x) const {
-    // Beyond it tanh rounds to 1.
-    constexpr double kSaturated = 19.1;
+    using K = ExpConstants<double>;
+    constexpr double kRound = K::kRound * PowerTable<double>::kSteps;  // to an integer
+    constexpr double kSaturated = 19.1;                                // beyond it tanh rounds to 1
+    constexpr double kTiny = 0x1p-500;                                 // so that no square of it is subnormal
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
-    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
-    const auto e = temporary::exp_parts<Target>(V(magnitude * -2));
-    // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
-    const V power = Target::scale_normal(broadcast<V>(1), e.n);
+    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude))) * -2;
+    // -y = -n log(2) + r + r_low
+    const V n = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(kRound)) - kRound;
+    const V high = Target::fma(n, broadcast<V>(K::kLn2High), V(-y));
+    const V r = Target::fma(n, broadcast<V>(K::kLn2Low), high);
+    const V r_low = Target::fma(n, broadcast<V>(K::kLn2Low), V(high - r));
+    V c[kTerms];
+    for (std::size_t i = 0; i < kTerms; ++i) c[i] = broadcast<V>(kPolynomial[i]);
+    const V tail = Target::fma(polynomial<Target, kTerms>(c, r), V(r * r), r_low);
+    const V m = r + tail;
+    const V m_low = (r - m) + tail;
+    // The sums in two parts each. D = N + 2p.
+    const V power = Target::scale_normal(broadcast<V>(1), n);
     const V first = 1 - power;
-    const V term = power * e.expm1;
-    const V g = first - term;
-    const V first_low = (1 - first) - power;
-    const V g_low = Target::fma(-power, e.expm1_low, ((first - g) - term) + first_low);
-    const V denominator = 2 - g;
-    const V denominator_low = ((2 - denominator) - g) - g_low;
-    const V quotient = divide<Target>(g, g_low, denominator, denominator_low);
-    return as<V>(as<Integers<V>>(quotient) | sign);
+    const V numerator = first + m;
+    const V numerator_low = (m - (numerator - first)) + (m_low + ((1 - first) - power));
+    const V denominator = Target::fma(broadcast<V>(2), power, numerator);
+    const V negative_low = (Target::fma(broadcast<V>(-2), power, denominator) - numerator) - numerator_low;
+    // One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
+    const V reciprocal = 1 / denominator;
+    const V quotient = numerator * reciprocal;
+    const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(quotient, negative_low, numerator_low);
+    const V result = Target::fma(rest, reciprocal, quotient);
+    // The lesser one is the magnitude if that is tiny.
+    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
   }
+
+ private:
+  // (e^r - 1 - r) / r^2 for |r| <= log(2)/2, to 2^-60.4, relative to e^r - 1.
+  static constexpr double kPolynomial[] = {0.5,
+      0x1.5555555555559p-3,  0x1.5555555555559p-5,  0x1.111111110f6bp-7,   0x1.6c16c16c14a41p-10, 0x1.a01a01afe9d3bp-13,
+      0x1.a01a01af79c17p-16, 0x1.71ddf83d6716ep-19, 0x1.27e4c79402015p-22, 0x1.af5ef4e033eeap-26, 0x1.1f930b9fdec69p-29};
+  static constexpr std::size_t kTerms = sizeof kPolynomial / sizeof(double);
 };
 
 template <class Target, class T>
