@@ -48,8 +48,7 @@ class Sigmoid {
   }
 
  private:
-  static constexpr PowerTable<C> kInverse = inverse(ExpConstants<C>::kPowers);
-  typename Target::template Powers<C> powers_{kInverse};
+  typename Target::template Powers<C> powers_{kNegativePowers<C>};
 };
 
 // The table's polynomial for |x|, with the sign of x.
@@ -128,8 +127,16 @@ class Tanh<Target, double> {
  private:
   // (e^r - 1 - r) / r^2 for |r| <= log(2)/2, to 2^-60.4, relative to e^r - 1.
   static constexpr double kPolynomial[] = {0.5,
-      0x1.5555555555559p-3,  0x1.5555555555559p-5,  0x1.111111110f6bp-7,   0x1.6c16c16c14a41p-10, 0x1.a01a01afe9d3bp-13,
-      0x1.a01a01af79c17p-16, 0x1.71ddf83d6716ep-19, 0x1.27e4c79402015p-22, 0x1.af5ef4e033eeap-26, 0x1.1f930b9fdec69p-29};
+                                           0x1.5555555555559p-3,
+                                           0x1.5555555555559p-5,
+                                           0x1.111111110f6bp-7,
+                                           0x1.6c16c16c14a41p-10,
+                                           0x1.a01a01afe9d3bp-13,
+                                           0x1.a01a01af79c17p-16,
+                                           0x1.71ddf83d6716ep-19,
+                                           0x1.27e4c79402015p-22,
+                                           0x1.af5ef4e033eeap-26,
+                                           0x1.1f930b9fdec69p-29};
   static constexpr std::size_t kTerms = sizeof kPolynomial / sizeof(double);
 };
 

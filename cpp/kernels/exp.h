@@ -1,40 +1,16 @@
-// The exponential, and what sigmoid and tanh need of it.
+// The exponential, and what sigmoid, tanh and softmax need of it.
 //
-// Method: x = n log(2) + r with an integer n and |r| <= log(2)/2 (W. J. Cody, W. Waite, "Software Manual for the
-// Elementary Functions", 1980, chapter 6), then e^r = 1 + r + r^2/2 + r^3 p(r) with a minimax polynomial p.
-// The coefficients are printed by cpp/fit_coefficients.py.
+// Method: x = n log(2) + r with a multiple n of 1/16 and |r| <= log(2)/32. e^x = 2^floor(n) T e^r, where T = 2^(n - floor(n))
+// comes from a table of 16 in two parts (P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE
+// floating-point arithmetic", ACM TOMS 15, 1989), and e^r = 1 + r + r^2 p(r) with a minimax polynomial p. Tables and
+// coefficients are printed by cpp/fit_coefficients.py.
 #pragma once
 
 #include "loop.h"
+#include "tables.h"
 
 namespace nnkernels {
 namespace {
-
-// 2^(j/16), j = 0, ..., 15, in two parts each, as columns of high and low parts, and as rows.
-template <class C>
-struct PowerTable {
-  static constexpr std::size_t kSteps = 16;
-  alignas(64) C rows[kSteps][2];
-  alignas(64) C columns[2][kSteps] = {};
-};
-
-template <class C>
-constexpr PowerTable<C> with_columns(PowerTable<C> table) {
-  for (std::size_t j = 0; j < PowerTable<C>::kSteps; ++j) {
-    for (std::size_t part = 0; part < 2; ++part) table.columns[part][j] = table.rows[j][part];
-  }
-  return table;
-}
-
-// 2^(-j/16), from the table of 2^(j/16).
-template <class C>
-constexpr PowerTable<C> inverse(const PowerTable<C>& table) {
-  PowerTable<C> result = table;
-  for (std::size_t j = 1; j < PowerTable<C>::kSteps; ++j) {
-    for (std::size_t part = 0; part < 2; ++part) result.rows[j][part] = table.rows[PowerTable<C>::kSteps - j][part] / 2;
-  }
-  return with_columns(result);
-}
 
 template <class C>
 struct ExpConstants;
@@ -47,14 +23,6 @@ struct ExpConstants<float> {
   static constexpr float kLn2Low = -0x1.05c61p-29f;
   // Error of the polynomial 2^-29.2.
   static constexpr float kPolynomial[] = {0x1.00022p-1f, 0x1.555764p-3f};
-  static constexpr PowerTable<float> kPowers = with_columns(PowerTable<float>{{
-      {0x1p+0f, 0}, {0x1.0b5586p+0f, 0x1.9f3122p-25f}, {0x1.172b84p+0f, -0x1.c15742p-27f},
-      {0x1.2387a6p+0f, 0x1.ceac48p-25f}, {0x1.306fep+0f, 0x1.4636e2p-25f}, {0x1.3dea64p+0f, 0x1.824684p-25f},
-      {0x1.4bfdaep+0f, -0x1.593abcp-25f}, {0x1.5ab07ep+0f, -0x1.5bd5ecp-27f}, {0x1.6a09e6p+0f, 0x1.9fcef4p-26f},
-      {0x1.7a1148p+0f, -0x1.829fdp-25f}, {0x1.8ace54p+0f, 0x1.15506ep-27f}, {0x1.9c4918p+0f, 0x1.51f848p-27f},
-      {0x1.ae89fap+0f, -0x1.a94b14p-26f}, {0x1.c199bep+0f, -0x1.3d56b2p-27f}, {0x1.d5818ep+0f, -0x1.822dbcp-27f},
-      {0x1.ea4afap+0f, 0x1.52486cp-27f},
-  }});
   // Adding it rounds to a multiple of 1/16, whose fraction is then in the lowest four bits, and the integer above.
   static constexpr float kRound = 0x1.8p19f;
   static constexpr int kExponentShift = 23;
@@ -73,16 +41,6 @@ struct ExpConstants<double> {
   // Error of the polynomial 2^-56.2.
   static constexpr double kPolynomial[] = {0x1.0000000000005p-1, 0x1.555555548ec0dp-3, 0x1.555555545d801p-5,
                                            0x1.11123b4492205p-7, 0x1.6c185ee466e1fp-10};
-  static constexpr PowerTable<double> kPowers = with_columns(PowerTable<double>{{
-      {0x1p+0, 0}, {0x1.0b5586cf9890fp+0, 0x1.8a62e4adc610bp-54},
-      {0x1.172b83c7d517bp+0, -0x1.19041b9d78a76p-55}, {0x1.2387a6e756238p+0, 0x1.9b07eb6c70573p-54},
-      {0x1.306fe0a31b715p+0, 0x1.6f46ad23182e4p-55}, {0x1.3dea64c123422p+0, 0x1.ada0911f09ebcp-55},
-      {0x1.4bfdad5362a27p+0, 0x1.d4397afec42e2p-56}, {0x1.5ab07dd485429p+0, 0x1.6324c054647adp-54},
-      {0x1.6a09e667f3bcdp+0, -0x1.bdd3413b26456p-54}, {0x1.7a11473eb0187p+0, -0x1.41577ee04992fp-55},
-      {0x1.8ace5422aa0dbp+0, 0x1.6e9f156864b27p-54}, {0x1.9c49182a3f09p+0, 0x1.c7c46b071f2bep-56},
-      {0x1.ae89f995ad3adp+0, 0x1.7a1cd345dcc81p-54}, {0x1.c199bdd85529cp+0, 0x1.11065895048ddp-55},
-      {0x1.d5818dcfba487p+0, 0x1.2ed02d75b3707p-55}, {0x1.ea4afa2a490dap+0, -0x1.e9c23179c2893p-54},
-  }});
   static constexpr double kRound = 0x1.8p48;
   static constexpr int kExponentShift = 52;
   static constexpr double kLowest = -746.0;
@@ -139,7 +97,8 @@ V exp_polynomial(V r) {
   return polynomial<Target, kTerms>(c, r);
 }
 
-// x = n log(2) + r with a multiple n of 1/16, and |r| <= log(2)/32, rounded. The lowest four bits of the index are n's fraction.
+// x = n log(2) + r with a multiple n of 1/16, and |r| <= log(2)/32, rounded. The lowest four bits of the index are n's
+// fraction.
 template <class V>
 struct Reduced {
   V n;
@@ -167,13 +126,14 @@ Reduced<V> reduce_negated(V x) {
   return {n, Target::fma(n, broadcast<V>(K::kLn2Low), high), as<Integers<V>>(shifted)};
 }
 
-// As the power table of the index, times e^r, in two parts, of which the second is at most a 44th of the first.
+// A sum, whose second part is at most a 44th of the first.
 template <class V>
 struct TwoParts {
   V high;
   V low;
 };
 
+// e^r times the power that the index finds in the table. Monotone in r: each operation rounds less than a step of r changes.
 template <class Target, class V>
 TwoParts<V> exp_parts(const Reduced<V>& x, const typename Target::template Powers<Element<V>>& powers) {
   V high, low;
@@ -192,13 +152,14 @@ class Exp {
 
   V operator()(V x) const {
     using K = ExpConstants<C>;
-    const Reduced<V> reduced = reduce<Target>(V(Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)))));
+    const Reduced<V> reduced =
+        reduce<Target>(V(Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)))));
     const TwoParts<V> parts = exp_parts<Target>(reduced, powers_);
     return Target::scale(V(parts.high + parts.low), reduced.n);
   }
 
  private:
-  typename Target::template Powers<C> powers_{ExpConstants<C>::kPowers};
+  typename Target::template Powers<C> powers_{kPowers<C>};
 };
 
 template <class Target, class T>

@@ -69,11 +69,11 @@ V scaled_exp(const Reduced<V>& x, V k, Mask zero, const typename Target::templat
   return Target::scale_normal(value, n);
 }
 
-// Of maxima that are large numbers, those; 0 of others. More than twice the range of the exponential is large.
-template <class V>
-V large(V max) {
-  constexpr Element<V> kLarge = sizeof(Element<V>) == 4 ? 256 : 2048;
-  return max >= kLarge || max <= -kLarge ? max : V{};
+// Whether a maximum, or each of several, is a large number: more than twice the range of the exponential.
+template <class C, class Maxima>
+auto is_large(Maxima max) {
+  constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;
+  return (max >= kLarge) | (max <= -kLarge);
 }
 
 // e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
@@ -85,7 +85,7 @@ class Exponential {
 
   explicit Exponential(V max) {
     using K = ExpConstants<C>;
-    if (kAnyMaximum) offset_ = large(max);
+    if (kAnyMaximum) offset_ = is_large<C>(max) ? max : V{};
     // An infinite maximum makes everything NaN.
     const V highest = max - offset_;
     lowest_ = highest + (K::kLowest - 1);
@@ -100,7 +100,7 @@ class Exponential {
 
  private:
   V offset_{}, lowest_, k_;
-  typename Target::template Powers<C> powers_{ExpConstants<C>::kPowers};
+  typename Target::template Powers<C> powers_{kPowers<C>};
 };
 
 // Divides by sums: multiplies with the reciprocal, and corrects by what is left.
@@ -118,7 +118,8 @@ class DivideBy {
   V divisor_, reciprocal_;
 };
 
-// One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
+// One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it
+// computes.
 template <class Target, class T, bool kAnyMaximum>
 void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute<T> max, std::ptrdiff_t row_ahead,
                  std::ptrdiff_t output_ahead) {
@@ -232,8 +233,12 @@ void softmax(Rows<const T> rows, Rows<T> outputs, std::size_t count, std::size_t
       const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
       const bool fetch = std::is_same_v<T, Compute<T>> && contiguous && row + 1 < count && n <= 2 * kBlock;
       const C max = maximum<Target, T>(rows.row(row), n);
-      const auto function = large(broadcast<Lanes<Target, C>>(max))[0] == 0 ? softmax_row<Target, T, false> : softmax_row<Target, T, true>;
-      function(rows.row(row), outputs.row(row), n, max, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
+      const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
+      if (is_large<C>(max)) {
+        softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+      } else {
+        softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+      }
     }
   }
 }
@@ -276,7 +281,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   alignas(64) C buffer[kBlock];
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
-  const typename Target::template Powers<C> powers{ExpConstants<C>::kPowers};
+  const typename Target::template Powers<C> powers{kPowers<C>};
   constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;

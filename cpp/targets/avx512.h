@@ -3,7 +3,6 @@
 
 #include <immintrin.h>
 
-#include "../kernels/exp.h"
 #include "../kernels/tables.h"
 #include "x86_narrow.h"
 
@@ -120,7 +119,8 @@ struct Avx512 {
 template <>
 class Avx512::Powers<float> {
  public:
-  explicit Powers(const PowerTable<float>& table) : high_(_mm512_load_ps(table.columns[0])), low_(_mm512_load_ps(table.columns[1])) {
+  explicit Powers(const PowerTable<float>& table)
+      : high_(_mm512_load_ps(table.columns[0])), low_(_mm512_load_ps(table.columns[1])) {
     keep(high_);
     keep(low_);
   }
