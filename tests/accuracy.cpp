@@ -57,7 +57,7 @@ template <class T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
 template <class T>
-constexpr double kPromisedUlp = sizeof(T) == 4 ? 0.8 : 0.9;
+constexpr double kPromisedUlp = sizeof(T) == 4 ? 0.8 : 1.0;
 
 template <class T>
 static const Function<T> kFunctions[] = {

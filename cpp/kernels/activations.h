@@ -22,6 +22,8 @@ class Tanh;
 
 // sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and 1/2 < t <= 1, but for
 // t's small part. sigmoid(x) = 1 - sigmoid(-x).
+// Largest error in float 0.7718 ULP, at -0x1.5dcd72p+6 (all floats); in double 0.7822 ULP over 2^27 numbers, at
+// 0x1.6465b347ed61ap-6.
 // In [0, 1], monotone; results are subnormal for x below -87.3 in float, -708.4 in double, and 0 below -104 and -745.2.
 // sigmoid(NaN) = NaN.
 template <class Target, class C>
@@ -83,7 +85,7 @@ class Tanh<Target, float> {
 
 // N / D = ((1 - p) + m) / ((1 + p) + m), where e^(2|x|) = (1 + m) / p with a power of two p, and |m| < 1/2 from a polynomial as
 // accurate as m is small, which the exponential's table is not; with the sign of x.
-// Largest error @ ULP over 2^27 numbers, at @. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// Largest error 0.8896 ULP over 2^27 numbers, at -0x1.6eec60a1e30c2p-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
 // tanh(NaN) = NaN.
 template <class Target>
 class Tanh<Target, double> {
@@ -93,8 +95,9 @@ class Tanh<Target, double> {
   V operator()(V x) const {
     using K = ExpConstants<double>;
     constexpr double kRound = K::kRound * PowerTable<double>::kSteps;  // to an integer
-    constexpr double kSaturated = 19.1;                                // beyond it tanh rounds to 1
-    constexpr double kTiny = 0x1p-500;                                 // so that no square of it is subnormal
+    constexpr double kSaturated = 18.54;  // from here on tanh rounds to what it does here, so that n is -53 at least
+    constexpr double kOne = 19.0615;      // beyond it tanh rounds to 1
+    constexpr double kTiny = 0x1p-500;    // so that no square of it is subnormal
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
     const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
     const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude))) * -2;
@@ -109,10 +112,10 @@ class Tanh<Target, double> {
     const V m = r + tail;
     const V m_low = (r - m) + tail;
     // The sums in two parts each. D = N + 2p.
-    const V power = Target::scale_normal(broadcast<V>(1), n);
+    const V power = magnitude > kOne ? V{} : Target::scale_normal(broadcast<V>(1), n);
     const V first = 1 - power;
     const V numerator = first + m;
-    const V numerator_low = (m - (numerator - first)) + (m_low + ((1 - first) - power));
+    const V numerator_low = (m - (numerator - first)) + m_low;
     const V denominator = Target::fma(broadcast<V>(2), power, numerator);
     const V negative_low = (Target::fma(broadcast<V>(-2), power, denominator) - numerator) - numerator_low;
     // One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
