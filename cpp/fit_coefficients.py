@@ -5,8 +5,8 @@
 Needs mpmath. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the procedure is in
 J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working precision.
 
-The tables of tanh and sigmoid hold a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing
-elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
+The table of tanh holds a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing elementary
+functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
 another LAPACK may print another last digit.
 """
 
@@ -145,11 +145,6 @@ def shifted(function: Function, origin: mpf, t: mpf) -> mpf:
     return function(origin + t)
 
 
-def scaled_sigmoid(power: mpf, r: mpf) -> mpf:
-    """sigmoid(n log(2) + r) / 2^n, where power = 2^n."""
-    return exp(r) / (1 + power * exp(r))
-
-
 def outward(count: int) -> Iterator[int]:
     """0, -1, 1, -2, 2, ..."""
     return ((-1) ** k * ((k + 1) // 2) for k in range(count))
@@ -177,30 +172,6 @@ def tanh_table() -> dict[int, list[np.floating]]:
     return table
 
 
-def sigmoid_table() -> dict[int, list[np.floating]]:
-    """The rows of kSigmoidTable, by n.
-
-    x = n log(2) + r, and the argument is t = x - n high(log 2) - n shift = r - n (shift - low(log 2)). The shift is a multiple
-    of 2^-25, as is x - n high(log 2), so that t is exact; for n = -31, which stands for all below, it is low(log 2) itself.
-    """
-    ln2 = log(2)
-    ln2_low = ln2 - mpf(float(rounded(ln2, np.float32)))
-    bound = ln2 / 2 * (1 + mpf(2) ** -10)
-    table: dict[int, list[np.floating]] = {}
-    for n in range(0, -32, -1):
-        function = partial(scaled_sigmoid, mpf(2) ** n if n > -31 else mpf(0))
-        if n in (0, -31):
-            shift, moved, value = ln2_low, mpf(0), np.float32(float(function(mpf(0))))
-        else:
-            offsets = (n * (k * mpf(2) ** -25 - ln2_low) for k in outward(20000))
-            moved, value = nearest_float(function, offsets, mpf(2) ** mpf("-31.5"))
-            shift = moved / n + ln2_low
-        high = bound if n < 0 else mpf(0)
-        coefficients = row(partial(shifted, function, moved), value, -bound - moved, high - moved, 6)
-        table[n] = [np.float32(float(shift)), value, *coefficients]
-    return table
-
-
 def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
     """Print 32 rows of eight floats, in the order of the row's number modulo 32."""
     print(f"{name}:")
@@ -215,15 +186,23 @@ def main() -> None:
     ln2 = log(2)
     # A little more than half of log(2): the rounding of x * log2(e) can leave the remainder just outside.
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
-    for dtype, degree in ((np.float32, 4), (np.float64, 9)):
+    for dtype, degree in ((np.float32, 1), (np.float64, 4)):
         split("log(2)", ln2, dtype)
         split("log2(e)", 1 / ln2, dtype)
         fit(
-            "exp: p(r) of e^r = 1 + r + r^2/2 + r^3 p(r), relative to e^r - 1",
-            lambda r: (exp(r) - 1 - r - r**2 / 2) / r**3 if abs(r) > mpf(10) ** -15 else mpf(1) / 6 + r / 24,
-            lambda r: r**2 + mpf(10) ** -5,
-            degree, -bound, bound, dtype,
+            "exp: p(r) of e^r = 1 + r + r^2 p(r) for |r| <= log(2)/32",
+            lambda r: (exp(r) - 1 - r) / r**2 if abs(r) > mpf(10) ** -15 else mpf(1) / 2 + r / 6,
+            lambda r: r**2 + mpf(10) ** -9,
+            degree, -bound / 16, bound / 16, dtype,
         )  # fmt: skip
+        for j in range(16):
+            split(f"2^({j}/16)", mpf(2) ** (mpf(j) / 16), dtype)
+    fit(
+        "tanh: p(r) of e^r = 1 + r + r^2/2 + r^3 p(r) for |r| <= log(2)/2, relative to e^r - 1",
+        lambda r: (exp(r) - 1 - r - r**2 / 2) / r**3 if abs(r) > mpf(10) ** -15 else mpf(1) / 6 + r / 24,
+        lambda r: r**2 + mpf(10) ** -5,
+        9, -bound, bound, np.float64,
+    )  # fmt: skip
     # log(1 + f) = f - f^2/2 + s (f^2/2 + w P(w)), s = f / (2 + f), w = s^2, as in Sun's fdlibm.
     split("log(2), so that multiples by a k are exact", ln2, np.float64, 33)
     largest = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -20)
@@ -239,7 +218,6 @@ def main() -> None:
         6, mpf(0), largest, np.float64,
     )  # fmt: skip
     print_table("tanh: centre, c0, ..., c5, unused", tanh_table())
-    print_table("sigmoid: shift, c0, ..., c6", sigmoid_table())
 
 
 if __name__ == "__main__":

@@ -17,72 +17,40 @@ V relu(V x) {
   return as<Integers<V>>(x) - minus_zero <= infinity ? V{} : x;
 }
 
-// (numerator + numerator_low) / (denominator + denominator_low), where each low part is at most an ULP of the high one.
-// One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
-template <class Target, class V>
-V divide(V numerator, V numerator_low, V denominator, V denominator_low) {
-  const V reciprocal = 1 / denominator;
-  const V quotient = numerator * reciprocal;
-  const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(-quotient, denominator_low, numerator_low);
-  return Target::fma(rest, reciprocal, quotient);
-}
-
-template <class Target, class C>
-class Sigmoid;
 template <class Target, class C>
 class Tanh;
 
-// e^-|x| = 2^n e^r with an integer n and |r| <= log(2)/2, and e^r / (1 + 2^n e^r) from the table's polynomial for n: times 2^n
-// it is sigmoid(-|x|), and sigmoid(x) = 1 - sigmoid(-x).
-// Largest error 0.9035 ULP, at -0x1.196b42p+6 (all floats). In [0, 1], monotone; results are subnormal for x below -87.3 and 0
-// below -104. sigmoid(NaN) = NaN.
-template <class Target>
-class Sigmoid<Target, float> {
+// sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and 1/2 < t <= 1, but for
+// t's small part. sigmoid(x) = 1 - sigmoid(-x).
+// Largest error in float 0.7718 ULP, at -0x1.5dcd72p+6 (all floats); in double 0.7822 ULP over 2^27 numbers, at
+// 0x1.6465b347ed61ap-6.
+// In [0, 1], monotone; results are subnormal for x below -87.3 in float, -708.4 in double, and 0 below -104 and -745.2.
+// sigmoid(NaN) = NaN.
+template <class Target, class C>
+class Sigmoid {
  public:
-  using V = Lanes<Target, float>;
+  using V = Lanes<Target, C>;
 
   V operator()(V x) const {
-    using K = ExpConstants<float>;
-    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0f))));
-    const V shifted = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
-    const V n = shifted - K::kRound;
-    const auto lowest = as<SignedIntegers<V>>(broadcast<V>(K::kRound)) - 31;
-    const auto row = as<SignedIntegers<V>>(shifted);
-    V c[8];
-    polynomials_(row > lowest ? row : lowest, c);
-    const V r = Target::fma(n, broadcast<V>(-K::kLn2High), y);
-    const V t = Target::fma(-n, c[0], r);
-    const V slope = Target::fma(polynomial<Target, 5>(c + 3, t), t, c[2]);
-    const V lower = Target::scale(Target::fma(slope, t, c[1]), n);
+    using K = ExpConstants<C>;
+    constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;  // so that no square of it is subnormal
+    const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
+    const auto zero = y < K::kLowest;
+    const Reduced<V> reduced = reduce_negated<Target>(y);
+    const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
+    const V n = zero ? V{} : reduced.n;
+    const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
+    // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
+    const V denominator = (t.high + power) + t.low;
+    const V negative_low = ((denominator - t.high) - power) - t.low;
+    const V reciprocal = 1 / denominator;
+    const V rest = Target::fma(reciprocal, negative_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
+    const V lower = Target::scale(zero ? V{} : V(Target::fma(rest, reciprocal, reciprocal)), n);
     return x > 0 ? 1 - lower : lower;
   }
 
  private:
-  typename Target::template Lookup<8> polynomials_{kSigmoidTable};
-};
-
-// m 2^n / (1 + m 2^n) = sigmoid(-|x|), where m 2^n = e^-|x|, and sigmoid(x) = 1 - sigmoid(-x).
-// Largest error 0.7856 ULP over 2^27 numbers, at 0x1.69f73b31c6c97p-2. In [0, 1], monotone; results are subnormal for x below
-// -708.4 and 0 below -745.2. sigmoid(NaN) = NaN.
-template <class Target>
-class Sigmoid<Target, double> {
- public:
-  using V = Lanes<Target, double>;
-
-  V operator()(V x) const {
-    using K = ExpConstants<double>;
-    const V y = Target::greater(broadcast<V>(K::kLowest), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(-0.0))));
-    const ExpParts<V> e = exp_parts<Target>(y);
-    const V m = 1 + e.expm1;
-    const V m_low = ((1 - m) + e.expm1) + e.expm1_low;
-    // Where n is clamped the product is far below an ULP of 1.
-    const V power = power_of_two(Target::greater(broadcast<V>(K::kSmallestExponent), e.n));
-    const V term = power * m;
-    const V denominator = 1 + term;
-    const V denominator_low = Target::fma(power, m_low, (1 - denominator) + term);
-    const V lower = Target::scale(divide<Target>(m, m_low, denominator, denominator_low), e.n);
-    return x > 0 ? 1 - lower : lower;
-  }
+  typename Target::template Powers<C> powers_{kNegativePowers<C>};
 };
 
 // The table's polynomial for |x|, with the sign of x.
@@ -96,24 +64,28 @@ class Tanh<Target, float> {
   V operator()(V x) const {
     constexpr float kSaturated = 9.02f;  // beyond it tanh rounds to 1
     constexpr float kSmall = 0.125f;     // the first row begins there
+    constexpr float kTiny = 0x1p-60f;    // so that no square of it is subnormal
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0f));
-    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
-    const auto row = as<SignedIntegers<V>>(magnitude) >> 21;
+    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude)));
+    const auto row = as<SignedIntegers<V>>(y) >> 21;
     const auto lowest = (as<SignedIntegers<V>>(broadcast<V>(kSmall)) >> 21) - 1;
     V c[7];
     polynomials_(row > lowest ? row : lowest, c);
-    const V t = magnitude - c[0];
+    const V t = y - c[0];
     const V slope = Target::fma(polynomial<Target, 4>(c + 3, t), t, c[2]);
-    const V result = Target::fma(slope, t, V(magnitude < kSmall ? magnitude : c[1]));
-    return as<V>(as<Integers<V>>(result) | sign);
+    const V result = Target::fma(slope, t, V(y < kSmall ? y : c[1]));
+    // The lesser one is the magnitude if that is tiny.
+    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
   }
 
  private:
   typename Target::template Lookup<7> polynomials_{kTanhTable};
 };
 
-// G / (2 - G), where G = 1 - e^(-2|x|), with the sign of x.
-// Largest error 0.8604 ULP over 2^27 numbers, at 0x1.6b2058b6c24dp-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// N / D = ((1 - p) + m) / ((1 + p) + m), where e^(2|x|) = (1 + m) / p with a power of two p, and |m| < 1/2 from a polynomial as
+// accurate as m is small, which the exponential's table is not; with the sign of x.
+// Largest error 0.8896 ULP over 2^27 numbers, at -0x1.6eec60a1e30c2p-3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
 // tanh(NaN) = NaN.
 template <class Target>
 class Tanh<Target, double> {
@@ -121,23 +93,54 @@ class Tanh<Target, double> {
   using V = Lanes<Target, double>;
 
   V operator()(V x) const {
-    // Beyond it tanh rounds to 1.
-    constexpr double kSaturated = 19.1;
+    using K = ExpConstants<double>;
+    constexpr double kRound = K::kRound * PowerTable<double>::kSteps;  // to an integer
+    constexpr double kSaturated = 18.54;  // from here on tanh rounds to what it does here, so that n is -53 at least
+    constexpr double kOne = 19.0615;      // beyond it tanh rounds to 1
+    constexpr double kTiny = 0x1p-500;    // so that no square of it is subnormal
     const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
-    const V magnitude = Target::less(broadcast<V>(kSaturated), as<V>(as<Integers<V>>(x) ^ sign));
-    const ExpParts<V> e = exp_parts<Target>(V(magnitude * -2));
-    // G = (1 - 2^n) - 2^n (e^r - 1), the larger term first and the sum in two parts.
-    const V power = power_of_two(e.n);
+    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
+    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude))) * -2;
+    // -y = -n log(2) + r + r_low
+    const V n = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(kRound)) - kRound;
+    const V high = Target::fma(n, broadcast<V>(K::kLn2High), V(-y));
+    const V r = Target::fma(n, broadcast<V>(K::kLn2Low), high);
+    const V r_low = Target::fma(n, broadcast<V>(K::kLn2Low), V(high - r));
+    V c[kTerms];
+    for (std::size_t i = 0; i < kTerms; ++i) c[i] = broadcast<V>(kPolynomial[i]);
+    const V tail = Target::fma(polynomial<Target, kTerms>(c, r), V(r * r), r_low);
+    const V m = r + tail;
+    const V m_low = (r - m) + tail;
+    // The sums in two parts each. D = N + 2p.
+    const V power = magnitude > kOne ? V{} : Target::scale_normal(broadcast<V>(1), n);
     const V first = 1 - power;
-    const V term = power * e.expm1;
-    const V g = first - term;
-    const V first_low = (1 - first) - power;
-    const V g_low = Target::fma(-power, e.expm1_low, ((first - g) - term) + first_low);
-    const V denominator = 2 - g;
-    const V denominator_low = ((2 - denominator) - g) - g_low;
-    const V quotient = divide<Target>(g, g_low, denominator, denominator_low);
-    return as<V>(as<Integers<V>>(quotient) | sign);
+    const V numerator = first + m;
+    const V numerator_low = (m - (numerator - first)) + m_low;
+    const V denominator = Target::fma(broadcast<V>(2), power, numerator);
+    const V negative_low = (Target::fma(broadcast<V>(-2), power, denominator) - numerator) - numerator_low;
+    // One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
+    const V reciprocal = 1 / denominator;
+    const V quotient = numerator * reciprocal;
+    const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(quotient, negative_low, numerator_low);
+    const V result = Target::fma(rest, reciprocal, quotient);
+    // The lesser one is the magnitude if that is tiny.
+    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
   }
+
+ private:
+  // (e^r - 1 - r) / r^2 for |r| <= log(2)/2, to 2^-60.4, relative to e^r - 1.
+  static constexpr double kPolynomial[] = {0.5,
+                                           0x1.5555555555559p-3,
+                                           0x1.5555555555559p-5,
+                                           0x1.111111110f6bp-7,
+                                           0x1.6c16c16c14a41p-10,
+                                           0x1.a01a01afe9d3bp-13,
+                                           0x1.a01a01af79c17p-16,
+                                           0x1.71ddf83d6716ep-19,
+                                           0x1.27e4c79402015p-22,
+                                           0x1.af5ef4e033eeap-26,
+                                           0x1.1f930b9fdec69p-29};
+  static constexpr std::size_t kTerms = sizeof kPolynomial / sizeof(double);
 };
 
 template <class Target, class T>

@@ -6,11 +6,13 @@
 //   kTileRows              rows of a tile of the dense kernel: as many as the registers hold
 //   Narrow                 the target of its 128-bit vectors (itself, where those are all it has)
 //   fma(a, b, c)           a * b + c, rounded once
-//   scale(v, n)            v * 2^n, rounded once; n holds integers, in floating point
+//   scale(v, n)            v * 2^floor(n), rounded once; n holds multiples of 1/16
+//   scale_normal(v, n)     the same, if that power and the result are normal numbers (or v is 0)
 //   greater(a, b)          a > b ? a : b, so b where either is NaN
 //   less(a, b)             a < b ? a : b
 //   Lookup<columns>        of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
 //                          rows modulo 32
+//   Powers<type>           made from a PowerTable; powers(index, high, low) sets each lane's two parts, the index modulo 16
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
 //   stream(p, v), fence()  store past the caches, p on a vector's boundary; fence() after the last one
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector

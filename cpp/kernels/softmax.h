@@ -56,44 +56,72 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// e^z 2^-k, see above, for the elements of rows whose maxima are in the same lanes; 0 for -inf.
-template <class Target, class V>
+// Exponentials are computed 2^kUp times as large as said, which divides out again: so none is subnormal, and slow to compute.
+template <class C>
+constexpr C kUp = sizeof(C) == 4 ? 64 : 512;
+
+// e^x 2^(kUp - k); 0 in the lanes of `zero`, whatever x is there.
+template <class Target, class V, class Mask>
+V scaled_exp(const Reduced<V>& x, V k, Mask zero, const typename Target::template Powers<Element<V>>& powers) {
+  const TwoParts<V> parts = exp_parts<Target>(x, powers);
+  const V value = zero ? V{} : parts.high + parts.low;
+  const V n = zero ? V{} : x.n - (k - kUp<Element<V>>);
+  return Target::scale_normal(value, n);
+}
+
+// Whether a maximum, or each of several, is a large number: more than twice the range of the exponential.
+template <class C, class Maxima>
+auto is_large(Maxima max) {
+  constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;
+  return (max >= kLarge) | (max <= -kLarge);
+}
+
+// e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
+// also for maxima that are large numbers.
+template <class Target, class C, bool kAnyMaximum = true>
 class Exponential {
  public:
-  using C = Element<V>;
+  using V = Lanes<Target, C>;
 
   explicit Exponential(V max) {
-    constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;  // more than twice the range of the exponential
-    offset_ = max >= kLarge || max <= -kLarge ? max : V{};
-    // Below it the result is 0, 2^-k included. An infinite maximum makes everything NaN.
-    lowest_ = (max - offset_) + (ExpConstants<C>::kLowest - 1);
-    k_ = reduce<Target>(V(max - offset_)).n;
+    using K = ExpConstants<C>;
+    if (kAnyMaximum) offset_ = is_large<C>(max) ? max : V{};
+    // An infinite maximum makes everything NaN.
+    const V highest = max - offset_;
+    lowest_ = highest + (K::kLowest - 1);
+    constexpr C kRoundToInteger = K::kRound * PowerTable<C>::kSteps;
+    k_ = Target::fma(highest, broadcast<V>(K::kLog2e), broadcast<V>(kRoundToInteger)) - kRoundToInteger;
   }
 
   V operator()(V z) const {
-    const Reduced<V> reduced = reduce<Target>(V(Target::greater(lowest_, V(z - offset_))));
-    return Target::scale(exp_reduced<Target>(reduced.r), V(reduced.n - k_));
+    if (kAnyMaximum) z -= offset_;
+    return scaled_exp<Target>(reduce<Target>(z), k_, z < lowest_, powers_);
   }
 
  private:
-  V offset_, lowest_, k_;
+  V offset_{}, lowest_, k_;
+  typename Target::template Powers<C> powers_{kPowers<C>};
 };
 
-// Divides by sums: multiplies with the reciprocal in two parts, whose error is far below the product's last rounding.
+// Divides by sums: multiplies with the reciprocal, and corrects by what is left.
 template <class Target, class V>
 class DivideBy {
  public:
-  explicit DivideBy(V divisor) : high_(1 / divisor), low_(Target::fma(-high_, divisor, broadcast<V>(1)) * high_) {}
+  explicit DivideBy(V divisor) : divisor_(divisor), reciprocal_(1 / divisor) {}
 
-  V operator()(V dividend) const { return Target::fma(dividend, high_, V(dividend * low_)); }
+  V operator()(V dividend) const {
+    const V quotient = dividend * reciprocal_;
+    return Target::fma(Target::fma(-quotient, divisor_, dividend), reciprocal_, quotient);
+  }
 
  private:
-  V high_, low_;
+  V divisor_, reciprocal_;
 };
 
-// One row. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it computes.
-template <class Target, class T>
-void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, std::ptrdiff_t row_ahead,
+// One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it
+// computes.
+template <class Target, class T, bool kAnyMaximum>
+void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute<T> max, std::ptrdiff_t row_ahead,
                  std::ptrdiff_t output_ahead) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
@@ -101,11 +129,12 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, std::pt
   constexpr bool kHalf = !std::is_same_v<T, C>;
   alignas(64) C row_buffer[kBlock];
   alignas(64) C output_buffer[kBlock];
-  const Exponential<Target, V> exponential(broadcast<V>(maximum<Target, T>(row, n)));
+  const Exponential<Target, C, kAnyMaximum> exponential(broadcast<V>(max));
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
     const C* z = read_block<Target, T>(row, start, count, row_buffer);
     C* y = output_block<Target, T>(output, start, output_buffer);
-    const C block = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+    // Captured by value, so that all of it stays in registers.
+    const C block = sum_block_in_trees<Target, C>(count, [=](std::size_t i, std::size_t lanes) {
       __builtin_prefetch(reinterpret_cast<const char*>(z + i) + row_ahead, 0);
       __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
       const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
@@ -131,7 +160,7 @@ template <class Target, class C>
 void softmax_vector(const C* z, C* y, std::size_t n) {
   using V = Lanes<Target, C>;
   const V v = load_lanes<Target>(z, n, kLeast<C>);
-  const V e = Exponential<Target, V>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
+  const V e = Exponential<Target, C>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
   const C sum = fold_lanes(e, [](auto low, auto high) { return low + high; });
   store_lanes<Target>(y, DivideBy<Target, V>(broadcast<V>(sum))(e), n);
 }
@@ -160,7 +189,7 @@ void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_
   }
   V max = broadcast<V>(kLeast<C>);
   for (std::size_t i = 0; i < n; ++i) max = Target::greater(load<V>(elements[i]), max);
-  const Exponential<Target, V> exponential(max);
+  const Exponential<Target, C> exponential(max);
   V sums[kShortRow];
   for (std::size_t i = 0; i < n; ++i) {
     sums[i] = exponential(load<V>(elements[i]));
@@ -187,7 +216,8 @@ void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_
 
 template <class Target, class T>
 void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t count, std::size_t n) {
-  constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
+  using C = Compute<T>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
   std::size_t row = 0;
   if (n == 0) return;
   if (n <= kShortRow) {
@@ -202,7 +232,13 @@ void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t coun
       // The next row fits into the first cache beside this one, if they are this short.
       const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
       const bool fetch = std::is_same_v<T, Compute<T>> && contiguous && row + 1 < count && n <= 2 * kBlock;
-      softmax_row<Target, T>(rows.row(row), outputs.row(row), n, fetch ? rows.row_stride : 0, fetch ? outputs.row_stride : 0);
+      const C max = maximum<Target, T>(rows.row(row), n);
+      const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
+      if (is_large<C>(max)) {
+        softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+      } else {
+        softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+      }
     }
   }
 }
@@ -222,12 +258,13 @@ Difference<V> subtract(V z, V max) {
   return {high, high < ExpConstants<Element<V>>::kLowest ? V{} : low};
 }
 
-// e^(z - max)
+// e^(z - max) 2^kUp
 template <class Target, class V>
-V exp_difference(V z, V max) {
+V exp_difference(V z, V max, const typename Target::template Powers<Element<V>>& powers) {
   const Difference<V> d = subtract(z, max);
-  const Reduced<V> reduced = reduce<Target>(V(Target::greater(broadcast<V>(ExpConstants<Element<V>>::kLowest), d.high)));
-  return Target::scale(exp_reduced<Target>(V(reduced.r + d.low)), reduced.n);
+  Reduced<V> reduced = reduce<Target>(d.high);
+  reduced.r += d.low;
+  return scaled_exp<Target>(reduced, V{}, d.high < ExpConstants<Element<V>>::kLowest, powers);
 }
 
 // log(sum e^z) = max + log1p(others)
@@ -244,6 +281,8 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   alignas(64) C buffer[kBlock];
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
+  const typename Target::template Powers<C> powers{kPowers<C>};
+  constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;
   const C smaller = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -253,12 +292,12 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
       const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
       const auto is_max = v == max;
       counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
-      return is_max ? V{} : exp_difference<Target>(v, max);
+      return is_max ? V{} : exp_difference<Target>(v, max, powers);
     });
     for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
     return sum;
   });
-  return {largest, log1p_positive(static_cast<double>(smaller) + (maxima - 1))};
+  return {largest, log1p_positive(static_cast<double>(smaller) * kDown + (maxima - 1))};
 }
 
 template <class Target, class T>

@@ -1,7 +1,5 @@
-// The piecewise polynomials of tanh and sigmoid in float, a row each, printed by cpp/fit_coefficients.py.
-//
-// A row's polynomial is about a centre where the function is all but a float (S. Gal, "Computing elementary functions", 1986),
-// so that the leading coefficient costs no accuracy. Errors, relative: below 2^-26 for tanh, 2^-27 for sigmoid.
+// The tables that kernels look lanes up in, printed by cpp/fit_coefficients.py: powers of 2 for the exponential, and piecewise
+// polynomials for tanh in float.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +7,8 @@
 namespace nnkernels {
 namespace {
 
-// 32 rows, for targets that load the row of each lane, and the same by columns, for those that look a column up in registers.
+// Polynomials, a row each: 32 rows, for targets that load the row of each lane, and the same by columns, for those that look a
+// column up in registers.
 struct FloatTable {
   static constexpr std::size_t kRows = 32;
   static constexpr std::size_t kColumns = 8;
@@ -24,10 +23,37 @@ constexpr FloatTable with_columns(FloatTable table) {
   return table;
 }
 
+// 2^(j/16), j = 0, ..., 15, each the sum of two parts: a row each, and a column of each part.
+template <class C>
+struct PowerTable {
+  static constexpr std::size_t kSteps = 16;
+  alignas(64) C rows[kSteps][2];
+  alignas(64) C columns[2][kSteps] = {};
+};
+
+template <class C>
+constexpr PowerTable<C> with_columns(PowerTable<C> table) {
+  for (std::size_t j = 0; j < PowerTable<C>::kSteps; ++j) {
+    for (std::size_t part = 0; part < 2; ++part) table.columns[part][j] = table.rows[j][part];
+  }
+  return table;
+}
+
+// 2^(-j/16), from the table of 2^(j/16).
+template <class C>
+constexpr PowerTable<C> inverse(const PowerTable<C>& table) {
+  PowerTable<C> result = table;
+  for (std::size_t j = 1; j < PowerTable<C>::kSteps; ++j) {
+    for (std::size_t part = 0; part < 2; ++part) result.rows[j][part] = table.rows[PowerTable<C>::kSteps - j][part] / 2;
+  }
+  return with_columns(result);
+}
+
 // clang-format off
 
 // tanh(x) = c0 + c1 t + ... + c5 t^5 with t = x - centre. Row: a float's bits 21 to 25, which are two of the fraction and the
-// exponent's lowest three. One row serves all x < 2^-3: tanh(x) = x + c1 x + ... + c5 x^5.
+// exponent's lowest three. The centre is where tanh is all but a float (S. Gal, "Computing elementary functions", 1986), so that the
+// leading coefficient costs no accuracy. Error, relative: below 2^-26. One row serves all x < 2^-3: tanh(x) = x + c1 x + ... + c5 x^5.
 //   centre, c0, c1, ..., c5, unused
 constexpr FloatTable kTanhTable = with_columns({{
     {0x1.1f7efap+1f, 0x1.f4a952p-1f, 0x1.66d136p-5f, -0x1.5edc72p-5f, 0x1.bf0378p-6f, -0x1.986acep-7f, 0x1.04907p-8f, 0},
@@ -64,45 +90,35 @@ constexpr FloatTable kTanhTable = with_columns({{
     {0x1.dfd2f2p+0f, 0x1.e87086p-1f, 0x1.704b3ep-4f, -0x1.5f58c4p-4f, 0x1.a8d5c6p-5f, -0x1.55d69p-6f, 0x1.2b5892p-8f, 0},
 }});
 
-// e^r / (1 + 2^n e^r) = c0 + c1 t + ... + c6 t^6 with t = r + n (low(log 2) - shift). Row: n modulo 32, for 0 >= n >= -31; that
-// of -31 holds e^r.
-//   shift, c0, c1, ..., c6
-constexpr FloatTable kSigmoidTable = with_columns({{
-    {-0x1.05c61p-29f, 0x1p-1f, 0x1p-2f, 0x1.130e1cp-24f, -0x1.554d82p-6f, 0x1.4b7326p-16f, 0x1.1ddcccp-9f, 0x1.e1d7aap-13f},
-    {-0x1.05c61p-29f, 0x1p+0f, 0x1p+0f, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558b4p-5f, 0x1.12399ep-7f, 0x1.6a4948p-10f},
-    {0x1.7dp-17f, 0x1.ffd35ap-1f, 0x1.ffd35cp-1f, 0x1.ffd35ep-2f, 0x1.5535c2p-3f, 0x1.553282p-5f, 0x1.129384p-7f, 0x1.713722p-10f},
-    {-0x1.0dp-17f, 0x1.000f3cp+0f, 0x1.000f3cp+0f, 0x1.000f3ap-1f, 0x1.5568dep-3f, 0x1.556ccep-5f, 0x1.124a72p-7f, 0x1.6a7964p-10f},
-    {-0x1.94p-17f, 0x1.001618p+0f, 0x1.001618p+0f, 0x1.001616p-1f, 0x1.5571fcp-3f, 0x1.5575d8p-5f, 0x1.125482p-7f, 0x1.6a932p-10f},
-    {-0x1.2bp-17f, 0x1.000fc4p+0f, 0x1.000fc4p+0f, 0x1.000fc2p-1f, 0x1.55697ep-3f, 0x1.556d2ep-5f, 0x1.1252d4p-7f, 0x1.6ab22ep-10f},
-    {-0x1.ecp-19f, 0x1.00063ep+0f, 0x1.00063ep+0f, 0x1.00063ap-1f, 0x1.555cacp-3f, 0x1.556222p-5f, 0x1.12548p-7f, 0x1.69cc8cp-10f},
-    {0x1.f8p-18f, 0x1.ffe762p-1f, 0x1.ffe762p-1f, 0x1.ffe75ap-2f, 0x1.5543b4p-3f, 0x1.55484ap-5f, 0x1.12570cp-7f, 0x1.6a7b5ep-10f},
-    {0x1.a5p-17f, 0x1.ffd886p-1f, 0x1.ffd886p-1f, 0x1.ffd88p-2f, 0x1.55392ep-3f, 0x1.553906p-5f, 0x1.1295c4p-7f, 0x1.6ef3a6p-10f},
-    {0x1.e2p-18f, 0x1.ffea54p-1f, 0x1.ffea52p-1f, 0x1.ffea48p-2f, 0x1.554504p-3f, 0x1.5544d8p-5f, 0x1.129eaap-7f, 0x1.6ef788p-10f},
-    {0x1.b8p-17f, 0x1.ffda28p-1f, 0x1.ffda22p-1f, 0x1.ffda12p-2f, 0x1.553a2cp-3f, 0x1.55386ep-5f, 0x1.1293e8p-7f, 0x1.6ff6a6p-10f},
-    {0x1.bep-18f, 0x1.ffeda4p-1f, 0x1.ffed96p-1f, 0x1.ffed74p-2f, 0x1.554702p-3f, 0x1.554696p-5f, 0x1.129f3ep-7f, 0x1.6ef67cp-10f},
-    {0x1.cap-17f, 0x1.ffdc18p-1f, 0x1.ffdbfap-1f, 0x1.ffdbb8p-2f, 0x1.553b06p-3f, 0x1.553a5p-5f, 0x1.129498p-7f, 0x1.6ee02p-10f},
-    {0x1.7ap-18f, 0x1.fff1b8p-1f, 0x1.fff17ap-1f, 0x1.fff0f8p-2f, 0x1.5548dap-3f, 0x1.554788p-5f, 0x1.129edcp-7f, 0x1.6edccap-10f},
-    {0x1.d8p-17f, 0x1.ffde5p-1f, 0x1.ffddd2p-1f, 0x1.ffdcdp-2f, 0x1.553ac8p-3f, 0x1.553836p-5f, 0x1.128c74p-7f, 0x1.6eb002p-10f},
-    {0x1.a4p-19f, 0x1.fff806p-1f, 0x1.fff708p-1f, 0x1.fff506p-2f, 0x1.554992p-3f, 0x1.55444p-5f, 0x1.1293ap-7f, 0x1.6ebdf4p-10f},
-    {0x1.c5p-17f, 0x1.ffe1bp-1f, 0x1.ffdfb2p-1f, 0x1.ffdbbp-2f, 0x1.553624p-3f, 0x1.552bf6p-5f, 0x1.1268cap-7f, 0x1.6e1002p-10f},
-    {-0x1.ecp-19f, 0x1.00019ap+0f, 0x1.ffff34p-1f, 0x1.fff73p-2f, 0x1.554408p-3f, 0x1.553302p-5f, 0x1.11f8cep-7f, 0x1.69705ap-10f},
-    {0x1.28p-17f, 0x1.ffe7dp-1f, 0x1.ffdfd2p-1f, 0x1.ffcfdp-2f, 0x1.551e9ep-3f, 0x1.54f71cp-5f, 0x1.11d772p-7f, 0x1.6a01b6p-10f},
-    {0x1.78p-19f, 0x1.ffeb3ap-1f, 0x1.ffdb3cp-1f, 0x1.ffbb3ap-2f, 0x1.54fbcap-3f, 0x1.54aaf8p-5f, 0x1.1140dcp-7f, 0x1.67a5b4p-10f},
-    {0x1.fp-19f, 0x1.ffda32p-1f, 0x1.ffba38p-1f, 0x1.ff7a42p-2f, 0x1.54a5a4p-3f, 0x1.53fda8p-5f, 0x1.1043a4p-7f, 0x1.668304p-10f},
-    {-0x1.bp-21f, 0x1.ffc13p-1f, 0x1.ff814p-1f, 0x1.ff016cp-2f, 0x1.54007cp-3f, 0x1.52afe4p-5f, 0x1.0df3ecp-7f, 0x1.5f4a54p-10f},
-    {0x1.1p-20f, 0x1.ff7eccp-1f, 0x1.feff0ep-1f, 0x1.fdffcep-2f, 0x1.52aaaep-3f, 0x1.500476p-5f, 0x1.09e4f4p-7f, 0x1.57b8c6p-10f},
-    {-0x1.4p-23f, 0x1.ff00acp-1f, 0x1.fe01acp-1f, 0x1.fc04a6p-2f, 0x1.500812p-3f, 0x1.4ac6acp-5f, 0x1.014b92p-7f, 0x1.3f5ffap-10f},
-    {0x1p-22f, 0x1.fe01bep-1f, 0x1.fc05bap-1f, 0x1.f811a4p-2f, 0x1.4accfep-3f, 0x1.4067c2p-5f, 0x1.e1c164p-8f, 0x1.177c46p-10f},
-    {-0x1.1p-20f, 0x1.fc08dap-1f, 0x1.f818a6p-1f, 0x1.f047e2p-2f, 0x1.408e48p-3f, 0x1.2c521ap-5f, 0x1.a158a4p-8f, 0x1.871b4ap-11f},
-    {0x1.8p-21f, 0x1.f81ef6p-1f, 0x1.f05d82p-1f, 0x1.e117b2p-2f, 0x1.2cd624p-3f, 0x1.066d78p-5f, 0x1.2e29e8p-8f, 0x1.d22456p-13f},
-    {0x1.5p-21f, 0x1.f07bbcp-1f, 0x1.e1703cp-1f, 0x1.c442bp-2f, 0x1.086092p-3f, 0x1.865c76p-6f, 0x1.ba88a4p-10f, -0x1.22f5ccp-11f},
-    {-0x1p-22f, 0x1.e1e1fep-1f, 0x1.c58964p-1f, 0x1.902dfp-2f, 0x1.93db36p-4f, 0x1.6625bep-7f, -0x1.23aeecp-9f, -0x1.59f09p-10f},
-    {-0x1p-25f, 0x1.c71c74p-1f, 0x1.948b12p-1f, 0x1.3aa50ep-2f, 0x1.b77faap-5f, -0x1.36d6bp-8f, -0x1.5584f8p-8f, -0x1.373574p-10f},
-    {0x1.2p-22f, 0x1.99998ep-1f, 0x1.47ae1p-1f, 0x1.893746p-3f, 0x1.174c5ap-8f, -0x1.e251c2p-7f, -0x1.f1eb78p-9f, 0x1.5c168ap-12f},
-    {0x1.824p-14f, 0x1.554ff8p-1f, 0x1.c718dep-2f, 0x1.2f6f62p-4f, -0x1.947c84p-6f, -0x1.510e2ep-7f, 0x1.fbfdecp-11f, 0x1.1e5f9p-10f},
+template <class C>
+constexpr PowerTable<C> kPowers;
+
+template <>
+inline constexpr PowerTable<float> kPowers<float> = with_columns(PowerTable<float>{{
+    {0x1p+0f, 0}, {0x1.0b5586p+0f, 0x1.9f3122p-25f}, {0x1.172b84p+0f, -0x1.c15742p-27f},
+    {0x1.2387a6p+0f, 0x1.ceac48p-25f}, {0x1.306fep+0f, 0x1.4636e2p-25f}, {0x1.3dea64p+0f, 0x1.824684p-25f},
+    {0x1.4bfdaep+0f, -0x1.593abcp-25f}, {0x1.5ab07ep+0f, -0x1.5bd5ecp-27f}, {0x1.6a09e6p+0f, 0x1.9fcef4p-26f},
+    {0x1.7a1148p+0f, -0x1.829fdp-25f}, {0x1.8ace54p+0f, 0x1.15506ep-27f}, {0x1.9c4918p+0f, 0x1.51f848p-27f},
+    {0x1.ae89fap+0f, -0x1.a94b14p-26f}, {0x1.c199bep+0f, -0x1.3d56b2p-27f}, {0x1.d5818ep+0f, -0x1.822dbcp-27f},
+    {0x1.ea4afap+0f, 0x1.52486cp-27f},
+}});
+
+template <>
+inline constexpr PowerTable<double> kPowers<double> = with_columns(PowerTable<double>{{
+    {0x1p+0, 0}, {0x1.0b5586cf9890fp+0, 0x1.8a62e4adc610bp-54},
+    {0x1.172b83c7d517bp+0, -0x1.19041b9d78a76p-55}, {0x1.2387a6e756238p+0, 0x1.9b07eb6c70573p-54},
+    {0x1.306fe0a31b715p+0, 0x1.6f46ad23182e4p-55}, {0x1.3dea64c123422p+0, 0x1.ada0911f09ebcp-55},
+    {0x1.4bfdad5362a27p+0, 0x1.d4397afec42e2p-56}, {0x1.5ab07dd485429p+0, 0x1.6324c054647adp-54},
+    {0x1.6a09e667f3bcdp+0, -0x1.bdd3413b26456p-54}, {0x1.7a11473eb0187p+0, -0x1.41577ee04992fp-55},
+    {0x1.8ace5422aa0dbp+0, 0x1.6e9f156864b27p-54}, {0x1.9c49182a3f09p+0, 0x1.c7c46b071f2bep-56},
+    {0x1.ae89f995ad3adp+0, 0x1.7a1cd345dcc81p-54}, {0x1.c199bdd85529cp+0, 0x1.11065895048ddp-55},
+    {0x1.d5818dcfba487p+0, 0x1.2ed02d75b3707p-55}, {0x1.ea4afa2a490dap+0, -0x1.e9c23179c2893p-54},
 }});
 
 // clang-format on
+
+template <class C>
+constexpr PowerTable<C> kNegativePowers = inverse(kPowers<C>);
 
 }  // namespace
 }  // namespace nnkernels

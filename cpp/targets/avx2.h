@@ -26,6 +26,11 @@ struct Avx2 : PartialHalves<Avx2> {
     return scale_in_two_steps(v, n);
   }
 
+  template <class V>
+  static V scale_normal(V v, V n) {
+    return scale_by_power(v, n);
+  }
+
   static F32 greater(F32 a, F32 b) { return _mm256_max_ps(a, b); }
   static F64 greater(F64 a, F64 b) { return _mm256_max_pd(a, b); }
   static F32 less(F32 a, F32 b) { return _mm256_min_ps(a, b); }
@@ -63,6 +68,9 @@ struct Avx2 : PartialHalves<Avx2> {
    private:
     const float (*rows_)[FloatTable::kColumns];
   };
+
+  template <class C>
+  class Powers;
 
   // All ones in the first n lanes.
   static __m256i mask32(std::size_t n) {
@@ -132,6 +140,45 @@ struct Avx2 : PartialHalves<Avx2> {
   static void narrow(Half* p, F32 v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
+};
+
+template <>
+class Avx2::Powers<float> {
+ public:
+  explicit Powers(const PowerTable<float>& table) : table_(&table) {}
+
+  void operator()(Integers<F32> index, F32& high, F32& low) const {
+    high = look_up(table_->columns[0], index);
+    low = look_up(table_->columns[1], index);
+  }
+
+ private:
+  static F32 look_up(const float* column, Integers<F32> index) {
+    const __m256i lanes = reinterpret_cast<__m256i>(index);
+    const __m256 first = _mm256_permutevar8x32_ps(_mm256_load_ps(column), lanes);
+    const __m256 second = _mm256_permutevar8x32_ps(_mm256_load_ps(column + 8), lanes);
+    return _mm256_blendv_ps(first, second, as<__m256>(index << 28));
+  }
+
+  const PowerTable<float>* table_;
+};
+
+template <>
+class Avx2::Powers<double> {
+ public:
+  explicit Powers(const PowerTable<double>& table) : rows_(table.rows) {}
+
+  void operator()(Integers<F64> index, F64& high, F64& low) const {
+    alignas(32) std::uint64_t j[4];  // through memory, which leaves the ports of vectors free
+    store(j, index & 15);
+    const __m256d a = _mm256_set_m128d(_mm_load_pd(rows_[j[2]]), _mm_load_pd(rows_[j[0]]));
+    const __m256d b = _mm256_set_m128d(_mm_load_pd(rows_[j[3]]), _mm_load_pd(rows_[j[1]]));
+    high = _mm256_unpacklo_pd(a, b);
+    low = _mm256_unpackhi_pd(a, b);
+  }
+
+ private:
+  const double (*rows_)[2];
 };
 
 }  // namespace

@@ -23,6 +23,11 @@ struct Avx512 {
   static F32 scale(F32 v, F32 n) { return _mm512_scalef_ps(v, n); }
   static F64 scale(F64 v, F64 n) { return _mm512_scalef_pd(v, n); }
 
+  template <class V>
+  static V scale_normal(V v, V n) {
+    return scale(v, n);
+  }
+
   static F32 greater(F32 a, F32 b) { return _mm512_max_ps(a, b); }
   static F64 greater(F64 a, F64 b) { return _mm512_max_pd(a, b); }
   static F32 less(F32 a, F32 b) { return _mm512_min_ps(a, b); }
@@ -50,6 +55,9 @@ struct Avx512 {
     __m512 low_[kColumns];
     __m512 high_[kColumns];
   };
+
+  template <class C>
+  class Powers;
 
   static __mmask16 mask32(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
   static __mmask8 mask64(std::size_t n) { return static_cast<__mmask8>((1u << n) - 1); }
@@ -127,6 +135,45 @@ struct Avx512 {
   static void narrow_partial(Half* p, F32 v, std::size_t n) {
     _mm256_mask_storeu_epi16(p, mask32(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
+};
+
+template <>
+class Avx512::Powers<float> {
+ public:
+  explicit Powers(const PowerTable<float>& table)
+      : high_(_mm512_load_ps(table.columns[0])), low_(_mm512_load_ps(table.columns[1])) {
+    keep(high_);
+    keep(low_);
+  }
+
+  void operator()(Integers<F32> index, F32& high, F32& low) const {
+    high = _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), high_);
+    low = _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), low_);
+  }
+
+ private:
+  __m512 high_, low_;
+};
+
+template <>
+class Avx512::Powers<double> {
+ public:
+  explicit Powers(const PowerTable<double>& table) {
+    for (std::size_t half = 0; half < 2; ++half) {
+      high_[half] = _mm512_load_pd(table.columns[0] + 8 * half);
+      low_[half] = _mm512_load_pd(table.columns[1] + 8 * half);
+      keep(high_[half]);
+      keep(low_[half]);
+    }
+  }
+
+  void operator()(Integers<F64> index, F64& high, F64& low) const {
+    high = _mm512_permutex2var_pd(high_[0], reinterpret_cast<__m512i>(index), high_[1]);
+    low = _mm512_permutex2var_pd(low_[0], reinterpret_cast<__m512i>(index), low_[1]);
+  }
+
+ private:
+  __m512d high_[2], low_[2];
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What all 128-bit vectors share, whatever their instructions.
 #pragma once
 
+#include "../kernels/exp.h"
 #include "../kernels/lanes.h"
 #include "../kernels/tables.h"
 
@@ -46,6 +47,29 @@ struct Bits128 {
    private:
     const float (*rows_)[FloatTable::kColumns];
   };
+
+  template <class C>
+  class Powers {
+   public:
+    explicit Powers(const PowerTable<C>& table) : rows_(table.rows) {}
+
+    template <class V>
+    void operator()(Integers<V> index, V& high, V& low) const {
+      for (std::size_t lane = 0; lane < kLanes<Bits128, C>; ++lane) {
+        const C* row = rows_[index[lane] & 15];
+        high[lane] = row[0];
+        low[lane] = row[1];
+      }
+    }
+
+   private:
+    const C (*rows_)[2];
+  };
+
+  template <class V>
+  static V scale_normal(V v, V n) {
+    return scale_by_power(v, n);
+  }
 
   template <class V>
   static void stream(Element<V>* p, V v) {
