@@ -33,7 +33,7 @@ class Sigmoid {
 
   V operator()(V x) const {
     using K = ExpConstants<C>;
-    constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;  // so that no square of it is subnormal
+    constexpr auto kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);  // so that no square of it is subnormal
     const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
     const auto zero = y < K::kLowest;
     const Reduced<V> reduced = reduce_negated<Target>(y);
