@@ -94,12 +94,20 @@ struct DenseLanes {
   std::size_t inputs;  // at most 1024
 };
 
+// Where a kernel writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in
+// what is overwritten, and is quicker from about kLargeBytes on, which no cache holds.
+enum class Stores { kCached, kStreaming };
+constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
+
+// output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
+template <class T>
+using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores);
+
 template <class T>
 struct Kernels {
   using C = Compute<T>;
 
-  // output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
-  using Elementwise = void(Strided<const T> input, Strided<T> output, std::size_t n);
+  using Elementwise = ElementwiseKernel<T>;
   Elementwise* relu;     // max(0, x), NaN kept, relu(-0) = +0
   Elementwise* sigmoid;  // 1 / (1 + e^-x)
   Elementwise* tanh;
@@ -140,14 +148,14 @@ struct Kernels {
 
 // max(0, x) of integers, by size; unsigned ones are copied.
 struct IntegerRelu {
-  void (*int8)(Strided<const std::int8_t>, Strided<std::int8_t>, std::size_t n);
-  void (*int16)(Strided<const std::int16_t>, Strided<std::int16_t>, std::size_t n);
-  void (*int32)(Strided<const std::int32_t>, Strided<std::int32_t>, std::size_t n);
-  void (*int64)(Strided<const std::int64_t>, Strided<std::int64_t>, std::size_t n);
-  void (*uint8)(Strided<const std::uint8_t>, Strided<std::uint8_t>, std::size_t n);
-  void (*uint16)(Strided<const std::uint16_t>, Strided<std::uint16_t>, std::size_t n);
-  void (*uint32)(Strided<const std::uint32_t>, Strided<std::uint32_t>, std::size_t n);
-  void (*uint64)(Strided<const std::uint64_t>, Strided<std::uint64_t>, std::size_t n);
+  ElementwiseKernel<std::int8_t>* int8;
+  ElementwiseKernel<std::int16_t>* int16;
+  ElementwiseKernel<std::int32_t>* int32;
+  ElementwiseKernel<std::int64_t>* int64;
+  ElementwiseKernel<std::uint8_t>* uint8;
+  ElementwiseKernel<std::uint16_t>* uint16;
+  ElementwiseKernel<std::uint32_t>* uint32;
+  ElementwiseKernel<std::uint64_t>* uint64;
 };
 
 struct KernelTable {

@@ -106,12 +106,12 @@ void activate(Activation activation, const Rows<T>& x, std::size_t count, std::s
   const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
   if ((x.element_stride == size && x.row_stride == static_cast<std::ptrdiff_t>(n) * size) ||
       (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
-    kernel({x.data, size}, {x.data, size}, count * n);  // one long row
+    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
     return;
   }
   for (std::size_t i = 0; i < count; ++i) {
     const Strided<T> row = x.row(i);
-    kernel({row.data, row.stride}, row, n);
+    kernel({row.data, row.stride}, row, n, Stores::kCached);
   }
 }
 

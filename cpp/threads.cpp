@@ -33,7 +33,7 @@ constexpr std::size_t kPartsOfThread = 4;
 
 using Clock = std::chrono::steady_clock;
 
-// A worker that is awake is worth so much less work than one to be woken.
+// Sharing with a worker that is awake pays from so many times less work on.
 constexpr std::size_t kAwakeAdvantage = 16;
 
 // How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
@@ -166,7 +166,7 @@ struct Worker {
   pthread_t thread{};
   std::condition_variable wake{};
   bool asleep = false;
-  bool moved = false;  // for its wake-up; `cpus` is where it may run then
+  bool moved = false;  // for its wake-up; `cpus` is the mask that it takes once it runs
   Cpus cpus{};
 };
 
@@ -253,9 +253,9 @@ class Pool {
       const bool joins = loop != nullptr && index + 1 < loop->threads;
       if (joins) ++running_;
       lock.unlock();
-      if (joins) join(*loop);
       if (self.moved) self.cpus.assign(self.thread);
       self.moved = false;
+      if (joins) join(*loop);
       if (loop != nullptr && !joins) continue;  // there are enough without this one
       ++awake_;
       look_out([&] { return announced_ != seen; });
@@ -338,7 +338,7 @@ void parallel_for(Split split, LoopBody* body, void* context) {
   const std::size_t worthwhile =
       state.burst ? most_parts : std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts));
   const std::size_t threads = state.callers < limit ? std::min(limit - state.callers + 1, worthwhile) : 1;
-  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / std::max<std::size_t>(threads, 1));
+  const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / threads);
   Loop loop{split.n, split.multiple, threads, parts, body, context};
   if (threads < 2 || !workers->run(loop)) loop.run_alone();
   workers->traffic.end_loop();

@@ -160,11 +160,13 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 
 @pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
-    """A larger element has no smaller probability, not even at odd multiples of log(2)/2, where the reduction changes."""
+    """A larger element has no smaller probability, not even at odd multiples of log(2)/32, where the exponential's table does."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
-    boundaries = (np.arange(0.5, largest / np.log(2)) * -np.log(2)).astype(dtype)
-    for maximum in (0, 3, 0.3466):
-        centres = boundaries + dtype(maximum)
+    boundaries = -np.arange(1, 32 * largest / np.log(2), 14) * (np.log(2) / 32)
+    for maximum in (0, 3, 0.3466, 300, 3000):
+        # The element itself is reduced, or its difference to a maximum that is a large number.
+        large = maximum >= {np.float16: 256, np.float32: 256, np.float64: 2048}[dtype]
+        centres = (boundaries + maximum if large else boundaries).astype(dtype)
         steps = np.arange(n - 1).astype(dtype) - dtype(n // 2)
         neighbours = centres[:, np.newaxis] + steps * np.spacing(centres)[:, np.newaxis]
         rows = np.pad(neighbours, ((0, 0), (0, 1)), constant_values=maximum)

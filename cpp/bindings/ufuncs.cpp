@@ -58,14 +58,15 @@ bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std
 // So do the kernels, but threads do not.
 template <class T, std::size_t kWorthThread>
 void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
-  const auto kernel = kernel_of<void (*)(Strided<const T>, Strided<T>, std::size_t)>(data);
+  const auto kernel = kernel_of<ElementwiseKernel<T>*>(data);
   const Strided<const T> x = input<T>(args[0], steps[0]);
   const Strided<T> y = output<T>(args[1], steps[1]);
   const auto n = static_cast<std::size_t>(dimensions[0]);
   const std::size_t multiple = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kMultiple;
+  const Stores stores = n * sizeof(T) >= kLargeBytes ? Stores::kStreaming : Stores::kCached;
   const FloatingPointScope scope(Exceptions::kDrop);
   parallel_for({n, kWorthThread, multiple},
-               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores); });
 }
 
 // (n)->(n)

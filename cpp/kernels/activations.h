@@ -36,7 +36,8 @@ class Sigmoid {
     constexpr auto kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);  // so that no square of it is subnormal
     const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
     const auto zero = y < K::kLowest;
-    const Reduced<V> reduced = reduce_negated<Target>(y);
+    Reduced<V> reduced = reduce<Target>(y);
+    reduced.r = -reduced.r;
     const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
     const V n = zero ? V{} : reduced.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
@@ -144,31 +145,24 @@ class Tanh<Target, double> {
 };
 
 template <class Target, class T>
-void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
-  using C = Compute<T>;
-  const auto function = [](Lanes<Target, C> x) { return relu<Target>(x); };
-  if constexpr (std::is_same_v<T, C>) {
-    if (input.contiguous() && output.contiguous() && input.data != output.data && n * sizeof(T) >= kStreamBytes) {
-      map_streaming<Target>(input.data, output.data, n, function);
-      return;
-    }
-  }
-  map<Target>(input, output, n, function);
+void relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+  map<Target>(
+      input, output, n, [](Lanes<Target, Compute<T>> x) { return relu<Target>(x); }, stores);
 }
 
 template <class Target, class T>
-void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n) {
-  map<Target>(input, output, n, Sigmoid<Target, Compute<T>>());
+void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+  map<Target>(input, output, n, Sigmoid<Target, Compute<T>>(), stores);
 }
 
 template <class Target, class T>
-void tanh(Strided<const T> input, Strided<T> output, std::size_t n) {
-  map<Target>(input, output, n, Tanh<Target, Compute<T>>());
+void tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+  map<Target>(input, output, n, Tanh<Target, Compute<T>>(), stores);
 }
 
 // max(0, x) of integers; the compiler makes vectors of it.
 template <class /*Target*/, class T>
-void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n) {
+void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
   if (input.contiguous() && output.contiguous()) {
     for (std::size_t i = 0; i < n; ++i) output.data[i] = input.data[i] > 0 ? input.data[i] : T(0);
   } else {

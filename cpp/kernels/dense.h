@@ -188,10 +188,10 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   }
 }
 
-// Calls visit(tile, first_row, count) for as few tiles as can be, which take about the same number of rows.
-template <class Target, class Visit>
+// Calls visit(tile, first_row, count) for as few tiles of up to kRows rows as can be, which take about the same number of rows.
+template <std::size_t kRows, class Visit>
 void visit_tiles(std::size_t rows, Visit visit) {
-  const std::size_t tiles = (rows + Target::kTileRows - 1) / Target::kTileRows;
+  const std::size_t tiles = (rows + kRows - 1) / kRows;
   const std::size_t count = tiles == 0 ? 0 : rows / tiles, longer = rows - tiles * count;
   std::size_t row = 0;
   for (std::size_t tile = 0; tile < tiles; ++tile) {
@@ -215,7 +215,7 @@ template <class Target, std::size_t kVectors, std::size_t kRows, class T, class 
 void tiles(const DenseRows<T>& rows, MakePanel make_panel, Block block, std::size_t first_output) {
   const std::size_t outputs = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
   const BlockStep<Compute<T>> step = block_step(rows, first_output, block);
-  visit_tiles<Target>(rows.rows, [&](std::size_t tile, std::size_t row, std::size_t count) {
+  visit_tiles<kRows>(rows.rows, [&](std::size_t tile, std::size_t row, std::size_t count) {
     tile_of_rows<Target, Compute<T>, kRows, kVectors>(
         count, rows.x + static_cast<std::ptrdiff_t>(row) * rows.x_stride + block.first_input, rows.x_stride, make_panel(tile),
         block.inputs, rows.outputs + static_cast<std::ptrdiff_t>(row) * rows.outputs_stride + first_output, rows.outputs_stride,
@@ -229,11 +229,13 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
                   std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // Each tile fetches another line of the steps of the panel that comes next.
-    const C* next = panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target>;
+    // Each tile fetches another line of the steps of the panel that comes next. Without one, or where it has just been packed,
+    // that is a line of its own panel, which costs nothing.
+    const bool has_next = rows.packed != nullptr && first_output + kPanelOutputs<Target> < rows.weights.outputs;
+    const C* fetched = has_next ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : panel;
+    const bool once = rows.packed != nullptr && rows.rows == 1;
     const auto make_panel = [&](std::size_t tile) {
-      const C* ahead = rows.rows > 1 ? next + tile % kVectors * kLanes<Target, C> : nullptr;
-      return PackedPanel<Target, C, kVectors>{panel, ahead};
+      return PackedPanel<Target, C, kVectors>{panel, once ? nullptr : fetched + tile % kVectors * kLanes<Target, C>};
     };
     tiles<Target, kVectors, Target::kTileRows>(rows, make_panel, block, first_output);
   } else if constexpr (kVectors > 1) {
@@ -376,21 +378,22 @@ void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
 template <class Target, class T>
 void dense_by_groups(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
+  static_assert(kGroupOutputs<C> % kPanelOutputs<Target> == 0);
   for (std::size_t group = begin; group < rows.weights.outputs; group += kGroupOutputs<C>) {
     const std::size_t end = least(group + kGroupOutputs<C>, rows.weights.outputs);
     visit_blocks(rows.weights.inputs, [&](Block block) {
       const auto panel = [&](std::size_t output) {
-        return rows.scratch + packed_offset<Target, C>(output - group, 0, 0, block.inputs);
+        return rows.scratch + (output - group) * round_up(block.inputs, kChains<C>);
       };
       visit_panels<Target>(
           group, end, [&](std::size_t output, std::size_t) { pack_panel<Target>(rows.weights, output, block, panel(output)); });
-      visit_tiles<Target>(rows.rows, [&](std::size_t, std::size_t row, std::size_t count) {
-        DenseRows<T> tile = rows;
-        tile.x += static_cast<std::ptrdiff_t>(row) * rows.x_stride;
-        tile.outputs += static_cast<std::ptrdiff_t>(row) * rows.outputs_stride;
-        tile.rows = count;
+      visit_tiles<Target::kTileRows>(rows.rows, [&](std::size_t, std::size_t row, std::size_t count) {
+        DenseRows<T> part = rows;
+        part.x += static_cast<std::ptrdiff_t>(row) * rows.x_stride;
+        part.outputs += static_cast<std::ptrdiff_t>(row) * rows.outputs_stride;
+        part.rows = count;
         visit_panels<Target>(group, end, [&](std::size_t output, std::size_t vectors) {
-          packed_tiles<Target>(vectors, tile, panel(output), block, output);
+          packed_tiles<Target>(vectors, part, panel(output), block, output);
         });
       });
     });

@@ -21,7 +21,7 @@ struct ExpConstants<float> {
   // log(2) = kLn2High + kLn2Low. x - n kLn2High is a multiple of 2^-29 below 2^-5, so the fma gives it exactly.
   static constexpr float kLn2High = 0x1.62e43p-1f;
   static constexpr float kLn2Low = -0x1.05c61p-29f;
-  // Error of the polynomial 2^-29.2.
+  // Error of e^r by the polynomial: 2^-29.2.
   static constexpr float kPolynomial[] = {0x1.00022p-1f, 0x1.555764p-3f};
   // Adding it rounds to a multiple of 1/16, whose fraction is then in the lowest four bits, and the integer above.
   static constexpr float kRound = 0x1.8p19f;
@@ -38,7 +38,7 @@ struct ExpConstants<double> {
   // As above: a multiple of 2^-58 below 2^-5.
   static constexpr double kLn2High = 0x1.62e42fefa39efp-1;
   static constexpr double kLn2Low = 0x1.abc9e3b39803fp-56;
-  // Error of the polynomial 2^-56.2.
+  // Error of e^r by the polynomial: 2^-56.2.
   static constexpr double kPolynomial[] = {0x1.0000000000005p-1, 0x1.555555548ec0dp-3, 0x1.555555545d801p-5,
                                            0x1.11123b4492205p-7, 0x1.6c185ee466e1fp-10};
   static constexpr double kRound = 0x1.8p48;
@@ -116,16 +116,6 @@ Reduced<V> reduce(V x) {
   return {n, Target::fma(n, broadcast<V>(-K::kLn2Low), high), as<Integers<V>>(shifted)};
 }
 
-// As above, but with -r for r.
-template <class Target, class V>
-Reduced<V> reduce_negated(V x) {
-  using K = ExpConstants<Element<V>>;
-  const V shifted = Target::fma(x, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
-  const V n = shifted - K::kRound;
-  const V high = Target::fma(n, broadcast<V>(K::kLn2High), V(-x));
-  return {n, Target::fma(n, broadcast<V>(K::kLn2Low), high), as<Integers<V>>(shifted)};
-}
-
 // A sum, whose second part is at most a 44th of the first.
 template <class V>
 struct TwoParts {
@@ -163,8 +153,8 @@ class Exp {
 };
 
 template <class Target, class T>
-void exp(Strided<const T> input, Strided<T> output, std::size_t n) {
-  map<Target>(input, output, n, Exp<Target, Compute<T>>());
+void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+  map<Target>(input, output, n, Exp<Target, Compute<T>>(), stores);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
 
 // output[i] = input[i], where no output is an input. The strides that most arrays have that are not contiguous, of every second
 // element (the real parts of complex numbers) and of reversed ones, are constants here, for which the compiler has vectors.
-// Never inlined, lest there be no room for a function around it that must be.
+// Not inlined: it would use up what the compiler allows a loop whose function must be inlined.
 template <class T>
 [[gnu::noinline]] void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
   const T* __restrict const x = input.data;
@@ -180,14 +180,11 @@ inline __attribute__((always_inline)) void map_contiguous(const T* input, T* out
   if (i < n) store_elements<Target>(output + i, function(load_elements<Target>(input + i, n - i)), n - i);
 }
 
-// Outputs of so many bytes are more than the caches hold: they are written past them, which spares reading them in.
-constexpr std::size_t kStreamBytes = std::size_t{1} << 24;
-
-// As map_contiguous, but written past the caches: for functions that cost less than memory does.
+// As map_contiguous, but written past the caches.
 template <class Target, class C, class Function>
 void map_streaming(const C* input, C* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  std::size_t i = elements_to_boundary<kWidth>(output);
+  std::size_t i = least(elements_to_boundary<kWidth>(output), n);
   map_contiguous<Target>(input, output, i, function);
   for (; i + kWidth <= n; i += kWidth) Target::stream(output + i, function(load<Lanes<Target, C>>(input + i)));
   Target::fence();
@@ -196,8 +193,14 @@ void map_streaming(const C* input, C* output, std::size_t n, Function function) 
 
 // output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
 template <class Target, class T, class Function>
-void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function) {
+void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function, Stores stores = Stores::kCached) {
   if (input.contiguous() && output.contiguous()) {
+    if constexpr (std::is_same_v<T, Compute<T>>) {
+      if (stores == Stores::kStreaming && input.data != output.data) {
+        map_streaming<Target>(input.data, output.data, n, function);
+        return;
+      }
+    }
     map_contiguous<Target>(input.data, output.data, n, function);
     return;
   }

@@ -56,9 +56,11 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// Exponentials are computed 2^kUp times as large as said, which divides out again: so none is subnormal, and slow to compute.
+// All exponentials carry a factor of 2^kUp, which cancels in the quotient: so none is subnormal, and slow to compute.
 template <class C>
 constexpr C kUp = sizeof(C) == 4 ? 64 : 512;
+template <class C>
+constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;  // 2^-kUp
 
 // e^x 2^(kUp - k); 0 in the lanes of `zero`, whatever x is there.
 template <class Target, class V, class Mask>
@@ -76,8 +78,15 @@ auto is_large(Maxima max) {
   return (max >= kLarge) | (max <= -kLarge);
 }
 
+// Whether numbers are so small that their squares are subnormal: all of which have the exponential 1.
+template <class C, class Numbers>
+auto is_tiny(Numbers x) {
+  constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;
+  return (x < kTiny) & (x > -kTiny);
+}
+
 // e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
-// also for maxima that are large numbers.
+// also for maxima that are large numbers, and fast where all are tiny.
 template <class Target, class C, bool kAnyMaximum = true>
 class Exponential {
  public:
@@ -94,7 +103,10 @@ class Exponential {
   }
 
   V operator()(V z) const {
-    if (kAnyMaximum) z -= offset_;
+    if (kAnyMaximum) {
+      z -= offset_;
+      z = is_tiny<C>(z) ? V{} : z;
+    }
     return scaled_exp<Target>(reduce<Target>(z), k_, z < lowest_, powers_);
   }
 
@@ -224,17 +236,15 @@ void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t coun
     for (; row + kWidth <= count; row += kWidth) softmax_lanes<Target, T>(rows.from(row), outputs.from(row), n);
   }
   for (; row < count; ++row) {
-    if (std::is_same_v<T, Compute<T>> && n <= kWidth && rows.element_stride == sizeof(T) &&
-        outputs.element_stride == sizeof(T)) {
-      softmax_vector<Target, Compute<T>>(reinterpret_cast<const Compute<T>*>(rows.row(row).data),
-                                         reinterpret_cast<Compute<T>*>(outputs.row(row).data), n);
+    if (std::is_same_v<T, C> && n <= kWidth && rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T)) {
+      softmax_vector<Target, C>(reinterpret_cast<const C*>(rows.row(row).data), reinterpret_cast<C*>(outputs.row(row).data), n);
     } else {
       // The next row fits into the first cache beside this one, if they are this short.
       const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
-      const bool fetch = std::is_same_v<T, Compute<T>> && contiguous && row + 1 < count && n <= 2 * kBlock;
+      const bool fetch = std::is_same_v<T, C> && contiguous && row + 1 < count && n <= 2 * kBlock;
       const C max = maximum<Target, T>(rows.row(row), n);
       const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
-      if (is_large<C>(max)) {
+      if (is_large<C>(max) || is_tiny<C>(max)) {
         softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
       } else {
         softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
@@ -258,13 +268,14 @@ Difference<V> subtract(V z, V max) {
   return {high, high < ExpConstants<Element<V>>::kLowest ? V{} : low};
 }
 
-// e^(z - max) 2^kUp
+// e^(z - max) 2^kUp; 0 where as many terms as there can be, 2^34, would not sum to half the smallest number.
 template <class Target, class V>
 V exp_difference(V z, V max, const typename Target::template Powers<Element<V>>& powers) {
+  using C = Element<V>;
   const Difference<V> d = subtract(z, max);
   Reduced<V> reduced = reduce<Target>(d.high);
   reduced.r += d.low;
-  return scaled_exp<Target>(reduced, V{}, d.high < ExpConstants<Element<V>>::kLowest, powers);
+  return scaled_exp<Target>(reduced, V{}, d.high < ExpConstants<C>::kLowest - 24, powers);
 }
 
 // log(sum e^z) = max + log1p(others)
@@ -282,7 +293,6 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
   const C largest = maximum<Target, T>(row, n);
   const V max = broadcast<V>(largest);
   const typename Target::template Powers<C> powers{kPowers<C>};
-  constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;
   const C smaller = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -297,7 +307,7 @@ LogSum<Compute<T>> log_sum(Strided<const T> row, std::size_t n) {
     for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
     return sum;
   });
-  return {largest, log1p_positive(static_cast<double>(smaller) * kDown + (maxima - 1))};
+  return {largest, log1p_positive(static_cast<double>(smaller) * kDown<C> + (maxima - 1))};
 }
 
 template <class Target, class T>

@@ -1,4 +1,4 @@
-// 128-bit vectors of the x86 targets with FMA: what the dense kernel takes for unpacked weights.
+// 128-bit vectors of the x86 targets with FMA: what the dense kernel takes for one row and unpacked weights.
 #pragma once
 
 #include <immintrin.h>
@@ -9,8 +9,6 @@ namespace nnkernels {
 namespace {
 
 struct X86Narrow : Bits128 {
-  static constexpr std::size_t kTileRows = 1;
-
   static F32 fma(F32 a, F32 b, F32 c) { return _mm_fmadd_ps(a, b, c); }
   static F64 fma(F64 a, F64 b, F64 c) { return _mm_fmadd_pd(a, b, c); }
 
