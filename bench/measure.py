@@ -168,7 +168,8 @@ def _runner(name: str, way: int, contender: Contender, clock: Callable[[], float
 def take_turns(work: Work, clock: Callable[[], float], effort: Effort, limits: Limits) -> tuple[dict[str, Time], float | None]:
     """Times of each contender's best way, and the limit that applies: all are measured in turn, a sample of each at a time.
 
-    Each turn begins with another one, for the first comes right after the limit's measurement, which empties the caches. Ways that take half as long again as another one of the same contender in the trial are not measured further.
+    Each turn begins with another one, for the first comes right after the limit's measurement, which empties the caches.
+    Ways that take half as long again as another one of the same contender in the trial are not measured further.
     """
     trials = [
         [_runner(name, way, contender, clock, effort) for way in range(len(contender.ways))]

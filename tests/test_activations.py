@@ -30,7 +30,7 @@ def stratified(dtype: type[np.floating], count: int = 1 << 20) -> NDArray[Any]:
 
 
 def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
-    """Return numbers beside every multiple of log(2)/32, where the exponential changes its row of the table, and their halves."""
+    """Return numbers beside every multiple of log(2)/32, where the exponential changes its row of a table, and their halves."""
     seams = np.arange(-35200, 35200) * (np.log(np.longdouble(2)) / 32)
     near = [np.asarray(seams, dtype)]
     for _ in range(3):

@@ -160,7 +160,7 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 
 @pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
-    """A larger element has no smaller probability, not even at odd multiples of log(2)/32, where the exponential's table does."""
+    """A larger element has no smaller probability, not even where the exponential's table has another row: at log(2)/32."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
     boundaries = -np.arange(1, 32 * largest / np.log(2), 14) * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):
