@@ -162,7 +162,7 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
     """A larger element has no smaller probability, not even where the exponential's table has another row: at log(2)/32."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
-    boundaries = -np.arange(1, 32 * largest / np.log(2), 14) * (np.log(2) / 32)
+    boundaries = -np.r_[1:33:2, 33 : 32 * largest / np.log(2) : 14] * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):
         # The element itself is reduced, or its difference to a maximum that is a large number.
         large = maximum >= {np.float16: 256, np.float32: 256, np.float64: 2048}[dtype]
