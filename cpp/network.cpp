@@ -1,6 +1,8 @@
 #include "network.h"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 #include <type_traits>
 
 #include "dispatch.h"
@@ -30,6 +32,16 @@ constexpr std::size_t kBlockBytes = 768 * 1024;
 
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
+
+// Inputs, outputs and weights of a layer that no memory holds; the bytes of so many, a few times over, still are a number.
+constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
+
+// Throws std::bad_alloc for a layer that no memory holds. Its inputs may be claimed, by a stride of 0.
+void check_sizes(std::size_t inputs, std::size_t outputs) {
+  std::size_t weights = 0;
+  const bool wraps_around = __builtin_mul_overflow(inputs, outputs, &weights);
+  if (wraps_around || std::max({inputs, outputs, weights}) >= kTooMany) throw std::bad_alloc();
+}
 
 // How many rows or outputs, of so many multiplications each, are worth another thread.
 std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
@@ -167,6 +179,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
+  check_sizes(weights.inputs, weights.outputs);
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
   const std::size_t block =
@@ -215,6 +228,7 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
   for (const LayerView<T>& view : layers) {
     const std::size_t inputs = view.weights.inputs;
     const std::size_t outputs = view.weights.outputs;
+    check_sizes(inputs, outputs);
     Layer layer{inputs, outputs, view.activation, Buffer<C>(table.packed_size(outputs, inputs)), Buffer<C>(outputs)};
     table.pack(view.weights, layer.weights.data());
     table.widen(view.bias, layer.bias.data(), outputs);

@@ -207,7 +207,12 @@ def other_failing_calls() -> dict[str, Failing]:
     return calls
 
 
-CALLS = {**calls_with_bad_values(), **calls_with_bad_shapes(), **calls_with_bad_outputs(), **other_failing_calls()}
+CALLS = {
+    **calls_with_bad_values(),
+    **calls_with_bad_shapes(),
+    **calls_with_bad_outputs(),
+    **other_failing_calls(),
+}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -237,6 +242,13 @@ def test_failed_calls_leave_out_alone() -> None:
         with pytest.raises((TypeError, ValueError)):
             call(out=out)
         assert np.all(out == 7)
+
+
+def test_inputs_that_no_memory_holds_are_a_memory_error() -> None:
+    claimed = np.broadcast_to(np.float16(1), 2**62 - 1)
+    for weights in (claimed, claimed[np.newaxis]):
+        with pytest.raises(MemoryError):
+            nnk.dense(claimed, weights)
 
 
 def test_layers_and_networks_cannot_be_changed() -> None:
