@@ -179,6 +179,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
+  if (weights.outputs == 0) return;  // however many rows
   check_sizes(weights.inputs, weights.outputs);
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
@@ -335,6 +336,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
 
 template <class T>
 void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
+  if (this->outputs() == 0) return;  // however many rows
   const std::size_t lanes = kernels().of<T>().lane_rows;
   const bool narrow = widest_ <= kNarrow && count >= lanes;
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;

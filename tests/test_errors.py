@@ -251,6 +251,17 @@ def test_inputs_that_no_memory_holds_are_a_memory_error() -> None:
             nnk.dense(claimed, weights)
 
 
+def test_rows_without_elements_take_no_time(dtype: type[np.floating]) -> None:
+    rows = 2**59
+    x, no_weights = np.empty((rows, 0), dtype), np.empty((0, 0), dtype)
+    for function in (nnk.relu, nnk.sigmoid, nnk.tanh, nnk.softmax, nnk.log_softmax):
+        assert function(x).shape == (rows, 0)
+    for activation in (None, "softmax"):
+        assert nnk.dense(x, no_weights, activation=activation).shape == (rows, 0)
+        assert nnk.dense(x[:, ::-1], no_weights, x, activation=activation).shape == (rows, 0)
+        assert nnk.Network([nnk.Dense(no_weights, activation=activation)])(x).shape == (rows, 0)
+
+
 def test_layers_and_networks_cannot_be_changed() -> None:
     layer = NETWORK.layers[0]
     for array in (layer.weights, layer.bias):
