@@ -230,7 +230,9 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
     const std::size_t inputs = view.weights.inputs;
     const std::size_t outputs = view.weights.outputs;
     check_sizes(inputs, outputs);
-    Layer layer{inputs, outputs, view.activation, Buffer<C>(table.packed_size(outputs, inputs)), Buffer<C>(outputs)};
+    // Some memory also where there are no inputs: null would mean weights that are not packed.
+    const std::size_t packed_size = std::max<std::size_t>(table.packed_size(outputs, inputs), 1);
+    Layer layer{inputs, outputs, view.activation, Buffer<C>(packed_size), Buffer<C>(outputs)};
     table.pack(view.weights, layer.weights.data());
     table.widen(view.bias, layer.bias.data(), outputs);
     if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
