@@ -141,6 +141,16 @@ def calls_with_bad_shapes() -> dict[str, Failing]:
     return calls
 
 
+def calls_with_numbers_too_large_for_c() -> dict[str, Failing]:
+    calls = {}
+    for function in ALONG_AXIS:
+        for axis in (2**63, -(10**30)):
+            calls[f"{function.__name__}, axis {axis}"] = Failing(partial(function, X, axis), ValueError, (str(axis), X))
+    calls["dense, huge bias"] = Failing(partial(nnk.dense, X, WEIGHTS, 10**400), ValueError, (X, WEIGHTS))
+    calls["Dense, huge bias"] = Failing(partial(nnk.Dense, WEIGHTS, -(10**400)), ValueError, (WEIGHTS,))
+    return calls
+
+
 def calls_with_bad_outputs() -> dict[str, Failing]:
     writers: dict[str, tuple[Callable[..., object], tuple[int, ...]]] = {
         "softmax": (partial(nnk.softmax, X), (2, 3)),
@@ -210,6 +220,7 @@ def other_failing_calls() -> dict[str, Failing]:
 CALLS = {
     **calls_with_bad_values(),
     **calls_with_bad_shapes(),
+    **calls_with_numbers_too_large_for_c(),
     **calls_with_bad_outputs(),
     **other_failing_calls(),
 }
