@@ -1,6 +1,8 @@
 #include "network.h"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 #include <type_traits>
 
 #include "dispatch.h"
@@ -30,6 +32,16 @@ constexpr std::size_t kBlockBytes = 768 * 1024;
 
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
+
+// Inputs, outputs and weights of a layer that no memory holds; the bytes of so many, a few times over, still are a number.
+constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
+
+// Throws std::bad_alloc for a layer that no memory holds. Its inputs may be claimed, by a stride of 0.
+void check_sizes(std::size_t inputs, std::size_t outputs) {
+  std::size_t weights = 0;
+  const bool wraps_around = __builtin_mul_overflow(inputs, outputs, &weights);
+  if (wraps_around || std::max({inputs, outputs, weights}) >= kTooMany) throw std::bad_alloc();
+}
 
 // How many rows or outputs, of so many multiplications each, are worth another thread.
 std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
@@ -167,6 +179,8 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
+  if (weights.outputs == 0) return;  // however many rows
+  check_sizes(weights.inputs, weights.outputs);
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
   const std::size_t block =
@@ -215,7 +229,10 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
   for (const LayerView<T>& view : layers) {
     const std::size_t inputs = view.weights.inputs;
     const std::size_t outputs = view.weights.outputs;
-    Layer layer{inputs, outputs, view.activation, Buffer<C>(table.packed_size(outputs, inputs)), Buffer<C>(outputs)};
+    check_sizes(inputs, outputs);
+    // Some memory also where there are no inputs: null would mean weights that are not packed.
+    const std::size_t packed_size = std::max<std::size_t>(table.packed_size(outputs, inputs), 1);
+    Layer layer{inputs, outputs, view.activation, Buffer<C>(packed_size), Buffer<C>(outputs)};
     table.pack(view.weights, layer.weights.data());
     table.widen(view.bias, layer.bias.data(), outputs);
     if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
@@ -321,6 +338,7 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
 
 template <class T>
 void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
+  if (this->outputs() == 0) return;  // however many rows
   const std::size_t lanes = kernels().of<T>().lane_rows;
   const bool narrow = widest_ <= kNarrow && count >= lanes;
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;

@@ -141,6 +141,16 @@ def calls_with_bad_shapes() -> dict[str, Failing]:
     return calls
 
 
+def calls_with_numbers_too_large_for_c() -> dict[str, Failing]:
+    calls = {}
+    for function in ALONG_AXIS:
+        for axis in (2**63, -(10**30)):
+            calls[f"{function.__name__}, axis {axis}"] = Failing(partial(function, X, axis), ValueError, (str(axis), X))
+    calls["dense, huge bias"] = Failing(partial(nnk.dense, X, WEIGHTS, 10**400), ValueError, (X, WEIGHTS))
+    calls["Dense, huge bias"] = Failing(partial(nnk.Dense, WEIGHTS, -(10**400)), ValueError, (WEIGHTS,))
+    return calls
+
+
 def calls_with_bad_outputs() -> dict[str, Failing]:
     writers: dict[str, tuple[Callable[..., object], tuple[int, ...]]] = {
         "softmax": (partial(nnk.softmax, X), (2, 3)),
@@ -207,7 +217,13 @@ def other_failing_calls() -> dict[str, Failing]:
     return calls
 
 
-CALLS = {**calls_with_bad_values(), **calls_with_bad_shapes(), **calls_with_bad_outputs(), **other_failing_calls()}
+CALLS = {
+    **calls_with_bad_values(),
+    **calls_with_bad_shapes(),
+    **calls_with_numbers_too_large_for_c(),
+    **calls_with_bad_outputs(),
+    **other_failing_calls(),
+}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -237,6 +253,24 @@ def test_failed_calls_leave_out_alone() -> None:
         with pytest.raises((TypeError, ValueError)):
             call(out=out)
         assert np.all(out == 7)
+
+
+def test_inputs_that_no_memory_holds_are_a_memory_error() -> None:
+    claimed = np.broadcast_to(np.float16(1), 2**62 - 1)
+    for weights in (claimed, claimed[np.newaxis]):
+        with pytest.raises(MemoryError):
+            nnk.dense(claimed, weights)
+
+
+def test_rows_without_elements_take_no_time(dtype: type[np.floating]) -> None:
+    rows = 2**59
+    x, no_weights = np.empty((rows, 0), dtype), np.empty((0, 0), dtype)
+    for function in (nnk.relu, nnk.sigmoid, nnk.tanh, nnk.softmax, nnk.log_softmax):
+        assert function(x).shape == (rows, 0)
+    for activation in (None, "softmax"):
+        assert nnk.dense(x, no_weights, activation=activation).shape == (rows, 0)
+        assert nnk.dense(x[:, ::-1], no_weights, x, activation=activation).shape == (rows, 0)
+        assert nnk.Network([nnk.Dense(no_weights, activation=activation)])(x).shape == (rows, 0)
 
 
 def test_layers_and_networks_cannot_be_changed() -> None:

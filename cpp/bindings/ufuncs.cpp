@@ -210,6 +210,7 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   const auto rows = static_cast<std::size_t>(dimensions[0]);
   const auto inputs = static_cast<std::size_t>(dimensions[1]);
   const auto outputs = static_cast<std::size_t>(dimensions[2]);
+  if (outputs == 0) return;  // however many rows
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {

@@ -326,6 +326,7 @@ void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
 
 template <class Target, class T>
 void log_softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t count, std::size_t n) {
+  if (n == 0) return;
   for (std::size_t row = 0; row < count; ++row) log_softmax_row<Target, T>(rows.row(row), outputs.row(row), n);
 }
 

@@ -26,12 +26,17 @@ def describe(value: object) -> str:
 
 
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
-    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text."""
+    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text.
+
+    OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
+    """
     given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
     message = f"{function} expected {expected}; got {came}"
     if type(error) in (TypeError, ValueError):
         return type(error)(f"{message} ({error})")
+    if isinstance(error, OverflowError):
+        return ValueError(f"{message} ({error})")
     error.add_note(message)
     return error
 
@@ -139,7 +144,7 @@ def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype:
             keywords["dtype"] = dtype
         _refuse_mask(z)
         return ufunc(z, **keywords)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         expected = f"z of at least one dimension and {REAL}, and an integer axis of it (here {axis!r})"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
 
@@ -263,7 +268,7 @@ def dense(
         if not isinstance(out, np.ndarray):
             raise TypeError("out is no array")
         ufunc(rows, neuron, offsets, out=out[..., np.newaxis])
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise explained(error, "dense", f"x (..., inputs), {LAYER}", x=x, weights=weights, bias=bias, out=out) from None
     return out
 

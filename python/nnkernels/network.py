@@ -54,7 +54,7 @@ class Dense:
                 number_given = isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic)
                 vector = np.full(shape, bias, matrix.dtype) if number_given else as_real(bias)
                 vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
         for name, array in (("weights", matrix), ("bias", vector)):
             copy = np.array(array, order="C")
