@@ -30,6 +30,7 @@ import threading
 import time
 import traceback
 import warnings
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -87,15 +88,15 @@ class Flatness:
 
     def __init__(self, megabytes: int, blocks: float = math.inf) -> None:
         self.allowed = np.array([megabytes * MB, blocks])
-        self.samples: list[tuple[int, int]] = []
+        self.samples = array("q")  # whose elements are no blocks of their own
 
     def sample(self) -> None:
-        self.samples.append((pages(1), sys.getallocatedblocks()))
+        self.samples.extend((pages(1), sys.getallocatedblocks()))
 
     def check(self) -> str:
         """Compare the last quarter with the second one: caches fill in the first. Lows, for they are what nothing frees."""
-        count = len(self.samples)
-        second, last = (np.min(self.samples[q * count // 4 : (q + 1) * count // 4 or 1], axis=0) for q in (1, 3))
+        quarters = np.array_split(np.array(self.samples).reshape(-1, 2), 4)
+        second, last = (quarter.min(axis=0, initial=2**62) for quarter in (quarters[1], quarters[3]))
         growth = last - second
         check(np.all(growth <= self.allowed), f"grew by {growth[0]} bytes and {growth[1]} blocks")
         return f"{last[0] / MB:.0f} MB in memory, grown by {growth[0] / 1024:.0f} kB and {growth[1]:.0f} blocks"
@@ -491,9 +492,13 @@ def soak(limit: Limit) -> str:
         other.start()
     commands = ("fork", "threads", "memory", "leaks")
     children = [subprocess.Popen([sys.executable, __file__, command, "--seconds", f"{seconds:.0f}"]) for command in commands]
-    failed = [command for command, child in zip(commands, children, strict=True) if child.wait(seconds + 2 * HANG) != 0]
-    for other in others:
-        other.terminate()
+    try:
+        failed = [command for command, child in zip(commands, children, strict=True) if child.wait(seconds + 2 * HANG) != 0]
+    finally:
+        for child in children:
+            child.kill()
+        for other in others:
+            other.kill()
     check(not failed, f"failed: {', '.join(failed)}")
     return f"{', '.join(commands)} at once for {seconds:.0f} s, with load"
 
