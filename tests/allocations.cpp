@@ -1,10 +1,13 @@
 // Memory: no call allocates in the steady state, a thread's scratch stays within 1 MB however large the batch, and packed
-// weights within 1.1 times the weights and a panel. Fails if one does not hold.
+// weights within 1.1 times the weights and a panel. Whichever allocation is refused, the call throws std::bad_alloc or does
+// without, leaves nothing behind, and the next one is right. Fails if one does not hold.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 #include <new>
+#include <thread>
 #include <vector>
 
 #include "dispatch.h"
@@ -14,20 +17,29 @@
 using namespace nnkernels;
 
 static std::atomic<std::size_t> allocations{0};
+static std::atomic<std::size_t> alive{0};
+static std::atomic<long> refused{-1};  // the allocation that many from now; none if it is negative
 
 static void* counted(std::size_t size, std::size_t alignment) {
   ++allocations;
+  if (refused >= 0 && refused-- == 0) throw std::bad_alloc();
   void* const data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (data == nullptr) throw std::bad_alloc();
+  ++alive;
   return data;
+}
+
+static void give_back(void* data) {
+  if (data != nullptr) --alive;
+  std::free(data);
 }
 
 void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t) noexcept { std::free(data); }
-void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
+void operator delete(void* data) noexcept { give_back(data); }
+void operator delete(void* data, std::size_t) noexcept { give_back(data); }
+void operator delete(void* data, std::align_val_t) noexcept { give_back(data); }
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept { give_back(data); }
 
 static int failures = 0;
 
@@ -103,6 +115,69 @@ void test_packed() {
   }
 }
 
+// Calls with each of its allocations refused in turn, on a thread of its own, whose scratch goes with it.
+template <class Call>
+void check_refusals(const char* what, std::size_t least, Call call) {
+  const auto result = call();
+  std::size_t thrown = 0;
+  bool reached = true;
+  for (long n = 0; reached; ++n) {
+    const std::size_t before = alive;
+    std::thread([&] {
+      refused = n;
+      try {
+        check(call() == result, what, static_cast<std::size_t>(n), 0);
+      } catch (const std::bad_alloc&) {
+        ++thrown;
+      }
+      reached = refused < 0;
+      refused = -1;
+    }).join();
+    check(alive == before, what, static_cast<std::size_t>(n), alive - before);
+    check(call() == result, what, static_cast<std::size_t>(n), 1);
+  }
+  check(thrown >= least, what, thrown, least);
+}
+
+template <class T>
+void test_refusals() {
+  constexpr std::size_t kInputs = 300, kOutputs = 200, kRows = 100;
+  const std::vector<T> x(2 * kRows * kInputs), weights(kOutputs * kInputs), bias(kOutputs);
+  const Rows<const T> rows{x.data(), 2 * kInputs * sizeof(T), 2 * sizeof(T)};  // not contiguous: staged in scratch
+  const WeightsView<T> view{weights.data(), kInputs * sizeof(T), sizeof(T), kOutputs, kInputs};
+  const auto compute = [](auto forward) {
+    std::vector<T> result(kRows * kOutputs);
+    forward(Rows<T>{result.data(), kOutputs * sizeof(T), sizeof(T)});
+    std::vector<unsigned char> bytes(result.size() * sizeof(T));
+    std::memcpy(bytes.data(), result.data(), bytes.size());
+    return bytes;
+  };
+  check_refusals("dense refused", 3, [&] {
+    return compute([&](Rows<T> to) { dense<T>(rows, kRows, view, {bias.data(), sizeof(T)}, Activation::kRelu, to); });
+  });
+  check_refusals("network refused", 8, [&] {
+    const Network<T> network({{view, {bias.data(), sizeof(T)}, Activation::kTanh},
+                              {{weights.data(), kOutputs * sizeof(T), sizeof(T), kOutputs, kOutputs},
+                               {bias.data(), sizeof(T)},
+                               Activation::kSoftmax}});
+    return compute([&](Rows<T> to) { network.forward(rows, kRows, to); });
+  });
+}
+
+// The pool starts another worker in each call, or does without.
+void test_refused_workers(int threads) {
+  for (long n = 0; n < 6; ++n) {
+    set_num_threads(threads + static_cast<int>(n));
+    std::vector<int> visits(1000);
+    refused = n;
+    parallel_for({visits.size(), 1}, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) ++visits[i];
+    });
+    refused = -1;
+    for (const int count : visits) check(count == 1, "visits without a worker", static_cast<std::size_t>(n), 0);
+  }
+}
+
 template <class T>
 void test() {
   test_network<T>({4, 5, 3}, {1, 16, 100, 10'000});
@@ -117,8 +192,10 @@ int main() {
   for (int threads : {1, 2, 4}) {
     warm_up(threads);
     test<Half>(), test<float>(), test<double>();
+    test_refusals<Half>(), test_refusals<float>(), test_refusals<double>();
   }
+  test_refused_workers(5);
   check_call<float>("empty buffer", 0, [] { Buffer<float>{0}; });
-  std::printf(failures == 0 ? "no allocations\n" : "%d failures\n", failures);
+  std::printf(failures == 0 ? "no allocations, and refused ones are survived\n" : "%d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

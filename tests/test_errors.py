@@ -568,6 +568,37 @@ def test_memory_stays_in_proportion_to_the_file(kind: str, tmp_path: Path, model
     assert (ran.stdout, ran.stderr) == ("refused\n", "")
 
 
+# Saves and loads a network of 8 MB again and again, in an address space with so much more room than the process has by then.
+LITTLE_MEMORY = """
+import resource, sys
+import numpy as np, nnkernels as nnk
+path = sys.argv[1]
+net = nnk.Network([nnk.Dense(np.ones((1000, 1000)))])
+net.save(path)
+nnk.load(path)
+most = resource.getrlimit(resource.RLIMIT_AS)
+for call in (lambda: net.save(path), lambda: nnk.load(path)):
+    outcomes = []
+    for megabytes in range(0, 50, 2):
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20, most[1]))
+        try:
+            call()
+            outcomes.append("done")
+        except MemoryError:
+            outcomes.append("refused")
+        resource.setrlimit(resource.RLIMIT_AS, most)
+    print(*sorted(set(outcomes)), outcomes[-1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space, and tells its size in /proc")
+def test_too_little_memory_to_save_or_load(tmp_path: Path) -> None:
+    # Blocks of more than 64 kB are given back to the system: the limit is felt in each call anew.
+    ran = run(LITTLE_MEMORY, str(tmp_path / "net"), MALLOC_MMAP_THRESHOLD_="65536")
+    assert (ran.stdout, ran.stderr) == ("done refused done\n" * 2, "")
+
+
 # --- Leaks ---
 
 OUT = np.zeros((2, 4), np.float32)

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -460,12 +461,82 @@ def test_disk_that_fills_up(folder: Path, capfd: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.parametrize("arguments", [[], ["predict", "net.safetensors", "x.npy"]], ids=["demonstration", "predict"])
-def test_closed_pipe_ends_quietly(folder: Path, arguments: list[str]) -> None:
+def test_closed_pipe(folder: Path, arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = run(*arguments, stdout=write_end, cwd=folder)
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "nnkernels: standard output: Broken pipe\n")
+
+
+def test_pipe_that_is_closed_on_the_way(folder: Path) -> None:
+    np.save(folder / "many.npy", np.ones((100_000, 4)))
+    command = [*COMMAND, "predict", "net.safetensors", "many.npy"]
+    with subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.readline().split(",")) == 3
+        process.stdout.close()
+        assert process.wait(60) == 128 + signal.SIGPIPE
+        assert process.stderr.read() == "nnkernels: standard output: Broken pipe\n"
+
+
+def run_after(preparation: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run predict in a process that has run some Python before."""
+    code = f"import sys\nfrom nnkernels.__main__ import main\n{preparation}\nsys.exit(main(['predict', *sys.argv[1:]]))"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=60)
+
+
+@pytest.mark.parametrize("output", ["y.npy", "y.csv"])
+def test_limit_of_file_size(folder: Path, output: str) -> None:
+    np.save(folder / "many.npy", np.ones((10_000, 4)))
+    before = sorted(folder.iterdir())
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))"
+    done = run_after(limit, folder, "net.safetensors", "many.npy", "-o", output)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "nnkernels: File too large\n")
+    assert sorted(folder.iterdir()) == before
+
+
+LITTLE_MEMORY = """
+import resource
+import safetensors.numpy, tqdm
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space, and tells its size in /proc")
+@pytest.mark.parametrize("wide", ["model", "rows"])
+def test_too_little_memory(folder: Path, wide: str) -> None:
+    make_network((4, 1_000_000 if wide == "model" else 1000, 1)).save(folder / "wide.safetensors")
+    np.save(folder / "many.npy", np.ones((1_000_000, 4)))
+    before = sorted(folder.iterdir())
+    done = run_after(LITTLE_MEMORY, folder, "wide.safetensors", "many.npy", "-o", "y.npy")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"nnkernels: (out of memory: |Cannot allocate memory)[^\n]*\n", done.stderr)
+    assert sorted(folder.iterdir()) == before
+
+
+# Has a decimal comma in all that heeds the C library's locale.
+DECIMAL_COMMA = """
+import locale
+locale.setlocale(locale.LC_NUMERIC, "comma")
+assert locale.format_string("%.1f", 0.5) == "0,5"
+"""
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="needs localedef, which comes with glibc")
+def test_decimal_comma_of_the_locale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "source").write_text('LC_NUMERIC\ndecimal_point ","\nthousands_sep "."\ngrouping 3\nEND LC_NUMERIC\n')
+    command = ["localedef", "--force", "--no-archive", "-i", "./source", "./comma"]
+    subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    monkeypatch.setitem(ENVIRONMENT, "LOCPATH", str(folder))
+    done = run_after(DECIMAL_COMMA, folder, "net.safetensors", "x.csv", "-o", "y.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert same_bits(read_csv(folder / "y.csv", np.float32), make_network()(np.load(folder / "x.npy")))
 
 
 def test_closed_standard_output_and_error(folder: Path) -> None:
@@ -504,6 +575,25 @@ def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     assert (process.returncode, out, err) == (status, b"", b"")
     assert (folder / "y.csv").read_text() == "keep me"
     assert sorted(path.name for path in folder.iterdir()) == ["net.safetensors", "pipe.csv", "x.csv", "x.npy", "y.csv"]
+
+
+def test_interruption_does_not_wait_for_wide_layers(folder: Path) -> None:
+    """A block of rows of few numbers is much work for them."""
+    make_network((4, 3000, 3000, 3)).save(folder / "wide.safetensors")
+    np.lib.format.open_memmap(folder / "many.npy", "w+", np.float32, (10**8, 4))  # a hole, which takes no room on the disk
+    before = sorted(folder.iterdir())
+    command = [sys.executable, "-m", "nnkernels", "predict", "wide.safetensors", "many.npy", "-o", "y.npy"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(folder.glob(".nnkernels-*")):
+            time.sleep(0.005)
+        time.sleep(0.1)  # It is at work on a block.
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        seconds = time.monotonic() - begin
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert seconds < 1
+    assert sorted(folder.iterdir()) == before
 
 
 def test_interruption_between_blocks_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

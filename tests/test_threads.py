@@ -1,10 +1,12 @@
-"""The pool: the limit, other threads' floating-point environment, forks."""
+"""The pool: the limit, other threads' floating-point environment, other processes and interpreters."""
 
 import ctypes
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,6 +177,82 @@ def test_processes(method: str) -> None:
         assert child.exitcode == 0
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_joblib(backend: str) -> None:
+    joblib = pytest.importorskip("joblib")  # comes with scikit-learn
+    nnk.set_num_threads(3)
+    x = LARGE.reshape(1000, 1000)  # large enough that joblib hands it on as a file
+    net = nnk.Network([nnk.Dense(x / 1000, activation="tanh")])
+    expected = net(x)
+    with joblib.parallel_config(backend=backend):
+        for result in joblib.Parallel(n_jobs=2)(joblib.delayed(net)(x) for _ in range(4)):
+            assert same_bits(result, expected)
+
+
+SUBINTERPRETERS = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+code = \"\"\"
+try:
+    import nnkernels as nnk
+except ImportError as error:
+    print("refused:", error, flush=True)
+else:
+    print(nnk.dense([1.0, 2.0], [[3.0, 4.0]], activation="relu"), flush=True)
+\"\"\"
+def create_legacy():  # one that shares the GIL
+    try:
+        return interpreters.create("legacy")
+    except TypeError:
+        return interpreters.create(isolated=False)
+for create in (create_legacy, interpreters.create):
+    other = create()
+    interpreters.run_string(other, code)
+    interpreters.destroy(other)
+import nnkernels as nnk
+print(nnk.dense([1.0, 2.0], [[3.0, 4.0]], activation="relu"))
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import nnkernels"])
+def test_subinterpreters(first: str) -> None:
+    """They are refused, whether they share the GIL or not, and the main interpreter is as before."""
+    *others, main = run(f"{first}\n{SUBINTERPRETERS}").splitlines()
+    assert main == "[11.]"
+    assert len(others) == 2
+    assert all(other.startswith("refused: ") and "interpreter" in other for other in others)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_threads_that_the_system_refuses() -> None:
+    code = """
+import os, resource
+import numpy as np, nnkernels as nnk
+x = np.linspace(-5, 5, 1_000_000)
+y = np.empty_like(x)
+def call(threads):
+    nnk.set_num_threads(threads)
+    y[...] = 0
+    nnk.sigmoid(x, out=y)
+    return y.copy()
+expected = call(1)
+before = len(os.listdir("/proc/self/task"))
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+most = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**23, most[1]))  # too little for a thread's stack beside the result
+first = call(4)
+workers = len(os.listdir("/proc/self/task")) - before
+resource.setrlimit(resource.RLIMIT_AS, most)
+second = call(4)
+print(np.array_equal(first, expected), workers, np.array_equal(second, expected), len(os.listdir("/proc/self/task")) - before)
+"""
+    assert run(code) == "True 0 True 3"
+
+
 # Where the C library's fenv_t keeps its control word, and the bits there for rounding upward and for flushing subnormals.
 MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 
@@ -182,9 +260,13 @@ MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine not in MODES, reason="the layout of fenv_t is not known")
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("mode", ["upward", "flush"])
-@pytest.mark.parametrize("n", [4001, 400_001])
-def test_floating_point_modes_of_the_caller(mode: str, n: int) -> None:
-    """Results are those of the default modes, in workers too, and the caller's modes are as before."""
+@pytest.mark.parametrize("n", [500, 4001, 400_001])
+def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.floating[Any]], tmp_path: Path) -> None:
+    """Results are those of the default modes, in workers too, and the caller's modes are as before.
+
+    This holds for all that computes here, and for what a Network converts. NumPy converts what else there is to convert before
+    it calls a ufunc, and rounds as the caller says: integers, ``dtype=``, ``out=`` of another dtype.
+    """
     offset, *bits = MODES[os.uname().machine]
     wanted = bits[mode == "flush"]
     library = ctypes.CDLL(None)
@@ -195,29 +277,38 @@ def test_floating_point_modes_of_the_caller(mode: str, n: int) -> None:
         return ctypes.c_uint32.from_buffer(environment, offset).value
 
     nnk.set_num_threads(3)
-    x = np.concatenate([np.linspace(-104, 3, n - 5, dtype=np.float32), np.float32(1e-40) * np.arange(5, dtype=np.float32)])
-    rows = np.stack([x[-1000:], x[-1000:] * np.float32(0.3)] * 30)
-    layer = nnk.Dense(np.resize(x, (40, 1000)), activation="tanh")
-    net, double = nnk.Network([layer]), nnk.Network([layer], np.float64)
-    wide = rows.astype(np.float64) * 1.1
+    subnormal = np.finfo(dtype).tiny * np.linspace(0, 1, 5).astype(dtype)
+    x = np.concatenate([np.linspace(-104, 3, n - 5).astype(dtype), subnormal])
+    rows = np.stack([np.resize(x[::-1], 1000), np.resize(x, 1000) * dtype(0.3)] * 30)
+    weights, bias = np.resize(x, (40, 1000)), np.resize(x, 40)
+    wide, integers = rows.astype(np.float64) * 1.1, np.arange(2**62, 2**62 + 1000)
+    path = tmp_path / "net.safetensors"
 
     def everything() -> list[Any]:
+        layers = [nnk.Dense(weights, bias, "tanh"), nnk.Dense(weights[:, :40], None, "softmax")]
+        net = nnk.Network(layers)
+        net.save(path)
         return [
-            nnk.relu(x), nnk.tanh(x), nnk.sigmoid(x), nnk.softmax(x), nnk.log_softmax(x), nnk.logsumexp(x), nnk.dot(x, x[::-1]),
-            nnk.dense(rows, layer.weights), net(rows), net(wide), double(wide, out=np.empty((60, 40), np.float32)),
-            nnk.Network([nnk.Dense(wide)], np.float32)(rows),
+            *(function(x) for function in (nnk.relu, nnk.tanh, nnk.sigmoid, nnk.softmax, nnk.log_softmax, nnk.logsumexp)),
+            *(nnk.dense(rows, weights, bias, activation=activation) for activation in (None, "relu", "sigmoid", "softmax")),
+            *(nnk.Network(layers, kind)(rows) for kind in (np.float16, np.float32, np.float64)),
+            *(net(array) for array in (rows, wide, integers)),
+            *(net(rows, out=np.empty((60, 40), kind)) for kind in (np.float16, np.float32, np.float64)),
+            nnk.dot(x, x[::-1]), nnk.softmax(rows, 0), nnk.Network([nnk.Dense(wide)], dtype)(rows),
+            nnk.load(path)(rows), pickle.loads(pickle.dumps(net))(rows), net.layers[0].weights,
         ]  # fmt: skip
 
-    expected = everything()
-    library.fegetenv(before)
-    set_control = control() | wanted
-    ctypes.c_uint32.from_buffer(environment, offset).value = set_control
-    library.fesetenv(environment)
-    try:
-        actual = everything()
-        left = control()
-    finally:
-        library.fesetenv(before)
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = everything()
+        library.fegetenv(before)
+        set_control = control() | wanted
+        ctypes.c_uint32.from_buffer(environment, offset).value = set_control
+        library.fesetenv(environment)
+        try:
+            actual = everything()
+            left = control()
+        finally:
+            library.fesetenv(before)
     assert left & wanted == wanted
     for one, other in zip(actual, expected, strict=True):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()

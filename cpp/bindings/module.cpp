@@ -41,9 +41,15 @@ py::dict config() {
   return result;
 }
 
+// Subinterpreters are refused: NumPy is not meant for them, and pybind11 waits for ever in those of Python 3.11.
+constexpr const char* kRefusal = "nnkernels does not load in a subinterpreter: import it in the main one";
+
+bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+PYBIND11_MODULE(_main_core, module) {
+  if (!in_main_interpreter()) throw py::import_error(kRefusal);
   if (import_numpy() < 0) throw_python_error();
   try {
     kernels();
@@ -56,6 +62,13 @@ PYBIND11_MODULE(_core, module) {
   module.def("config", &config);
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));
+}
+
+// What Python calls to load _core, before it calls the above; from Python 3.13 on always in the main interpreter.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (in_main_interpreter()) return PyInit__main_core();
+  PyErr_SetString(PyExc_ImportError, kRefusal);
+  return nullptr;
 }
 
 }  // namespace nnkernels

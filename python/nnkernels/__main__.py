@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flush()
     except KeyboardInterrupt:
         status = _INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        _report(f"standard output: {error.strerror}")
         _discard_stdout()
         status = _CLOSED_PIPE
     except OSError as error:
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _FAILED
     except ValueError as error:
         _report(str(error))
+        status = _FAILED
+    except MemoryError as error:
+        _report(f"out of memory: {error}")
         status = _FAILED
     return status
 

@@ -187,21 +187,33 @@ class Network(_core.Network):
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
         metadata holds the names of the activations, separated by commas ("none" where there is none).
         """
-        from safetensors.numpy import save
+        import json
 
+        # Written here, for safetensors' own writer has two copies of all tensors made, and panics where there is no memory.
         layers = self.layers
-        tensors = {}
-        for index, layer in enumerate(layers):
-            tensors[f"layers.{index}.weights"] = layer.weights
-            tensors[f"layers.{index}.bias"] = layer.bias
-        activations = ",".join(layer.activation or "none" for layer in layers)
-        # One entry of metadata: safetensors writes several in any order, and the same network should make the same file.
+        tensors = {f"layers.{index}.{part}": getattr(layer, part) for index, layer in enumerate(layers) for part in _PARTS}
+        header: dict[str, Any] = {"__metadata__": {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)}}
+        end = 0
+        for name in sorted(tensors):
+            begin, end = end, end + tensors[name].nbytes
+            dtype = f"F{8 * tensors[name].itemsize}"
+            header[name] = {"dtype": dtype, "shape": tensors[name].shape, "data_offsets": [begin, end]}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # what follows is aligned
         with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
-            file.write(save(tensors, {_ACTIVATIONS: activations}))
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in sorted(tensors):
+                file.write(tensors[name].data)
 
 
 # The key of a file's metadata.
 _ACTIVATIONS = "nnkernels.activations"
+
+# A layer's tensors.
+_PARTS = ("weights", "bias")
+
+# The names of dtypes in a file.
+_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 def load(path: str | PathLike[str]) -> Network:
@@ -236,17 +248,23 @@ def _read_layers(file: Any) -> list[Dense]:
         raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}")
     names = set(file.keys())
     activations = metadata[_ACTIVATIONS].split(",", len(names))  # no longer list than the tensors are worth
-    expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in ("weights", "bias")]
+    expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS]
     for name in names.symmetric_difference(expected):
         raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in names else 'missing'}")
     for name in expected:
         dtype = file.get_slice(name).get_dtype()
-        if dtype not in ("F16", "F32", "F64"):
+        if dtype not in _DTYPES:
             raise ValueError(f"tensor {name!r} should be of dtype F16, F32 or F64, but is {dtype}")
     layers = []
     for index, activation in enumerate(activations):
-        weights, bias = (file.get_tensor(f"layers.{index}.{part}") for part in ("weights", "bias"))
+        weights, bias = (_read_tensor(file.get_slice(f"layers.{index}.{part}")) for part in _PARTS)
         if bias.shape != weights.shape[:-1]:
             raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
         layers.append(Dense(weights, bias, None if activation == "none" else activation))
     return layers
+
+
+def _read_tensor(tensor: Any) -> NDArray[Any]:
+    np.empty(tensor.get_shape(), _DTYPES[tensor.get_dtype()])  # Where there is no memory NumPy raises, and the reader panics.
+    whole: NDArray[Any] = tensor[()]
+    return whole

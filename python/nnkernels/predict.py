@@ -19,6 +19,12 @@ from nnkernels.network import load
 # Numbers in a block of inputs or outputs: 2 MB in float64.
 BLOCK_NUMBERS = 2**18
 
+# Multiplications in a block, which an interruption waits for: less than half a second, on any CPU target.
+_BLOCK_WORK = 2**28
+
+# But no fewer rows than this, which make it worth while to read a large network's weights.
+_FEW_ROWS = 16
+
 # A run is long, and shows its progress, after this many seconds.
 PROGRESS_DELAY = 0.5
 
@@ -37,7 +43,8 @@ def predict(model: Path, source: Path, output: Path | None = None) -> None:
     net = load(model)
     layers = net.layers
     inputs, outputs = layers[0].inputs, layers[-1].outputs
-    block_rows = max(1, BLOCK_NUMBERS // max(1, inputs, outputs))
+    work = sum(layer.inputs * layer.outputs for layer in layers)
+    block_rows = max(1, min(BLOCK_NUMBERS // max(1, inputs, outputs), max(_FEW_ROWS, _BLOCK_WORK // max(1, work))))
     silent = not _is_terminal(sys.stderr) or (output is None and _is_terminal(sys.stdout))
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining}"
 
