@@ -9,7 +9,7 @@ tables say whether a function is monotone, keeps to its range, and is odd bit fo
 The exact result comes from the next wider type, whose own error does not matter: NumPy's float64 functions for float32, the C
 library's long double ones for float64. With mpmath installed that error is measured, too.
 
-exp is public in other libraries; nnkernels has it inside softmax. tests/accuracy.cpp does this for nnkernels alone, on each target.
+exp is public in other libraries; nnkernels has it inside softmax. tests/accuracy.cpp sweeps nnkernels alone, on every target.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CHUNK = 1 << 14
 
 PEERS = ("NumPy", "SciPy", "PyTorch", "ONNX Runtime")
 DTYPES = ("float32", "float64")
-WIDER = {"float32": np.float64, "float64": np.longdouble}
+WIDER: dict[str, Any] = {"float32": np.float64, "float64": np.longdouble}
 
 
 @dataclass(frozen=True)
