@@ -89,6 +89,7 @@ def numpy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
     activations: dict[str | None, list[Callable[..., Any]]] = {
         None: [],
         "relu": [partial(np.maximum, zero)],
+        "exp": [np.exp],
         "tanh": [np.tanh],
         "sigmoid": [numpy_sigmoid, numpy_sigmoid_from_tanh],
         "softmax": [partial(numpy_softmax, row=row)],
@@ -157,6 +158,7 @@ def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
     linear = torch.nn.functional.linear
     # Functions that write to an array, and functions that overwrite their argument where there are such.
     into = {
+        "exp": lambda values, out: torch.exp(values, out=out),
         "relu": lambda values, out: torch.clamp_min(values, 0, out=out),
         "sigmoid": lambda values, out: torch.sigmoid(values, out=out),
         "tanh": lambda values, out: torch.tanh(values, out=out),

@@ -295,8 +295,9 @@ class Dense {
     const Numbers<C> x = numbers(x_), bias = numbers(bias_);
     const Numbers<T> weights = numbers(weights_);
     constexpr std::size_t kChains = 16 / sizeof(C);
-    const std::size_t blocks = (shape_.inputs + 1023) / 1024;
-    const std::size_t chain = (std::min<std::size_t>(shape_.inputs, 1024) + kChains - 1) / kChains;
+    constexpr std::size_t kInputBlock = 256 * kChains;
+    const std::size_t blocks = (shape_.inputs + kInputBlock - 1) / kInputBlock;
+    const std::size_t chain = (std::min(shape_.inputs, kInputBlock) + kChains - 1) / kChains;
     const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks);
     std::vector<Expected<C>> expected;
     for (std::size_t row = 0; row < shape_.rows; ++row) {

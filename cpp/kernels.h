@@ -91,7 +91,7 @@ struct DenseLanes {
   const C* bias;  // one an output
   bool relu;
   std::size_t outputs;
-  std::size_t inputs;  // at most 1024
+  std::size_t inputs;  // at most a block, kernels/dense.h
 };
 
 // Where a kernel writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in

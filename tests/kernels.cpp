@@ -84,10 +84,11 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
 template <class C>
 C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
   constexpr std::size_t kChains = 16 / sizeof(C);
+  constexpr std::size_t kInputBlock = 256 * kChains;
   C sum = 0;
-  for (std::size_t block = 0; block < inputs; block += 1024) {
+  for (std::size_t block = 0; block < inputs; block += kInputBlock) {
     C chains[kChains] = {};
-    for (std::size_t k = block; k < inputs && k < block + 1024; ++k) {
+    for (std::size_t k = block; k < inputs && k < block + kInputBlock; ++k) {
       chains[k % kChains] = std::fma(x[k], weights[k], chains[k % kChains]);
     }
     C block_sum = chains[0] + chains[1];
@@ -237,7 +238,7 @@ void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t
 template <class T>
 void test_dense_lanes(const KernelTable& table) {
   for (std::size_t outputs = 1; outputs <= 40; ++outputs) test_dense_lanes<T>(table, outputs, 9, outputs % 2 == 0);
-  for (std::size_t inputs : Sizes{0, 1, 2, 3, 4, 5, 6, 7, 8, 63, 64, 128, 1023, 1024}) {
+  for (std::size_t inputs : Sizes{0, 1, 2, 3, 4, 5, 6, 7, 8, 63, 64, 128, 511, 512}) {
     test_dense_lanes<T>(table, 5, inputs, false);
     test_dense_lanes<T>(table, 17, inputs, true);
   }
@@ -249,7 +250,7 @@ void test_dense(const KernelTable& table) {
   for (std::size_t rows = 1; rows <= 14; ++rows) test_dense<T>(table, rows, 19, 13);
   for (std::size_t outputs = 1; outputs <= 40; ++outputs) test_dense<T>(table, 7, outputs, 9);
   for (std::size_t inputs = 0; inputs <= 20; ++inputs) test_dense<T>(table, 4, 11, inputs), test_dense<T>(table, 2, 11, inputs);
-  for (std::size_t inputs : Sizes{1023, 1024, 1025, 2049, 3000})
+  for (std::size_t inputs : Sizes{511, 512, 513, 1023, 1024, 1025, 2049, 3000})
     test_dense<T>(table, 5, 9, inputs), test_dense<T>(table, 1, 9, inputs);
   // Rows of weights a multiple of 4096 bytes apart, and others, where they lie and packed.
   for (std::size_t inputs : Sizes{512, 516, 1024}) {

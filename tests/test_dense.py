@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import bounds
 import nnkernels as nnk
 import reference
 from ulp import same_bits
@@ -29,23 +30,13 @@ def layer(rng: np.random.Generator, rows: int, outputs: int, inputs: int, dtype:
     return x, weights, rng.normal(0, 1, outputs).astype(dtype)
 
 
-def error_bound(x: NDArray[Any], weights: NDArray[Any], bias: NDArray[Any], dtype: type[np.floating]) -> NDArray[Any]:
-    """Return the bound of cpp/kernels/dense.h."""
-    compute = np.float32 if dtype is np.float16 else dtype
-    chains = 16 // np.dtype(compute).itemsize
-    inputs = x.shape[-1]
-    path = -(-min(inputs, 1024) // chains) + np.log2(chains) + -(-inputs // 1024) + 1
-    return path * np.finfo(compute).eps / 2 * reference.dense(np.abs(x), np.abs(weights), np.abs(bias))
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_accuracy(shape: tuple[int, int, int], dtype: type[np.floating], rng: np.random.Generator) -> None:
     x, weights, bias = layer(rng, *shape, dtype)
     exact = reference.dense(x, weights, bias)
     z = nnk.dense(x, weights, bias)
     assert z.dtype == dtype
-    rounding = np.spacing(np.abs(exact).astype(dtype)) if dtype is np.float16 else 0
-    assert (np.abs(z - exact) <= error_bound(x, weights, bias, dtype) + rounding).all()
+    assert (np.abs(z - exact) <= bounds.dense(x, weights, bias, dtype)).all()
     for activation, function in ACTIVATIONS.items():
         assert same_bits(nnk.dense(x, weights, bias, activation=activation), function(z))
     for row in range(len(x)):

@@ -10,7 +10,7 @@ def ulp(exact: NDArray[Any], dtype: np.typing.DTypeLike) -> NDArray[np.longdoubl
     """Return the distance of a dtype's neighbours around each exact value; the least subnormal at 0."""
     info = np.finfo(dtype)
     _, exponent = np.frexp(np.abs(exact).astype(np.longdouble))
-    exponent = np.maximum(exponent - 1, info.minexp)
+    exponent = np.where(exact == 0, info.minexp, np.maximum(exponent - 1, info.minexp))
     return np.ldexp(np.longdouble(1), exponent - info.nmant)
 
 

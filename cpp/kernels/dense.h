@@ -1,11 +1,11 @@
 // Rows of a dense layer: outputs = x weights^T + bias.
 //
-// Order of summation, the same on every target and for every shape: inputs are cut into blocks of 1024. In a block, input k
-// belongs to chain k mod 4 (k mod 2 in double), and each chain is a recurrence of fmas from zero. The block's sum is
-// (p0 + p1) + (p2 + p3) (p0 + p1), the sums of blocks are added in order, and then the bias.
+// Order of summation, the same on every target and for every shape: inputs are cut into blocks of 1024 (512 in double). In a
+// block, input k belongs to chain k mod 4 (k mod 2), and each chain is a recurrence of fmas from zero. The block's sum is
+// (p0 + p1) + (p2 + p3) (p0 + p1), the sums of blocks are added in order, and then the bias. So no chain is longer than 256.
 //
-// Error bound for K inputs, with c chains: half an ULP of 1, times the sum of magnitudes |x w| and |bias|, times
-// ceil(min(K, 1024) / c) + log2(c) + ceil(K / 1024) + 1.
+// Error bound for K inputs, with c chains and blocks of b: half an ULP of 1, times the sum of magnitudes |x w| and |bias|,
+// times ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1.
 //
 // So 128 bits of a row of x are one step of all the chains: a "chunk". A vector of weights holds the same chunk of
 // several outputs, side by side, and one fma with the chunk of x in each 128-bit part makes a step of all of them. No
@@ -27,6 +27,8 @@ namespace {
 
 template <class C>
 constexpr std::size_t kChains = 16 / sizeof(C);
+template <class C>
+constexpr std::size_t kInputBlock = 256 * kChains<C>;
 
 // Vectors of one step, and the outputs in each and in all of them.
 constexpr std::size_t kPanelVectors = 4;
@@ -40,8 +42,7 @@ template <class Target>
 constexpr std::size_t kMaxUnpackedRows = 2 * Target::kTileRows;
 
 // Outputs whose weights are packed together, where the rows do not stay in the second cache: a block of them is 512 kB.
-template <class C>
-constexpr std::size_t kGroupOutputs = 512 / sizeof(C);
+constexpr std::size_t kGroupOutputs = 128;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -268,7 +269,7 @@ template <class Target, class T>
 void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block block, Compute<T>* packed) {
   using C = Compute<T>;
   const auto [first_input, inputs] = block;
-  alignas(64) C buffer[kBlock];
+  alignas(64) C buffer[kInputBlock<C>];
   const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
   std::size_t output = 0;
   if constexpr (std::is_same_v<T, C>) {
@@ -300,13 +301,13 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block b
 }
 
 // Calls visit(Block) for each block of inputs; where there are none, for an empty one.
-template <class Visit>
+template <class C, class Visit>
 void visit_blocks(std::size_t inputs, Visit visit) {
   Block block{0, 0};
   do {
-    block.inputs = least(kBlock, inputs - block.first_input);
+    block.inputs = least(kInputBlock<C>, inputs - block.first_input);
     visit(block);
-    block.first_input += kBlock;
+    block.first_input += kInputBlock<C>;
   } while (block.first_input < inputs);
 }
 
@@ -332,10 +333,11 @@ std::size_t packed_size(std::size_t outputs, std::size_t inputs) {
 
 template <class Target, class T>
 void pack(const WeightsView<T>& weights, Compute<T>* packed) {
+  using C = Compute<T>;
   visit_panels<Target>(0, weights.outputs, [&](std::size_t output, std::size_t vectors) {
-    visit_blocks(weights.inputs, [&](Block block) {
+    visit_blocks<C>(weights.inputs, [&](Block block) {
       pack_panel<Target>(weights, output, block,
-                         packed + packed_offset<Target, Compute<T>>(output, vectors, block.first_input, weights.inputs));
+                         packed + packed_offset<Target, C>(output, vectors, block.first_input, weights.inputs));
     });
   });
 }
@@ -346,9 +348,9 @@ void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T
   visit_panels<Target>(0, outputs, [&](std::size_t first_output, std::size_t vectors) {
     const C* panel = packed + packed_offset<Target, C>(first_output, vectors, 0, inputs);
     const std::size_t panel_outputs = vectors * kVectorOutputs<Target>;
-    C row[kBlock];
+    C row[kInputBlock<C>];
     for (std::size_t output = 0; output < least(panel_outputs, outputs - first_output); ++output) {
-      visit_blocks(inputs, [&](Block block) {
+      visit_blocks<C>(inputs, [&](Block block) {
         for (std::size_t i = 0; i < block.inputs; ++i) {
           const std::size_t k = block.first_input + i;
           row[i] = panel[(k / kChains<C> * panel_outputs + output) * kChains<C> + k % kChains<C>];
@@ -365,7 +367,7 @@ template <class Target, class T>
 void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
   visit_panels<Target>(begin, rows.weights.outputs, [&](std::size_t output, std::size_t vectors) {
-    visit_blocks(rows.weights.inputs, [&](Block block) {
+    visit_blocks<C>(rows.weights.inputs, [&](Block block) {
       if (rows.packed == nullptr) pack_panel<Target>(rows.weights, output, block, rows.scratch);
       const std::size_t offset = packed_offset<Target, C>(output, vectors, block.first_input, rows.weights.inputs);
       packed_tiles<Target>(vectors, rows, rows.packed == nullptr ? rows.scratch : rows.packed + offset, block, output);
@@ -378,10 +380,10 @@ void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
 template <class Target, class T>
 void dense_by_groups(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
-  static_assert(kGroupOutputs<C> % kPanelOutputs<Target> == 0);
-  for (std::size_t group = begin; group < rows.weights.outputs; group += kGroupOutputs<C>) {
-    const std::size_t end = least(group + kGroupOutputs<C>, rows.weights.outputs);
-    visit_blocks(rows.weights.inputs, [&](Block block) {
+  static_assert(kGroupOutputs % kPanelOutputs<Target> == 0);
+  for (std::size_t group = begin; group < rows.weights.outputs; group += kGroupOutputs) {
+    const std::size_t end = least(group + kGroupOutputs, rows.weights.outputs);
+    visit_blocks<C>(rows.weights.inputs, [&](Block block) {
       const auto panel = [&](std::size_t output) {
         return rows.scratch + (output - group) * round_up(block.inputs, kChains<C>);
       };
@@ -405,7 +407,7 @@ template <class Target, std::size_t kVectors, std::size_t kRows, class C>
 void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   const C* weights = weights_row(rows.weights, output).data;
   const std::ptrdiff_t stride = rows.weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(C));
-  visit_blocks(rows.weights.inputs, [&](Block block) {
+  visit_blocks<C>(rows.weights.inputs, [&](Block block) {
     const auto make_panel = [&](std::size_t) { return RowsPanel<Target, C>{weights + block.first_input, stride}; };
     tiles<Target, kVectors, kRows>(rows, make_panel, block, output);
   });
@@ -432,7 +434,8 @@ void dense(const DenseRows<T>& rows) {
       }
     }
   }
-  const bool rows_stay = rows.rows * least(rows.weights.inputs, kBlock) <= kGroupOutputs<C> * kBlock;  // in the second cache
+  // In the second cache.
+  const bool rows_stay = rows.rows * least(rows.weights.inputs, kInputBlock<C>) <= kGroupOutputs * kInputBlock<C>;
   if (rows.packed != nullptr || rows_stay) {
     dense_by_panels<Target>(rows, output);
   } else {

@@ -1,4 +1,4 @@
-// log(1 + x) for 0 <= x < 2^1000, once a row, in double for every dtype.
+// log(1 + x) for 0 <= x < 2^1000, once a row, in double for every dtype, and what its rounding leaves.
 //
 // Method: 1 + x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)], then log(1 + f) = f - f^2/2 + s (f^2/2 + w P(w)) with
 // s = f / (2 + f), w = s^2, as in Sun's fdlibm (e_log.c, s_log1p.c); coefficients printed by cpp/fit_coefficients.py.
@@ -12,7 +12,13 @@
 namespace nnkernels {
 namespace {
 
-inline double log1p_positive(double x) {
+// A number as a sum, whose second part is at most half an ULP of the first.
+struct TwoDoubles {
+  double high;
+  double low;
+};
+
+inline TwoDoubles log1p_positive(double x) {
   constexpr double kLn2High = 0x1.62e42ffp-1;  // its multiples by a k are exact
   constexpr double kLn2Low = -0x1.718432a1b0e26p-35;
   // Error of the polynomial 2^-58.4, relative to the logarithm.
@@ -46,7 +52,12 @@ inline double log1p_positive(double x) {
   const double half_square = 0.5 * f * f;
   // d log(1 + f) = f_low / (1 + f)
   const double correction = k * kLn2Low + f_low / (1 + f);
-  return k * kLn2High - ((half_square - (s * (half_square + w * p) + correction)) - f);
+  // k log(2) + f - curvature; what is rounded in each step is kept (T. J. Dekker, 1971).
+  const double curvature = half_square - (s * (half_square + w * p) + correction);
+  const double rest = f - curvature;
+  const double whole = k * kLn2High;
+  const double high = whole + rest;
+  return {high, ((whole - high) + rest) + ((f - rest) - curvature)};
 }
 
 }  // namespace

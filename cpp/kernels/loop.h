@@ -6,7 +6,7 @@
 namespace nnkernels {
 namespace {
 
-// The length of a block. Sums are defined by it (sum.h, dense.h), so that changing it changes results.
+// The length of a block. Sums are defined by it (sum.h), so that changing it changes results.
 constexpr std::size_t kBlock = 1024;
 
 constexpr std::size_t least(std::size_t a, std::size_t b) { return a < b ? a : b; }

@@ -16,7 +16,7 @@ constexpr Kernels<T> make_kernels() {
   return {
       relu<Target, T>,        sigmoid<Target, T>,   tanh<Target, T>,   exp<Target, T>,         softmax<Target, T>,
       log_softmax<Target, T>, logsumexp<Target, T>, dot<Target, T>,    widen<Target, T>,       narrow<Target, T>,
-      packed_size<Target, C>, pack<Target, T>,      unpack<Target, T>, kPanelOutputs<Target>,  kGroupOutputs<C> * kBlock,
+      packed_size<Target, C>, pack<Target, T>,      unpack<Target, T>, kPanelOutputs<Target>,  kGroupOutputs * kInputBlock<C>,
       dense<Target, T>,       kLaneRows<Target, C>, kChains<C>,        dense_lanes<Target, T>, copy_rows<Target, C>,
   };
 }
