@@ -1,4 +1,4 @@
-"""Numbers for the tests of bits, by integer arithmetic: they depend on dtype, shape and seed alone. golden.cpp makes the same."""
+"""Numbers for the tests of bits, by integer arithmetic: dtype, shape and seed make them. golden.cpp makes the same."""
 
 from typing import Any
 

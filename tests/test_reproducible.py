@@ -7,16 +7,17 @@ tests compare with them on the target of this process; `test_other_targets` runs
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 import nnkernels as nnk
 from conftest import DTYPES, TARGETS
@@ -27,15 +28,18 @@ from ulp import same_bits
 
 ROWS = 257
 
-# Of rows, perhaps with out=.
 Function = Callable[..., Array]
 
 
 class Case(NamedTuple):
-    """Rows, and all the functions that should give the same bits for them; the first one is asked for the reference."""
+    """Rows, and all functions, of rows and perhaps out=, that should give the same bits for them; the first is the reference's.
+
+    Where there are weights, `with_weights` makes such a function with all weights and biases in another layout.
+    """
 
     x: Array
-    ways: dict[str, Function]
+    ways: list[Function]
+    with_weights: Callable[[Function], Function] | None = None
 
 
 # --- layouts: the same values elsewhere in memory ---
@@ -72,9 +76,9 @@ def one_byte_on(array: Array) -> Array:
 
 
 def bytes_on(array: Array, offset: int) -> Array:
-    aligned = np.zeros(array.nbytes + 64 + offset, np.uint8)
-    begin = -aligned.ctypes.data % 64 + offset
-    view = aligned[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    memory = np.zeros(array.nbytes + 64 + offset, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset
+    view = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
     view[...] = array
     return view
 
@@ -84,7 +88,7 @@ def byteswapped(array: Array) -> Array:
 
 
 def broadcast(array: Array) -> Array:
-    """Return the first row for each: here alone the values are others, and so are the expected ones."""
+    """Return the first row for each. Alone of all it changes values, those that are expected likewise."""
     return np.broadcast_to(array[:1], array.shape)
 
 
@@ -97,9 +101,9 @@ LAYOUTS = (*WRITEABLE, broadcast)
 
 def function_cases(x: Array) -> Iterator[tuple[str, Case]]:
     for function in (nnk.relu, nnk.sigmoid, nnk.tanh, _core.exp):
-        yield function.__name__, Case(x, {"function": function})
+        yield function.__name__, Case(x, [function])
     for function in (nnk.softmax, nnk.log_softmax, nnk.logsumexp):
-        yield function.__name__, Case(x, {"function": function, "down the columns": partial(down_the_columns, function)})
+        yield function.__name__, Case(x, [function, partial(down_the_columns, function)])
 
 
 def down_the_columns(function: Function, x: Array, out: Array | None = None) -> Array:
@@ -109,37 +113,21 @@ def down_the_columns(function: Function, x: Array, out: Array | None = None) -> 
 
 def dot_case(x: Array) -> Case:
     weights = numbers(x.dtype, x.shape[-1], seed=2)
-    return Case(x, {layout.__name__: lambda x, out=None, w=layout(weights): nnk.dot(x, w, out=out) for layout in WRITEABLE})
+
+    def with_weights(layout: Function) -> Function:
+        return lambda x, out=None: nnk.dot(x, layout(weights), out=out)
+
+    return Case(x, [with_weights(np.asarray)], with_weights)
 
 
-def neuron_case(x: Array) -> Case:
-    weights, bias = numbers(x.dtype, x.shape[-1], seed=2) / 16, numbers(x.dtype, 1, seed=3)
-    def in_a_layer(x: Array, out: Array | None = None) -> Array:
-        result = nnk.dense(x, weights[np.newaxis], bias, activation="sigmoid", out=None if out is None else out[..., np.newaxis])
-        return result[..., 0] if out is None else out
-
-    return Case(x, network_ways([nnk.Dense(weights, bias[0], "sigmoid")]) | {"in a layer": in_a_layer})
+def layers_case(x: Array, layers: list[nnk.Dense]) -> Case:
+    ways = [partial(chain, layers), partial(chain, layers, fused=False), nnk.Network(layers)]
+    return Case(x, ways, lambda layout: partial(chain, layers, layout=layout))
 
 
-def network_case(dtype: Any, widths: tuple[int, ...], activation: str | None) -> Case:
-    layers = [
-        nnk.Dense(numbers(dtype, outputs, inputs, seed=2 * i) / 16, numbers(dtype, outputs, seed=2 * i + 1), activation)
-        for i, (inputs, outputs) in enumerate(pairwise(widths), 1)
-    ]
-    return Case(numbers(dtype, ROWS, widths[0]), network_ways(layers))
-
-
-def network_ways(layers: list[nnk.Dense]) -> dict[str, Function]:
-    layouts = (fortran, strided, one_byte_on, byteswapped)
-    return {
-        "fused": partial(chain, layers),
-        "unfused": partial(chain, layers, fused=False),
-        "Network": nnk.Network(layers),
-        **{f"weights {layout.__name__}": partial(chain, layers, layout=layout) for layout in layouts},
-    }
-
-
-def chain(layers: list[nnk.Dense], x: Array, out: Array | None = None, *, fused: bool = True, layout: Function = np.asarray) -> Array:
+def chain(
+    layers: list[nnk.Dense], x: Array, out: Array | None = None, *, fused: bool = True, layout: Function = np.asarray
+) -> Array:
     """Return the forward pass by functions."""
     for layer in layers:
         weights, bias = layout(layer.weights), layout(layer.bias)
@@ -151,38 +139,59 @@ def chain(layers: list[nnk.Dense], x: Array, out: Array | None = None, *, fused:
     return x
 
 
-def small_cases(dtype: Any) -> Iterator[tuple[str, Case]]:
-    """Yield what stays on one thread, whatever its batch."""
-    x = numbers(dtype, ROWS, 19)
+def network_case(x: Array, outputs: tuple[int, ...], activation: str | None) -> Case:
+    layers = [
+        nnk.Dense(numbers(x.dtype, n, inputs, seed=2 * i) / 16, numbers(x.dtype, n, seed=2 * i + 1), activation)
+        for i, (inputs, n) in enumerate(pairwise((x.shape[-1], *outputs)), 1)
+    ]
+    return layers_case(x, layers)
+
+
+def neuron_case(x: Array) -> Case:
+    """Return one neuron, which is bit for bit the layer of that one neuron."""
+    weights, bias = numbers(x.dtype, 1, x.shape[-1], seed=2) / 16, numbers(x.dtype, 1, seed=3)
+
+    def in_a_layer(x: Array, out: Array | None = None) -> Array:
+        result = nnk.dense(x, weights, bias, activation="sigmoid", out=None if out is None else out[..., np.newaxis])
+        return result[..., 0] if out is None else out
+
+    case = layers_case(x, [nnk.Dense(weights[0], bias[0], "sigmoid")])
+    return case._replace(ways=[*case.ways, in_a_layer])
+
+
+def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
+    """Yield what stays on one thread."""
+    x = numbers(dtype, ROWS, 11)
     x[7, 3] = np.nan
-    functions_x = x.copy()
-    functions_x[5::8] = anything(dtype, *functions_x[5::8].shape)
-    yield from function_cases(functions_x)
+    x_of_functions = x.copy()
+    x_of_functions[5::8] = anything(dtype, *x[5::8].shape)
+    yield from function_cases(x_of_functions)
     yield "dot", dot_case(x)
-    yield "dense neuron", neuron_case(x)
-    for widths, activation in product([(4, 5), (17, 17), (6, 33, 18)], ACTIVATIONS):
-        yield f"dense {widths} {activation}", network_case(dtype, widths, activation)
+    yield "neuron", neuron_case(x)
+    for outputs, activation in product([(11,), (3, 10, 5)], ACTIVATIONS):
+        yield f"network 11 {outputs} {activation}", network_case(x, outputs, activation)
 
 
-def shared_cases(dtype: Any) -> Iterator[tuple[str, Case]]:
-    """Yield what several threads share, once they are awake."""
-    x = numbers(dtype, ROWS, 520)
-    yield from function_cases(x)
-    yield "dot", dot_case(x)
-    for widths, activation in (((520, 21), "tanh"), ((520, 300), "softmax"), ((300, 200, 10), "sigmoid"), ((128, 100, 10), "relu")):
-        yield f"dense {widths} {activation}", network_case(dtype, widths, activation)
-
-
-def integer_case(dtype: str) -> Case:
-    return Case(anything(dtype, ROWS, 19), {"function": nnk.relu})
+def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
+    """Yield what several threads share if they are awake: rows, or the outputs of layers where there are few rows."""
+    yield from function_cases(numbers(dtype, ROWS, 256))
+    yield "dot", dot_case(numbers(dtype, ROWS, 256))
+    for rows, inputs, outputs, activation in (
+        (ROWS, 520, (21,), "tanh"),
+        (13, 520, (300,), "softmax"),
+        (13, 300, (200, 10), "relu"),
+        (ROWS, 140, (30, 10), "softmax"),
+        (ROWS, 90, (40, 10), "sigmoid"),
+    ):
+        yield f"network {inputs} {outputs} {activation}", network_case(numbers(dtype, rows, inputs), outputs, activation)
 
 
 SMALL = {f"{np.dtype(dtype)} {name}": case for dtype in DTYPES for name, case in small_cases(dtype)}
-SMALL |= {f"{dtype} relu": integer_case(dtype) for dtype in INTEGERS}
-SHARED = {f"{np.dtype(dtype)} {name}, large": case for dtype in DTYPES for name, case in shared_cases(dtype)}
+SMALL |= {f"{dtype} relu": Case(anything(dtype, ROWS, 11), [nnk.relu]) for dtype in INTEGERS}
+SHARED = {f"{np.dtype(dtype)} {name}, shared": case for dtype in DTYPES for name, case in shared_cases(dtype)}
 
 
-# --- the tests ---
+# --- tests ---
 
 
 @pytest.fixture(scope="module")
@@ -194,35 +203,33 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
         return dict(file)
 
 
-def check(actual: Array, expected: Array) -> None:
-    """Check that two arrays of whatever layout hold the same bits."""
-    assert same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
-
-
 @pytest.fixture(autouse=True)
-def everything_may_overflow() -> Iterator[None]:
+def anything_may_overflow() -> Iterator[None]:
     with np.errstate(all="ignore"):
         yield
 
 
+def check(actual: Array, expected: Array) -> None:
+    """Check that two arrays, of whatever layout, hold the same bits."""
+    assert same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_batches(name: str, reference: dict[str, Array]) -> None:
-    """All batches of 1 to 257 rows, from two beginnings each, so that every row is in many places."""
-    x, ways = SMALL[name]
-    twice, expected = np.concatenate([x, x]), np.concatenate([reference[name]] * 2)
-    for batch in range(1, ROWS + 1):
-        for begin in (0, batch * 100 % ROWS):
-            rows = slice(begin, begin + batch)
-            for way in ways.values():
-                assert same_bits(way(twice[rows]), expected[rows])
+    """All batches of 1 to 257 rows. Each begins elsewhere, so that a row is in many places."""
+    case = SMALL[name]
+    twice, expected = np.concatenate([case.x, case.x]), np.concatenate([reference[name]] * 2)
+    for batch, way in product(range(1, ROWS + 1), case.ways):
+        rows = slice(batch * 100 % ROWS, batch * 100 % ROWS + batch)
+        assert same_bits(way(twice[rows]), expected[rows])
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("rows", [1, 13, ROWS])
+@pytest.mark.parametrize("rows", [13, ROWS])
 def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
     """Each layout of the input with each of the output, with none, in place, and nearly in place."""
     case = SMALL[name]
-    for layout, way in product(LAYOUTS, case.ways.values()):
+    for layout, way in product(LAYOUTS, case.ways):
         x, expected = layout(case.x[:rows]), layout(reference[name][:rows])
         check(way(x), expected)
         for out_layout in WRITEABLE:
@@ -238,39 +245,41 @@ def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
                 check(memory[begin:][:rows], expected)
 
 
+@pytest.mark.parametrize("name", [name for name, case in SMALL.items() if case.with_weights])
+def test_layouts_of_weights(name: str, reference: dict[str, Array]) -> None:
+    case = SMALL[name]
+    for layout in WRITEABLE:
+        check(case.with_weights(layout)(case.x), reference[name])
+
+
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("threads_used", [1, 2, 7])
 def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> None:
-    """Few rows, of which threads share the outputs, and many; after a call that wakes all workers (cpp/threads.h)."""
     nnk.set_num_threads(threads_used)
     case = SHARED[name]
-    wakes_seven = np.zeros(7 << 19, np.uint8)
-    for rows, layout, way in product((1, 60, ROWS), (np.copy, fortran), case.ways.values()):
-        x, expected = layout(case.x[:rows]), reference[name][:rows]
-        out = layout(np.zeros_like(expected))
-        nnk.relu(wakes_seven, out=wakes_seven)
+    ways = case.ways if case.with_weights is None else [*case.ways, case.with_weights(fortran)]
+    wakes_all = np.zeros(threads_used << 19, np.uint8)
+    for rows, way in product((1, 13, ROWS), ways):
+        x, expected = case.x[:rows], reference[name][:rows]
+        nnk.relu(wakes_all, out=wakes_all)
         check(way(x), expected)
-        nnk.relu(wakes_seven, out=wakes_seven)
+        x, out = fortran(x), fortran(np.zeros_like(expected))
+        nnk.relu(wakes_all, out=wakes_all)
         check(way(x, out=out), expected)
 
 
-@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", [*SMALL, *SHARED])
-@pytest.mark.parametrize("rows", [1, 5, 100])
-def test_dask(name: str, rows: int, reference: dict[str, Array]) -> None:
-    """Chunks of so many rows, in Dask's threads."""
-    x, ways = (SMALL | SHARED)[name]
-    x, expected = x[:8 * rows], reference[name][:8 * rows]
-    lazy = da.from_array(x, chunks=(rows, -1))
-    for way in ways.values():
-        if isinstance(way, nnk.Network):
-            dropped = [1] if expected.ndim == 1 else None
-            result = lazy.map_blocks(way, dtype=x.dtype, drop_axis=dropped, chunks=(lazy.chunks[0], *[(n,) for n in expected.shape[1:]]))
-        else:
-            result = way(lazy)
-        assert isinstance(result, da.Array)
-        assert same_bits(result.compute(scheduler="threads", num_workers=2), expected)
+def test_dask(name: str, reference: dict[str, Array]) -> None:
+    """Chunks of 1, 5 and all other rows, in Dask's threads."""
+    x, ways, _ = (SMALL | SHARED)[name]
+    lazy = da.from_array(x, chunks=((1, 5, len(x) - 6), -1))
+    columns = [(n,) for n in reference[name].shape[1:]]
+    blocks = partial(lazy.map_blocks, dtype=x.dtype, drop_axis=[] if columns else 1, chunks=(lazy.chunks[0], *columns))
+    results = [blocks(way) if isinstance(way, nnk.Network) else way(lazy) for way in ways]
+    assert all(isinstance(result, da.Array) for result in results)
+    for result in dask.compute(*results, scheduler="threads", num_workers=2):
+        assert same_bits(result, reference[name])
 
 
 def test_golden_hashes() -> None:
@@ -279,15 +288,14 @@ def test_golden_hashes() -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", __file__, "-p", "no:cacheprovider", "-k", "not test_other_targets"]
-    finished = subprocess.run(command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not test_other_targets"]
+    finished = subprocess.run(
+        command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stdout
 
 
 if __name__ == "__main__":
     with np.errstate(all="ignore"):
-        alone = {
-            name: np.stack([np.asarray(next(iter(case.ways.values()))(row.copy())) for row in case.x])
-            for name, case in (SMALL | SHARED).items()
-        }
+        alone = {name: np.stack([case.ways[0](row.copy()) for row in case.x]) for name, case in (SMALL | SHARED).items()}
     np.savez(Path(sys.argv[1]), **alone)
