@@ -71,7 +71,8 @@ std::vector<T> numbers(std::size_t n, std::uint64_t seed, double scale = 1) {
   std::vector<Compute<T>> wide(n);
   for (auto& value : wide) {
     const auto integer = static_cast<std::int64_t>(random.bits() >> (64 - kDigits)) - (std::int64_t{1} << (kDigits - 1));
-    value = static_cast<Compute<T>>(static_cast<double>(integer) / static_cast<double>(std::int64_t{1} << (kDigits - 3)) * scale);
+    value =
+        static_cast<Compute<T>>(static_cast<double>(integer) / static_cast<double>(std::int64_t{1} << (kDigits - 3)) * scale);
   }
   std::vector<T> result(n);
   kernels().of<T>().narrow(wide.data(), {result.data(), sizeof(T)}, n);

@@ -18,7 +18,8 @@ class Sha256 {
     std::vector<std::uint8_t> message(first, first + bytes);
     message.push_back(0x80);
     while (message.size() % 64 != 56) message.push_back(0);
-    for (int shift = 56; shift >= 0; shift -= 8) message.push_back(static_cast<std::uint8_t>(std::uint64_t{bytes} * 8 >> shift));
+    for (int shift = 56; shift >= 0; shift -= 8)
+      message.push_back(static_cast<std::uint8_t>(std::uint64_t{bytes} * 8 >> shift));
     std::array<std::uint32_t, 8> hash{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     for (std::size_t block = 0; block < message.size(); block += 64) add(hash, message.data() + block);

@@ -11,9 +11,9 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "cpp" / "targets" / "check_symbols.cmake"
 # Beside this Python is where pip puts cmake.
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-TOOLS = {name: shutil.which(name, path=SEARCHED) for name in ("cmake", "c++", "ar", "nm")}
+CMAKE, COMPILER, AR, NM = (shutil.which(tool, path=SEARCHED) for tool in ("cmake", os.environ.get("CXX", "c++"), "ar", "nm"))
 
-pytestmark = pytest.mark.skipif(None in TOOLS.values(), reason="needs cmake, a C++ compiler, ar and nm")
+pytestmark = pytest.mark.skipif(None in (CMAKE, COMPILER, AR, NM), reason="needs cmake, a C++ compiler, ar and nm")
 
 TABLE = """
 namespace {
@@ -30,10 +30,10 @@ def check(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the check on a library of this code."""
     source, library = folder / "fake.cpp", folder / "libfake.a"
     source.write_text(code)
-    subprocess.run([TOOLS["c++"], "-O2", "-c", source, "-o", source.with_suffix(".o")], check=True)
-    subprocess.run([TOOLS["ar"], "rcs", library, source.with_suffix(".o")], check=True)
-    defined = [f"-DNM={TOOLS['nm']}", f"-DLIBRARY={library}", "-DTABLE=fake_table"]
-    return subprocess.run([TOOLS["cmake"], *defined, "-P", SCRIPT], capture_output=True, text=True, check=False)
+    subprocess.run([COMPILER, "-O2", "-c", source, "-o", source.with_suffix(".o")], check=True)
+    subprocess.run([AR, "rcs", library, source.with_suffix(".o")], check=True)
+    defined = [f"-DNM={NM}", f"-DLIBRARY={library}", "-DTABLE=fake_table"]
+    return subprocess.run([CMAKE, *defined, "-P", SCRIPT], capture_output=True, text=True, check=False)
 
 
 def test_only_the_table(tmp_path: Path) -> None:
