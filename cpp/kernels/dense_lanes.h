@@ -108,7 +108,8 @@ template <class Target, class C>
 void copy_to_lanes(const C* rows, std::ptrdiff_t row_stride, C* lanes, std::ptrdiff_t lanes_stride) {
   Lanes<Target, C> v[kChains<C>];
   for (std::size_t j = 0; j < kChains<C>; ++j) {
-    v[j] = Target::gather_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride, kChains<C> * row_stride);
+    v[j] = Target::gather_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride,
+                                 static_cast<std::ptrdiff_t>(kChains<C>) * row_stride);
   }
   transpose_parts<Target, C>(v);
   for (std::size_t j = 0; j < kChains<C>; ++j) store(lanes + static_cast<std::ptrdiff_t>(j) * lanes_stride, v[j]);
@@ -122,7 +123,8 @@ void copy_from_lanes(const C* lanes, std::ptrdiff_t lanes_stride, C* rows, std::
     v[j] = load<Lanes<Target, C>>(lanes + static_cast<std::ptrdiff_t>(j) * lanes_stride);
   transpose_parts<Target, C>(v);
   for (std::size_t j = 0; j < kChains<C>; ++j) {
-    Target::scatter_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride, kChains<C> * row_stride, v[j]);
+    Target::scatter_chunks(rows + static_cast<std::ptrdiff_t>(j) * row_stride,
+                           static_cast<std::ptrdiff_t>(kChains<C>) * row_stride, v[j]);
   }
 }
 
