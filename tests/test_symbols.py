@@ -1,0 +1,75 @@
+"""The build's check of the kernels' objects, cpp/targets/check_symbols.cmake, says no where it should."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "cpp" / "targets" / "check_symbols.cmake"
+# Beside this Python is where pip puts cmake.
+SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+CMAKE, COMPILER, AR, NM = (shutil.which(tool, path=SEARCHED) for tool in ("cmake", os.environ.get("CXX", "c++"), "ar", "nm"))
+
+pytestmark = pytest.mark.skipif(None in (CMAKE, COMPILER, AR, NM), reason="needs cmake, a C++ compiler, ar and nm")
+
+TABLE = """
+namespace {
+template <class T> T twice(T x) { return x + x; }
+float kernel(float x) { return twice(x); }
+struct Table { float (*kernel)(float); };
+constexpr Table table{kernel};
+}
+const void* fake_table() { return &table; }
+"""
+
+
+def check(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the check on a library of this code."""
+    source, library = folder / "fake.cpp", folder / "libfake.a"
+    source.write_text(code)
+    subprocess.run([COMPILER, "-O2", "-c", source, "-o", source.with_suffix(".o")], check=True)
+    subprocess.run([AR, "rcs", library, source.with_suffix(".o")], check=True)
+    defined = [f"-DNM={NM}", f"-DLIBRARY={library}", "-DTABLE=fake_table"]
+    return subprocess.run([CMAKE, *defined, "-P", SCRIPT], capture_output=True, text=True, check=False)
+
+
+def test_only_the_table(tmp_path: Path) -> None:
+    finished = check(TABLE, tmp_path)
+    assert finished.returncode == 0, finished.stderr
+
+
+USE = "namespace { __attribute__((used)) auto* use = &shared; }"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "inline float shared(float x) { return x; }" + USE,
+        "template <class T> T shared(T x) { return x; } template float shared(float);",
+        "struct Base { virtual ~Base() {} } shared;",
+        "inline int shared = 3;" + USE,
+        "inline int& shared() { static int count = 0; return count; }" + USE,
+        "float shared(float x) { return x; }",
+        "int shared = 3;",
+        "int shared;",
+    ],
+)
+def test_what_the_linker_could_share(code: str, tmp_path: Path) -> None:
+    finished = check(TABLE + code, tmp_path)
+    assert finished.returncode != 0
+    assert "shared" in finished.stderr
+
+
+def test_what_runs_when_the_program_starts(tmp_path: Path) -> None:
+    finished = check(TABLE + "int initial(); namespace { __attribute__((used)) int number = initial(); }", tmp_path)
+    assert finished.returncode != 0
+    assert "starts" in finished.stderr
+
+
+def test_no_table(tmp_path: Path) -> None:
+    finished = check(TABLE.replace("fake_table", "another"), tmp_path)
+    assert finished.returncode != 0
+    assert "fake_table once" in " ".join(finished.stderr.split())
