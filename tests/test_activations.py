@@ -89,7 +89,7 @@ def hard_doubles(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
     cubes = np.cbrt((2 * np.floor(small**3 / 3 / unit) + 1) * 1.5 * unit)
     seams = rng.integers(-69000, 66000, 300) * (np.log(2) / 64)
     # The overflow edge, the first subnormal and the last positive result; where tanh and sigmoid round to 1, and where the
-    # kernels begin to say so themselves.
+    # kernels begin to say so themselves; the largest errors that are known.
     edges = [
         709.782712893384,
         -708.3964185322641,
@@ -98,6 +98,8 @@ def hard_doubles(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
         19.061547465398498,
         18.54,
         36.7368005696771,
+        float.fromhex("0x1.6a69e26b3c81cp-3"),
+        float.fromhex("0x1.6236e6843b9cdp+9"),
     ]
     x = np.concatenate([halfway, cubes, -cubes, seams, seams / 2, edges, np.negative(edges)])
     return np.concatenate([np.nextafter(x, -np.inf), x, np.nextafter(x, np.inf)])
