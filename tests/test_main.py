@@ -500,6 +500,34 @@ def test_limit_of_file_size(folder: Path, output: str) -> None:
     assert sorted(folder.iterdir()) == before
 
 
+def run_with_mounts(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run predict after a script that mounts file systems, which are seen by it alone."""
+    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-e", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*namespace, "mount -t tmpfs none /mnt"], check=False).returncode != 0:
+        pytest.skip("may not mount file systems")
+    command = [*namespace, f'{script}\n"$@"', "sh", *COMMAND, "predict", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left on device"), ("ro", "Read-only file system")])
+@pytest.mark.parametrize("output", ["y.npy", "y.csv"])
+def test_output_to_a_file_system_that_cannot_take_it(folder: Path, options: str, message: str, output: str) -> None:
+    np.save(folder / "many.npy", np.ones((10_000, 4)))
+    (folder / "disk").mkdir()
+    mount = f"mount -t tmpfs -o {options} none disk; trap 'ls -A disk' EXIT"
+    done = run_with_mounts(mount, folder, "net.safetensors", "many.npy", "-o", f"disk/{output}")
+    assert (done.returncode, done.stdout) == (2, "")  # nothing is left there
+    assert re.fullmatch(rf"nnkernels: [^\n]*{message}\n", done.stderr)
+
+
+def test_read_only_file_systems(folder: Path) -> None:
+    """Nothing is written where the package, the model and the rows are."""
+    mount = "\n".join(f'mount --bind "{place}" "{place}"; mount -o remount,bind,ro "{place}"' for place in (PACKAGE, folder))
+    done = run_with_mounts(f'{mount}\ncd "{folder}"; ! touch new 2> /dev/null', folder, "net.safetensors", "x.npy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 20
+
+
 LITTLE_MEMORY = """
 import resource
 import safetensors.numpy, tqdm
