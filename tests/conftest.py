@@ -5,8 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import nnkernels as nnk
+
+# The same examples in each run; or, with --hypothesis-profile=long, many that are new.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
+settings.load_profile("suite")
 
 DTYPES = (np.float16, np.float32, np.float64)
 TARGETS = tuple(nnk.config()["targets"])

@@ -3,9 +3,6 @@
 //   kernels [target ...]
 //
 // Fails also if this machine does not run one of the targets named. Needs no Python, so that it runs under an emulator.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -17,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "common.h"
 #include "dispatch.h"
 #include "network.h"
 
@@ -30,23 +28,6 @@ static void check(bool good, const KernelTable& table, const char* what, std::si
   if (good) return;
   if (failures++ < 20) std::printf("FAILED %s %s %zu %zu %zu\n", table.target, what, a, b, c);
 }
-
-// Numbers that repeat from run to run and machine to machine (S. Vigna's SplitMix64).
-struct Random {
-  std::uint64_t state = 1;
-
-  std::uint64_t bits() {
-    std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-
-  // In [-4, 4).
-  double number() { return static_cast<double>(bits() >> 11) * 0x1p-50 - 4; }
-};
-
-static const KernelTable& generic = *supported_tables().front();
 
 template <class T>
 std::vector<T> numbers(Random& random, std::size_t n) {
@@ -62,22 +43,6 @@ std::vector<Compute<T>> widened(const std::vector<T>& values) {
   std::vector<Compute<T>> result(values.size());
   generic.of<T>().widen({values.data(), sizeof(T)}, result.data(), values.size());
   return result;
-}
-
-static bool is_nan(Half x) { return (x.bits & 0x7fff) > 0x7c00; }
-static bool is_nan(float x) { return x != x; }
-static bool is_nan(double x) { return x != x; }
-
-template <class T>
-bool same(const T& a, const T& b) {
-  return std::memcmp(&a, &b, sizeof a) == 0 || (is_nan(a) && is_nan(b));
-}
-
-template <class T>
-bool same(const std::vector<T>& a, const std::vector<T>& b) {
-  bool equal = a.size() == b.size();
-  for (std::size_t i = 0; equal && i < a.size(); ++i) equal = same(a[i], b[i]);
-  return equal;
 }
 
 // The order of summation of kernels/dense.h, as plain loops.
@@ -258,33 +223,6 @@ void test_dense(const KernelTable& table) {
   }
 }
 
-// Room for `count` numbers or a few more, with a page before it and one behind that nobody may touch.
-template <class T>
-class Guarded {
- public:
-  explicit Guarded(std::size_t count) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t bytes = (count * sizeof(T) + page - 1) / page * page;
-    size_ = bytes / sizeof(T);
-    pages_ = bytes + 2 * page;
-    map_ = static_cast<char*>(mmap(nullptr, pages_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (map_ == MAP_FAILED || mprotect(map_ + page, bytes, PROT_READ | PROT_WRITE) != 0) std::abort();
-    data_ = reinterpret_cast<T*>(map_ + page);
-  }
-  ~Guarded() { munmap(map_, pages_); }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-
-  T* data() const { return data_; }
-  std::size_t size() const { return size_; }
-
- private:
-  std::size_t size_;
-  std::size_t pages_;
-  char* map_;
-  T* data_;
-};
-
 // Where n elements `step` apart lie if the lowest of them is the first number of an array of `size`, or the highest the last.
 struct Places {
   Places(std::size_t size, std::size_t n, std::ptrdiff_t step, bool at_end)
@@ -369,6 +307,26 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
   }
 }
 
+// An array so large that relu writes it past the caches (kernels/loop.h), from the first element on and up to the last.
+template <class T>
+void test_streaming(const KernelTable& table) {
+  const std::size_t n = (std::size_t{1} << 24) / sizeof(T) + 3;
+  const Guarded<T> x(n + 1), y(n + 1);
+  Random random;
+  for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<T>(static_cast<std::int64_t>(random.bits()));
+  for (const bool at_end : {false, true}) {
+    const std::size_t first = at_end ? y.size() - n : 0;
+    std::fill_n(y.data(), y.size(), T(77));
+    table.of<T>().relu({x.data() + first, sizeof(T)}, {y.data() + first, sizeof(T)}, n);
+    bool equal = true;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const bool written = i >= first && i < first + n;
+      equal = equal && y.data()[i] == (!written ? T(77) : x.data()[i] > 0 ? x.data()[i] : T(0));
+    }
+    check(equal, table, "relu past the caches", n, sizeof(T), at_end);
+  }
+}
+
 // Numbers of every magnitude and kind: random bits.
 template <class T>
 std::vector<T> random_bits(std::size_t n) {
@@ -445,6 +403,7 @@ int main(int argc, char** argv) {
     test_dot<Half>(*table), test_dot<float>(*table), test_dot<double>(*table);
     test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
     test_dense_lanes<Half>(*table), test_dense_lanes<float>(*table), test_dense_lanes<double>(*table);
+    test_streaming<float>(*table), test_streaming<double>(*table);
     test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
     for (int i = 1; i < argc; ++i) compared += std::string(argv[i]) == table->target;
   }

@@ -502,6 +502,13 @@ def test_header_that_is_no_object(text: bytes, path: Path) -> None:
     assert path.name in refused(path, put_together(text, b""))
 
 
+@pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("corpus/model/*")), ids=lambda file: file.name)
+def test_files_of_the_fuzzer_load_or_are_refused(file: Path) -> None:
+    """tests/fuzz_model.py starts from these."""
+    with suppress(ValueError):
+        assert len(nnk.load(file)) > 0
+
+
 @settings(deadline=None, max_examples=400)
 @given(st.data())
 def test_changed_bytes_load_or_are_refused(path: Path, model: bytes, data: st.DataObject) -> None:

@@ -18,7 +18,7 @@ foreach(line IN LISTS lines)
   elseif(line MATCHES "^([^ ]+) ([A-TV-Zuvw])")
     set(symbol "${CMAKE_MATCH_1}")
     set(type "${CMAKE_MATCH_2}")
-    if(symbol MATCHES "^_*(DW\\.ref\\.|odr_asan|asan_|ubsan_)")
+    if(symbol MATCHES "^_*(DW\\.ref\\.|odr_asan|asan_|ubsan_|start___sancov_|stop___sancov_)")
       # what sanitizers add is the same for every target
     elseif(symbol MATCHES "${TABLE}" AND type STREQUAL "T")
       math(EXPR tables "${tables} + 1")

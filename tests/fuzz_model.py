@@ -1,0 +1,206 @@
+"""libFuzzer, through Atheris, on the reader of model files: a file loads, or it raises ValueError.
+
+    pip install atheris
+    python tests/fuzz_model.py -max_total_time=600 -max_len=4096 new_inputs tests/corpus/model
+
+A mutation takes a file apart and changes its parts: lengths, offsets, shapes, dtypes, names, metadata, numbers, the JSON.
+What loads must compute, and be the same after it is saved again. Loading may take memory in proportion to the file's size: the
+address space is limited to so much more while it runs.
+"""
+
+import json
+import re
+import resource
+import struct
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import atheris
+import numpy as np
+
+with atheris.instrument_imports(include=["nnkernels"]):
+    import nnkernels as nnk
+
+# Bytes that a load may take: for what is allocated in pieces of its own, and for each byte of the file.
+MOST_BYTES = 2**23
+MOST_BYTES_FOR_EACH = 64
+
+NUMBERS = (
+    *("0", "-0", "-1", "1", "2", "3", "7", "255", "65536", "2147483648", "4294967296", "9223372036854775807"),
+    *("18446744073709551615", "18446744073709551616", "1" + "0" * 400, "1e3", "1e999", "0.5", "1.0", "01", "NaN", "true"),
+)
+DTYPES = (
+    *("F16", "F32", "F64", "BF16", "F8_E5M2", "F8_E4M3", "F4", "f32", "C64", "BOOL", "U8", "I8", "I16", "U16", "I32", "U32"),
+    *("I64", ""),
+)
+NAMES = (
+    *("layers.0.weights", "layers.0.bias", "layers.1.weights", "layers.1.bias", "layers.2.weights", "layers.-1.bias"),
+    *("layers.00.bias", "", "__metadata__", "weights", "layers.0.weights\\u0000", "\\ud800", "\\u00e9" * 100),
+)
+ACTIVATIONS = (
+    *("none", "relu", "sigmoid", "tanh", "softmax", "gelu", "", "NONE", "relu ", "none,none", "relu,none,none", "," * 500),
+)
+SHAPES = ("[]", "[0]", "[[]]", "[1,1,1]", "{}", "null", "[-1,1]", "[0,0]", "[2,0]")
+TEXTS = (
+    *(b"\xff", b"\xed\xa0\x80", b"\0", b"\\", b'"', b"[" * 300, b'{"a":' * 200, b"]", b"}", b"{", b",", b":", b" " * 50),
+    b"null",
+)
+
+
+def model(random: Random) -> bytes:
+    """Return a file of a network that is right."""
+    dtype = random.choice([np.float16, np.float32, np.float64])
+    widths = [random.randrange(5) for _ in range(random.randrange(2, 5))]
+    layers = [
+        nnk.Dense(np.ones((outputs, inputs), dtype), activation=random.choice([None, "relu", "sigmoid", "tanh", "softmax"]))
+        for inputs, outputs in pairwise(widths)
+    ]
+    if random.random() < 0.2:
+        layers.append(nnk.Dense(np.ones(widths[-1], dtype)))
+    nnk.Network(layers).save(PATH)
+    return PATH.read_bytes()
+
+
+def take_apart(content: bytes) -> tuple[bytes, bytes]:
+    """Return the header and the data, wherever the length says that the one ends."""
+    (length,) = struct.unpack("<Q", content[:8].ljust(8, b"\0"))
+    return content[8 : 8 + length], content[8 + length :]
+
+
+def put_together(header: bytes, data: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def change(random: Random, header: bytes, pattern: bytes, texts: tuple[str, ...]) -> bytes:
+    """Put another text where the pattern, or its first group, matches."""
+    matches = list(re.finditer(pattern, header))
+    if not matches:
+        return header
+    match = random.choice(matches)
+    begin, end = match.span(match.re.groups and 1)
+    return header[:begin] + random.choice(texts).encode("utf-8", "surrogatepass") + header[end:]
+
+
+def change_members(random: Random, header: bytes) -> bytes:
+    """Take out, put in again or exchange members of the header or of a tensor; names may then be there twice."""
+    try:
+        members: Any = json.loads(header, object_pairs_hook=lambda pairs: ["object", *pairs])
+        chosen = random.choice([members, *(value for _, value in members[1:] if value[0] == "object")])
+        first, second = random.randrange(1, len(chosen)), random.randrange(1, len(chosen))
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return header
+    match random.randrange(4):
+        case 0:
+            del chosen[first]
+        case 1:
+            chosen.insert(second, chosen[first])
+        case 2:
+            chosen[first], chosen[second] = (chosen[second][0], chosen[first][1]), (chosen[first][0], chosen[second][1])
+        case _:
+            chosen[first], chosen[second] = chosen[second], chosen[first]
+    return render(members).encode()
+
+
+def render(value: Any) -> str:
+    if isinstance(value, list) and value[:1] == ["object"]:
+        return "{" + ",".join(f"{json.dumps(key)}:{render(member)}" for key, member in value[1:]) + "}"
+    return json.dumps(value)
+
+
+def grow(random: Random, header: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Make the last tensor of a good file longer, in its shape, its offsets and the data alike."""
+    try:
+        tensors = json.loads(header)
+        last = max((tensors[name] for name in tensors if name != "__metadata__"), key=lambda tensor: tensor["data_offsets"][1])
+        size, more = {"F16": 2, "F32": 4, "F64": 8}[last["dtype"]], random.randrange(1, 9)
+        last["shape"][-1] += more
+        last["data_offsets"][1] += more * size
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return header, data
+    return json.dumps(tensors).encode(), data + bytes(more * size)
+
+
+def mutate_once(random: Random, content: bytes) -> bytes:
+    header, data = take_apart(content)
+    match random.randrange(12):
+        case 0:
+            length = random.choice([0, 1, len(content), 2**31, 2**32, 2**62, 2**63, 2**64 - 1, 10**8]) + random.randrange(-9, 9)
+            return struct.pack("<Q", length % 2**64) + content[8:]
+        case 1:
+            return content[: random.randrange(len(content) + 1)]
+        case 2:
+            data = random.choice([data[: random.randrange(len(data) + 1)], data + random.randbytes(random.randrange(20))])
+        case 3:
+            header = change(random, header, rb"-?\d+", NUMBERS)
+        case 4:
+            header = change(random, header, rb'"dtype": ?"(\w*)"', DTYPES)
+        case 5:
+            header = change(random, header, rb'"((?:layers|__|weights)[^"]*)"', NAMES)
+        case 6:
+            header = change(random, header, rb'"nnkernels.activations": ?"([^"]*)"', ACTIVATIONS)
+        case 7:
+            header = change(random, header, rb'"nnkernels.activations": ?"(\w+)', ACTIVATIONS)
+        case 8:
+            place = random.randrange(len(header) + 1)
+            header = header[:place] + random.choice(TEXTS) + header[place + random.choice([0, 0, 1, 9]) :]
+        case 9:
+            header = change(random, header, rb"\[[^\[\]]*\]", SHAPES)
+        case 10:
+            header, data = grow(random, header, data)
+        case _:
+            header = change_members(random, header)
+    return put_together(header, data)
+
+
+def mutate(content: bytes, most: int, seed: int) -> bytes:
+    """Return a changed file: one change as a rule, sometimes several, or libFuzzer's own of bytes."""
+    random = Random(seed)
+    if random.random() < 0.1:
+        return bytes(atheris.Mutate(content, most))
+    if random.random() < 0.05 or len(content) < 8:
+        content = model(random)
+    for _ in range(random.choice([1, 1, 1, 2, 4])):
+        content = mutate_once(random, content)
+    return content[:most]
+
+
+def load(content: bytes) -> nnk.Network:
+    """Load a file in as little memory as a file of its size is worth."""
+    PATH.write_bytes(content)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        return nnk.load(PATH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def load_and_use(content: bytes) -> None:
+    try:
+        network = load(content)
+    except ValueError as error:
+        assert str(PATH) in str(error)  # noqa: PT017 - no test of pytest's
+        return
+    inputs = network.layers[0].inputs  # of a layer without outputs, any number
+    x = np.ones((3 if inputs < 2**16 else 0, inputs))
+    with np.errstate(all="ignore"):
+        result = network(x)
+    assert len(result) == len(x)
+    assert str(len(network)) in repr(network)
+    network.save(PATH)
+    with np.errstate(all="ignore"):
+        assert nnk.load(PATH)(x).tobytes() == result.tobytes()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        PATH = Path(folder, "model.safetensors")
+        load_and_use(model(Random(0)))  # imports what loading imports
+        atheris.Setup(sys.argv, load_and_use, custom_mutator=mutate)
+        atheris.Fuzz()

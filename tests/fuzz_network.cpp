@@ -1,0 +1,261 @@
+// libFuzzer on networks: construction, forward pass and copies of the weights, from any sizes, strides and layouts, against the
+// layers' kernels of `generic` one after the other. Sizes that no memory holds, and allocations that fail at any place, must be
+// std::bad_alloc and leave the next call right. NNKERNELS_TARGET chooses the target.
+//
+//   fuzz_network -max_total_time=600 -max_len=64 new_inputs tests/corpus/network
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <optional>
+
+#include "dispatch.h"
+#include "fuzz.h"
+#include "network.h"
+#include "threads.h"
+
+using namespace nnkernels;
+
+// While there is a LimitedMemory: how many allocations succeed, and of how many bytes.
+constexpr std::ptrdiff_t kUnlimited = std::numeric_limits<std::ptrdiff_t>::max();
+constexpr std::size_t kMostBytes = std::size_t{1} << 24;
+static std::atomic<bool> limited{false};
+static std::atomic<std::ptrdiff_t> allocations_left{kUnlimited};
+
+class LimitedMemory {
+ public:
+  explicit LimitedMemory(std::ptrdiff_t allocations) {
+    allocations_left = allocations;
+    limited = true;
+  }
+  ~LimitedMemory() { limited = false; }
+  LimitedMemory(const LimitedMemory&) = delete;
+  LimitedMemory& operator=(const LimitedMemory&) = delete;
+};
+
+static void* allocate(std::size_t size, std::size_t alignment) {
+  if (limited && (size > kMostBytes || --allocations_left < 0)) throw std::bad_alloc();
+  void* const data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
+void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return allocate(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void operator delete(void* data) noexcept { std::free(data); }
+void operator delete(void* data, std::size_t) noexcept { std::free(data); }
+void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
+
+// Multiplications of a batch: what takes some milliseconds, and now and then more.
+constexpr std::size_t kMostWork = 100'000, kRareWork = 3'000'000;
+
+template <class T>
+struct Layer {
+  Operand<T> weights;
+  Operand<T> bias;
+  Activation activation;
+
+  LayerView<T> view() const {
+    const Rows<const T> rows = rows_at(weights.memory.data(), weights.layout);
+    return {{rows.data, rows.row_stride, rows.element_stride, weights.layout.rows, weights.layout.n},
+            strided_at(bias.memory.data(), bias.layout),
+            activation};
+  }
+};
+
+// Rows through a layer by the kernels of `generic`, rounded where the chain of functions rounds.
+template <class T>
+static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>& rows, std::size_t count) {
+  using C = Compute<T>;
+  const Kernels<T>& kernels = generic.of<T>();
+  const std::size_t inputs = layer.weights.layout.n, outputs = layer.weights.layout.rows;
+  const std::vector<T> weights = layer.weights.contiguous();
+  const std::vector<C> x = widened(rows), bias = widened(layer.bias.contiguous());
+  std::vector<C> sums(count * outputs), scratch(kernels.dense_scratch);
+  DenseRows<T> dense{};
+  dense.x = x.data();
+  dense.x_stride = static_cast<std::ptrdiff_t>(inputs);
+  dense.rows = count;
+  dense.weights = {weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs};
+  dense.bias = bias.data();
+  dense.outputs = sums.data();
+  dense.outputs_stride = static_cast<std::ptrdiff_t>(outputs);
+  dense.scratch = scratch.data();
+  kernels.dense(dense);
+  std::vector<T> y(count * outputs);
+  kernels.narrow(sums.data(), {y.data(), sizeof(T)}, y.size());
+  const Strided<const T> from{y.data(), sizeof(T)};
+  const Strided<T> to{y.data(), sizeof(T)};
+  const auto row_stride = static_cast<std::ptrdiff_t>(outputs * sizeof(T));
+  switch (layer.activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      kernels.relu(from, to, y.size());
+      break;
+    case Activation::kSigmoid:
+      kernels.sigmoid(from, to, y.size());
+      break;
+    case Activation::kTanh:
+      kernels.tanh(from, to, y.size());
+      break;
+    case Activation::kSoftmax:
+      kernels.softmax({y.data(), row_stride, sizeof(T)}, {y.data(), row_stride, sizeof(T)}, count, outputs);
+  }
+  return y;
+}
+
+// Layers that chain, each of any layout.
+template <class T>
+static std::vector<Layer<T>> any_layers(Choices& choices) {
+  std::vector<Layer<T>> layers;
+  const std::size_t count = 1 + choices.below(4);
+  const std::size_t most = choices.flip() ? 140 : 1100;
+  std::size_t inputs = choices.size(most);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t outputs = std::min(choices.size(most), 100'000 / std::max<std::size_t>(inputs, 1));
+    layers.push_back({Operand<T>(choices, any_layout(choices, outputs, inputs)),
+                      Operand<T>(choices, any_layout(choices, 1, outputs)), static_cast<Activation>(choices.below(5))});
+    inputs = outputs;
+  }
+  return layers;
+}
+
+template <class T>
+static void fuzz_forward(Choices& choices) {
+  set_num_threads(static_cast<int>(1 + choices.below(3)));
+  const std::vector<Layer<T>> layers = any_layers<T>(choices);
+  std::vector<LayerView<T>> views;
+  std::size_t work = 1;
+  for (const Layer<T>& layer : layers) {
+    views.push_back(layer.view());
+    work += layer.weights.layout.rows * layer.weights.layout.n + layer.weights.layout.rows;
+  }
+  const std::size_t inputs = views.front().weights.inputs, outputs = views.back().weights.outputs;
+  const std::size_t most_work = choices.below(32) == 31 ? kRareWork : kMostWork;
+  const std::size_t count = std::min({choices.size(300), most_work / work, 100'000 / std::max<std::size_t>(inputs, 1)});
+  const Operand<T> x(choices, any_layout(choices, count, inputs));
+  const Layout to = distinct_layout(choices, count, outputs);
+  const bool function = layers.size() == 1 && choices.flip();
+  const std::size_t allocations = choices.below(16);  // that do not fail; with 15 none does
+  const std::size_t offset = choices.flip() ? choices.below(20) : 0;
+
+  std::vector<T> expected = x.contiguous();
+  for (const Layer<T>& layer : layers) expected = plain_forward(layer, expected, count);
+
+  for (const bool at_end : {false, true}) {
+    const Place place{at_end, offset};
+    const Window<T> input(0, place, x);
+    Window<T> output(1, place, to.length());
+    const Rows<const T> from = rows_at<const T>(input.data(), x.layout);
+    const Rows<T> results = rows_at(output.data(), to);
+    std::optional<Network<T>> network;
+    const auto run = [&] {
+      if (function) {
+        dense<T>(from, count, views[0].weights, views[0].bias, views[0].activation, results);
+      } else {
+        if (!network) network.emplace(views);
+        network->forward(from, count, results);
+      }
+    };
+    try {
+      const LimitedMemory limit(allocations < 15 ? static_cast<std::ptrdiff_t>(allocations) : kUnlimited);
+      run();
+    } catch (const std::bad_alloc&) {
+      output.accept(to);
+      check(output.as_expected(), kernels(), "a call that failed writes beside its outputs", count, sizeof(T));
+    }
+    for (std::size_t row = 0; row < count; ++row) {
+      for (std::size_t i = 0; i < outputs; ++i) output.expected(to.place(row, i)) = expected[row * outputs + i];
+    }
+    run();
+    check(output.as_expected() && input.as_expected(), kernels(), "forward", layers.size(), count, sizeof(T));
+    for (std::size_t i = 0; network && i < layers.size(); ++i) {
+      const std::vector<T> weights = layers[i].weights.contiguous(), bias = layers[i].bias.contiguous();
+      std::vector<T> weights_copy(weights.size()), bias_copy(bias.size());
+      network->copy_weights(i, weights_copy.data());
+      network->copy_bias(i, bias_copy.data());
+      check(same(weights_copy, weights) && same(bias_copy, bias), kernels(), "copies", i, sizeof(T));
+    }
+  }
+}
+
+// A size that nobody's memory holds, or that wraps around, or a small one.
+static std::size_t any_claim(Choices& choices) {
+  const std::size_t power = std::size_t{1} << choices.below(64);
+  const std::size_t size = power + static_cast<std::size_t>(choices.step(4));  // below 0 wraps around
+  return choices.flip() ? size : choices.below(5);
+}
+
+// All elements in one place, so that any claim can be read.
+template <class T>
+static void fuzz_claims(Choices& choices) {
+  const std::vector<T> number = numbers<T>(choices, 1);
+  const std::size_t inputs = any_claim(choices), outputs = any_claim(choices);
+  const auto activation = static_cast<Activation>(choices.below(5));
+  const std::ptrdiff_t element = choices.flip() ? static_cast<std::ptrdiff_t>(sizeof(T)) : 0;
+  const LayerView<T> layer{{number.data(), 0, 0, outputs, inputs}, {number.data(), 0}, activation};
+  const bool small = inputs <= 8 && outputs <= 8;
+  bool made = false;
+  try {
+    const LimitedMemory limit(kUnlimited);
+    const Network<T> network({layer});
+    made = true;
+    check(network.inputs() == inputs && network.outputs() == outputs, kernels(), "sizes", inputs, outputs);
+    const std::size_t count = choices.below(4);
+    if (outputs == 0 || small) {  // outputs may not share places
+      std::vector<T> results(count * outputs + 1);
+      const Strided<const T> x{number.data(), inputs <= 1 ? element : 0};
+      network.forward({x.data, 0, x.stride}, count,
+                      {results.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)});
+    }
+  } catch (const std::bad_alloc&) {
+    check(!small, kernels(), "bad_alloc for a small network", inputs, outputs);
+  }
+  // Memory for the weights and the biases is wanted; where there are none of either, it is not.
+  constexpr std::size_t kMost = kMostBytes / sizeof(Compute<T>);
+  const bool fits = outputs <= kMost && (outputs == 0 || inputs <= kMost / outputs);
+  check(fits || !made, kernels(), "a network that no memory holds", inputs, outputs, sizeof(T));
+  try {
+    const LimitedMemory limit(kUnlimited);
+    T result;
+    if (outputs <= 1) {
+      dense<T>({number.data(), 0, 0}, 1, layer.weights, layer.bias, activation, {&result, 0, sizeof(T)});
+      check(outputs == 0 || inputs <= kMost, kernels(), "a layer that no memory holds", inputs, outputs, sizeof(T));
+    }
+  } catch (const std::bad_alloc&) {
+    check(!small, kernels(), "bad_alloc for a small layer", inputs, outputs);
+  }
+}
+
+template <class T>
+static void fuzz_type(Choices& choices) {
+  if (choices.below(8) == 7) {
+    fuzz_claims<T>(choices);
+  } else {
+    fuzz_forward<T>(choices);
+  }
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  Choices choices(data, size);
+  switch (choices.below(3)) {
+    case 0:
+      fuzz_type<Half>(choices);
+      break;
+    case 1:
+      fuzz_type<float>(choices);
+      break;
+    default:
+      fuzz_type<double>(choices);
+  }
+  return 0;
+}
