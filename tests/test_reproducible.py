@@ -23,7 +23,6 @@ import nnkernels as nnk
 from conftest import DTYPES, TARGETS
 from corpus import Array, anything, numbers
 from golden import ACTIVATIONS, INTEGERS, committed_hashes, golden_hashes
-from nnkernels import _core
 from ulp import same_bits
 
 ROWS = 257
@@ -100,7 +99,7 @@ LAYOUTS = (*WRITEABLE, broadcast)
 
 
 def function_cases(x: Array) -> Iterator[tuple[str, Case]]:
-    for function in (nnk.relu, nnk.sigmoid, nnk.tanh, _core.exp):
+    for function in (nnk.relu, nnk.sigmoid, nnk.tanh):
         yield function.__name__, Case(x, [function])
     for function in (nnk.softmax, nnk.log_softmax, nnk.logsumexp):
         yield function.__name__, Case(x, [function, partial(down_the_columns, function)])
@@ -168,7 +167,7 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     yield from function_cases(x_of_functions)
     yield "dot", dot_case(x)
     yield "neuron", neuron_case(x)
-    for outputs, activation in product([(17,), (3, 10, 5)], ACTIVATIONS):
+    for outputs, activation in (*product([(17,)], ACTIVATIONS), ((3, 10, 5), "tanh")):
         yield f"network 17 {outputs} {activation}", network_case(x, outputs, activation)
 
 
