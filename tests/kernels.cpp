@@ -307,26 +307,6 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
   }
 }
 
-// An array so large that relu writes it past the caches (kernels/loop.h), from the first element on and up to the last.
-template <class T>
-void test_streaming(const KernelTable& table) {
-  const std::size_t n = (std::size_t{1} << 24) / sizeof(T) + 3;
-  const Guarded<T> x(n + 1), y(n + 1);
-  Random random;
-  for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<T>(static_cast<std::int64_t>(random.bits()));
-  for (const bool at_end : {false, true}) {
-    const std::size_t first = at_end ? y.size() - n : 0;
-    std::fill_n(y.data(), y.size(), T(77));
-    table.of<T>().relu({x.data() + first, sizeof(T)}, {y.data() + first, sizeof(T)}, n);
-    bool equal = true;
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      const bool written = i >= first && i < first + n;
-      equal = equal && y.data()[i] == (!written ? T(77) : x.data()[i] > 0 ? x.data()[i] : T(0));
-    }
-    check(equal, table, "relu past the caches", n, sizeof(T), at_end);
-  }
-}
-
 // Numbers of every magnitude and kind: random bits.
 template <class T>
 std::vector<T> random_bits(std::size_t n) {
@@ -403,7 +383,6 @@ int main(int argc, char** argv) {
     test_dot<Half>(*table), test_dot<float>(*table), test_dot<double>(*table);
     test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
     test_dense_lanes<Half>(*table), test_dense_lanes<float>(*table), test_dense_lanes<double>(*table);
-    test_streaming<float>(*table), test_streaming<double>(*table);
     test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
     for (int i = 1; i < argc; ++i) compared += std::string(argv[i]) == table->target;
   }
