@@ -140,7 +140,7 @@ void test_dense(const KernelTable& table, std::size_t rows, std::size_t outputs,
   unpacked.pop_back();
   check(same(unpacked, expected), table, "dense, unpacked", rows, outputs, inputs);
 
-  std::vector<C> packed(kernels.packed_size(outputs, inputs));
+  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // not null, which would mean none
   kernels.pack(call.weights, packed.data());
   call.packed = packed.data();
   std::vector<C> from_packed(rows * outputs + 1, C(77));
@@ -174,7 +174,7 @@ void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t
   const auto x = widened(numbers<T>(random, rows * inputs * step));
   const auto weights = numbers<T>(random, outputs * inputs);
   const auto bias = widened(numbers<T>(random, outputs));
-  std::vector<C> packed(kernels.packed_size(outputs, inputs));
+  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // not null, which would mean none
   kernels.pack({weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs}, packed.data());
 
   std::vector<C> contiguous(rows * inputs);
