@@ -2,7 +2,7 @@
 // arrays, bit for bit. Arrays have any size, stride and alignment and share memory where the contract allows it; they lie at
 // either end of memory that nobody may touch, and what lies between and beside outputs must stay as it is.
 //
-//   fuzz_kernels -max_total_time=600 -max_len=64 new_inputs tests/corpus/kernels
+//   fuzz_kernels -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/kernels
 //
 // Large arrays of relu, which is written past the caches, are in tests/kernels.cpp: they would take all the time here.
 #include <cstddef>
