@@ -2,8 +2,8 @@
 // layers' kernels of `generic` one after the other. Sizes that no memory holds, and allocations that fail at any place, must be
 // std::bad_alloc and leave the next call right. NNKERNELS_TARGET chooses the target.
 //
-//   ASAN_OPTIONS=allocator_may_return_null=1 \
-//       fuzz_network -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/network
+//   export ASAN_OPTIONS=allocator_may_return_null=1
+//   fuzz_network -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/network
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
