@@ -121,7 +121,8 @@ void check_refusals(const char* what, std::size_t least, Call call) {
   const auto result = call();
   std::size_t thrown = 0;
   bool reached = true;
-  for (long n = 0; reached; ++n) {
+  long n = 0;
+  while (reached) {
     const std::size_t before = alive;
     std::thread([&] {
       refused = n;
@@ -135,6 +136,7 @@ void check_refusals(const char* what, std::size_t least, Call call) {
     }).join();
     check(alive == before, what, static_cast<std::size_t>(n), alive - before);
     check(call() == result, what, static_cast<std::size_t>(n), 1);
+    ++n;
   }
   check(thrown >= least, what, thrown, least);
 }

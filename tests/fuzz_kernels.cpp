@@ -3,8 +3,6 @@
 // either end of memory that nobody may touch, and what lies between and beside outputs must stay as it is.
 //
 //   fuzz_kernels -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/kernels
-//
-// Large arrays of relu, which is written past the caches, are in tests/kernels.cpp: they would take all the time here.
 #include <cstddef>
 #include <cstdint>
 
@@ -327,7 +325,7 @@ static void fuzz_type(Choices& choices) {
 }
 
 template <class T>
-static void fuzz_integers(Choices& choices, void (*IntegerRelu::*kernel)(Strided<const T>, Strided<T>, std::size_t)) {
+static void fuzz_integers(Choices& choices, ElementwiseKernel<T>* IntegerRelu::*kernel) {
   fuzz_elementwise<T>(choices, [&](const KernelTable& table) { return table.integer_relu.*kernel; });
 }
 

@@ -88,7 +88,7 @@ auto is_large(Maxima max) {
 // Whether numbers are so small that their squares are subnormal: all of which have the exponential 1.
 template <class C, class Numbers>
 auto is_tiny(Numbers x) {
-  constexpr C kTiny = sizeof(C) == 4 ? 0x1p-60 : 0x1p-500;
+  constexpr C kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);
   return (x < kTiny) & (x > -kTiny);
 }
 
