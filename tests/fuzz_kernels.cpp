@@ -234,7 +234,7 @@ static void fuzz_dense(Choices& choices) {
 template <class T>
 static void fuzz_dense_lanes(Choices& choices) {
   using C = Compute<T>;
-  const std::size_t inputs = choices.size(1024), outputs = choices.size(140);
+  const std::size_t inputs = choices.size(sizeof(C) == 4 ? 1024 : 512), outputs = choices.size(140);
   std::size_t most_rows = 0;
   for (const KernelTable* table : supported_tables()) most_rows = std::max(most_rows, table->of<T>().lane_rows);
   const Operand<C> x(choices, Layout{most_rows, inputs, static_cast<std::ptrdiff_t>(inputs), 1});
