@@ -43,7 +43,8 @@ class FloatingPointScope {
     saved_ = _mm_getcsr();
     if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
   }
-  // Reads as little as it can: right after operations that raised flags, reading and writing take 140 ns on some Intel CPUs.
+  // Reads as little as it can: right after operations that raised flags, reading and then writing is slow on some Intel CPUs,
+  // as slow as half a call of the smallest network in bench/peers.py.
   void leave() {
     if (exceptions_ == Exceptions::kDrop) {
       _mm_setcsr(saved_);
