@@ -37,7 +37,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kAwakeAdvantage = 16;
 
 // How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
-// most twice what it must. (Measured on a virtual machine: 20 us in the thread that wakes, and 40 more until the other runs.)
+// most twice what it must, on the virtual machine where it was tried.
 constexpr std::chrono::microseconds kLookout{50};
 
 // Loops that have followed one another so long are worth waking workers for, who stay awake from one to the next.

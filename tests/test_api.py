@@ -331,7 +331,7 @@ def exact_along_axis(function: Callable[..., Any], z: Array, axis: int) -> Array
 
 
 def close_along_axis(function: Callable[..., Any], z: Array, axis: int, result: Array) -> bool:
-    most = (0.501 if result.dtype == np.float16 else 6.5) + SLACK  # 5.9 is the worst found in random rows (cpp/kernels/softmax.h)
+    most = (0.501 if result.dtype == np.float16 else 6.5) + SLACK  # 5.9 is the worst found (cpp/kernels/softmax.h)
     with np.errstate(all="ignore"):
         exact = exact_along_axis(function, z, axis)
         if function is nnk.softmax:
