@@ -42,6 +42,13 @@ bool same(const T& a, const T& b) {
 }
 
 template <class T>
+std::vector<Compute<T>> widened(const std::vector<T>& values) {
+  std::vector<Compute<T>> result(values.size());
+  generic.of<T>().widen({values.data(), sizeof(T)}, result.data(), values.size());
+  return result;
+}
+
+template <class T>
 bool same(const std::vector<T>& a, const std::vector<T>& b) {
   bool equal = a.size() == b.size();
   for (std::size_t i = 0; equal && i < a.size(); ++i) equal = same(a[i], b[i]);

@@ -151,13 +151,6 @@ std::vector<T> numbers(Choices& choices, std::size_t n) {
   return result;
 }
 
-template <class T>
-std::vector<Compute<T>> widened(const std::vector<T>& values) {
-  std::vector<Compute<T>> result(values.size());
-  generic.of<T>().widen({values.data(), sizeof(T)}, result.data(), values.size());
-  return result;
-}
-
 // An array that is read: its memory from the lowest element to the highest, which has numbers between them too.
 template <class T>
 struct Operand {

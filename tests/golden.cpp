@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "common.h"
 #include "dispatch.h"
 #include "network.h"
 #include "sha256.h"
@@ -51,17 +52,6 @@ void check(const std::string& name, std::vector<T> result) {
 }
 
 // tests/corpus.py: random_bits, numbers, anything.
-struct Random {
-  std::uint64_t state;
-
-  std::uint64_t bits() {
-    std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-};
-
 template <class T>
 std::vector<T> numbers(std::size_t n, std::uint64_t seed, double scale = 1) {
   constexpr int kDigits = std::is_same_v<T, Half> ? 11 : std::is_same_v<T, float> ? 24 : 53;

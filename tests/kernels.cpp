@@ -38,13 +38,6 @@ std::vector<T> numbers(Random& random, std::size_t n) {
   return result;
 }
 
-template <class T>
-std::vector<Compute<T>> widened(const std::vector<T>& values) {
-  std::vector<Compute<T>> result(values.size());
-  generic.of<T>().widen({values.data(), sizeof(T)}, result.data(), values.size());
-  return result;
-}
-
 // The order of summation of kernels/dense.h, as plain loops.
 template <class C>
 C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
