@@ -1,5 +1,6 @@
 """Networks of dense layers: description, forward pass, files."""
 
+import errno
 from collections.abc import Iterable
 from itertools import pairwise
 from os import PathLike
@@ -240,6 +241,10 @@ def load(path: str | PathLike[str]) -> Network:
             return Network(_read_layers(file))
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold a network: {error}") from None
+    except OSError as error:
+        if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
+            raise MemoryError(f"{path}: {error}") from None
+        raise
 
 
 def _read_layers(file: Any) -> list[Dense]:
