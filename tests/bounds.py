@@ -28,10 +28,14 @@ def height(n: int) -> int:
 
 def dot(x: Array, weights: Array, dtype: type[np.floating]) -> Array:
     n = x.shape[-1]
+    exact, magnitudes = reference.dot(x, weights), reference.dot(np.abs(x), np.abs(weights))
+    if n < (8 if dtype is np.float64 else 32):
+        last = np.maximum(np.abs(exact) * unit(dtype), np.finfo(np.float32).smallest_subnormal / 2) * (dtype is not np.float64)
+        return n * unit(np.float64) * magnitudes + last + rounding(exact, dtype)
     partial_sums = 2048 // np.finfo(unit(dtype).dtype).bits
     blocks = max(1, -(-n // 1024))
     path = -(-min(n, 1024) // partial_sums) + height(partial_sums) + height(blocks)
-    return path * unit(dtype) * reference.dot(np.abs(x), np.abs(weights)) + rounding(reference.dot(x, weights), dtype)
+    return path * unit(dtype) * magnitudes + rounding(exact, dtype)
 
 
 def dense(x: Array, weights: Array, bias: Array, dtype: type[np.floating]) -> Array:

@@ -65,9 +65,14 @@ C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
 }
 
-// The order of summation of kernels/sum.h, as plain loops.
+// The order of summation of kernels/dot.h and sum.h, as plain loops.
 template <class C>
 C plain_dot(const C* x, const C* weights, std::size_t n) {
+  if (n < (sizeof(C) == 4 ? 32 : 8)) {
+    double sum = 0;
+    for (std::size_t i = 0; i < n; ++i) sum = std::fma(double{x[i]}, double{weights[i]}, sum);
+    return static_cast<C>(sum);
+  }
   constexpr std::size_t kPartialSums = 256 / sizeof(C);
   std::vector<C> blocks;
   for (std::size_t block = 0; block < n; block += 1024) {
@@ -93,8 +98,8 @@ T narrowed(Compute<T> value) {
 template <class T>
 void test_dot(const KernelTable& table) {
   Random random;
-  for (std::size_t n :
-       Sizes{0, 1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 100, 127, 129, 1000, 1023, 1024, 1025, 3000, 5 * 1024 + 7}) {
+  for (std::size_t n : Sizes{0,  1,  2,  3,   4,   5,   7,    8,    15,   16,   17,   31,          32,
+                             63, 64, 65, 100, 127, 129, 1000, 1023, 1024, 1025, 3000, 5 * 1024 + 7}) {
     const auto x = numbers<T>(random, n);
     const auto weights = numbers<T>(random, n);
     const T actual = table.of<T>().dot({x.data(), sizeof(T)}, {weights.data(), sizeof(T)}, n);
