@@ -350,7 +350,8 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
   // Both parts begin on a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
-  if (!staged && !narrow && count <= std::min(block, kFewRows) && work_ * (count + kReadRows) >= kThreadWork / 8) {
+  if (!staged && !narrow && count <= std::min(block, kFewRows) &&
+      work_ * (count + kReadRows) >= 2 * kThreadWork / kAwakeAdvantage) {
     forward_block(x, count, outputs, reinterpret_cast<T*>(thread_scratch(hidden_bytes)), nullptr, true);
     return;
   }

@@ -33,9 +33,6 @@ constexpr std::size_t kPartsOfThread = 4;
 
 using Clock = std::chrono::steady_clock;
 
-// Sharing with a worker that is awake pays from so many times less work on.
-constexpr std::size_t kAwakeAdvantage = 16;
-
 // How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
 // most twice what it must, on the virtual machine where it was tried.
 constexpr std::chrono::microseconds kLookout{50};

@@ -14,8 +14,11 @@ void set_num_threads(int threads);  // at least 1
 // Reads NNKERNELS_NUM_THREADS; throws std::invalid_argument if it is not a positive number.
 void initialize_threads();
 
+// Sharing pays from so many times less work on if workers are awake, or loops follow one another closely.
+constexpr std::size_t kAwakeAdvantage = 16;
+
 // How a loop over 0, ..., n - 1 may be cut: into parts that begin at multiples of `multiple`, for as many threads as have at
-// least `minimum` to do, or a sixteenth of it if they are awake or loops follow one another closely.
+// least `minimum` to do, or that divided by kAwakeAdvantage.
 struct Split {
   std::size_t n;
   std::size_t minimum;  // what is worth waking a thread for one loop: 60 us of work, say

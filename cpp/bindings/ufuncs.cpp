@@ -103,32 +103,21 @@ PyArrayObject* plain_array(PyObject* object) {
   return PyArray_CheckExact(object) && PyArray_ISCARRAY_RO(array) ? array : nullptr;
 }
 
-template <class T>
-void few_rows(typename Kernels<T>::Rowwise* kernel, PyArrayObject* z, PyArrayObject* y) {
+// softmax, or log_softmax.
+template <bool kLog, class T>
+void few_rows(PyArrayObject* z, PyArrayObject* y) {
+  const Kernels<T>& table = kernels().of<T>();
   const npy_intp n = PyArray_DIM(z, PyArray_NDIM(z) - 1);
   const auto stride = n * static_cast<npy_intp>(sizeof(T));
   const FloatingPointScope scope(Exceptions::kDrop);
-  kernel({static_cast<const T*>(PyArray_DATA(z)), stride, sizeof(T)}, {static_cast<T*>(PyArray_DATA(y)), stride, sizeof(T)},
-         static_cast<std::size_t>(PyArray_SIZE(z) / n), static_cast<std::size_t>(n));
+  (kLog ? table.log_softmax : table.softmax)({static_cast<const T*>(PyArray_DATA(z)), stride, sizeof(T)},
+                                             {static_cast<T*>(PyArray_DATA(y)), stride, sizeof(T)},
+                                             static_cast<std::size_t>(PyArray_SIZE(z) / n), static_cast<std::size_t>(n));
 }
 
-struct SelectSoftmax {
-  template <class T>
-  static auto* of(const Kernels<T>& table) {
-    return table.softmax;
-  }
-};
-
-struct SelectLogSoftmax {
-  template <class T>
-  static auto* of(const Kernels<T>& table) {
-    return table.log_softmax;
-  }
-};
-
-// (z, axis, out, dtype) of a Rowwise kernel: the usual call, of few elements that need no conversion along the last axis of an
-// array of NumPy's own. NotImplemented where it is another call: the ufunc's.
-template <class Select>
+// (z, axis, out, dtype) of softmax or log_softmax: the usual call, of few elements that need no conversion along the last axis
+// of an array of NumPy's own. NotImplemented where it is another call: the ufunc's.
+template <bool kLog>
 PyObject* call_with_few(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
   int overflow = 0;
   const bool usual = count == 4 && PyLong_CheckExact(arguments[1]) && PyLong_AsLongAndOverflow(arguments[1], &overflow) == -1 &&
@@ -152,18 +141,18 @@ PyObject* call_with_few(PyObject* /*module*/, PyObject* const* arguments, Py_ssi
     Py_INCREF(y);
   }
   if (type == NPY_HALF) {
-    few_rows<Half>(Select::of(kernels().float16), z, y);
+    few_rows<kLog, Half>(z, y);
   } else if (type == NPY_FLOAT) {
-    few_rows<float>(Select::of(kernels().float32), z, y);
+    few_rows<kLog, float>(z, y);
   } else {
-    few_rows<double>(Select::of(kernels().float64), z, y);
+    few_rows<kLog, double>(z, y);
   }
   return reinterpret_cast<PyObject*>(y);
 }
 
-template <class Select>
+template <bool kLog>
 PyMethodDef method_with_few(const char* name, const char* doc) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_with_few<Select>)), METH_FASTCALL, doc};
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_with_few<kLog>)), METH_FASTCALL, doc};
 }
 
 // Raises MemoryError from a loop, which NumPy calls without the GIL.
@@ -363,8 +352,8 @@ void add_ufuncs(pybind11::module_& module) {
   add(module, dot, "dot", kDotDoc, "(n),(n)->()");
   add_dense(module);
   static PyMethodDef with_few[] = {
-      method_with_few<SelectSoftmax>("few_softmax", "few_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
-      method_with_few<SelectLogSoftmax>("few_log_softmax", "few_log_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
+      method_with_few<false>("few_softmax", "few_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
+      method_with_few<true>("few_log_softmax", "few_log_softmax($module, z, axis, out, dtype, /)\n--\n\n"),
       {}};
   if (PyModule_AddFunctions(module.ptr(), with_few) < 0) throw_python_error();
 }
