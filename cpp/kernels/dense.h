@@ -56,15 +56,12 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // a line of each step of the panel that comes next; or null, for the only tile
+  const C* ahead;  // what to fetch meanwhile, as many lines; or null
 
-  // The only tile reads its weights once, as fast as memory can: all lines 8 kB ahead.
   void prefetch(std::size_t chunk) const {
-    if (ahead != nullptr) {
-      __builtin_prefetch(ahead + chunk * kVectors * kLanes<Target, C>, 0, 2);
-    } else {
-      const C* step = data + chunk * kVectors * kLanes<Target, C> + 8192 / sizeof(C);
-      for (std::size_t v = 0; v < kVectors; ++v) __builtin_prefetch(step + v * kLanes<Target, C>);
+    if (ahead == nullptr) return;
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      __builtin_prefetch(ahead + (chunk * kVectors + v) * kLanes<Target, C>);
     }
   }
 
@@ -230,13 +227,13 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
                   std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // Each tile fetches another line of the steps of the panel that comes next. Without one, or where it has just been packed,
-    // that is a line of its own panel, which costs nothing.
+    // The first tile, which must wait for memory if anyone, fetches the panel that comes next. The only tile reads its weights
+    // once, as fast as memory can: it fetches 8 kB ahead.
     const bool has_next = rows.packed != nullptr && first_output + kPanelOutputs<Target> < rows.weights.outputs;
-    const C* fetched = has_next ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : panel;
-    const bool once = rows.packed != nullptr && rows.rows == 1;
+    const C* next = has_next ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : nullptr;
+    if (rows.packed != nullptr && rows.rows == 1) next = panel + 8192 / sizeof(C);
     const auto make_panel = [&](std::size_t tile) {
-      return PackedPanel<Target, C, kVectors>{panel, once ? nullptr : fetched + tile % kVectors * kLanes<Target, C>};
+      return PackedPanel<Target, C, kVectors>{panel, tile == 0 ? next : nullptr};
     };
     tiles<Target, kVectors, Target::kTileRows>(rows, make_panel, block, first_output);
   } else if constexpr (kVectors > 1) {
