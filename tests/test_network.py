@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import nnkernels as nnk
+from nnkernels import _core
 from ulp import same_bits
 
 SIZES = [(4, 5, 3), (64, 64, 10), (784, 128, 10), (3, 1030, 2, 33), (7, 1)]
@@ -233,6 +234,18 @@ def test_many_threads_at_once(rng: np.random.Generator) -> None:
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+def test_layers_that_live_only_while_they_are_read() -> None:
+    class Layers:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], int]:
+            return np.full((64, 64), float(index)), np.zeros(64), 0
+
+    net: Any = _core.Network(Layers(), np.dtype(np.float64).num, False)  # type: ignore[arg-type]
+    assert [net.layer(index)[0].max() for index in range(3)] == [0, 1, 2]
 
 
 def test_overflow_is_silent() -> None:

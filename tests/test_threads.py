@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng
     nnk.set_num_threads(3)
     for one, other in zip(results(), expected, strict=True):
         assert same_bits(one, other)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded Python")
+def test_import_leaves_the_gil_disabled() -> None:
+    code = "import sys, nnkernels; print(sys._is_gil_enabled())"
+    assert run(code, PYTHON_GIL="") == "False"  # the variable would speak for the module
 
 
 def test_idle_pool_sleeps() -> None:

@@ -48,7 +48,7 @@ bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterSta
 
 }  // namespace
 
-PYBIND11_MODULE(_main_core, module) {
+PYBIND11_MODULE(_main_core, module, py::mod_gil_not_used()) {
   if (!in_main_interpreter()) throw py::import_error(kRefusal);
   if (import_numpy() < 0) throw_python_error();
   try {

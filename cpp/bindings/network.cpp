@@ -144,7 +144,8 @@ class PyNetwork {
   static Network<T> make_of(const py::sequence& layers) {
     std::vector<LayerView<T>> result;
     std::vector<py::object> arrays;  // alive until the network has its copies
-    for (const py::handle item : layers) {
+    // An object, not a handle: a sequence may make its items for this loop alone.
+    for (const py::object item : layers) {
       const auto [given_weights, given_bias, activation] = item.cast<std::tuple<py::object, py::object, int>>();
       arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
       PyArrayObject* weights = as_array(arrays.back());
