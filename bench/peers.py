@@ -89,6 +89,8 @@ def settings_for(threads: int, target: str | None, first_cpu: int) -> Iterator[N
     for name in MISLEADING_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    # OpenBLAS's threads spin for 2**26 cycles after their work, into the turns of others; 2**22 are over before the next one.
+    os.environ["OPENBLAS_THREAD_TIMEOUT"] = "22"
     if threads == 1:  # JAX asks how many CPUs there are, and this besides
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     if target:
