@@ -473,3 +473,6 @@ def test_masked_arrays_are_refused_where_a_mask_has_no_meaning() -> None:
     for call in (nnk.softmax, nnk.log_softmax, nnk.logsumexp, nnk.Dense, net, lambda x: nnk.dense(x, np.ones((2, 3)))):
         with pytest.raises(TypeError, match="mask"):
             call(masked)
+    net = nnk.Network([nnk.Dense(np.eye(3))])
+    with pytest.raises(TypeError, match="out without a mask"):
+        net(masked.data, out=masked)

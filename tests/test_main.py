@@ -585,7 +585,7 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 # --- Interruption ---
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     (folder / "y.csv").write_text("keep me")
     # A pipe that has given some rows and is not yet at its end: the process waits in the middle of its work.

@@ -185,13 +185,16 @@ class PyNetwork {
     return kTypeNumber<T>;
   }
 
+  // Of an array: results under a mask would be lost, numbers under one would be used.
+  static bool is_masked(py::handle array) { return !PyArray_CheckExact(array.ptr()) && py::hasattr(array, "filled"); }
+
   // x as rows of T: itself, or a converted copy.
   template <class T>
   static py::object convert_input(const Network<T>& network, py::handle x) {
     py::object array = PyArray_Check(x.ptr()) ? py::reinterpret_borrow<py::object>(x)
                                               : py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()));
     if (!array) throw_python_error();
-    if (!PyArray_CheckExact(array.ptr()) && py::hasattr(array, "filled")) {
+    if (is_masked(array)) {
       throw py::type_error("Network expected x without a mask, got a masked array: fill it first");
     }
     const int type = PyArray_TYPE(as_array(array));
@@ -221,6 +224,7 @@ class PyNetwork {
     if (!PyArray_Check(out.ptr())) {
       throw py::type_error("Network expected out to be an array, got " + std::string(Py_TYPE(out.ptr())->tp_name));
     }
+    if (is_masked(out)) throw py::type_error("Network expected out without a mask, got a masked array: give it out.data");
     PyArrayObject* array = as_array(out);
     if (PyArray_NDIM(array) != dimensions || !std::equal(shape, shape + dimensions, PyArray_DIMS(array))) {
       throw py::value_error("Network expected out of shape " + shape_text(dimensions, shape) + ", got " + describe(array));

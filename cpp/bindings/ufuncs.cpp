@@ -8,7 +8,6 @@
 #include <iterator>
 #include <new>
 
-#include "../buffer.h"
 #include "../dispatch.h"
 #include "../floating_point.h"
 #include "../network.h"
@@ -170,25 +169,15 @@ void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   const auto rows = static_cast<std::size_t>(dimensions[0]);
   const auto n = static_cast<std::size_t>(dimensions[1]);
   const FloatingPointScope scope(Exceptions::kKeep);
-  try {
-    // NumPy copies operands that overlap, but takes an output that is exactly an input for safe, which it is not where other
-    // rows need that input. So too in dense_loop.
-    const bool in_place = args[2] == args[0] || args[2] == args[1];
-    const Buffer<T> copy(in_place ? rows : 0);
-    const Strided<T> results = output<T>(args[2], steps[2]);
-    const Strided<T> to = in_place ? Strided<T>{copy.data(), sizeof(T)} : results;
-    parallel_for({rows, rows_of_thread(kThreadElements, n)}, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t row = begin; row < end; ++row) {
-        const auto i = static_cast<npy_intp>(row);
-        const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
-        const Strided<const T> weights = input<T>(args[1] + i * steps[1], steps[4]);
-        to[row] = kernel(x, weights, n);
-      }
-    });
-    for (std::size_t row = 0; in_place && row < rows; ++row) results[row] = to[row];
-  } catch (const std::bad_alloc&) {
-    raise_memory_error();
-  }
+  const Strided<T> results = output<T>(args[2], steps[2]);
+  parallel_for({rows, rows_of_thread(kThreadElements, n)}, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = begin; row < end; ++row) {
+      const auto i = static_cast<npy_intp>(row);
+      const Strided<const T> x = input<T>(args[0] + i * steps[0], steps[3]);
+      const Strided<const T> weights = input<T>(args[1] + i * steps[1], steps[4]);
+      results[row] = kernel(x, weights, n);
+    }
+  });
 }
 
 // (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, which is what broadcasting makes of
@@ -203,19 +192,12 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {
-    const bool in_place = args[3] == args[0] || args[3] == args[1] || args[3] == args[2];
-    Buffer<T> copy(in_place ? rows * outputs : 0);
-    const Rows<T> copied{copy.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
     const Rows<T> results{output<T>(args[3], 0).data, steps[3], steps[8]};
     for (npy_intp i = 0; i < static_cast<npy_intp>(one_layer ? 1 : rows); ++i) {
       const Rows<const T> x{input<T>(args[0] + i * steps[0], 0).data, steps[0], steps[4]};
       const WeightsView<T> weights{input<T>(args[1] + i * steps[1], 0).data, steps[5], steps[6], outputs, inputs};
       const Strided<const T> bias = input<T>(args[2] + i * steps[2], steps[7]);
-      const Rows<T> to = (in_place ? copied : results).from(static_cast<std::size_t>(i));
-      dense(x, one_layer ? rows : 1, weights, bias, activation, to);
-    }
-    for (std::size_t i = 0; in_place && i < rows; ++i) {
-      for (std::size_t j = 0; j < outputs; ++j) results.row(i)[j] = copied.row(i)[j];
+      dense(x, one_layer ? rows : 1, weights, bias, activation, results.from(static_cast<std::size_t>(i)));
     }
   } catch (const std::bad_alloc&) {
     raise_memory_error();
@@ -263,6 +245,13 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
       PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, loops.types[0].data(), kLoops,
                                           static_cast<int>(kArguments) - 1, 1, PyUFunc_None, name, doc, 0, signature);
   if (ufunc == nullptr) throw_python_error();
+  // As np.matmul does: NumPy would take an output that is exactly an input for safe, which it is not where other rows need that
+  // input. These are its own flags but for that one.
+  if (kArguments > 2) {
+    reinterpret_cast<PyUFuncObject*>(ufunc)->op_flags[kArguments - 1] = NPY_ITER_WRITEONLY | NPY_ITER_UPDATEIFCOPY |
+                                                                        NPY_ITER_ALIGNED | NPY_ITER_ALLOCATE |
+                                                                        NPY_ITER_NO_BROADCAST | NPY_ITER_NO_SUBTYPE;
+  }
   module.add_object(name, pybind11::reinterpret_steal<pybind11::object>(ufunc));
 }
 

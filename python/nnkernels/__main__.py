@@ -95,6 +95,8 @@ def _discard_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # Like Ctrl-C: what has been begun is put away first.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Like Ctrl-C: what has been begun is put away first. Under nohup hanging up is ignored.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     sys.exit(main())
