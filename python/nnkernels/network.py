@@ -158,7 +158,7 @@ class Network(_core.Network):
         """Descriptions of the layers, with copies of their weights."""
         described = []
         for index in range(len(self)):
-            weights, bias, number = self.layer(index)
+            weights, bias, number = self._layer(index)
             one_neuron = self.one_neuron and index == len(self) - 1
             activation = None if number == 0 else ACTIVATIONS[number]
             described.append(Dense(weights[0], bias[0], activation) if one_neuron else Dense(weights, bias, activation))
