@@ -273,6 +273,11 @@ def dense(
     return out
 
 
+def is_python_number(value: object) -> bool:
+    """Say whether a value is a number of Python's own, which has no dtype to promote; np.float64 is a float, but has one."""
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
 def _refuse_mask(value: object) -> None:
     """Raise TypeError for a masked array: a sum along an axis cannot leave elements out, and must not count them unnoticed."""
     if isinstance(value, np.ndarray) and hasattr(value, "filled"):
@@ -296,7 +301,7 @@ def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
     outputs = weights.shape[0]
     if bias is None:
         return np.zeros(outputs, weights.dtype)
-    if isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic):
+    if is_python_number(bias):
         dtypes = {rows.dtype, weights.dtype} | {np.dtype(np.float32) for array in (rows, weights) if array.dtype.kind in "biu"}
         return np.full(outputs, bias, np.result_type(*dtypes))
     array = _as_array(bias)

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number, as_real, describe, explained
+from nnkernels.functions import (
+    ACTIVATIONS,
+    LAYER,
+    Activation,
+    activation_number,
+    as_real,
+    describe,
+    explained,
+    is_python_number,
+)
 
 
 class Dense:
@@ -52,8 +61,7 @@ class Dense:
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
             else:
-                number_given = isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic)
-                vector = np.full(shape, bias, matrix.dtype) if number_given else as_real(bias)
+                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else as_real(bias)
                 vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
         except (OverflowError, TypeError, ValueError) as error:
             raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
