@@ -94,6 +94,16 @@ def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
     of ``softmax``; so are rows that are not finite.
 
+    Returns
+    -------
+    array of the shape of z
+        Its dtype is that of ``softmax``. pandas and Dask objects come back as such.
+
+    Notes
+    -----
+    The maximum is subtracted in two terms, without rounding (D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2),
+    and the logarithm is that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
+
     Examples
     --------
     >>> import nnkernels as nnk
@@ -114,10 +124,19 @@ def logsumexp(
 ) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
-    Parameters, dtypes and errors are those of ``softmax``; the axis is summed over, and with ``keepdims`` it stays, of
-    length 1. NaN propagates; a row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
+    Parameters, dtypes and errors are those of ``softmax``, but that ``out`` has the shape of the result. NaN propagates; a
+    row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
 
-    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates.
+    Returns
+    -------
+    array of the shape of z without the axis
+        With ``keepdims`` the axis stays, of length 1. A pandas object gives a NumPy array, for its labels are not those of the
+        result; a Dask array comes back as such.
+
+    Notes
+    -----
+    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates, as
+    SciPy's issues 18295 and 19521 ask; the method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -212,26 +231,31 @@ def dense(
     activation : optional
         None, "relu", "sigmoid", "tanh", "softmax" (over the outputs), or the ufunc itself.
     out : array, optional
-        Where to write the result.
+        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind). It may overlap the other
+        arguments.
 
     Returns
     -------
     array of shape (..., outputs)
-        float16, float32 and float64 are kept (float16 is summed in float32 and rounded once, the activation too), other
-        real dtypes promote as ``np.result_type(x, np.float32)``. A bias that is a Python number has no influence on it.
+        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64, and
+        ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias that is a Python number has no
+        influence on it. float16 is summed in float32 and rounded once, the activation too.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for ``out`` of a dtype that the result cannot be cast to.
+        For longdouble, complex, object, string and datetime; for an activation that is none; for ``out`` of a dtype that the
+        result cannot be cast to.
     ValueError
-        For shapes that do not fit, and an unknown activation.
+        For shapes that do not fit, and the name of an unknown activation.
+    MemoryError
+        Where there is too little for the result, or for the layer's scratch.
 
     Notes
     -----
     A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
-    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h). Overflow is reported as
-    ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
+    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
+    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
 
     Examples
     --------
