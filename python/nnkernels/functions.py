@@ -147,7 +147,7 @@ def logsumexp(
     4.248354255291589e-18
     """
     extra = {"keepdims": True} if keepdims else {}
-    return _along_axis(_core.logsumexp, _without_labels(z), axis, out=out, dtype=dtype, **extra)
+    return _along_axis(_core.logsumexp, z, axis, out=out, dtype=dtype, **extra)
 
 
 def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
@@ -162,7 +162,7 @@ def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype:
         if dtype is not None:
             keywords["dtype"] = dtype
         _refuse_mask(z)
-        return ufunc(z, **keywords)
+        return ufunc(_without_labels(z) if ufunc is _core.logsumexp else z, **keywords)
     except (OverflowError, TypeError, ValueError) as error:
         expected = f"z of at least one dimension and {REAL}, and an integer axis of it (here {axis!r})"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
@@ -314,10 +314,10 @@ def _without_labels(value: Any) -> Any:
 
 
 def _as_array(value: Any) -> Any:
-    """Return what has its own ways with ufuncs as it is, and the rest as an array."""
+    """Return an array that has its own ways with ufuncs as it is, and the rest as NumPy's."""
     _refuse_mask(value)
     value = _without_labels(value)
-    return value if hasattr(value, "__array_ufunc__") else np.asarray(value)
+    return value if hasattr(value, "__array_ufunc__") and hasattr(value, "ndim") else np.asarray(value)
 
 
 def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
