@@ -64,8 +64,8 @@ def get_num_threads() -> int:
 def set_num_threads(n: SupportsIndex) -> None:
     """Limit the threads that one call may use, the calling thread included, for the whole process.
 
-    The number is taken as given, also where it is above the number of CPUs. Raises TypeError unless it is an
-    integer, and ValueError unless it is positive and fits in 32 bits with its sign.
+    The number is taken as given, also where it is above the number of CPUs. Raises TypeError for what is no
+    integer, and ValueError unless it is from 1 to 2**31 - 1.
 
     >>> import nnkernels as nnk
     >>> before = nnk.get_num_threads()
