@@ -40,7 +40,7 @@ and datetime raise TypeError. Results lie in [-1, 1] and are monotone and odd, b
 1 ULP, and the bits are the same on every CPU. NaN propagates; no finite input gives a warning.
 
 Source: for float32 a table in the manner of S. Gal, "Computing elementary functions: a new approach for achieving high
-accuracy and good performance", 1986; for float64 the quotient above. Both are in cpp/kernels/activations.h.
+accuracy and good performance", 1986; for float64 our own way to the quotient above. Both: cpp/kernels/activations.h.
 
 Examples
 --------
