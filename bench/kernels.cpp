@@ -290,7 +290,7 @@ class Dense {
 
   const Buffer<C>& results() const { return outputs_; }
 
-  // The bound of the order in cpp/kernels/dense.h: fmas of a chain, sums of chains, sums of blocks, bias.
+  // The bound of cpp/kernels/dense.h.
   std::vector<Expected<C>> expected() const {
     const Numbers<C> x = numbers(x_), bias = numbers(bias_);
     const Numbers<T> weights = numbers(weights_);
@@ -298,7 +298,7 @@ class Dense {
     constexpr std::size_t kInputBlock = 256 * kChains;
     const std::size_t blocks = (shape_.inputs + kInputBlock - 1) / kInputBlock;
     const std::size_t chain = (std::min(shape_.inputs, kInputBlock) + kChains - 1) / kChains;
-    const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks);
+    const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks + 1);  // kChains / 2 is log2(kChains)
     std::vector<Expected<C>> expected;
     for (std::size_t row = 0; row < shape_.rows; ++row) {
       for (std::size_t output = 0; output < shape_.outputs; ++output) {

@@ -211,10 +211,11 @@ def main() -> None:
         s = sqrt(w)
         return (log((1 + s) / (1 - s)) - 2 * s) / (s * w) if w > mpf(10) ** -15 else mpf(2) / 3 + w * 2 / 5
 
+    # An error of P counts s w times, and the logarithm is about 2 s.
     fit(
         "log1p: P(w) of log((1 + s)/(1 - s)) = 2 s + s w P(w), w = s^2, relative to the logarithm",
         logarithm_tail,
-        lambda w: w + mpf(10) ** -5,
+        lambda w: (w + mpf(10) ** -5) / 2,
         6, mpf(0), largest, np.float64,
     )  # fmt: skip
     print_table("tanh: centre, c0, ..., c5, unused", tanh_table())

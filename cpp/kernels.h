@@ -95,7 +95,7 @@ struct DenseLanes {
 };
 
 // Where a kernel writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in
-// what is overwritten, and is quicker from about kLargeBytes on, which no cache holds.
+// what is overwritten, and is quicker from about kLargeBytes on, more than a core's share of most last caches.
 enum class Stores { kCached, kStreaming };
 constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
 
@@ -110,8 +110,8 @@ struct Kernels {
   using Elementwise = ElementwiseKernel<T>;
   Elementwise* relu;     // max(0, x), NaN kept, relu(-0) = +0
   Elementwise* sigmoid;  // 1 / (1 + e^-x)
-  Elementwise* tanh;
-  Elementwise* exp;  // e^x
+  Elementwise* tanh;     // (e^x - e^-x) / (e^x + e^-x)
+  Elementwise* exp;      // e^x
 
   // Over each of `rows` rows of n elements, nothing where n = 0. The output may be the rows themselves, element by element.
   using Rowwise = void(const Rows<const T>& input, const Rows<T>& output, std::size_t rows, std::size_t n);

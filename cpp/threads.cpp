@@ -158,7 +158,8 @@ int available_cpus() {
   return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// All but `thread` and `wake` is guarded by the pool's mutex; the worker itself reads without it when it is not asleep.
+// All but `thread` and `wake` is guarded by the pool's mutex. Without it the worker itself reads `cpus` and `moved`, and clears
+// `moved`, when it is not asleep: others write these only while it is.
 struct Worker {
   pthread_t thread{};
   std::condition_variable wake{};

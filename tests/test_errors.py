@@ -255,6 +255,31 @@ def test_failed_calls_leave_out_alone() -> None:
         assert np.all(out == 7)
 
 
+def test_object_that_has_ufuncs_but_no_dimensions() -> None:
+    class Thing:
+        __array_ufunc__ = None
+
+    class Rows(Thing):
+        def __array__(self, dtype: object = None, copy: object = None) -> Array:
+            return X
+
+    rows: Any = Rows()
+    thing: Any = Thing()
+    assert np.array_equal(nnk.dense(rows, WEIGHTS, BIAS), nnk.dense(X, WEIGHTS, BIAS))
+    with pytest.raises(ValueError, match=r"^dense expected x .* got x object of shape \(\)"):
+        nnk.dense(thing, WEIGHTS, BIAS)
+
+
+def test_object_that_fails_to_become_an_array() -> None:
+    class Table:
+        def to_numpy(self) -> Array:
+            raise ValueError("not all columns are numbers")
+
+    table: Any = Table()
+    with pytest.raises(ValueError, match=r"^logsumexp expected z .*not all columns are numbers"):
+        nnk.logsumexp(table)
+
+
 def test_inputs_that_no_memory_holds_are_a_memory_error() -> None:
     claimed = np.broadcast_to(np.float16(1), 2**62 - 1)
     for weights in (claimed, claimed[np.newaxis]):

@@ -245,7 +245,7 @@ def test_layers_that_live_only_while_they_are_read() -> None:
             return np.full((64, 64), float(index)), np.zeros(64), 0
 
     net: Any = _core.Network(Layers(), np.dtype(np.float64).num, False)  # type: ignore[arg-type]
-    assert [net.layer(index)[0].max() for index in range(3)] == [0, 1, 2]
+    assert [net._layer(index)[0].max() for index in range(3)] == [0, 1, 2]
 
 
 def test_overflow_is_silent() -> None:

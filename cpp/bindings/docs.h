@@ -5,8 +5,8 @@ namespace nnkernels {
 
 constexpr const char* kReluDoc = R"(Rectified linear unit, element-wise: max(0, x).
 
-Keeps every real dtype, as ``np.maximum(x, 0)`` does; longdouble and complex raise TypeError. Exact.
-``relu(-0.0)`` is ``+0.0``; NaN propagates.
+Keeps every real dtype, as ``np.maximum(x, 0)`` does; longdouble, complex, object, string and datetime raise TypeError.
+Exact. ``relu(-0.0)`` is ``+0.0``; NaN propagates.
 
 Source: V. Nair and G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
 
@@ -19,9 +19,9 @@ array([0., 0., 0., 1., 3.])
 
 constexpr const char* kSigmoidDoc = R"(Logistic sigmoid, element-wise: 1 / (1 + exp(-x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble and complex raise
-TypeError. Results lie in [0, 1] and are monotone; for large negative x they decrease through the subnormal numbers. The
-largest error is below 1 ULP. NaN propagates; no finite input gives a warning.
+float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
+and datetime raise TypeError. Results lie in [0, 1] and are monotone; for large negative x they decrease through the
+subnormal numbers. The largest error is below 1 ULP. NaN propagates; no finite input gives a warning.
 
 Source: D. R. Cox, "The regression analysis of binary sequences", JRSS B 20 (1958); the method of computation is in
 cpp/kernels/activations.h.
@@ -33,13 +33,14 @@ Examples
 array([0.11920292, 0.37754067, 0.5       , 0.73105858, 0.95257413])
 )";
 
-constexpr const char* kTanhDoc = R"(Hyperbolic tangent, element-wise.
+constexpr const char* kTanhDoc = R"(Hyperbolic tangent, element-wise: (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble and complex raise
-TypeError. Results lie in [-1, 1] and are monotone and odd, bit for bit. The largest error is below 1 ULP, and the bits are the
-same on every CPU. NaN propagates.
+float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
+and datetime raise TypeError. Results lie in [-1, 1] and are monotone and odd, bit for bit. The largest error is below
+1 ULP, and the bits are the same on every CPU. NaN propagates; no finite input gives a warning.
 
-The method of computation is in cpp/kernels/activations.h.
+Source: for float32 a table in the manner of S. Gal, "Computing elementary functions: a new approach for achieving high
+accuracy and good performance", 1986; for float64 our own way to the quotient above. Both: cpp/kernels/activations.h.
 
 Examples
 --------
@@ -56,13 +57,18 @@ constexpr const char* kDenseDoc = "A generalized ufunc behind nnkernels.dense, o
 
 constexpr const char* kDotDoc = R"(Dot product over the last axis: sum x[i] w[i].
 
-A generalized ufunc: x and w of shape ``(..., n)`` broadcast to a result of shape ``(...)``; 0 where n is 0. float16,
-float32 and float64 are kept (float16 is summed in float32 and rounded once), other real dtypes promote as
-``np.result_type(x, np.float32)``; longdouble and complex raise TypeError. A mismatch of n is a ValueError.
+A generalized ufunc: x and w of shape ``(..., n)`` broadcast to a result of shape ``(...)``; 0 where n is 0. ``out`` may
+be an operand, or overlap one.
 
-The order of summation, and with it every bit of the result, depends on n alone: blocks of 1024 elements with
-interleaved partial sums, added pairwise (N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput.
-14, 1993). Overflow is reported as ``np.errstate`` says.
+The dtype is ``np.result_type(x, w)`` where both are float16, float32 or float64, and ``np.result_type(x, w, np.float32)``
+where one is another real dtype. longdouble, complex, object, string and datetime raise TypeError, as does ``out`` of a
+dtype that the result cannot be cast to. A mismatch of n is a ValueError.
+
+The order of summation, and with it every bit of the result, depends on n and the dtype alone. Fewer than 32 products (8 in
+float64) are one chain of fused multiply-adds in float64, whose sum is rounded to float32, and for float16 from there to
+float16. More of them are summed in float32 (float64 in itself), and rounded to float16 at the end: in blocks of 1024 with
+interleaved partial sums, added pairwise (N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14,
+1993). Overflow is reported as ``np.errstate`` says.
 
 Examples
 --------

@@ -342,18 +342,24 @@ PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t co
 }
 
 PyMethodDef call_definition{"__call__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_network)),
-                            METH_FASTCALL | METH_KEYWORDS, "__call__($self, x, out=None)\n--\n\nThe forward pass."};
+                            METH_FASTCALL | METH_KEYWORDS,
+                            "__call__($self, x, out=None)\n--\n\nThe forward pass: (..., inputs) to (..., outputs)."};
 
 }  // namespace
 
 void add_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network");
   network.def(py::init<const py::sequence&, int, bool>(), py::arg("layers"), py::arg("type"), py::arg("one_neuron"))
-      .def("__len__", [](py::handle self) { return network_of(self).size(); })
       .def(
-          "layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"))
-      .def_property_readonly("dtype", [](py::handle self) { return network_of(self).dtype(); })
-      .def_property_readonly("one_neuron", [](py::handle self) { return network_of(self).one_neuron(); });
+          "__len__", [](py::handle self) { return network_of(self).size(); }, "The number of layers.")
+      .def(
+          "_layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"),
+          "A copy of a layer: its weights, its bias, and the number of its activation.")
+      .def_property_readonly(
+          "dtype", [](py::handle self) { return network_of(self).dtype(); }, "The dtype of weights, biases and results.")
+      .def_property_readonly(
+          "one_neuron", [](py::handle self) { return network_of(self).one_neuron(); },
+          "Whether the last layer is one neuron, so that results have no axis for outputs.");
   network_type = reinterpret_cast<PyTypeObject*>(network.ptr());
   network.attr("__call__") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(network_type, &call_definition));
 }

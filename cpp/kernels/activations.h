@@ -8,8 +8,8 @@
 namespace nnkernels {
 namespace {
 
-// max(0, x). Exact. relu(-0) = +0, relu(NaN) = NaN. In integers, where -0 to -inf come one after the other, for a comparison
-// with NaN would raise an exception flag, in the dense kernels where it counts.
+// max(0, x), by its definition. Exact for all numbers. relu(-0) = +0, relu(NaN) = NaN. In integers, where -0 to -inf come one
+// after the other, for a comparison with NaN would raise an exception flag, in the dense kernels where it counts.
 template <class Target, class V>
 V relu(V x) {
   const auto minus_zero = as<Integers<V>>(broadcast<V>(Element<V>(-0.0)));
@@ -24,7 +24,7 @@ class Tanh;
 // t's small part. sigmoid(x) = 1 - sigmoid(-x).
 // Largest error in float 0.7718 ULP, at -0x1.5dcd72p+6; in double 0.7952 ULP, at -0x1.6236e6843b9cdp+9.
 // In [0, 1], monotone; results are subnormal for x below -87.3 in float, -708.4 in double, and 0 below -104 and -745.2.
-// sigmoid(NaN) = NaN.
+// sigmoid(NaN) = NaN. The derivation is our own; e^|x| is that of exp.h.
 template <class Target, class C>
 class Sigmoid {
  public:
@@ -55,7 +55,7 @@ class Sigmoid {
 
 // The table's polynomial for |x|, with the sign of x.
 // Largest error 0.7280 ULP, at -0x1.2d8244p+2. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
-// tanh(NaN) = NaN.
+// tanh(NaN) = NaN. The table is due to S. Gal: cpp/fit_coefficients.py.
 template <class Target>
 class Tanh<Target, float> {
  public:
@@ -86,7 +86,7 @@ class Tanh<Target, float> {
 // N / D = ((1 - p) + m) / ((1 + p) + m), where e^(2|x|) = (1 + m) / p with a power of two p, and |m| < 1/2 from a polynomial as
 // accurate as m is small, which the exponential's table is not; with the sign of x.
 // Largest error 0.9287 ULP, at -0x1.6ac5cbb8a6db6p-3; a search about there found 0.9580, at 0x1.6a69e26b3c81cp-3. In [-1, 1],
-// monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN.
+// monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN. The derivation is our own.
 template <class Target>
 class Tanh<Target, double> {
  public:

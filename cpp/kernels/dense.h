@@ -7,6 +7,12 @@
 // Error bound for K inputs, with c chains and blocks of b: half an ULP of 1, times the sum of magnitudes |x w| and |bias|,
 // times ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1.
 //
+// Zeros are never skipped: 0 x inf is NaN. A NaN or an infinity in x stays in its row, one in the weights in its output's sums.
+// Overflow is that of the chains and sums: it gives an infinity, and NaN where two of opposite sign meet.
+//
+// Sources: K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008, for packed
+// panels; N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993, for sums by blocks.
+//
 // So 128 bits of a row of x are one step of all the chains: a "chunk". A vector of weights holds the same chunk of
 // several outputs, side by side, and one fma with the chunk of x in each 128-bit part makes a step of all of them. No
 // shuffle is needed until the end of the block, when the chains of a tile of rows and outputs are combined.
@@ -56,7 +62,7 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // what to fetch meanwhile, as many lines; or null
+  const C* ahead;  // what to fetch meanwhile, as many vectors; or null
 
   void prefetch(std::size_t chunk) const {
     if (ahead == nullptr) return;
@@ -227,8 +233,9 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
                   std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // The first tile, which must wait for memory if anyone, fetches the panel that comes next. The only tile reads its weights
-    // once, as fast as memory can: it fetches 8 kB ahead.
+    // The first tile, which must wait for memory if anyone, fetches what comes next: the panel's next block of inputs where
+    // there is one, else the next panel; in the last panel nothing. A single row reads its weights once, as fast as memory can:
+    // it fetches 8 kB ahead.
     const bool has_next = rows.packed != nullptr && first_output + kPanelOutputs<Target> < rows.weights.outputs;
     const C* next = has_next ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : nullptr;
     if (rows.packed != nullptr && rows.rows == 1) next = panel + 8192 / sizeof(C);

@@ -1,8 +1,8 @@
 // A dense layer over as many rows as a vector has lanes, one row in each lane: for narrow layers, where the tiles of dense.h
 // would spend their time in combining chains, and on outputs that are not there.
 //
-// The order of summation is that of dense.h, and so are the packed weights. Here a chain is a vector of its own; an fma takes
-// input k of all rows and one weight in all lanes.
+// The order of summation is that of dense.h, and so are the error bound, special values, sources and packed weights. Here a
+// chain is a vector of its own; an fma takes input k of all rows and one weight in all lanes.
 #pragma once
 
 #include "dense.h"

@@ -3,7 +3,7 @@
 // would round as often as they are multiplied and added. Error bound: n of half an ULP of 1 in double, times the same sum; and
 // for floats the result's rounding.
 //
-// Infinities and NaN as the arithmetic gives them; overflow is that of the partial sums.
+// Infinities and NaN as the arithmetic gives them; overflow is that of the partial sums. Source: that of sum.h.
 #pragma once
 
 #include "sum.h"

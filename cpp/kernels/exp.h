@@ -132,9 +132,9 @@ TwoParts<V> exp_parts(const Reduced<V>& x, const typename Target::template Power
   return {high, Target::fma(high, expm1, low)};
 }
 
-// e^x. Largest error in float 0.7616 ULP, at -0x1.5f2a6cp+6 (all floats); in double 0.7952 ULP,
-// at -0x1.6236e6843b9cdp+9. Monotone in float (tests/accuracy.cpp).
-// exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf; subnormal results are rounded once more.
+// e^x, for all numbers. Largest error in float 0.7616 ULP, at -0x1.5f2a6cp+6 (all floats); in double 0.7952 ULP,
+// at -0x1.6236e6843b9cdp+9. Both are of subnormal results, which are rounded once more: that of normal ones is 0.57 and 0.65
+// ULP. Monotone in float (tests/accuracy.cpp). exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf.
 template <class Target, class C>
 class Exp {
  public:

@@ -23,7 +23,7 @@
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
 //   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
 //   widen(p), narrow(p, v) a vector of float from and to as many halves at p
-//   widen_partial(p, n), narrow_partial(p, v, n)        of the first n lanes; other lanes become 0
+//   widen_partial(p, n), narrow_partial(p, v, n)        of the first n lanes; other lanes become 0, other memory stays
 //
 // Everything in cpp/kernels and cpp/targets has internal linkage (anonymous namespaces), so that the linker can never
 // share a function compiled for one CPU with code for another. CMake checks the objects: targets/check_symbols.cmake.

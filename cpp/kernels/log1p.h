@@ -21,7 +21,7 @@ struct TwoDoubles {
 inline TwoDoubles log1p_positive(double x) {
   constexpr double kLn2High = 0x1.62e42ffp-1;  // its multiples by a k are exact
   constexpr double kLn2Low = -0x1.718432a1b0e26p-35;
-  // Error of the polynomial 2^-58.4, relative to the logarithm.
+  // Error of the polynomial 2^-59.4, relative to the logarithm.
   constexpr double kPolynomial[] = {0x1.5555555555592p-1, 0x1.999999997ff4bp-2, 0x1.24924941de7bp-2, 0x1.c71c521698a4p-3,
                                     0x1.74663c7949c2ep-3, 0x1.39a1f4178a7bep-3, 0x1.2f034c33cd76ep-3};
   double k = 0;

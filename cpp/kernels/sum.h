@@ -7,6 +7,8 @@
 //
 // Error bound of n terms, with b = ceil(n / kBlock) and s = ceil(min(n, kBlock) / kPartialSums): half an ULP of 1, times the
 // sum of magnitudes, times s (a chain) or ceil(log2(s)) (a tree), + log2(kPartialSums) + ceil(log2(b)).
+//
+// Source: N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993: pairwise summation.
 #pragma once
 
 #include "loop.h"

@@ -94,6 +94,16 @@ def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
     of ``softmax``; so are rows that are not finite.
 
+    Returns
+    -------
+    array of the shape of z
+        Its dtype is that of ``softmax``. pandas and Dask objects come back as such.
+
+    Notes
+    -----
+    The maximum is subtracted in two terms, without rounding (D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2),
+    and the logarithm is that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
+
     Examples
     --------
     >>> import nnkernels as nnk
@@ -114,10 +124,19 @@ def logsumexp(
 ) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
-    Parameters, dtypes and errors are those of ``softmax``; the axis is summed over, and with ``keepdims`` it stays, of
-    length 1. NaN propagates; a row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
+    Parameters, dtypes and errors are those of ``softmax``, but that ``out`` has the shape of the result. NaN propagates; a
+    row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
 
-    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates.
+    Returns
+    -------
+    array of the shape of z without the axis
+        With ``keepdims`` the axis stays, of length 1. A pandas object gives a NumPy array, for its labels are not those of the
+        result; a Dask array comes back as such.
+
+    Notes
+    -----
+    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates, as
+    SciPy's issues 18295 and 19521 ask; the method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -128,7 +147,7 @@ def logsumexp(
     4.248354255291589e-18
     """
     extra = {"keepdims": True} if keepdims else {}
-    return _along_axis(_core.logsumexp, _without_labels(z), axis, out=out, dtype=dtype, **extra)
+    return _along_axis(_core.logsumexp, z, axis, out=out, dtype=dtype, **extra)
 
 
 def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
@@ -143,7 +162,7 @@ def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype:
         if dtype is not None:
             keywords["dtype"] = dtype
         _refuse_mask(z)
-        return ufunc(z, **keywords)
+        return ufunc(_without_labels(z) if ufunc is _core.logsumexp else z, **keywords)
     except (OverflowError, TypeError, ValueError) as error:
         expected = f"z of at least one dimension and {REAL}, and an integer axis of it (here {axis!r})"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
@@ -212,26 +231,31 @@ def dense(
     activation : optional
         None, "relu", "sigmoid", "tanh", "softmax" (over the outputs), or the ufunc itself.
     out : array, optional
-        Where to write the result.
+        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind). It may overlap the other
+        arguments.
 
     Returns
     -------
     array of shape (..., outputs)
-        float16, float32 and float64 are kept (float16 is summed in float32 and rounded once, the activation too), other
-        real dtypes promote as ``np.result_type(x, np.float32)``. A bias that is a Python number has no influence on it.
+        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64, and
+        ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias that is a Python number has no
+        influence on it. float16 is summed in float32 and rounded once, the activation too.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for ``out`` of a dtype that the result cannot be cast to.
+        For longdouble, complex, object, string and datetime; for an activation that is none; for ``out`` of a dtype that the
+        result cannot be cast to.
     ValueError
-        For shapes that do not fit, and an unknown activation.
+        For shapes that do not fit, and the name of an unknown activation.
+    MemoryError
+        Where there is too little for the result, or for the layer's scratch.
 
     Notes
     -----
     A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
-    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h). Overflow is reported as
-    ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
+    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
+    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
 
     Examples
     --------
@@ -273,6 +297,11 @@ def dense(
     return out
 
 
+def is_python_number(value: object) -> bool:
+    """Say whether a value is a number of Python's own, which has no dtype to promote; np.float64 is a float, but has one."""
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
 def _refuse_mask(value: object) -> None:
     """Raise TypeError for a masked array: a sum along an axis cannot leave elements out, and must not count them unnoticed."""
     if isinstance(value, np.ndarray) and hasattr(value, "filled"):
@@ -285,10 +314,10 @@ def _without_labels(value: Any) -> Any:
 
 
 def _as_array(value: Any) -> Any:
-    """Return what has its own ways with ufuncs as it is, and the rest as an array."""
+    """Return an array that has its own ways with ufuncs as it is, and the rest as NumPy's."""
     _refuse_mask(value)
     value = _without_labels(value)
-    return value if hasattr(value, "__array_ufunc__") else np.asarray(value)
+    return value if hasattr(value, "__array_ufunc__") and hasattr(value, "ndim") else np.asarray(value)
 
 
 def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
@@ -296,7 +325,7 @@ def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
     outputs = weights.shape[0]
     if bias is None:
         return np.zeros(outputs, weights.dtype)
-    if isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic):
+    if is_python_number(bias):
         dtypes = {rows.dtype, weights.dtype} | {np.dtype(np.float32) for array in (rows, weights) if array.dtype.kind in "biu"}
         return np.full(outputs, bias, np.result_type(*dtypes))
     array = _as_array(bias)

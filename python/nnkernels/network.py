@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number, as_real, describe, explained
+from nnkernels.functions import (
+    ACTIVATIONS,
+    LAYER,
+    Activation,
+    activation_number,
+    as_real,
+    describe,
+    explained,
+    is_python_number,
+)
 
 
 class Dense:
@@ -52,8 +61,7 @@ class Dense:
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
             else:
-                number_given = isinstance(bias, (bool, int, float)) and not isinstance(bias, np.generic)
-                vector = np.full(shape, bias, matrix.dtype) if number_given else as_real(bias)
+                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else as_real(bias)
                 vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
         except (OverflowError, TypeError, ValueError) as error:
             raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
@@ -102,14 +110,28 @@ class Network(_core.Network):
     layers : iterable of Dense
         At least one. Each layer takes as many inputs as the layer before has outputs.
     dtype : optional
-        float16, float32 or float64; by default the dtype that all weights and biases promote to.
+        float16, float32 or float64; by default the dtype that all weights and biases promote to. What is beyond its range
+        becomes infinite, with NumPy's warning of a cast.
+
+    Raises
+    ------
+    TypeError
+        For a layer that is no Dense, and for another dtype.
+    ValueError
+        For no layers, for layers that do not chain, and for one neuron ahead of another layer.
+    MemoryError
+        Where there is too little for the weights.
 
     Calling
     -------
-    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype, which is converted to the network's, gives an array
-    of shape (..., outputs) and the network's dtype. The bits are those of ``dense`` called layer by layer. Overflow in a
-    layer gives infinities without a warning. Raises TypeError and ValueError for a dtype or shape that does not fit. For
-    a Dask array: ``array.map_blocks(net, ...)``.
+    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype gives an array of shape (..., outputs) and the network's
+    dtype; (...) where the last layer is one neuron. x is converted to the network's dtype; what is beyond its range becomes
+    infinite, with NumPy's warning of a cast. ``out`` is an array of the result's shape, of a dtype that the result can be cast
+    to (same_kind); it may overlap x, and is returned. The bits are those of ``dense`` called layer by layer. Overflow in a
+    layer gives infinities without a warning. For a Dask array: ``array.map_blocks(net, ...)``.
+
+    Raises TypeError for an x or ``out`` whose dtype does not fit, ValueError for a shape that does not and for a read-only
+    ``out``, and MemoryError where there is too little for the result or for a block of rows.
 
     Examples
     --------
@@ -158,7 +180,7 @@ class Network(_core.Network):
         """Descriptions of the layers, with copies of their weights."""
         described = []
         for index in range(len(self)):
-            weights, bias, number = self.layer(index)
+            weights, bias, number = self._layer(index)
             one_neuron = self.one_neuron and index == len(self) - 1
             activation = None if number == 0 else ACTIVATIONS[number]
             described.append(Dense(weights[0], bias[0], activation) if one_neuron else Dense(weights, bias, activation))
@@ -187,6 +209,19 @@ class Network(_core.Network):
 
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
         metadata holds the names of the activations, separated by commas ("none" where there is none).
+
+        A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
+        and MemoryError where there is too little for a copy of the weights.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk, pathlib, tempfile
+        >>> from safetensors.numpy import load_file
+        >>> net = nnk.Network([nnk.Dense([[1.0, -1.0]], activation="sigmoid")])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(pathlib.Path(folder, "net.safetensors"))
+        ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
+        ['layers.0.bias', 'layers.0.weights']
         """
         import json
 
@@ -220,8 +255,9 @@ _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 def load(path: str | PathLike[str]) -> Network:
     """Read a network that ``Network.save`` wrote.
 
-    A file that is malformed, truncated or does not hold a whole network raises ValueError, a missing one FileNotFoundError.
-    Nothing in a file is ever executed, and memory stays in proportion to its size.
+    A file that is malformed, truncated or does not hold a whole network raises ValueError, a missing one FileNotFoundError,
+    another one that the system cannot read OSError, and one that is too large for the memory MemoryError. Nothing in a file
+    is ever executed, and memory stays in proportion to its size.
 
     Examples
     --------

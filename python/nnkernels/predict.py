@@ -39,7 +39,6 @@ def predict(model: Path, source: Path, output: Path | None = None) -> None:
 
     read_blocks = _read_npy if _suffix(source) == ".npy" else _read_csv
     write_blocks = _write_csv if output is None or _suffix(output) == ".csv" else _write_npy
-    model.open("rb").close()  # The system says best why a file cannot be read.
     net = load(model)
     layers = net.layers
     inputs, outputs = layers[0].inputs, layers[-1].outputs

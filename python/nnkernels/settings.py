@@ -34,7 +34,16 @@ def config() -> Config:
 
 
 def show_config() -> None:
-    """Print what ``config`` returns, a line each: version, target, targets, threads, compiler."""
+    """Print what ``config`` returns, a line each: version, target, targets, threads, compiler.
+
+    >>> import nnkernels as nnk
+    >>> nnk.show_config()  # doctest: +ELLIPSIS
+    version   ...
+    target    ...
+    targets   generic...
+    threads   ...
+    compiler  ...
+    """
     for key, value in config().items():
         print(f"{key:8}  {', '.join(value) if isinstance(value, list) else value}")
 
@@ -44,6 +53,10 @@ def get_num_threads() -> int:
 
     At first it is the number of CPUs that the process may use, or what the environment variable
     ``NNKERNELS_NUM_THREADS`` says. Results do not depend on it.
+
+    >>> import nnkernels as nnk
+    >>> nnk.get_num_threads() >= 1
+    True
     """
     return _core.get_num_threads()
 
@@ -51,7 +64,8 @@ def get_num_threads() -> int:
 def set_num_threads(n: SupportsIndex) -> None:
     """Limit the threads that one call may use, the calling thread included, for the whole process.
 
-    The number is taken as given, also where it is above the number of CPUs. Raises ValueError unless it is positive.
+    The number is taken as given, also where it is above the number of CPUs. Raises TypeError for what is no
+    integer, and ValueError unless it is from 1 to 2**31 - 1.
 
     >>> import nnkernels as nnk
     >>> before = nnk.get_num_threads()
