@@ -133,7 +133,7 @@ TwoParts<V> exp_parts(const Reduced<V>& x, const typename Target::template Power
 }
 
 // e^x, for all numbers. Largest error in float 0.7616 ULP, at -0x1.5f2a6cp+6 (all floats); in double 0.7952 ULP,
-// at -0x1.6236e6843b9cdp+9. Both are of subnormal results, which are rounded once more: that of normal ones is 0.57 and 0.65
+// at -0x1.6236e6843b9cdp+9. Both are of subnormal results, which are rounded once more: that of normal ones is 0.565 and 0.65
 // ULP. Monotone in float (tests/accuracy.cpp). exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf.
 template <class Target, class C>
 class Exp {
