@@ -234,11 +234,10 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
   using C = Compute<T>;
   if (vectors == kVectors) {
     // The first tile, which must wait for memory if anyone, fetches what comes next: the panel's next block of inputs where
-    // there is one, else the next panel; in the last panel nothing. A single row reads its weights once, as fast as memory can:
-    // it fetches 8 kB ahead.
-    const bool has_next = rows.packed != nullptr && first_output + kPanelOutputs<Target> < rows.weights.outputs;
-    const C* next = has_next ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : nullptr;
-    if (rows.packed != nullptr && rows.rows == 1) next = panel + 8192 / sizeof(C);
+    // there is one, else the next panel; in the last panel nothing. A single row reads its weights in one stream, of which the
+    // CPU knows best what comes next.
+    const bool fetches = rows.packed != nullptr && rows.rows > 1 && first_output + kPanelOutputs<Target> < rows.weights.outputs;
+    const C* next = fetches ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : nullptr;
     const auto make_panel = [&](std::size_t tile) {
       return PackedPanel<Target, C, kVectors>{panel, tile == 0 ? next : nullptr};
     };
