@@ -246,7 +246,7 @@ def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, case in SMALL.items() if case.with_weights])
-def test_layouts_of_weights(name: str, reference: dict[str, Array]) -> None:
+def test_weights_layouts(name: str, reference: dict[str, Array]) -> None:
     case = SMALL[name]
     for layout in WRITEABLE:
         check(case.with_weights(layout)(case.x), reference[name])
