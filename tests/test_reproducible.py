@@ -159,7 +159,7 @@ def neuron_case(x: Array) -> Case:
 
 
 def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield what stays on one thread."""
+    """Yield what is not worth waking a thread for."""
     x = numbers(dtype, ROWS, 17)
     x[7, 3] = np.nan
     x_of_functions = x.copy()
@@ -169,6 +169,8 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     yield "neuron", neuron_case(x)
     for outputs, activation in (*product([(17,)], ACTIVATIONS), ((3, 10, 5), "tanh")):
         yield f"network 17 {outputs} {activation}", network_case(x, outputs, activation)
+    # Too wide for a row in each lane.
+    yield "network 130 (20, 7) tanh", network_case(numbers(dtype, ROWS, 130), (20, 7), "tanh")
 
 
 def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
