@@ -5,6 +5,7 @@ tests compare with them on the target of this process; `test_other_targets` runs
 """
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -214,9 +215,13 @@ def anything_may_overflow() -> Iterator[None]:
         yield
 
 
+def same(actual: Array, expected: Array) -> bool:
+    """Return whether two arrays, of whatever layout, hold the same bits."""
+    return same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
+
+
 def check(actual: Array, expected: Array) -> None:
-    """Check that two arrays, of whatever layout, hold the same bits."""
-    assert same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
+    assert same(actual, expected)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -304,6 +309,26 @@ def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> N
         if sys.platform != "linux" or woke_since(before) >= threads_used - 1:
             return
     pytest.fail(f"{threads_used} threads never shared it")
+
+
+@pytest.mark.usefixtures("threads")
+def test_sample(reference: dict[str, Array]) -> None:
+    """Some of all combinations of what the tests above vary one or two at a time."""
+    generator = random.Random(1)
+    for _ in range(400):
+        name, case = generator.choice(list((SMALL | SHARED).items()))
+        batch = generator.randint(1, len(case.x))
+        start = generator.randint(0, len(case.x) - batch)
+        threads_used = generator.choice((1, 2, 3, 7))
+        layout, out_layout, weights_layout = (generator.choice(layouts) for layouts in (LAYOUTS, WRITEABLE, WRITEABLE))
+        way = generator.choice([*case.ways, case.with_weights(weights_layout)] if case.with_weights else case.ways)
+        x, expected = (layout(array[start : start + batch]) for array in (case.x, reference[name]))
+        in_place = x.shape == expected.shape and layout is not broadcast and generator.random() < 0.5
+        out = x if in_place else out_layout(np.zeros_like(expected))
+        call_in_a_row(threads_used)
+        way(x, out=out)
+        drawn = name, way, threads_used, start, batch, layout, out_layout, weights_layout, in_place
+        assert same(out, expected), drawn
 
 
 @pytest.mark.parametrize("name", [*SMALL, *SHARED])
