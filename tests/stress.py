@@ -33,7 +33,7 @@ import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ import nnkernels as nnk
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 
-# Seconds without a next cycle after which a process counts as hung.
+# Seconds without a next cycle after which a process, or a thread that is waited for, counts as hung.
 HANG = 120
 
 MB = 2**20
@@ -58,15 +58,24 @@ class Limit(NamedTuple):
     cycles: float
     end: float
 
+    def numbers(self) -> Iterator[int]:
+        """Count the cycles."""
+        number = 0
+        while number < self.cycles and time.monotonic() < self.end:
+            yield number
+            number += 1
+
     def rounds(self, hang: float = HANG) -> Iterator[int]:
-        """Count the cycles; one that takes so many seconds ends the process, and shows where it hangs."""
-        number, armed = 0, -math.inf
-        while number < self.cycles and (now := time.monotonic()) < self.end:
-            if now > armed + 1:
+        """Count the cycles; one that takes so many seconds ends the process, and shows where it hangs.
+
+        For one thread only: there is one timer in a process.
+        """
+        armed = -math.inf
+        for number in self.numbers():
+            if (now := time.monotonic()) > armed + 1:
                 faulthandler.dump_traceback_later(hang, exit=True)
                 armed = now
             yield number
-            number += 1
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -236,18 +245,21 @@ def threads(limit: Limit) -> str:
     stop = threading.Event()
     warm: list[int] = []  # the callers whose scratch is as large as it will be
     nets = [case for case in small if isinstance(case.call.func, nnk.Network)]
+    seen = [time.monotonic()] * 10  # when each thread last came by
 
     def call(seed: int) -> int:
         generator = random.Random(seed)
         count = 0
         for case in (*medium, *large):
             case.check()
+            seen[seed] = time.monotonic()
         warm.append(seed)
-        for _ in limit.rounds():
+        for _ in limit.numbers():
             if stop.is_set():
                 break
             count += 1
             generator.choice(generator.choice(mixed)).check()
+            seen[seed] = time.monotonic()
         return count
 
     def build() -> int:
@@ -262,6 +274,7 @@ def threads(limit: Limit) -> str:
             if len(warm) == 8:
                 flatness.sample()
             count += 1
+            seen[8] = time.monotonic()
         return count
 
     def change_limit() -> int:
@@ -269,16 +282,22 @@ def threads(limit: Limit) -> str:
         while not stop.wait(0.001):
             nnk.set_num_threads(1 + count % 7)
             count += 1
+            seen[9] = time.monotonic()
         return count
 
     with ThreadPoolExecutor(10) as pool:
-        others = [pool.submit(build), pool.submit(change_limit)]
-        callers = [pool.submit(call, seed) for seed in range(8)]
-        try:
-            counts = [caller.result() for caller in callers]
-        finally:
-            stop.set()
-        built, changed = (other.result() for other in others)
+        futures: list[Future[int]] = [pool.submit(call, seed) for seed in range(8)]
+        futures += [pool.submit(build), pool.submit(change_limit)]
+        while wait(futures, timeout=0.1).not_done:
+            failed = any(future.done() and future.exception() for future in futures)
+            if failed or all(future.done() for future in futures[:8]):
+                stop.set()
+            # A timer, for a thread may hang that keeps this one out of the interpreter.
+            oldest = min((when for future, when in zip(futures, seen, strict=True) if not future.done()), default=None)
+            if oldest is not None:
+                faulthandler.dump_traceback_later(max(oldest + HANG - time.monotonic(), 0.001), exit=True)
+    faulthandler.cancel_dump_traceback_later()
+    *counts, built, changed = (future.result() for future in futures)
     return f"{sum(counts)} calls by 8 threads, {built} networks built, {changed} limits set, {flatness.check()}"
 
 
