@@ -105,8 +105,7 @@ class Flatness:
     def check(self) -> str:
         """Compare the last quarter with the second one: caches fill in the first. Lows, for they are what nothing frees."""
         quarters = np.array_split(np.array(self.samples).reshape(-1, 2), 4)
-        if len(quarters[3]) == 0:
-            return "too short a time to see whether memory grows"
+        check(len(quarters[3]) > 0, "too short a time to see whether memory grows")
         second, last = quarters[1].min(axis=0), quarters[3].min(axis=0)
         growth = last - second
         check(np.all(growth <= self.allowed), f"grew by {growth[0]} bytes and {growth[1]} blocks")
