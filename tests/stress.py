@@ -115,14 +115,18 @@ class Flatness:
 # --- Calls, and the bits they must give ---
 
 
+def as_bytes(result: Any) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(result).reshape(-1).view(np.uint8)
+
+
 class Case(NamedTuple):
     """A call, and what it gives with one thread."""
 
     call: partial[Any]
-    expected: bytes
+    expected: NDArray[np.uint8]
 
     def check(self) -> None:
-        check(np.asarray(self.call()).tobytes() == self.expected, f"other bits from {self.call.func}")
+        check(np.array_equal(as_bytes(self.call()), self.expected), f"other bits from {self.call.func}")
 
 
 def calls(dtype: type[np.floating[Any]], rows: int, inputs: int, outputs: int, elements: int) -> list[partial[Any]]:
@@ -148,7 +152,7 @@ def cases(rows: int, inputs: int, outputs: int, elements: int) -> list[Case]:
     before = nnk.get_num_threads()
     nnk.set_num_threads(1)
     found = [
-        Case(call, np.asarray(call()).tobytes())
+        Case(call, as_bytes(call()))
         for dtype in (np.float16, np.float32, np.float64)
         for call in calls(dtype, rows, inputs, outputs, elements)
     ]
@@ -377,7 +381,7 @@ def memory(limit: Limit) -> str:
         operations = places(Path(folder))
         expected, needed = {}, {}
         for name, call in operations.items():
-            expected[name] = np.asarray(call()).tobytes()
+            expected[name] = as_bytes(call()).copy()
             needed[name] = next(room for room in (MB * 2**k for k in range(12)) if with_room(room, call) is not None)
         for number in limit.rounds():
             name, call = list(operations.items())[number % len(operations)]
@@ -387,7 +391,7 @@ def memory(limit: Limit) -> str:
             outcomes[name, "refused" if result is None else "done"] += 1
             for array in (result, call()):
                 check(
-                    array is None or np.asarray(array).tobytes() == expected[name],
+                    array is None or np.array_equal(as_bytes(array), expected[name]),
                     f"{name}: wrong with room for {room:.0f} bytes",
                 )
     for name in operations:
