@@ -16,6 +16,7 @@ Linux only.
 import argparse
 import ctypes
 import faulthandler
+import gc
 import math
 import multiprocessing
 import os
@@ -407,20 +408,23 @@ def memory(limit: Limit) -> str:
 def leaks(limit: Limit) -> str:
     import test_errors
 
-    successful = test_errors.successful_calls()
     failing = list(test_errors.CALLS.values())
     flatness = Flatness(megabytes=1, blocks=300)
     count = failed = 0
-    for count in limit.rounds():
-        successful[count % len(successful)]()
-        if count % 100 == 0:
-            one = failing[failed % len(failing)]
-            failed += 1
-            with suppress(one.error):
-                one.call()
-                check(False, f"{one.call} did not fail")
-        if count % 2000 == 0:
-            flatness.sample()
+    with tempfile.TemporaryDirectory() as folder:
+        test_errors.run_every_call(Path(folder))  # caches fill
+        successful = test_errors.successful_calls(Path(folder))
+        for count in limit.rounds():
+            successful[count % len(successful)]()
+            if count % 100 == 0:
+                one = failing[failed % len(failing)]
+                failed += 1
+                with suppress(one.error):
+                    one.call()
+                    check(False, f"{one.call} did not fail")
+            if count % 2000 == 0:
+                gc.collect()  # which empties the interpreter's free lists
+                flatness.sample()
     return f"{count + 1} calls, {failed} failed calls, {flatness.check()}"
 
 
