@@ -502,7 +502,11 @@ def test_header_that_is_no_object(text: bytes, path: Path) -> None:
     assert path.name in refused(path, put_together(text, b""))
 
 
-@pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("corpus/model/*")), ids=lambda file: file.name)
+FUZZED = sorted(Path(__file__).parent.glob("corpus/model/*"))
+assert FUZZED  # without files the test would be skipped
+
+
+@pytest.mark.parametrize("file", FUZZED, ids=lambda file: file.name)
 def test_files_of_the_fuzzer_load_or_are_refused(file: Path) -> None:
     """tests/fuzz_model.py starts from these."""
     with suppress(ValueError):
