@@ -176,6 +176,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
   std::vector<T> y, other;
   compute(function, kernels(), x, y);
   for (const KernelTable* table : supported_tables()) {
+    if (function.kernel == nullptr) break;  // log1p is compiled into this program, once
     compute(function, *table, x, other);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const bool equal = bits_of(y[i]) == bits_of(other[i]) || (std::isnan(y[i]) && std::isnan(other[i]));

@@ -16,6 +16,7 @@ Linux only.
 import argparse
 import ctypes
 import faulthandler
+import gc
 import math
 import multiprocessing
 import os
@@ -33,7 +34,7 @@ import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ import nnkernels as nnk
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 
-# Seconds without a next cycle after which a process counts as hung.
+# Seconds without a next cycle after which a process, or a thread that is waited for, counts as hung.
 HANG = 120
 
 MB = 2**20
@@ -58,15 +59,24 @@ class Limit(NamedTuple):
     cycles: float
     end: float
 
+    def numbers(self) -> Iterator[int]:
+        """Count the cycles."""
+        number = 0
+        while number < self.cycles and time.monotonic() < self.end:
+            yield number
+            number += 1
+
     def rounds(self, hang: float = HANG) -> Iterator[int]:
-        """Count the cycles; one that takes so many seconds ends the process, and shows where it hangs."""
-        number, armed = 0, -math.inf
-        while number < self.cycles and (now := time.monotonic()) < self.end:
-            if now > armed + 1:
+        """Count the cycles; one that takes so many seconds ends the process, and shows where it hangs.
+
+        For one thread only: there is one timer in a process.
+        """
+        armed = -math.inf
+        for number in self.numbers():
+            if (now := time.monotonic()) > armed + 1:
                 faulthandler.dump_traceback_later(hang, exit=True)
                 armed = now
             yield number
-            number += 1
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -96,8 +106,7 @@ class Flatness:
     def check(self) -> str:
         """Compare the last quarter with the second one: caches fill in the first. Lows, for they are what nothing frees."""
         quarters = np.array_split(np.array(self.samples).reshape(-1, 2), 4)
-        if len(quarters[3]) == 0:
-            return "too short a time to see whether memory grows"
+        check(len(quarters[3]) > 0, "too short a time to see whether memory grows")
         second, last = quarters[1].min(axis=0), quarters[3].min(axis=0)
         growth = last - second
         check(np.all(growth <= self.allowed), f"grew by {growth[0]} bytes and {growth[1]} blocks")
@@ -107,14 +116,18 @@ class Flatness:
 # --- Calls, and the bits they must give ---
 
 
+def as_bytes(result: Any) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(result).reshape(-1).view(np.uint8)
+
+
 class Case(NamedTuple):
     """A call, and what it gives with one thread."""
 
     call: partial[Any]
-    expected: bytes
+    expected: NDArray[np.uint8]
 
     def check(self) -> None:
-        check(np.asarray(self.call()).tobytes() == self.expected, f"other bits from {self.call.func}")
+        check(np.array_equal(as_bytes(self.call()), self.expected), f"other bits from {self.call.func}")
 
 
 def calls(dtype: type[np.floating[Any]], rows: int, inputs: int, outputs: int, elements: int) -> list[partial[Any]]:
@@ -140,7 +153,7 @@ def cases(rows: int, inputs: int, outputs: int, elements: int) -> list[Case]:
     before = nnk.get_num_threads()
     nnk.set_num_threads(1)
     found = [
-        Case(call, np.asarray(call()).tobytes())
+        Case(call, as_bytes(call()))
         for dtype in (np.float16, np.float32, np.float64)
         for call in calls(dtype, rows, inputs, outputs, elements)
     ]
@@ -236,18 +249,21 @@ def threads(limit: Limit) -> str:
     stop = threading.Event()
     warm: list[int] = []  # the callers whose scratch is as large as it will be
     nets = [case for case in small if isinstance(case.call.func, nnk.Network)]
+    seen = [time.monotonic()] * 10  # when each thread last came by
 
     def call(seed: int) -> int:
         generator = random.Random(seed)
         count = 0
         for case in (*medium, *large):
             case.check()
+            seen[seed] = time.monotonic()
         warm.append(seed)
-        for _ in limit.rounds():
+        for _ in limit.numbers():
             if stop.is_set():
                 break
             count += 1
             generator.choice(generator.choice(mixed)).check()
+            seen[seed] = time.monotonic()
         return count
 
     def build() -> int:
@@ -262,6 +278,7 @@ def threads(limit: Limit) -> str:
             if len(warm) == 8:
                 flatness.sample()
             count += 1
+            seen[8] = time.monotonic()
         return count
 
     def change_limit() -> int:
@@ -269,16 +286,22 @@ def threads(limit: Limit) -> str:
         while not stop.wait(0.001):
             nnk.set_num_threads(1 + count % 7)
             count += 1
+            seen[9] = time.monotonic()
         return count
 
     with ThreadPoolExecutor(10) as pool:
-        others = [pool.submit(build), pool.submit(change_limit)]
-        callers = [pool.submit(call, seed) for seed in range(8)]
-        try:
-            counts = [caller.result() for caller in callers]
-        finally:
-            stop.set()
-        built, changed = (other.result() for other in others)
+        futures: list[Future[int]] = [pool.submit(call, seed) for seed in range(8)]
+        futures += [pool.submit(build), pool.submit(change_limit)]
+        while wait(futures, timeout=0.1).not_done:
+            failed = any(future.done() and future.exception() for future in futures)
+            if failed or all(future.done() for future in futures[:8]):
+                stop.set()
+            # A timer, for a thread may hang that keeps this one out of the interpreter.
+            oldest = min((when for future, when in zip(futures, seen, strict=True) if not future.done()), default=None)
+            if oldest is not None:
+                faulthandler.dump_traceback_later(max(oldest + HANG - time.monotonic(), 0.001), exit=True)
+    faulthandler.cancel_dump_traceback_later()
+    *counts, built, changed = (future.result() for future in futures)
     return f"{sum(counts)} calls by 8 threads, {built} networks built, {changed} limits set, {flatness.check()}"
 
 
@@ -359,7 +382,7 @@ def memory(limit: Limit) -> str:
         operations = places(Path(folder))
         expected, needed = {}, {}
         for name, call in operations.items():
-            expected[name] = np.asarray(call()).tobytes()
+            expected[name] = as_bytes(call()).copy()
             needed[name] = next(room for room in (MB * 2**k for k in range(12)) if with_room(room, call) is not None)
         for number in limit.rounds():
             name, call = list(operations.items())[number % len(operations)]
@@ -369,7 +392,7 @@ def memory(limit: Limit) -> str:
             outcomes[name, "refused" if result is None else "done"] += 1
             for array in (result, call()):
                 check(
-                    array is None or np.asarray(array).tobytes() == expected[name],
+                    array is None or np.array_equal(as_bytes(array), expected[name]),
                     f"{name}: wrong with room for {room:.0f} bytes",
                 )
     for name in operations:
@@ -385,20 +408,23 @@ def memory(limit: Limit) -> str:
 def leaks(limit: Limit) -> str:
     import test_errors
 
-    successful = test_errors.successful_calls()
     failing = list(test_errors.CALLS.values())
     flatness = Flatness(megabytes=1, blocks=300)
     count = failed = 0
-    for count in limit.rounds():
-        successful[count % len(successful)]()
-        if count % 100 == 0:
-            one = failing[failed % len(failing)]
-            failed += 1
-            with suppress(one.error):
-                one.call()
-                check(False, f"{one.call} did not fail")
-        if count % 2000 == 0:
-            flatness.sample()
+    with tempfile.TemporaryDirectory() as folder:
+        test_errors.run_every_call(Path(folder))  # caches fill
+        successful = test_errors.successful_calls(Path(folder))
+        for count in limit.rounds():
+            successful[count % len(successful)]()
+            if count % 100 == 0:
+                one = failing[failed % len(failing)]
+                failed += 1
+                with suppress(one.error):
+                    one.call()
+                    check(False, f"{one.call} did not fail")
+            if count % 2000 == 0:
+                gc.collect()  # which empties the interpreter's free lists
+                flatness.sample()
     return f"{count + 1} calls, {failed} failed calls, {flatness.check()}"
 
 

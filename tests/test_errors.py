@@ -527,7 +527,11 @@ def test_header_that_is_no_object(text: bytes, path: Path) -> None:
     assert path.name in refused(path, put_together(text, b""))
 
 
-@pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("corpus/model/*")), ids=lambda file: file.name)
+FUZZED = sorted(Path(__file__).parent.glob("corpus/model/*"))
+assert FUZZED  # without files the test would be skipped
+
+
+@pytest.mark.parametrize("file", FUZZED, ids=lambda file: file.name)
 def test_files_of_the_fuzzer_load_or_are_refused(file: Path) -> None:
     """tests/fuzz_model.py starts from these."""
     with suppress(ValueError):
@@ -637,8 +641,8 @@ OUT = np.zeros((2, 4), np.float32)
 TAKING_PART = (X, WEIGHTS, BIAS, OUT, *(np.dtype(code) for code in "efdhlq"))
 
 
-def successful_calls() -> list[Callable[[], object]]:
-    """Return calls of everything public, with and without conversion, copies and out."""
+def successful_calls(folder: Path) -> list[Callable[[], object]]:
+    """Return calls of everything public, with and without conversion, copies and out; they write to the folder."""
     whole, half = np.arange(6).reshape(2, 3), WEIGHTS.astype(np.float16)
     strided = np.zeros((2, 8), np.float32)[:, ::2]
     elementwise_and_along_axis: tuple[Callable[..., object], ...] = (nnk.relu, nnk.sigmoid, nnk.tanh, *ALONG_AXIS)
@@ -658,13 +662,15 @@ def successful_calls() -> list[Callable[[], object]]:
         partial(NETWORK, X, out=strided),
         lambda: (NETWORK.layers, NETWORK.dtype, repr(NETWORK)),
         lambda: pickle.loads(pickle.dumps(NETWORK)),
+        partial(NETWORK.save, folder / "net"),
+        partial(nnk.load, folder / "net"),
         nnk.config,
-        nnk.get_num_threads,
+        lambda: nnk.set_num_threads(nnk.get_num_threads()),
     ]
 
 
-def run_every_call() -> None:
-    for call in successful_calls():
+def run_every_call(folder: Path) -> None:
+    for call in successful_calls(folder):
         call()
     for failing in CALLS.values():
         with suppress(failing.error):
@@ -679,7 +685,7 @@ def clear_method_cache() -> None:
         sys._clear_type_cache()
 
 
-def test_no_references_and_no_objects_are_left_behind() -> None:
+def test_no_references_and_no_objects_are_left_behind(tmp_path: Path) -> None:
     repetitions = 20
 
     def count() -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -687,11 +693,11 @@ def test_no_references_and_no_objects_are_left_behind() -> None:
         gc.collect()
         return np.array([sys.getallocatedblocks(), *(sys.getrefcount(one) for one in TAKING_PART)])
 
-    run_every_call()
+    run_every_call(tmp_path)
     counts = [count()]
     for _ in range(4):
         for _ in range(repetitions):
-            run_every_call()
+            run_every_call(tmp_path)
         counts.append(count())
     # A leak adds to its count in every round; other caches fill up at some time.
     assert np.all(np.diff(counts, axis=0).min(axis=0) < repetitions)
@@ -699,7 +705,7 @@ def test_no_references_and_no_objects_are_left_behind() -> None:
 
 # Prints by how many bytes a process of its own grows in many rounds.
 GROWTH = """
-import resource
+import pathlib, resource, sys
 import numpy as np
 import nnkernels as nnk
 import test_errors
@@ -711,7 +717,7 @@ def resident_bytes():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
 def round_of_calls():
-    test_errors.run_every_call()
+    test_errors.run_every_call(pathlib.Path(sys.argv[1]))
     network = nnk.Network([layer, nnk.Dense(np.ones((8, 256)))])
     network(x), network.layers, nnk.dense(x, layer.weights, activation="softmax"), nnk.softmax(x), nnk.logsumexp(x, 0)
     for bad in (x[:, 1:], x.astype(object)):
@@ -730,8 +736,8 @@ print(resident_bytes() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's memory in /proc")
-def test_memory_does_not_grow() -> None:
+def test_memory_does_not_grow(tmp_path: Path) -> None:
     search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-    ran = run(GROWTH, PYTHONPATH=search)
+    ran = run(GROWTH, str(tmp_path), PYTHONPATH=search)
     assert ran.stderr == ""
     assert int(ran.stdout) < 40 * 2**17  # half of x a round

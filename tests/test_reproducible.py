@@ -5,8 +5,12 @@ tests compare with them on the target of this process; `test_other_targets` runs
 """
 
 import os
+import random
+import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise, product
@@ -159,7 +163,7 @@ def neuron_case(x: Array) -> Case:
 
 
 def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield what stays on one thread."""
+    """Yield what is not worth waking a thread for."""
     x = numbers(dtype, ROWS, 17)
     x[7, 3] = np.nan
     x_of_functions = x.copy()
@@ -169,19 +173,21 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     yield "neuron", neuron_case(x)
     for outputs, activation in (*product([(17,)], ACTIVATIONS), ((3, 10, 5), "tanh")):
         yield f"network 17 {outputs} {activation}", network_case(x, outputs, activation)
+    # Too wide for a row in each lane.
+    yield "network 130 (20, 7) tanh", network_case(numbers(dtype, ROWS, 130), (20, 7), "tanh")
 
 
 def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield what several threads share if they are awake: rows, or the outputs of layers where there are few rows."""
-    x = numbers(dtype, 60, 1100)
+    """Yield what 7 threads share if they are awake: rows, or the outputs of layers where there are few rows."""
+    x = numbers(dtype, 60, 4000)
     yield from function_cases(x)
     yield "dot", dot_case(x)
     for rows, inputs, outputs, activation in (
         (ROWS, 520, (21,), "tanh"),
-        (13, 1100, (150,), "softmax"),
-        (13, 300, (200, 10), "relu"),
-        (ROWS, 140, (30, 10), "softmax"),
-        (ROWS, 90, (40, 10), "sigmoid"),
+        (13, 1100, (450,), "softmax"),
+        (13, 360, (450, 10), "relu"),
+        (ROWS, 160, (30, 10), "softmax"),
+        (ROWS, 120, (40, 10), "sigmoid"),
     ):
         yield f"network {inputs} {outputs} {activation}", network_case(numbers(dtype, rows, inputs), outputs, activation)
 
@@ -209,9 +215,13 @@ def anything_may_overflow() -> Iterator[None]:
         yield
 
 
+def same(actual: Array, expected: Array) -> bool:
+    """Return whether two arrays, of whatever layout, hold the same bits."""
+    return same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
+
+
 def check(actual: Array, expected: Array) -> None:
-    """Check that two arrays, of whatever layout, hold the same bits."""
-    assert same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
+    assert same(actual, expected)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -246,28 +256,79 @@ def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, case in SMALL.items() if case.with_weights])
-def test_layouts_of_weights(name: str, reference: dict[str, Array]) -> None:
+def test_weights_layouts(name: str, reference: dict[str, Array]) -> None:
     case = SMALL[name]
     for layout in WRITEABLE:
         check(case.with_weights(layout)(case.x), reference[name])
+
+
+def call_in_a_row(threads_used: int) -> None:
+    """Call for so long that what comes next is shared even if it is not worth waking a thread for (cpp/threads.cpp).
+
+    No more than two threads share these calls.
+    """
+    nnk.set_num_threads(min(threads_used, 2))
+    x = np.zeros(2**20, np.uint8)
+    end = time.perf_counter() + 0.0012
+    while threads_used > 1 and time.perf_counter() < end:
+        nnk.relu(x, out=x)
+    nnk.set_num_threads(threads_used)
+
+
+def sleeps() -> dict[str, int]:
+    """Return how often each other thread of this process has fallen asleep, on Linux."""
+    tasks = {path.name: (path / "status").read_text() for path in Path("/proc/self/task").iterdir()}
+    del tasks[str(threading.get_native_id())]
+    return {task: int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.M)[0]) for task, text in tasks.items()}
+
+
+def woke_since(before: dict[str, int]) -> int:
+    time.sleep(0.002)  # the workers fall asleep again
+    return sum(count > before.get(task, count) for task, count in sleeps().items())
 
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("threads_used", [1, 2, 7])
 def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> None:
-    nnk.set_num_threads(threads_used)
     case = SHARED[name]
     ways = case.ways if case.with_weights is None else [*case.ways, case.with_weights(fortran)]
-    wakes_all = np.zeros(threads_used << 19, np.uint8)
-    for rows, way in product((1, 13, ROWS), ways):
-        x, expected = case.x[:rows], reference[name][:rows]
-        columns, out = fortran(x), fortran(np.zeros_like(expected))
-        nnk.relu(wakes_all, out=wakes_all)  # for what is less work than is worth waking a thread (cpp/threads.h)
-        result = way(x)
-        way(columns, out=out)
-        check(result, expected)
-        check(out, expected)
+    nnk.set_num_threads(threads_used)
+    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+    time.sleep(0.002)
+    before = sleeps() if sys.platform == "linux" else {}
+    for _ in range(50):  # where this thread is held up between two calls, the second is not shared
+        for rows, way in product(sorted({1, 13, len(case.x)}), ways):
+            x, expected = case.x[:rows], reference[name][:rows]
+            columns, out = fortran(x), fortran(np.zeros_like(expected))
+            call_in_a_row(threads_used)
+            result = way(x)
+            way(columns, out=out)
+            check(result, expected)
+            check(out, expected)
+        if sys.platform != "linux" or woke_since(before) >= threads_used - 1:
+            return
+    pytest.fail(f"{threads_used} threads never shared it")
+
+
+@pytest.mark.usefixtures("threads")
+def test_sample(reference: dict[str, Array]) -> None:
+    """Some of all combinations of what the tests above vary one or two at a time."""
+    generator = random.Random(1)
+    for _ in range(400):
+        name, case = generator.choice(list((SMALL | SHARED).items()))
+        batch = generator.randint(1, len(case.x))
+        start = generator.randint(0, len(case.x) - batch)
+        threads_used = generator.choice((1, 2, 3, 7))
+        layout, out_layout, weights_layout = (generator.choice(layouts) for layouts in (LAYOUTS, WRITEABLE, WRITEABLE))
+        way = generator.choice([*case.ways, case.with_weights(weights_layout)] if case.with_weights else case.ways)
+        x, expected = (layout(array[start : start + batch]) for array in (case.x, reference[name]))
+        in_place = x.shape == expected.shape and layout is not broadcast and generator.random() < 0.5
+        out = x if in_place else out_layout(np.zeros_like(expected))
+        call_in_a_row(threads_used)
+        way(x, out=out)
+        drawn = name, way, threads_used, start, batch, layout, out_layout, weights_layout, in_place
+        assert same(out, expected), drawn
 
 
 @pytest.mark.parametrize("name", [*SMALL, *SHARED])

@@ -164,8 +164,15 @@ for now in (cpus, {min(cpus)}, cpus):
     assert set(run(WORKERS + code).split()) == {"True"}
 
 
+def task_count() -> int:
+    return len(list(Path("/proc/self/task").iterdir())) if sys.platform == "linux" else 0
+
+
 def in_child(queue: Any) -> None:
-    queue.put(nnk.sigmoid(LARGE)[::1000])
+    nnk.set_num_threads(3)
+    before = task_count()
+    result = nnk.sigmoid(LARGE)[::1000]
+    queue.put((result, task_count() - before))
 
 
 @pytest.mark.usefixtures("threads")
@@ -173,13 +180,15 @@ def in_child(queue: Any) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_processes(method: str) -> None:
     nnk.set_num_threads(3)
-    expected = nnk.sigmoid(LARGE)[::1000]  # the pool has workers now
+    expected = nnk.sigmoid(LARGE)[::1000]  # the pool has workers now, which a child that is forked has not
     context = multiprocessing.get_context(method)
     for _ in range(20 if method == "fork" else 1):
         queue = context.Queue()
         child = context.Process(target=in_child, args=(queue,))
         child.start()
-        assert same_bits(queue.get(timeout=60), expected)
+        result, workers = queue.get(timeout=60)
+        assert same_bits(result, expected)
+        assert workers == 2 or sys.platform != "linux"
         child.join(60)
         assert child.exitcode == 0
 
@@ -194,7 +203,7 @@ def test_joblib(backend: str) -> None:
     net = nnk.Network([nnk.Dense(x / 1000, activation="tanh")])
     expected = net(x)
     with joblib.parallel_config(backend=backend):
-        for result in joblib.Parallel(n_jobs=2)(joblib.delayed(net)(x) for _ in range(4)):
+        for result in joblib.Parallel(n_jobs=2, timeout=60)(joblib.delayed(net)(x) for _ in range(4)):
             assert same_bits(result, expected)
 
 
