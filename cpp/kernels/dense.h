@@ -62,13 +62,13 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // what to fetch meanwhile, as many vectors; or null
+  const C* ahead;  // what to fetch meanwhile, two vectors of each step; or null
 
   void prefetch(std::size_t chunk) const {
     if (ahead == nullptr) return;
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      __builtin_prefetch(ahead + (chunk * kVectors + v) * kLanes<Target, C>);
-    }
+    const C* step = ahead + chunk * kVectors * kLanes<Target, C>;
+    __builtin_prefetch(step);
+    if (kVectors > 1) __builtin_prefetch(step + kLanes<Target, C>);
   }
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
@@ -233,13 +233,19 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
                   std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // The first tile, which must wait for memory if anyone, fetches what comes next: the panel's next block of inputs where
-    // there is one, else the next panel; in the last panel nothing. A single row reads its weights in one stream, of which the
-    // CPU knows best what comes next.
-    const bool fetches = rows.packed != nullptr && rows.rows > 1 && first_output + kPanelOutputs<Target> < rows.weights.outputs;
-    const C* next = fetches ? panel + round_up(block.inputs, kChains<C>) * kVectors * kVectorOutputs<Target> : nullptr;
+    // The first tiles, which must wait for memory if any, fetch what comes next: the panel's next block of inputs where there
+    // is one, else the next panel; in the last panel nothing. Of the two vectors of each step that a tile fetches the tile
+    // before has fetched one. So three tiles have fetched all; where there are more, the first one, too, begins with a vector
+    // that is there, lest it wait longer than it computes. A single row reads its weights in one stream, of which the CPU knows
+    // best what comes next.
+    const bool fetches = rows.packed != nullptr && rows.rows > 1 && block.inputs > 0 &&
+                         first_output + kPanelOutputs<Target> < rows.weights.outputs;
+    const std::size_t late = rows.rows > 3 * Target::kTileRows ? 1 : 0;
+    const std::size_t vectors_ahead = (block.inputs + kChains<C> - 1) / kChains<C> * kVectors;
+    const C* next = fetches ? panel + (vectors_ahead - late) * kLanes<Target, C> : nullptr;
     const auto make_panel = [&](std::size_t tile) {
-      return PackedPanel<Target, C, kVectors>{panel, tile == 0 ? next : nullptr};
+      const bool takes_part = fetches && tile < kVectors - 1 + late;
+      return PackedPanel<Target, C, kVectors>{panel, takes_part ? next + tile * kLanes<Target, C> : nullptr};
     };
     tiles<Target, kVectors, Target::kTileRows>(rows, make_panel, block, first_output);
   } else if constexpr (kVectors > 1) {
