@@ -585,6 +585,18 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 # --- Interruption ---
 
 
+@pytest.fixture(autouse=True)
+def signals_as_usual() -> Iterator[None]:
+    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ignored = [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     (folder / "y.csv").write_text("keep me")
