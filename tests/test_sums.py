@@ -174,14 +174,14 @@ beside_numpy = pytest.mark.skipif(
 )
 
 
-def assert_no_larger(ours: Any, numpys: Any, exact: Array, scale: Array) -> None:
+def assert_no_larger(ours: Any, numpys: Any, exact: Array, scale: Array, most: float = 1.05) -> None:
     """Assert that the root mean square of our errors, relative to a scale, is no larger than NumPy's.
 
     5% more are allowed where both are alike, and chance decides: 0.4% was seen beside NumPy's kernels for AVX-512, 4% beside
     those for AVX2.
     """
     ratio = rms((np.asarray(ours) - exact) / scale) / rms((np.asarray(numpys) - exact) / scale)
-    assert ratio <= 1.05, f"{ratio:.4f} of NumPy's error"
+    assert ratio <= most, f"{ratio:.4f} of NumPy's error"
 
 
 @beside_numpy
@@ -192,16 +192,25 @@ def test_dot_beside_numpy(n: int, measured_dtype: type[np.floating], rng: np.ran
     assert_no_larger(nnk.dot(x, weights), np.vecdot(x, weights), exact, scale)
 
 
+# Few outputs are an exception: NumPy adds many more partial sums there than our four chains.
 @beside_numpy
-@pytest.mark.parametrize("shape", [(64, 64, 64), (64, 128, 256), (64, 128, 784), (64, 64, 1024), (64, 64, 2100)], ids=str)
-def test_dense_beside_numpy(shape: tuple[int, int, int], measured_dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Layers wide enough for NumPy's own kernels of matrices; for a few outputs it adds many more partial sums than we do."""
-    rows, outputs, inputs = shape
-    x = rng.normal(0, 1, (rows, inputs)).astype(measured_dtype)
-    weights = rng.normal(0, 1, (outputs, inputs)).astype(measured_dtype)
-    exact = reference.dense(x, weights, np.zeros(outputs))
-    scale = reference.dense(np.abs(x), np.abs(weights), np.zeros(outputs))
-    assert_no_larger(nnk.dense(x, weights), x @ weights.T, exact, scale)
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "most"),
+    [
+        *((64, 64, 1.05), (128, 256, 1.05), (32, 784, 1.05), (128, 784, 1.05), (64, 1024, 1.05), (64, 2100, 1.05)),
+        *((1, 784, 2), (10, 256, 2), (10, 784, 2), (18, 784, 2), (10, 1024, 2)),
+    ],
+)
+def test_dense_beside_numpy(
+    outputs: int, inputs: int, most: float, measured_dtype: type[np.floating], rng: np.random.Generator
+) -> None:
+    x = rng.normal(0, 1, (64, inputs)).astype(measured_dtype)
+    layers = rng.normal(0, 1, (max(1, 200 // outputs), outputs, inputs)).astype(measured_dtype)
+    zeros = np.zeros(outputs)
+    exact = np.stack([reference.dense(x, weights, zeros) for weights in layers])
+    scale = np.stack([reference.dense(np.abs(x), np.abs(weights), zeros) for weights in layers])
+    ours = np.stack([nnk.dense(x, weights) for weights in layers])
+    assert_no_larger(ours, np.stack([x @ weights.T for weights in layers]), exact, scale, most)
 
 
 def numpy_softmax(z: Array) -> Array:
