@@ -92,6 +92,12 @@ auto is_tiny(Numbers x) {
   return (x < kTiny) & (x > -kTiny);
 }
 
+// Whether Exponential wants to know of this maximum.
+template <class C>
+bool is_special(C max) {
+  return is_large<C>(max) || is_tiny<C>(max);
+}
+
 // e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
 // also for maxima that are large numbers, and fast where all are tiny.
 template <class Target, class C, bool kAnyMaximum = true>
@@ -174,6 +180,36 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute
   }
 }
 
+// Contiguous rows of so many bytes together, and so many at most, are computed step by step together, for a row's steps wait for
+// each other. They stay in the first cache. It pays from three rows on.
+constexpr std::size_t kGroupBytes = 8192;
+constexpr std::size_t kGroupRows = 8;
+
+template <class Target, class C>
+void softmax_group(const Rows<const C>& rows, const Rows<C>& outputs, std::size_t count, std::size_t n) {
+  using V = Lanes<Target, C>;
+  C maxima[kGroupRows];
+  C sums[kGroupRows];
+  for (std::size_t i = 0; i < count; ++i) maxima[i] = maximum<Target, C>(rows.row(i), n);
+  for (std::size_t i = 0; i < count; ++i) {
+    const V max = broadcast<V>(maxima[i]);
+    if (is_special<C>(maxima[i])) {
+      map_contiguous<Target>(rows.row(i).data, outputs.row(i).data, n, Exponential<Target, C>(max));
+    } else {
+      map_contiguous<Target>(rows.row(i).data, outputs.row(i).data, n, Exponential<Target, C, false>(max));
+    }
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    sums[i] = sum_block_in_trees<Target, C>(n, [y = outputs.row(i).data](std::size_t start, std::size_t lanes) {
+      return load_lanes<Target>(y + start, lanes, C(0));
+    });
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    C* y = outputs.row(i).data;
+    map_contiguous<Target>(y, y, n, DivideBy<Target, V>(broadcast<V>(sums[i])));
+  }
+}
+
 // A row of one vector at most, in registers.
 template <class Target, class C>
 void softmax_vector(const C* z, C* y, std::size_t n) {
@@ -242,20 +278,26 @@ void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t coun
   if (n <= kShortRow) {
     for (; row + kWidth <= count; row += kWidth) softmax_lanes<Target, T>(rows.from(row), outputs.from(row), n);
   }
-  for (; row < count; ++row) {
-    if (std::is_same_v<T, C> && n <= kWidth && rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T)) {
-      softmax_vector<Target, C>(reinterpret_cast<const C*>(rows.row(row).data), reinterpret_cast<C*>(outputs.row(row).data), n);
-    } else {
-      // The next row fits into the first cache beside this one, if they are this short.
-      const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
-      const bool fetch = std::is_same_v<T, C> && contiguous && row + 1 < count && n <= 2 * kBlock;
-      const C max = maximum<Target, T>(rows.row(row), n);
-      const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
-      if (is_large<C>(max) || is_tiny<C>(max)) {
-        softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
-      } else {
-        softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+  const bool contiguous = rows.element_stride == sizeof(T) && outputs.element_stride == sizeof(T);
+  if constexpr (std::is_same_v<T, C>) {
+    const std::size_t most = least(kGroupRows, kGroupBytes / sizeof(C) / n);
+    if (contiguous && n <= kWidth) {
+      for (; row < count; ++row) softmax_vector<Target, C>(rows.row(row).data, outputs.row(row).data, n);
+    } else if (contiguous && most > 2) {
+      for (; row < count; row += most) {
+        softmax_group<Target, C>(rows.from(row), outputs.from(row), least(most, count - row), n);
       }
+    }
+  }
+  for (; row < count; ++row) {
+    // The next row fits into the first cache beside this one, if they are this short.
+    const bool fetch = std::is_same_v<T, C> && contiguous && row + 1 < count && n <= 2 * kBlock;
+    const C max = maximum<Target, T>(rows.row(row), n);
+    const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
+    if (is_special<C>(max)) {
+      softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
+    } else {
+      softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
     }
   }
 }
