@@ -8,13 +8,12 @@
 namespace nnkernels {
 namespace {
 
-// max(0, x), by its definition. Exact for all numbers. relu(-0) = +0, relu(NaN) = NaN. In integers, where -0 to -inf come one
-// after the other, for a comparison with NaN would raise an exception flag, in the dense kernels where it counts.
+// max(0, x), by its definition. Exact for all numbers. relu(-0) = +0, relu(NaN) = NaN. In integers, of which -0 is the least
+// and all to -inf come next, for a comparison with NaN would raise an exception flag, in the dense kernels where it counts.
 template <class Target, class V>
 V relu(V x) {
-  const auto minus_zero = as<Integers<V>>(broadcast<V>(Element<V>(-0.0)));
-  const auto infinity = as<Integers<V>>(broadcast<V>(Element<V>(__builtin_huge_val())));
-  return as<Integers<V>>(x) - minus_zero <= infinity ? V{} : x;
+  const auto minus_infinity = as<SignedIntegers<V>>(broadcast<V>(Element<V>(-__builtin_huge_val())));
+  return as<SignedIntegers<V>>(x) > minus_infinity ? x : V{};
 }
 
 template <class Target, class C>

@@ -173,22 +173,30 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
     step_chains(chunks, rest, padded[0], kChains<C>);
   }
   // Unrolled, or the sums would go through memory.
+  const auto finish = [&](auto whole) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-  for (std::size_t row = 0; row < kRows; ++row) {
-    C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
-    V chains[kGroups * kChains<C>] = {};
+    for (std::size_t row = 0; row < kRows; ++row) {
+      C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
+      V chains[kGroups * kChains<C>] = {};
 #pragma GCC unroll 8
-    for (std::size_t v = 0; v < kVectors; ++v) chains[v] = sums[row][v];
+      for (std::size_t v = 0; v < kVectors; ++v) chains[v] = sums[row][v];
 #pragma GCC unroll 8
-    for (std::size_t group = 0; group < kGroups; ++group) {
-      if (group * kWidth >= count) break;
-      const std::size_t lanes = least(kWidth, count - group * kWidth);
-      V sum = combine_chains<Target, C>(chains + group * kChains<C>);
-      if (!step.first) sum = load_lanes<Target>(row_outputs + group * kWidth, lanes, C(0)) + sum;
-      if (step.bias != nullptr) sum += load_lanes<Target>(step.bias + group * kWidth, lanes, C(0));
-      if (step.relu) sum = relu<Target>(sum);
-      store_lanes<Target>(row_outputs + group * kWidth, sum, lanes);
+      for (std::size_t group = 0; group < kGroups; ++group) {
+        if (!whole && group * kWidth >= count) break;
+        const std::size_t lanes = whole ? kWidth : least(kWidth, count - group * kWidth);
+        V sum = combine_chains<Target, C>(chains + group * kChains<C>);
+        if (!whole && !step.first) sum = load_lanes<Target>(row_outputs + group * kWidth, lanes, C(0)) + sum;
+        if (whole || step.bias != nullptr) sum += load_lanes<Target>(step.bias + group * kWidth, lanes, C(0));
+        if (step.relu) sum = relu<Target>(sum);
+        store_lanes<Target>(row_outputs + group * kWidth, sum, lanes);
+      }
     }
+  };
+  // Mostly there is one block and a whole panel: without branches then, which take as long as few inputs.
+  if (step.first && step.bias != nullptr && count == kGroups * kWidth) {
+    finish(std::true_type());
+  } else {
+    finish(std::false_type());
   }
 }
 
@@ -285,21 +293,23 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block b
     // Squares of chunks, transposed in registers.
     constexpr std::size_t kSide = kVectorOutputs<Target>;
     const bool contiguous = weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
+    const std::ptrdiff_t stride = weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(T));
+    const std::size_t squares = inputs / (kSide * kChains<C>);
     for (; contiguous && output + kSide <= least(outputs, weights.outputs - first_output); output += kSide) {
-      const std::size_t squares = inputs / (kSide * kChains<C>);
+      const C* rows = weights_row(weights, first_output + output).data + first_input;
       for (std::size_t square = 0; square < squares; ++square) {
         Lanes<Target, C> chunks[kSide];
         for (std::size_t i = 0; i < kSide; ++i) {
-          const C* row = weights_row(weights, first_output + output + i).data + first_input;
-          chunks[i] = load<Lanes<Target, C>>(row + square * kLanes<Target, C>);
+          chunks[i] = load<Lanes<Target, C>>(rows + static_cast<std::ptrdiff_t>(i) * stride + square * kLanes<Target, C>);
         }
         Target::transpose_chunks(chunks);
         C* to = packed + (square * kSide * outputs + output) * kChains<C>;
         for (std::size_t i = 0; i < kSide; ++i) store(to + i * outputs * kChains<C>, chunks[i]);
       }
+      if (squares * kLanes<Target, C> == inputs) continue;
       for (std::size_t i = 0; i < kSide; ++i) {
-        const C* row = weights_row(weights, first_output + output + i).data + first_input;
-        pack_row(row, squares * kLanes<Target, C>, inputs, packed + (output + i) * kChains<C>, outputs);
+        pack_row(rows + static_cast<std::ptrdiff_t>(i) * stride, squares * kLanes<Target, C>, inputs,
+                 packed + (output + i) * kChains<C>, outputs);
       }
     }
   }
