@@ -76,6 +76,24 @@ struct PackedPanel {
   }
 };
 
+// Weights of several panels, one behind the other, in a block: as many streams, which the CPU reads sooner than one.
+template <class Target, class C>
+struct PackedPanels {
+  const C* data;
+  std::size_t size;  // elements from one panel to the next
+
+  void prefetch(std::size_t) const {}
+
+  Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
+    const C* panel = data + v / kPanelVectors * size;
+    return load<Lanes<Target, C>>(panel + (chunk * kPanelVectors + v % kPanelVectors) * kLanes<Target, C>);
+  }
+};
+
+// How many of them a single row takes at once: they have its sums in the registers of a tile of rows.
+template <class Target>
+constexpr std::size_t kRowPanels = least(4, Target::kTileRows);
+
 // The same, from the rows of the weights themselves.
 template <class Target, class C>
 struct RowsPanel {
@@ -141,7 +159,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   V sums[kRows][kVectors];
 #pragma GCC unroll 8
   for (std::size_t row = 0; row < kRows; ++row) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = V{};
   }
   const auto step_chains = [&](std::size_t chunk, std::size_t n, const C* row_inputs, std::ptrdiff_t stride)
@@ -151,7 +169,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
     for (std::size_t row = 0; row < kRows; ++row) {
       chunks[row] = Target::broadcast_chunk(row_inputs + static_cast<std::ptrdiff_t>(row) * stride);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
       const V weights = panel.vector(chunk, v, n);
 #pragma GCC unroll 8
@@ -178,7 +196,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
     for (std::size_t row = 0; row < kRows; ++row) {
       C* row_outputs = outputs + static_cast<std::ptrdiff_t>(row) * outputs_stride;
       V chains[kGroups * kChains<C>] = {};
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (std::size_t v = 0; v < kVectors; ++v) chains[v] = sums[row][v];
 #pragma GCC unroll 8
       for (std::size_t group = 0; group < kGroups; ++group) {
@@ -244,8 +262,7 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
     // The first tiles, which must wait for memory if any, fetch what comes next: the panel's next block of inputs where there
     // is one, else the next panel; in the last panel nothing. Of the two vectors of each step that a tile fetches the tile
     // before has fetched one. So three tiles have fetched all; where there are more, the first one, too, begins with a vector
-    // that is there, lest it wait longer than it computes. A single row reads its weights in one stream, of which the CPU knows
-    // best what comes next.
+    // that is there, lest it wait longer than it computes. Of what a single row reads the CPU knows best what comes next.
     const bool fetches = rows.packed != nullptr && rows.rows > 1 && block.inputs > 0 &&
                          first_output + kPanelOutputs<Target> < rows.weights.outputs;
     const std::size_t late = rows.rows > 3 * Target::kTileRows ? 1 : 0;
@@ -432,6 +449,24 @@ void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   });
 }
 
+// A single row times the packed panels from output `begin` on, several at once. The first output that is left.
+template <class Target, class T>
+std::size_t dense_row(const DenseRows<T>& rows, std::size_t begin) {
+  using C = Compute<T>;
+  constexpr std::size_t kOutputs = kRowPanels<Target> * kPanelOutputs<Target>;
+  const std::size_t panel_size = packed_size<Target, C>(kPanelOutputs<Target>, rows.weights.inputs);
+  std::size_t output = begin;
+  for (; output + kOutputs <= rows.weights.outputs; output += kOutputs) {
+    visit_blocks<C>(rows.weights.inputs, [&](Block block) {
+      const C* weights = rows.packed + packed_offset<Target, C>(output, kPanelVectors, block.first_input, rows.weights.inputs);
+      tile<Target, C, 1, kRowPanels<Target> * kPanelVectors>(
+          rows.x + block.first_input, rows.x_stride, PackedPanels<Target, C>{weights, panel_size}, block.inputs,
+          rows.outputs + output, rows.outputs_stride, kOutputs, block_step(rows, output, block));
+    });
+  }
+  return output;
+}
+
 template <class Target, class T>
 void dense(const DenseRows<T>& rows) {
   using C = Compute<T>;
@@ -453,6 +488,7 @@ void dense(const DenseRows<T>& rows) {
       }
     }
   }
+  if (rows.packed != nullptr && rows.rows == 1) output = dense_row<Target>(rows, output);
   // In the second cache.
   const bool rows_stay = rows.rows * least(rows.weights.inputs, kInputBlock<C>) <= kGroupOutputs * kInputBlock<C>;
   if (rows.packed != nullptr || rows_stay) {
