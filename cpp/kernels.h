@@ -82,6 +82,8 @@ struct DenseRows {
   C* scratch;  // Kernels::dense_scratch elements; unused where `packed` is given
 };
 
+constexpr std::size_t kLineBytes = 64;  // of a cache line
+
 // A layer whose rows lie across: element i of row r is at [i * lane_rows + r], for lane_rows rows. The inputs of a row are
 // followed by zeros up to a multiple of lane_padding.
 template <class T>
@@ -92,6 +94,8 @@ struct DenseLanes {
   bool relu;
   std::size_t outputs;
   std::size_t inputs;  // at most a block, kernels/dense.h
+  const char* ahead = nullptr;
+  std::size_t ahead_lines = 0;  // of cache, to fetch from there beside each output
 };
 
 // Where a kernel writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in

@@ -73,6 +73,13 @@ Rows<C> side_by_side(C* data, std::size_t n) {
   return {data, static_cast<std::ptrdiff_t>(n * sizeof(C)), static_cast<std::ptrdiff_t>(sizeof(C))};
 }
 
+// Whether rows of n elements lie so.
+template <class T>
+bool are_side_by_side(const Rows<T>& rows, std::size_t n) {
+  return rows.element_stride == static_cast<std::ptrdiff_t>(sizeof(T)) &&
+         rows.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T));
+}
+
 // Whether the dense kernel can read or write these rows where they are.
 template <class T>
 bool direct(const Rows<T>& rows) {
@@ -83,16 +90,14 @@ bool direct(const Rows<T>& rows) {
 template <class T>
 void widen_rows(const Rows<const T>& x, Compute<T>* to, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
-  if (x.element_stride == sizeof(T) && x.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) n *= count, count = 1;
+  if (are_side_by_side(x, n)) n *= count, count = 1;
   for (std::size_t i = 0; i < count; ++i) table.widen(x.row(i), to + i * n, n);
 }
 
 template <class T>
 void narrow_rows(const Compute<T>* from, const Rows<T>& outputs, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
-  if (outputs.element_stride == sizeof(T) && outputs.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T))) {
-    n *= count, count = 1;
-  }
+  if (are_side_by_side(outputs, n)) n *= count, count = 1;
   for (std::size_t i = 0; i < count; ++i) table.narrow(from + i * n, outputs.row(i), n);
 }
 
@@ -116,8 +121,7 @@ void activate(Activation activation, const Rows<T>& x, std::size_t count, std::s
   }
   const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
   const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-  if ((x.element_stride == size && x.row_stride == static_cast<std::ptrdiff_t>(n) * size) ||
-      (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
+  if (are_side_by_side(x, n) || (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
     kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
     return;
   }
@@ -292,9 +296,10 @@ void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const 
 }
 
 // lane_rows rows of a narrow network, which lie across from the first layer to the last. All in C: a half is rounded wherever
-// the chain of functions rounds.
+// the chain of functions rounds. `fetch_next`: as many rows come after these, and shall be in the cache by then. (The CPU does
+// not foresee them, for the rows are read side by side; all at once they would keep it waiting.)
 template <class T>
-void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const {
+void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
   const Kernels<T>& table = kernels().of<T>();
   const std::size_t lanes = table.lane_rows;
@@ -319,9 +324,14 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scra
   }
   for (const Layer& layer : layers_) {
     std::fill_n(from + lanes * layer.inputs, lanes * table.lane_padding, C(0));
-    table.dense_lanes(
-        {layer.weights.data(), layer.bias.data(), layer.activation == Activation::kRelu, layer.outputs, layer.inputs}, from,
-        to);
+    DenseLanes<T> dense{layer.weights.data(), layer.bias.data(), layer.activation == Activation::kRelu, layer.outputs,
+                        layer.inputs};
+    if (fetch_next && &layer == &layers_.front() && layer.outputs > 0) {
+      const std::size_t bytes = lanes * inputs * sizeof(T);
+      dense.ahead = reinterpret_cast<const char*>(x.data) + bytes;
+      dense.ahead_lines = (bytes / kLineBytes + layer.outputs - 1) / layer.outputs;
+    }
+    table.dense_lanes(dense, from, to);
     round(to, lanes * layer.outputs);
     activate(layer.activation, across(to), lanes, layer.outputs);
     round(to, lanes * layer.outputs);
@@ -348,7 +358,7 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
   const std::size_t bytes_of_row = std::max(2 * widest_hidden_, widest_staging_) * sizeof(T) + staging_width * sizeof(C);
   const std::size_t block = rows_of_block(count, bytes_of_row, kBlockBytes);
   // Both parts begin on a cache line.
-  const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + 63) / 64 * 64;
+  const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + kLineBytes - 1) / kLineBytes * kLineBytes;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
   if (!staged && !narrow && count <= std::min(block, kFewRows) &&
       work_ * (count + kReadRows) >= 2 * kThreadWork / kAwakeAdvantage) {
@@ -361,7 +371,10 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
     std::size_t row = begin;
     if (narrow) {
-      for (; row + lanes <= end; row += lanes) forward_lanes(x.from(row), outputs.from(row), scratch);
+      for (; row + lanes <= end; row += lanes) {
+        const bool fetch_next = row + 2 * lanes <= end && are_side_by_side(x, inputs());
+        forward_lanes(x.from(row), outputs.from(row), fetch_next, scratch);
+      }
     }
     for (; row < end; row += block) {
       forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);

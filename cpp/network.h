@@ -65,7 +65,7 @@ class Network {
 
   void forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
                      bool shared) const;
-  void forward_lanes(Rows<const T> x, Rows<T> outputs, std::byte* scratch) const;
+  void forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const;
 
   std::vector<Layer> layers_;
   std::size_t work_ = 0;

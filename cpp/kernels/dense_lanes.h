@@ -63,6 +63,9 @@ void lanes_panel(const DenseLanes<T>& layer, const Compute<T>* panel, std::size_
                  const Compute<T>* x, Compute<T>* outputs) {
   using C = Compute<T>;
   for (; output + kOutputs <= end; output += kOutputs) {
+    for (std::size_t line = output * layer.ahead_lines; line < (output + kOutputs) * layer.ahead_lines; ++line) {
+      __builtin_prefetch(layer.ahead + line * kLineBytes);
+    }
     lanes_tile<Target, kOutputs>(panel + (output - first) * kChains<C>,
                                  panel_vectors<Target>(first, layer.outputs) * kLanes<Target, C>, layer.bias + output,
                                  layer.relu, layer.inputs, x, outputs + output * kLaneRows<Target, C>);
