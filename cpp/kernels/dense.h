@@ -62,13 +62,13 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // what to fetch meanwhile, two vectors of each step; or null
+  const C* ahead;  // what to fetch meanwhile into the second cache, two vectors of each step; or null
 
   void prefetch(std::size_t chunk) const {
     if (ahead == nullptr) return;
     const C* step = ahead + chunk * kVectors * kLanes<Target, C>;
-    __builtin_prefetch(step);
-    if (kVectors > 1) __builtin_prefetch(step + kLanes<Target, C>);
+    __builtin_prefetch(step, 0, 2);
+    if (kVectors > 1) __builtin_prefetch(step + kLanes<Target, C>, 0, 2);
   }
 
   Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
