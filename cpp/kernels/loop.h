@@ -167,7 +167,7 @@ std::size_t elements_to_boundary(const T* data) {
 template <class Target, class T, class Function>
 inline __attribute__((always_inline)) void map_contiguous(const T* input, T* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
-  constexpr std::size_t kWorthAligning = 8 * kWidth;
+  constexpr std::size_t kWorthAligning = 32 * kWidth;
   std::size_t i = 0;
   if (const std::size_t head = elements_to_boundary<kWidth>(output); head > 0 && n >= kWorthAligning) {
     // A vector across two cache lines takes twice as long to store.

@@ -81,10 +81,14 @@ C sum_block_in_trees(std::size_t count, Term term) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
   V sums[kVectors];
+  // From i on, at most two terms of each.
   const auto last_terms = [&](std::size_t i) __attribute__((always_inline)) {
     for (std::size_t v = 0; v < kVectors; ++v, i += kWidth) sums[v] = i < count ? term(i, least(kWidth, count - i)) : V{};
+    for (std::size_t v = 0; v < kVectors; ++v, i += kWidth) {
+      if (i < count) sums[v] += term(i, least(kWidth, count - i));
+    }
   };
-  if (count <= kPartialSums<C>) {
+  if (count <= 2 * kPartialSums<C>) {
     last_terms(0);
   } else {
     TreeSums<V, kVectors, 5> trees;  // kBlock / kPartialSums is at most 2^5
