@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import nnkernels as nnk
-from engines import ENGINES, Array, Layer, Way, blank, module
+from engines import ENGINES, Array, Layer, Way, blank, configured_jax, module
 from measure import OURS
 from nnkernels import _core
 from peers import DISTRIBUTIONS, machine, settings_for, show_progress
@@ -34,7 +34,8 @@ from peers import DISTRIBUTIONS, machine, settings_for, show_progress
 # As many numbers at a time as leave all arrays in the second cache, and are not slowed by the cost of a call.
 CHUNK = 1 << 14
 
-PEERS = ("NumPy", "SciPy", "PyTorch", "ONNX Runtime")
+BY_ENGINE = ("NumPy", "SciPy", "PyTorch", "ONNX Runtime")
+PEERS = (*BY_ENGINE, "JAX")
 DTYPES = ("float32", "float64")
 WIDER: dict[str, Any] = {"float32": np.float64, "float64": np.longdouble}
 
@@ -86,9 +87,12 @@ class Finding:
 def ways(name: str, x: Array) -> dict[str, Way]:
     """Each library's function of the numbers that are in x when it is called."""
     found: dict[str, Way] = {OURS: partial(FUNCTIONS[name].ours, x, out=blank(x.shape, x.dtype))}
-    for library in PEERS:
+    for library in BY_ENGINE:
         if of_library := ENGINES[library]([Layer(None, None, name)], x, 1):
             found[library] = of_library[0]
+    if jax := configured_jax():  # whose way in engines.py keeps the numbers that are in x now
+        compiled = jax.jit({"exp": jax.numpy.exp, "sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh}[name])
+        found["JAX"] = lambda: np.asarray(compiled(x))
     return found
 
 
