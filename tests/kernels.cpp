@@ -217,6 +217,9 @@ void test_dense(const KernelTable& table) {
   for (std::size_t inputs = 0; inputs <= 20; ++inputs) test_dense<T>(table, 4, 11, inputs), test_dense<T>(table, 2, 11, inputs);
   for (std::size_t inputs : Sizes{511, 512, 513, 1023, 1024, 1025, 2049, 3000})
     test_dense<T>(table, 5, 9, inputs), test_dense<T>(table, 1, 9, inputs);
+  // A single row, which takes several panels at once, and some that are left.
+  for (std::size_t outputs : Sizes{63, 64, 65, 95, 144, 200})
+    test_dense<T>(table, 1, outputs, 7), test_dense<T>(table, 1, outputs, 1030);
   // Rows of weights a multiple of 4096 bytes apart, and others, where they lie and packed.
   for (std::size_t inputs : Sizes{512, 516, 1024}) {
     for (std::size_t rows : Sizes{1, 2, 6, 12, 13}) test_dense<T>(table, rows, 35, inputs);
