@@ -93,9 +93,9 @@ struct DenseLanes {
   const C* bias;  // one an output
   bool relu;
   std::size_t outputs;
-  std::size_t inputs;  // at most a block, kernels/dense.h
-  const char* ahead = nullptr;
-  std::size_t ahead_lines = 0;  // of cache, to fetch from there beside each output
+  std::size_t inputs;           // at most a block, kernels/dense.h
+  const char* ahead = nullptr;  // what to fetch meanwhile,
+  std::size_t ahead_lines = 0;  // so many lines of the cache, or none
 };
 
 // Where a kernel writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in

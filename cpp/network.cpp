@@ -33,6 +33,9 @@ constexpr std::size_t kBlockBytes = 768 * 1024;
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
 
+// Rows of so many bytes together come from beyond the second cache, and are worth fetching ahead.
+constexpr std::size_t kFarBytes = 2 * 1024 * 1024;
+
 // Inputs, outputs and weights of a layer that no memory holds; the bytes of so many, a few times over, still are a number.
 constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
 
@@ -296,8 +299,8 @@ void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const 
 }
 
 // lane_rows rows of a narrow network, which lie across from the first layer to the last. All in C: a half is rounded wherever
-// the chain of functions rounds. `fetch_next`: as many rows come after these, and shall be in the cache by then. (The CPU does
-// not foresee them, for the rows are read side by side; all at once they would keep it waiting.)
+// the chain of functions rounds. `fetch_next`: as many rows come after these, and shall be in the cache by then: the CPU does
+// not foresee them, for the rows are read side by side.
 template <class T>
 void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
@@ -326,10 +329,9 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next
     std::fill_n(from + lanes * layer.inputs, lanes * table.lane_padding, C(0));
     DenseLanes<T> dense{layer.weights.data(), layer.bias.data(), layer.activation == Activation::kRelu, layer.outputs,
                         layer.inputs};
-    if (fetch_next && &layer == &layers_.front() && layer.outputs > 0) {
-      const std::size_t bytes = lanes * inputs * sizeof(T);
-      dense.ahead = reinterpret_cast<const char*>(x.data) + bytes;
-      dense.ahead_lines = (bytes / kLineBytes + layer.outputs - 1) / layer.outputs;
+    if (fetch_next && &layer == &layers_.front()) {
+      dense.ahead = reinterpret_cast<const char*>(x.from(lanes).data);
+      dense.ahead_lines = (lanes * inputs * sizeof(T) + kLineBytes - 1) / kLineBytes;
     }
     table.dense_lanes(dense, from, to);
     round(to, lanes * layer.outputs);
@@ -371,9 +373,9 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
     C* const staging = reinterpret_cast<C*>(scratch + hidden_bytes);
     std::size_t row = begin;
     if (narrow) {
+      const bool fetches = count * inputs() * sizeof(T) >= kFarBytes && are_side_by_side(x, inputs());
       for (; row + lanes <= end; row += lanes) {
-        const bool fetch_next = row + 2 * lanes <= end && are_side_by_side(x, inputs());
-        forward_lanes(x.from(row), outputs.from(row), fetch_next, scratch);
+        forward_lanes(x.from(row), outputs.from(row), fetches && row + 2 * lanes <= end, scratch);
       }
     }
     for (; row < end; row += block) {

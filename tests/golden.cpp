@@ -99,7 +99,7 @@ void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size
   elementwise(" sigmoid", table.sigmoid);
   elementwise(" tanh", table.tanh);
   elementwise(" exp", table.exp);
-  for (const std::size_t n : Sizes{1, 10, 64, 1000, 3001}) {
+  for (const std::size_t n : Sizes{1, 10, 64, 100, 1000, 3001}) {
     constexpr std::size_t kRows = 5;
     const auto z = corpus(kRows * n, 1), w = corpus(n, 2);
     const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));

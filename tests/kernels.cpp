@@ -193,7 +193,9 @@ void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t
       expected[i * outputs + j] = relu && sum <= 0 ? C(0) : sum;
     }
   }
-  kernels.dense_lanes({packed.data(), bias.data(), relu, outputs, inputs}, across.data(), lanes.data());
+  const char* const ahead = reinterpret_cast<const char*>(contiguous.data());
+  kernels.dense_lanes({packed.data(), bias.data(), relu, outputs, inputs, ahead, contiguous.size() * sizeof(C) / 64},
+                      across.data(), lanes.data());
   kernels.copy_rows({lanes.data(), kSize, lanes_stride}, {actual.data(), static_cast<std::ptrdiff_t>(outputs) * kSize, kSize},
                     outputs);
   check(same(actual, expected), table, "dense, rows across", outputs, inputs, sizeof(T));
@@ -260,7 +262,7 @@ void test_elements(const KernelTable& table, const char* name, typename Kernels<
                                           {1, 2},  {1, -1}, {1, 3},  {1, -2},  {1, 0},  {1, 100}, {2, 2},
                                           {-1, 2}, {2, -1}, {3, 3},  {-1, -1}, {100, 2}};
   for (const auto& steps : kSteps) {
-    for (std::size_t n = 0; n <= all.size(); n = n < 70 ? n + 1 : n * 2) {
+    for (std::size_t n = 0; n <= all.size(); n = n < 70 ? n + 1 : n * 2 + 1) {
       if (n * static_cast<std::size_t>(std::max(std::abs(steps[0]), std::abs(steps[1]))) > all.size()) break;
       for (const auto& [at_end, stores] :
            {std::pair{false, Stores::kCached}, {true, Stores::kCached}, {true, Stores::kStreaming}}) {
@@ -288,7 +290,7 @@ void test_elements(const KernelTable& table, const char* name, typename Kernels<
 template <class T>
 void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T>::Rowwise* Kernels<T>::*kernel,
                   const std::vector<T>& all) {
-  for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2) {
+  for (std::size_t n = 0; n <= all.size(); n = n < 150 ? n + 1 : n * 2 + 1) {
     for (std::size_t rows : Sizes{1, 2, 17, 35}) {
       for (std::size_t step : Sizes{1, 2, 3}) {
         if (rows * n * step > all.size()) continue;
@@ -327,7 +329,14 @@ void test_functions(const KernelTable& table) {
   using K = Kernels<T>;
   Random random;
   const std::size_t most = emulated ? 1'100 : 70'000;
-  for (const auto& all : {numbers<T>(random, most), random_bits<T>(most)}) {
+  // Ordinary numbers, all numbers, and stretches of both and of zeros, so that rows beside each other are of different kinds.
+  const auto ordinary = numbers<T>(random, most), any = random_bits<T>(most);
+  auto both = ordinary;
+  for (std::size_t i = 0; i < most; ++i) {
+    if (i / 97 % 5 == 1) both[i] = any[i];
+    if (i / 97 % 5 == 3) both[i] = T{};
+  }
+  for (const auto& all : {ordinary, any, both}) {
     test_elements<T>(table, "relu", &K::relu, all);
     test_elements<T>(table, "sigmoid", &K::sigmoid, all);
     test_elements<T>(table, "tanh", &K::tanh, all);

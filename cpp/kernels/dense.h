@@ -76,25 +76,7 @@ struct PackedPanel {
   }
 };
 
-// Weights of several panels, one behind the other, in a block: as many streams, which the CPU reads sooner than one.
-template <class Target, class C>
-struct PackedPanels {
-  const C* data;
-  std::size_t size;  // elements from one panel to the next
-
-  void prefetch(std::size_t) const {}
-
-  Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
-    const C* panel = data + v / kPanelVectors * size;
-    return load<Lanes<Target, C>>(panel + (chunk * kPanelVectors + v % kPanelVectors) * kLanes<Target, C>);
-  }
-};
-
-// How many of them a single row takes at once: they have its sums in the registers of a tile of rows.
-template <class Target>
-constexpr std::size_t kRowPanels = least(4, Target::kTileRows);
-
-// The same, from the rows of the weights themselves.
+// Weights of a panel in a block, from the rows themselves.
 template <class Target, class C>
 struct RowsPanel {
   const C* data;
@@ -113,6 +95,24 @@ struct RowsPanel {
     return load<Lanes<Target, C>>(padded[0]);
   }
 };
+
+// Weights of several panels, one behind the other, in a block: as many streams, which the CPU reads sooner than one.
+template <class Target, class C>
+struct PackedPanels {
+  const C* data;
+  std::size_t size;  // elements from one panel to the next
+
+  void prefetch(std::size_t) const {}
+
+  Lanes<Target, C> vector(std::size_t chunk, std::size_t v, std::size_t /*inputs*/) const {
+    const C* panel = data + v / kPanelVectors * size;
+    return load<Lanes<Target, C>>(panel + (chunk * kPanelVectors + v % kPanelVectors) * kLanes<Target, C>);
+  }
+};
+
+// How many of them a single row takes at once: they have its sums in the registers of a tile of rows.
+template <class Target>
+constexpr std::size_t kRowPanels = least(4, Target::kTileRows);
 
 // The sums of kChains vectors' chains, in the order of the outputs.
 template <class Target, class C>
@@ -211,11 +211,13 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
     }
   };
   // Mostly there is one block and a whole panel: without branches then, which take as long as few inputs.
-  if (step.first && step.bias != nullptr && count == kGroups * kWidth) {
-    finish(std::true_type());
-  } else {
-    finish(std::false_type());
+  if constexpr (kVectors % kChains<C> == 0) {
+    if (step.first && step.bias != nullptr && count == kGroups * kWidth) {
+      finish(std::true_type());
+      return;
+    }
   }
+  finish(std::false_type());
 }
 
 // Calls visit(tile, first_row, count) for as few tiles of up to kRows rows as can be, which take about the same number of rows.
@@ -449,13 +451,13 @@ void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   });
 }
 
-// A single row times the packed panels from output `begin` on, several at once. The first output that is left.
+// A single row times packed panels, several at once. The first output that is left.
 template <class Target, class T>
-std::size_t dense_row(const DenseRows<T>& rows, std::size_t begin) {
+std::size_t dense_row(const DenseRows<T>& rows) {
   using C = Compute<T>;
   constexpr std::size_t kOutputs = kRowPanels<Target> * kPanelOutputs<Target>;
   const std::size_t panel_size = packed_size<Target, C>(kPanelOutputs<Target>, rows.weights.inputs);
-  std::size_t output = begin;
+  std::size_t output = 0;
   for (; output + kOutputs <= rows.weights.outputs; output += kOutputs) {
     visit_blocks<C>(rows.weights.inputs, [&](Block block) {
       const C* weights = rows.packed + packed_offset<Target, C>(output, kPanelVectors, block.first_input, rows.weights.inputs);
@@ -488,7 +490,7 @@ void dense(const DenseRows<T>& rows) {
       }
     }
   }
-  if (rows.packed != nullptr && rows.rows == 1) output = dense_row<Target>(rows, output);
+  if (rows.packed != nullptr && rows.rows == 1) output = dense_row<Target>(rows);
   // In the second cache.
   const bool rows_stay = rows.rows * least(rows.weights.inputs, kInputBlock<C>) <= kGroupOutputs * kInputBlock<C>;
   if (rows.packed != nullptr || rows_stay) {

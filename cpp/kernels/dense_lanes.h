@@ -16,10 +16,21 @@ constexpr std::size_t kLaneVectors = Target::kTileRows >= 6 ? 2 : 1;
 template <class Target, class C>
 constexpr std::size_t kLaneRows = kLaneVectors<Target>* kLanes<Target, C>;
 
+// Lines of the cache to fetch, some with each chunk of inputs: all at once would keep the CPU waiting.
+struct Fetch {
+  const char* next;
+  std::size_t lines;
+  std::size_t at_once;
+
+  void operator()() {
+    for (std::size_t i = least(at_once, lines); i > 0; --i, --lines, next += kLineBytes) __builtin_prefetch(next);
+  }
+};
+
 // kOutputs outputs, whose weights begin at `weights`, those of the next chunk `chunk_stride` further.
 template <class Target, std::size_t kOutputs, class C>
 void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool apply_relu, std::size_t inputs, const C* x,
-                C* outputs) {
+                C* outputs, Fetch& fetch) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kLaneVectors<Target>;
@@ -30,6 +41,7 @@ void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool 
     }
   }
   for (std::size_t k = 0; k < inputs; k += kChains<C>, x += kChains<C> * kWidth * kVectors) {
+    fetch();
     for (std::size_t chain = 0; chain < kChains<C>; ++chain) {
       V rows[kVectors];
       for (std::size_t v = 0; v < kVectors; ++v) {
@@ -60,27 +72,26 @@ void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool 
 // The outputs from `output` on of the panel whose weights are `panel`, kOutputs at a time and at last fewer.
 template <class Target, std::size_t kOutputs, class T>
 void lanes_panel(const DenseLanes<T>& layer, const Compute<T>* panel, std::size_t first, std::size_t output, std::size_t end,
-                 const Compute<T>* x, Compute<T>* outputs) {
+                 const Compute<T>* x, Compute<T>* outputs, Fetch& fetch) {
   using C = Compute<T>;
   for (; output + kOutputs <= end; output += kOutputs) {
-    for (std::size_t line = output * layer.ahead_lines; line < (output + kOutputs) * layer.ahead_lines; ++line) {
-      __builtin_prefetch(layer.ahead + line * kLineBytes);
-    }
     lanes_tile<Target, kOutputs>(panel + (output - first) * kChains<C>,
                                  panel_vectors<Target>(first, layer.outputs) * kLanes<Target, C>, layer.bias + output,
-                                 layer.relu, layer.inputs, x, outputs + output * kLaneRows<Target, C>);
+                                 layer.relu, layer.inputs, x, outputs + output * kLaneRows<Target, C>, fetch);
   }
-  if constexpr (kOutputs > 1) lanes_panel<Target, kOutputs - 1>(layer, panel, first, output, end, x, outputs);
+  if constexpr (kOutputs > 1) lanes_panel<Target, kOutputs - 1>(layer, panel, first, output, end, x, outputs, fetch);
 }
 
 template <class Target, class T>
 void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* outputs) {
   using C = Compute<T>;
   constexpr std::size_t kOutputs = Target::kTileRows * 4 / (kChains<C> * kLaneVectors<Target>);
+  const std::size_t chunks = layer.outputs / kOutputs * (layer.inputs / kChains<C>);  // of all tiles, about
+  Fetch fetch{layer.ahead, layer.ahead_lines, layer.ahead_lines / (chunks + 1) + 1};
   visit_panels<Target>(0, layer.outputs, [&](std::size_t first, std::size_t vectors) {
     const C* panel = layer.packed + packed_offset<Target, C>(first, vectors, 0, layer.inputs);
     const std::size_t end = least(first + kPanelOutputs<Target>, layer.outputs);
-    lanes_panel<Target, kOutputs, T>(layer, panel, first, first, end, x, outputs);
+    lanes_panel<Target, kOutputs, T>(layer, panel, first, first, end, x, outputs, fetch);
   });
 }
 

@@ -180,8 +180,8 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute
   }
 }
 
-// Contiguous rows of so many bytes together, which stay in the first cache, and so many at most, are computed step by step
-// together, if they are three at least: a row's steps wait for each other.
+// Contiguous rows, of which three or more fit into so many bytes of the first cache, are computed step by step together, so
+// many at most: a row's steps wait for each other.
 constexpr std::size_t kGroupBytes = 8192;
 constexpr std::size_t kGroupRows = 8;
 
