@@ -153,8 +153,8 @@ class Exp {
 };
 
 template <class Target, class T>
-void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
-  map<Target>(input, output, n, Exp<Target, Compute<T>>(), stores);
+void exp(Strided<const T> input, Strided<T> output, std::size_t n) {
+  map<Target>(input, output, n, Exp<Target, Compute<T>>());
 }
 
 }  // namespace
