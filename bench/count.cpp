@@ -89,7 +89,9 @@ class Counter {
   void elementwise(const std::string& name, Elementwise* kernel) const {
     constexpr std::size_t kElements = 1024;
     const Buffer<T> x = numbers<T>(kElements), y(kElements);
-    count(name, std::to_string(kElements), [&] { kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, kElements); });
+    count(name, std::to_string(kElements), [&] {
+      kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, kElements, Stores::kCached);
+    });
   }
 
   void rows(const std::string& name, typename Kernels<T>::Rowwise* kernel, std::size_t rows, std::size_t n) const {

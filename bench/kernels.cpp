@@ -170,7 +170,8 @@ class Map {
       const auto stride = static_cast<std::ptrdiff_t>(n_ * sizeof(T));
       (kernels.*kernel_.function)({x_.data(), stride, sizeof(T)}, {y_.data(), stride, sizeof(T)}, rows_, n_);
     } else {
-      (kernels.*kernel_.function)(input(x_), output(y_), x_.size());
+      const Stores stores = x_.size() * sizeof(T) >= kLargeBytes ? Stores::kStreaming : Stores::kCached;
+      (kernels.*kernel_.function)(input(x_), output(y_), x_.size(), stores);
     }
   }
 

@@ -98,9 +98,15 @@ struct DenseLanes {
   std::size_t ahead_lines = 0;  // so many lines of the cache, or none
 };
 
+// Where relu writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in what
+// is overwritten. It is quicker on one thread, and from about kLargeBytes on, more than a core's share of most last caches.
+// Other functions take longer to compute than to write, and always write to the caches.
+enum class Stores { kCached, kStreaming };
+constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
+
 // output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
 template <class T>
-using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n);
+using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores);
 
 template <class T>
 struct Kernels {

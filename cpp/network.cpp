@@ -125,12 +125,12 @@ void activate(Activation activation, const Rows<T>& x, std::size_t count, std::s
   const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
   const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
   if (are_side_by_side(x, n) || (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
-    kernel({x.data, size}, {x.data, size}, count * n);  // one long row
+    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
     return;
   }
   for (std::size_t i = 0; i < count; ++i) {
     const Strided<T> row = x.row(i);
-    kernel({row.data, row.stride}, row, n);
+    kernel({row.data, row.stride}, row, n, Stores::kCached);
   }
 }
 

@@ -165,7 +165,7 @@ template <class T>
 void compute(const Function<T>& function, const KernelTable& table, const std::vector<T>& x, std::vector<T>& y) {
   y.resize(x.size());
   if (function.kernel != nullptr) {
-    (table.of<T>().*function.kernel)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size());
+    (table.of<T>().*function.kernel)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
   } else if constexpr (std::is_same_v<T, double>) {
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = log1p_positive(x[i]).high;
   }

@@ -51,7 +51,8 @@ static void fuzz_elementwise(Choices& choices, Select select) {
   const Operand<T> x(choices, any_layout(choices, 1, n));
   const std::vector<T> contiguous = x.contiguous();
   std::vector<T> expected(n);
-  select(generic)({contiguous.data(), sizeof(T)}, {expected.data(), sizeof(T)}, n);
+  select(generic)({contiguous.data(), sizeof(T)}, {expected.data(), sizeof(T)}, n, Stores::kCached);
+  const Stores stores = choices.flip() ? Stores::kStreaming : Stores::kCached;
 
   const std::size_t sharing = choices.below(3);
   const Layout to = sharing == 1 ? x.layout : any_layout(choices, 1, n);
@@ -68,13 +69,13 @@ static void fuzz_elementwise(Choices& choices, Select select) {
       Window<T> both(0, place, std::max(x_begin + x.layout.length(), y_begin + to.length()));
       both.put(x, x_begin);
       expect(both, y_begin);
-      select(table)(strided_at<const T>(both.data() + x_begin, x.layout), strided_at(both.data() + y_begin, to), n);
+      select(table)(strided_at<const T>(both.data() + x_begin, x.layout), strided_at(both.data() + y_begin, to), n, stores);
       check(both.as_expected(), table, "elements in one memory", n, sizeof(T));
     } else {
       const Window<T> input(0, place, x);
       Window<T> output(1, place, to.length());
       expect(output, 0);
-      select(table)(strided_at<const T>(input.data(), x.layout), strided_at(output.data(), to), n);
+      select(table)(strided_at<const T>(input.data(), x.layout), strided_at(output.data(), to), n, stores);
       check(output.as_expected() && input.as_expected(), table, "elements", n, sizeof(T));
     }
   });

@@ -100,13 +100,13 @@ static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>&
     case Activation::kNone:
       break;
     case Activation::kRelu:
-      kernels.relu(from, to, y.size());
+      kernels.relu(from, to, y.size(), Stores::kCached);
       break;
     case Activation::kSigmoid:
-      kernels.sigmoid(from, to, y.size());
+      kernels.sigmoid(from, to, y.size(), Stores::kCached);
       break;
     case Activation::kTanh:
-      kernels.tanh(from, to, y.size());
+      kernels.tanh(from, to, y.size(), Stores::kCached);
       break;
     case Activation::kSoftmax:
       kernels.softmax({y.data(), row_stride, sizeof(T)}, {y.data(), row_stride, sizeof(T)}, count, outputs);

@@ -82,7 +82,7 @@ template <class T>
 void check_integers(const char* dtype, ElementwiseKernel<T>* relu) {
   const auto x = anything<T>(1000, 1);
   std::vector<T> y(x.size());
-  relu({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size());
+  relu({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
   check(std::string(dtype) + " relu", y);
 }
 
@@ -92,7 +92,7 @@ void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size
   const auto elementwise = [&](const char* name, typename Kernels<T>::Elementwise* kernel) {
     const auto x = corpus(10'007, 1);
     std::vector<T> y(x.size());
-    kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size());
+    kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
     check(kind + name, y);
   };
   elementwise(" relu", table.relu);

@@ -254,7 +254,7 @@ void test_elements(const KernelTable& table, const char* name, typename Kernels<
   const Guarded<T> x(all.size()), y(all.size());
   for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = all[i % all.size()];
   std::vector<T> expected(x.size());
-  (generic.of<T>().*kernel)({x.data(), kSize}, {expected.data(), kSize}, x.size());
+  (generic.of<T>().*kernel)({x.data(), kSize}, {expected.data(), kSize}, x.size(), Stores::kCached);
   T untouched;
   std::memset(&untouched, 0x5a, sizeof untouched);
 
@@ -264,12 +264,13 @@ void test_elements(const KernelTable& table, const char* name, typename Kernels<
   for (const auto& steps : kSteps) {
     for (std::size_t n = 0; n <= all.size(); n = n < 70 ? n + 1 : n * 2 + 1) {
       if (n * static_cast<std::size_t>(std::max(std::abs(steps[0]), std::abs(steps[1]))) > all.size()) break;
-      for (const bool at_end : {false, true}) {
+      for (const auto& [at_end, stores] :
+           {std::pair{false, Stores::kCached}, {true, Stores::kCached}, {true, Stores::kStreaming}}) {
         const Places from(x.size(), n, steps[0], at_end), to(y.size(), n, steps[1], at_end);
         T* const low = y.data() + to.low - std::min(to.low, kBeside);
         T* const high = y.data() + std::min(to.low + to.length + kBeside, y.size());
         std::fill(low, high, untouched);
-        (table.of<T>().*kernel)({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n);
+        (table.of<T>().*kernel)({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n, stores);
         bool equal = true;
         for (std::size_t i = steps[1] == 0 && n > 0 ? n - 1 : 0; i < n;
              ++i) {  // where they lie on each other the last one stays

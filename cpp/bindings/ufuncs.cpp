@@ -62,9 +62,11 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
   const Strided<T> y = output<T>(args[1], steps[1]);
   const auto n = static_cast<std::size_t>(dimensions[0]);
   const std::size_t multiple = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kMultiple;
+  const bool past_caches = n * sizeof(T) >= kLargeBytes && get_num_threads() == 1;
+  const Stores stores = past_caches ? Stores::kStreaming : Stores::kCached;
   const FloatingPointScope scope(Exceptions::kDrop);
   parallel_for({n, kWorthThread, multiple},
-               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin); });
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores); });
 }
 
 // (n)->(n)

@@ -143,23 +143,24 @@ class Tanh<Target, double> {
 };
 
 template <class Target, class T>
-void relu(Strided<const T> input, Strided<T> output, std::size_t n) {
-  map<Target>(input, output, n, [](Lanes<Target, Compute<T>> x) { return relu<Target>(x); });
+void relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+  map<Target>(
+      input, output, n, [](Lanes<Target, Compute<T>> x) { return relu<Target>(x); }, stores);
 }
 
 template <class Target, class T>
-void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n) {
+void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
   map<Target>(input, output, n, Sigmoid<Target, Compute<T>>());
 }
 
 template <class Target, class T>
-void tanh(Strided<const T> input, Strided<T> output, std::size_t n) {
+void tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
   map<Target>(input, output, n, Tanh<Target, Compute<T>>());
 }
 
 // max(0, x) of integers; the compiler makes vectors of it.
 template <class /*Target*/, class T>
-void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n) {
+void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
   if (input.contiguous() && output.contiguous()) {
     for (std::size_t i = 0; i < n; ++i) output.data[i] = input.data[i] > 0 ? input.data[i] : T(0);
   } else {

@@ -153,7 +153,7 @@ class Exp {
 };
 
 template <class Target, class T>
-void exp(Strided<const T> input, Strided<T> output, std::size_t n) {
+void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
   map<Target>(input, output, n, Exp<Target, Compute<T>>());
 }
 

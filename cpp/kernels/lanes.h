@@ -14,6 +14,7 @@
 //                          rows modulo 32
 //   Powers<type>           made from a PowerTable; powers(index, high, low) sets each lane's two parts, the index modulo 16
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
+//   stream(p, v), fence()  store past the caches, p on a vector's boundary; fence() after the last one
 //   broadcast_chunk(p)     the 128 bits at p in each 128-bit part of a vector
 //   gather_chunks(p, s)    the 128 bits at p, p + s, ..., one in each 128-bit part; s in elements
 //   scatter_chunks(p, s, v)    the inverse

@@ -180,10 +180,27 @@ inline __attribute__((always_inline)) void map_contiguous(const T* input, T* out
   if (i < n) store_elements<Target>(output + i, function(load_elements<Target>(input + i, n - i)), n - i);
 }
 
+// As map_contiguous, but written past the caches.
+template <class Target, class C, class Function>
+void map_streaming(const C* input, C* output, std::size_t n, Function function) {
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  std::size_t i = least(elements_to_boundary<kWidth>(output), n);
+  map_contiguous<Target>(input, output, i, function);
+  for (; i + kWidth <= n; i += kWidth) Target::stream(output + i, function(load<Lanes<Target, C>>(input + i)));
+  Target::fence();
+  map_contiguous<Target>(input + i, output + i, n - i, function);
+}
+
 // output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
 template <class Target, class T, class Function>
-void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function) {
+void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function, Stores stores = Stores::kCached) {
   if (input.contiguous() && output.contiguous()) {
+    if constexpr (std::is_same_v<T, Compute<T>>) {
+      if (stores == Stores::kStreaming && input.data != output.data) {
+        map_streaming<Target>(input.data, output.data, n, function);
+        return;
+      }
+    }
     map_contiguous<Target>(input.data, output.data, n, function);
     return;
   }

@@ -90,6 +90,10 @@ struct Avx2 : PartialHalves<Avx2> {
   static void store_partial(float* p, F32 v, std::size_t n) { _mm256_maskstore_ps(p, mask32(n), v); }
   static void store_partial(double* p, F64 v, std::size_t n) { _mm256_maskstore_pd(p, mask64(n), v); }
 
+  static void stream(float* p, F32 v) { _mm256_stream_ps(p, v); }
+  static void stream(double* p, F64 v) { _mm256_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
+
   // Not _mm256_broadcast_ps: GCC takes it for a read of any memory, and would keep a tile's sums there.
   static F32 broadcast_chunk(const float* p) {
     const __m128 chunk = _mm_loadu_ps(p);

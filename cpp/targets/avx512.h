@@ -70,6 +70,10 @@ struct Avx512 {
   static void store_partial(float* p, F32 v, std::size_t n) { _mm512_mask_storeu_ps(p, mask32(n), v); }
   static void store_partial(double* p, F64 v, std::size_t n) { _mm512_mask_storeu_pd(p, mask64(n), v); }
 
+  static void stream(float* p, F32 v) { _mm512_stream_ps(p, v); }
+  static void stream(double* p, F64 v) { _mm512_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
+
   static F32 broadcast_chunk(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
   static F64 broadcast_chunk(const double* p) { return _mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
 

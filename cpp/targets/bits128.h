@@ -71,6 +71,12 @@ struct Bits128 {
     return scale_by_power(v, n);
   }
 
+  template <class V>
+  static void stream(Element<V>* p, V v) {
+    store(p, v);
+  }
+  static void fence() {}
+
   // A vector is one 128-bit part.
   template <class C>
   static Lanes<Bits128, C> broadcast_chunk(const C* p) {
