@@ -100,7 +100,7 @@ struct DenseLanes {
 
 // Where relu writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in what
 // is overwritten. It is quicker on one thread, and from about kLargeBytes on, more than a core's share of most last caches.
-// Other functions take longer to compute than to write, and always write to the caches.
+// All but relu of floating-point numbers write to the caches: sigmoid and tanh take longer to compute than to write.
 enum class Stores { kCached, kStreaming };
 constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
 

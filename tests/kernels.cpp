@@ -194,7 +194,7 @@ void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t
     }
   }
   const char* const ahead = reinterpret_cast<const char*>(contiguous.data());
-  kernels.dense_lanes({packed.data(), bias.data(), relu, outputs, inputs, ahead, contiguous.size() * sizeof(C) / 64},
+  kernels.dense_lanes({packed.data(), bias.data(), relu, outputs, inputs, ahead, contiguous.size() * sizeof(C) / kLineBytes},
                       across.data(), lanes.data());
   kernels.copy_rows({lanes.data(), kSize, lanes_stride}, {actual.data(), static_cast<std::ptrdiff_t>(outputs) * kSize, kSize},
                     outputs);

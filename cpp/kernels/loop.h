@@ -170,7 +170,7 @@ inline __attribute__((always_inline)) void map_contiguous(const T* input, T* out
   constexpr std::size_t kWorthAligning = 32 * kWidth;
   std::size_t i = 0;
   if (const std::size_t head = elements_to_boundary<kWidth>(output); head > 0 && n >= kWorthAligning) {
-    // A vector across two cache lines takes twice as long to store.
+    // A vector across two cache lines takes twice as long to store, but a masked one longer than a few of them.
     store_elements<Target>(output, function(load_elements<Target>(input, head)), head);
     i = head;
   }
