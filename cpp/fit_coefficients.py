@@ -186,8 +186,8 @@ def main() -> None:
     ln2 = log(2)
     # A little more than half of log(2): the rounding of x * log2(e) can leave the remainder just outside.
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
-    for dtype, degree in ((np.float32, 1), (np.float64, 4)):
-        split("log(2)", ln2, dtype)
+    for dtype, degree, bits in ((np.float32, 1, 12), (np.float64, 4, 38)):
+        split("log(2)", ln2, dtype, bits)
         split("log2(e)", 1 / ln2, dtype)
         fit(
             "exp: p(r) of e^r = 1 + r + r^2 p(r) for |r| <= log(2)/32",

@@ -119,6 +119,30 @@ void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size
   }
 }
 
+// Rows to which 4 is added, or nothing, exactly.
+template <class T>
+void check_shifted(const std::string& dtype) {
+  const Kernels<T>& table = kernels().of<T>();
+  for (const std::size_t n : Sizes{3, 33, 700, 3001}) {
+    constexpr std::size_t kRows = 5;
+    const auto halves = numbers<Half>(kRows * n, 1);
+    const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
+    for (const int shift : {0, 4}) {
+      std::vector<float> wide(halves.size());
+      kernels().float16.widen({halves.data(), sizeof(Half)}, wide.data(), wide.size());
+      std::vector<Compute<T>> shifted;
+      for (const float x : wide) shifted.push_back(static_cast<Compute<T>>(x) + static_cast<Compute<T>>(shift));
+      std::vector<T> z(halves.size()), y(halves.size());
+      table.narrow(shifted.data(), {z.data(), sizeof(T)}, z.size());
+      const std::string name = dtype + " z + " + std::to_string(shift);
+      table.softmax({z.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, kRows, n);
+      check(name + " softmax " + std::to_string(n), y);
+      table.log_softmax({z.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, kRows, n);
+      check(name + " log_softmax " + std::to_string(n), y);
+    }
+  }
+}
+
 // A layer of the corpus: its weights and bias, and the view of them.
 template <class T>
 struct Layer {
@@ -175,6 +199,7 @@ template <class T>
 void check_floats(const std::string& dtype) {
   check_functions<T>(dtype + " numbers", [](std::size_t n, std::uint64_t seed) { return numbers<T>(n, seed); });
   check_functions<T>(dtype + " anything", anything<T>);
+  check_shifted<T>(dtype);
   check_dense<T>(dtype, 1, 17, 1500);
   check_dense<T>(dtype, 13, 40, 129);
   check_dense<T>(dtype, 7, 9, 4);

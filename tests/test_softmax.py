@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nnkernels as nnk
@@ -74,11 +76,54 @@ def test_sums_to_one_and_keeps_the_order(dtype: type[np.floating], rng: np.rando
     np.testing.assert_allclose(p.sum(axis=-1, dtype=np.float64), 1, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
-def test_shift(dtype: type[np.floating], rng: np.random.Generator) -> None:
-    # The method changes where the maximum is a large number (cpp/kernels/softmax.h).
-    for shift in (100, -100, 255, 256, 257, -256, 2047, 2048, -2048, 1e4, -1e4):
-        shifted = rng.normal(0, 1, (10, 77)).astype(dtype) + dtype(shift)
-        assert ulp_error(nnk.softmax(shifted), reference.softmax(shifted)).max() <= PROMISED_ULP[dtype]
+# A shape and an axis for each way through the kernels: rows in lanes, one vector, groups of rows, a row that reads the next one
+# ahead, rows of several blocks, and strided ones.
+SHORT = [((40, 3), -1), ((3,), -1), ((2, 33, 5), 1), ((40, 33), -1)]
+LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [*SHORT, *LONG], ids=str)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(0, 8),
+    bits=st.integers(1, 53),
+    shift=st.floats(-1, 1),
+)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_differences_alone(
+    shape: tuple[int, ...], axis: int, dtype: type[np.floating], seed: int, size: int, bits: int, shift: float
+) -> None:
+    """softmax(z + c) has the bits of softmax(z), and log_softmax as well, wherever every z + c is exact."""
+    most = 2 ** (np.finfo(dtype).nmant + 1)
+    unit = 2.0**size / most
+    # z and z + c are multiples of the unit up to `most` of them, so that they are exact and their differences need not be.
+    low, high = -min(2**bits, most), min(2**bits, most)
+    multiples = np.random.default_rng(seed).integers(low, high, shape, endpoint=True)
+    c = int(shift * most)
+    c = max(-most - int(multiples.min()), min(most - int(multiples.max()), c))
+    z, shifted = (multiples * unit).astype(dtype), ((multiples + c) * unit).astype(dtype)
+    for function in ROW_FUNCTIONS:
+        assert same_bits(function(shifted, axis), function(z, axis))
+    sums, shifted_sums = (nnk.logsumexp(rows, axis).astype(np.longdouble) for rows in (z, shifted))
+    rounding = np.spacing(np.maximum(np.abs(sums), np.abs(shifted_sums)).astype(dtype))
+    assert (np.abs(shifted_sums - (sums + c * np.longdouble(unit))) <= rounding).all()
+
+
+@pytest.mark.parametrize("n", [2, 20, 34, 700, 3000])
+@given(data=st.data())
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_same_difference_from_other_numbers(n: int, measured_dtype: type[np.floating], data: st.DataObject) -> None:
+    """The differences of a and b are those of -b and -a, for all numbers."""
+    numbers = st.one_of(
+        st.floats(allow_nan=False, allow_infinity=False, width=np.finfo(measured_dtype).bits),
+        st.floats(-100, 100, width=32),
+        st.integers(-8, 8).flatmap(lambda k: st.floats(2.0**k * 63 / 64, 2.0**k, width=32)),
+        st.floats(-0.0625, 0.0625, width=32),
+    )
+    a, b = data.draw(numbers), data.draw(numbers)
+    z, other = (np.repeat(np.array(pair, measured_dtype), n // 2) for pair in ((a, b), (-b, -a)))
+    for function in ROW_FUNCTIONS:
+        assert same_bits(function(z), function(other))
 
 
 def test_huge_logits() -> None:
@@ -164,9 +209,7 @@ def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
     boundaries = -np.r_[1:33:2, 33 : 32 * largest / np.log(2) : 14] * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):
-        # The element itself is reduced, or its difference to a maximum that is a large number.
-        large = maximum >= {np.float16: 256, np.float32: 256, np.float64: 2048}[dtype]
-        centres = (boundaries + maximum if large else boundaries).astype(dtype)
+        centres = (boundaries + maximum).astype(dtype)
         steps = np.arange(n - 1).astype(dtype) - dtype(n // 2)
         neighbours = centres[:, np.newaxis] + steps * np.spacing(centres)[:, np.newaxis]
         rows = np.pad(neighbours, ((0, 0), (0, 1)), constant_values=maximum)

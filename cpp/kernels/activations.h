@@ -34,10 +34,10 @@ class Sigmoid {
     constexpr auto kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);  // so that no square of it is subnormal
     const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
     const auto zero = y < K::kLowest;
-    Reduced<V> reduced = reduce<Target>(y);
-    reduced.r = -reduced.r;
-    const TwoParts<V> t = exp_parts<Target>(reduced, powers_);
-    const V n = zero ? V{} : reduced.n;
+    const Steps<V> steps = count_steps<Target>(y);
+    const V r = subtract_low<Target>(subtract_high<Target>(y, steps.n), steps.n);
+    const TwoParts<V> t = exp_parts<Target>(V(-r), steps.index, powers_);
+    const V n = zero ? V{} : steps.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
     // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
     const V denominator = (t.high + power) + t.low;

@@ -18,11 +18,11 @@ struct ExpConstants;
 template <>
 struct ExpConstants<float> {
   static constexpr float kLog2e = 0x1.715476p+0f;
-  // log(2) = kLn2High + kLn2Low. x - n kLn2High is a multiple of 2^-29 below 2^-5, so the fma gives it exactly.
-  static constexpr float kLn2High = 0x1.62e43p-1f;
-  static constexpr float kLn2Low = -0x1.05c61p-29f;
-  // Error of e^r by the polynomial: 2^-29.2.
-  static constexpr float kPolynomial[] = {0x1.00022p-1f, 0x1.555764p-3f};
+  // log(2) = kLn2High + kLn2Low. The first has 12 bits, so that an fma gives x - n kLn2High exactly.
+  static constexpr float kLn2High = 0x1.62ep-1f;
+  static constexpr float kLn2Low = 0x1.0bfbe8p-15f;
+  // e^r = 1 + r + r^2 p(r). Error of e^r: 2^-29.2.
+  static constexpr float kPolynomial[] = {1, 0x1.00022p-1f, 0x1.555764p-3f};
   // Adding it rounds to a multiple of 1/16, whose fraction is then in the lowest four bits, and the integer above.
   static constexpr float kRound = 0x1.8p19f;
   static constexpr int kExponentShift = 23;
@@ -35,12 +35,12 @@ struct ExpConstants<float> {
 template <>
 struct ExpConstants<double> {
   static constexpr double kLog2e = 0x1.71547652b82fep+0;
-  // As above: a multiple of 2^-58 below 2^-5.
-  static constexpr double kLn2High = 0x1.62e42fefa39efp-1;
-  static constexpr double kLn2Low = 0x1.abc9e3b39803fp-56;
-  // Error of e^r by the polynomial: 2^-56.2.
-  static constexpr double kPolynomial[] = {0x1.0000000000005p-1, 0x1.555555548ec0dp-3, 0x1.555555545d801p-5,
-                                           0x1.11123b4492205p-7, 0x1.6c185ee466e1fp-10};
+  // As above, of 38 bits.
+  static constexpr double kLn2High = 0x1.62e42fefap-1;
+  static constexpr double kLn2Low = 0x1.cf79abc9e3b3ap-40;
+  // Error of e^r: 2^-56.2.
+  static constexpr double kPolynomial[] = {
+      1, 0x1.0000000000005p-1, 0x1.555555548ec0dp-3, 0x1.555555545d801p-5, 0x1.11123b4492205p-7, 0x1.6c185ee466e1fp-10};
   static constexpr double kRound = 0x1.8p48;
   static constexpr int kExponentShift = 52;
   static constexpr double kLowest = -746.0;
@@ -61,10 +61,11 @@ Integers<V> floor_bits(V n) {
   return as<Integers<V>>(n + ExpConstants<Element<V>>::kRound) >> 4;
 }
 
-// v * 2^floor(n) where that power and the product are normal numbers, for targets without an instruction for it.
+// v * 2^floor(n) where v and the product are normal numbers, or v is NaN, for targets without an instruction for it.
 template <class V>
-V scale_by_power(V v, V n) {
-  return v * power_of_two<V>(floor_bits(n));
+V add_to_exponent(V v, V n) {
+  const V scaled = as<V>(as<Integers<V>>(v) + (floor_bits(n) << ExpConstants<Element<V>>::kExponentShift));
+  return v == v ? scaled : v;
 }
 
 // v * 2^floor(n), rounded once, for targets without an instruction for it: the first product is exact.
@@ -86,50 +87,50 @@ V polynomial(const V* c, V x) {
   return result;
 }
 
-// (e^r - 1 - r) / r^2 for |r| <= log(2)/32.
-template <class Target, class V>
-V exp_polynomial(V r) {
-  using C = Element<V>;
-  using K = ExpConstants<C>;
-  constexpr std::size_t kTerms = sizeof(K::kPolynomial) / sizeof(C);
-  V c[kTerms];
-  for (std::size_t i = 0; i < kTerms; ++i) c[i] = broadcast<V>(K::kPolynomial[i]);
-  return polynomial<Target, kTerms>(c, r);
-}
-
-// x = n log(2) + r with a multiple n of 1/16, and |r| <= log(2)/32, rounded. The lowest four bits of the index are n's
-// fraction.
+// The nearest multiple n of 1/16 to x / log(2), and the index of its fraction in the table, in the lowest four bits.
 template <class V>
-struct Reduced {
+struct Steps {
   V n;
-  V r;
   Integers<V> index;
 };
 
 // For |x| below 2^16 at least.
 template <class Target, class V>
-Reduced<V> reduce(V x) {
+Steps<V> count_steps(V x) {
   using K = ExpConstants<Element<V>>;
   const V shifted = Target::fma(x, broadcast<V>(K::kLog2e), broadcast<V>(K::kRound));
-  const V n = shifted - K::kRound;
-  const V high = Target::fma(n, broadcast<V>(-K::kLn2High), x);
-  return {n, Target::fma(n, broadcast<V>(-K::kLn2Low), high), as<Integers<V>>(shifted)};
+  return {shifted - K::kRound, as<Integers<V>>(shifted)};
 }
 
-// A sum, whose second part is at most a 44th of the first.
+// x - n kLn2High, which is exact for x = n log(2) + r, and then x - n log(2) from that.
+template <class Target, class V>
+V subtract_high(V x, V n) {
+  return Target::fma(n, broadcast<V>(-ExpConstants<Element<V>>::kLn2High), x);
+}
+template <class Target, class V>
+V subtract_low(V rest, V n) {
+  return Target::fma(n, broadcast<V>(-ExpConstants<Element<V>>::kLn2Low), rest);
+}
+
+// A sum, the larger part first.
 template <class V>
 struct TwoParts {
   V high;
   V low;
 };
 
-// e^r times the power that the index finds in the table. Monotone in r: each operation rounds less than a step of r changes.
+// e^r times the power that the index finds in the table; the second part is at most a 44th of the first. Monotone in r: each
+// operation rounds less than a step of r changes. The polynomial is by Horner's scheme: of the fewest operations, and with no
+// square of r, which may be subnormal and slow.
 template <class Target, class V>
-TwoParts<V> exp_parts(const Reduced<V>& x, const typename Target::template Powers<Element<V>>& powers) {
+TwoParts<V> exp_parts(V r, Integers<V> index, const typename Target::template Powers<Element<V>>& powers) {
+  using K = ExpConstants<Element<V>>;
   V high, low;
-  powers(x.index, high, low);
-  const V expm1 = Target::fma(exp_polynomial<Target>(x.r), V(x.r * x.r), x.r);
-  return {high, Target::fma(high, expm1, low)};
+  powers(index, high, low);
+  constexpr std::size_t kLast = sizeof(K::kPolynomial) / sizeof(K::kPolynomial[0]) - 1;
+  V slope = broadcast<V>(K::kPolynomial[kLast]);  // (e^r - 1) / r
+  for (std::size_t i = kLast; i-- > 0;) slope = Target::fma(slope, r, broadcast<V>(K::kPolynomial[i]));
+  return {high, Target::fma(V(high * r), slope, low)};
 }
 
 // e^x, for all numbers. Largest error in float 0.7616 ULP, at -0x1.5f2a6cp+6 (all floats); in double 0.7952 ULP,
@@ -142,10 +143,11 @@ class Exp {
 
   V operator()(V x) const {
     using K = ExpConstants<C>;
-    const Reduced<V> reduced =
-        reduce<Target>(V(Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)))));
-    const TwoParts<V> parts = exp_parts<Target>(reduced, powers_);
-    return Target::scale(V(parts.high + parts.low), reduced.n);
+    const V y = Target::less(broadcast<V>(K::kHighest), V(Target::greater(broadcast<V>(K::kLowest), x)));
+    const Steps<V> steps = count_steps<Target>(y);
+    const V r = subtract_low<Target>(subtract_high<Target>(y, steps.n), steps.n);
+    const TwoParts<V> parts = exp_parts<Target>(r, steps.index, powers_);
+    return Target::scale(V(parts.high + parts.low), steps.n);
   }
 
  private:

@@ -7,9 +7,10 @@
 //   Narrow                 the target of its 128-bit vectors (itself, where those are all it has)
 //   fma(a, b, c)           a * b + c, rounded once
 //   scale(v, n)            v * 2^floor(n), rounded once; n holds multiples of 1/16
-//   scale_normal(v, n)     the same, if that power and the result are normal numbers (or v is 0)
+//   scale_normal(v, n)     the same, if v and the result are normal numbers, or v is NaN
 //   greater(a, b)          a > b ? a : b, so b where either is NaN
 //   less(a, b)             a < b ? a : b
+//   any(comparison)        whether it holds in any lane
 //   Lookup<columns>        of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
 //                          rows modulo 32
 //   Powers<type>           made from a PowerTable; powers(index, high, low) sets each lane's two parts, the index modulo 16

@@ -1,15 +1,12 @@
 // softmax, log_softmax and logsumexp of rows, without overflow.
 //
-// softmax divides by the sum of the exponentials, so that a common factor of them does not matter. So it takes e^z 2^-k with
-// the integer k nearest to max / log(2), at most sqrt(2): z = n log(2) + r, and then e^r 2^(n - k), with no difference to
-// round. (The rounding of z - max would change the exponential by up to |z - max| / 2 ULP.) Only if the maximum is a large
-// number it is subtracted before: elements that are not negligible beside it are less than a factor of 2 away, and the
-// difference is exact (P. H. Sterbenz, "Floating-Point Computation", 1974).
+// All three take e^(z - max), and z - max in two terms, exactly (T. J. Dekker, "A floating-point technique for extending the
+// available precision", 1971). One rounded term would change the exponential by up to |z - max| / 2 ULP. And results depend on
+// the differences alone: softmax(z + c) and log_softmax(z + c) have the bits of softmax(z) and log_softmax(z) wherever every
+// z + c is exact.
 //
-// log_softmax and logsumexp subtract the maximum in two terms, z - max = d + d_low exactly (D. E. Knuth, "The Art of Computer
-// Programming", volume 2, 4.2.2, theorem B). The logarithm of the sum is max + log1p(the sum without one maximum's own term,
-// which is 1), so that it keeps its accuracy where one element dominates, and is kept in two parts, too: so little but the last
-// rounding is added to the error of the sum.
+// The logarithm of the sum is max + log1p(the sum without one maximum's own term, which is 1), so that it keeps its accuracy
+// where one element dominates. It is kept in two parts, too: so little but the last rounding is added to the error of the sum.
 //
 // Error bounds for n elements, with u half an ULP of 1 and h = ceil(log2(n)), the height of the sum's tree:
 //   softmax                 u (h + 4.1) of the exact result, which is h + 4.1 ULP at most: the error of an exponential (exp.h)
@@ -63,112 +60,144 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
+// a + b in two terms, of which the first one is the larger, where a + b is not positive: that is the lesser one.
+template <class Target, class V>
+TwoParts<V> by_magnitude(V a, V b) {
+  const V larger = Target::less(a, b);
+  return {larger, as<V>(as<Integers<V>>(a) ^ as<Integers<V>>(b) ^ as<Integers<V>>(larger))};
+}
+
+// a - b for a <= b, exactly: the rounded difference and what its rounding leaves, which is no number where the difference is
+// infinite.
+template <class Target, class V>
+TwoParts<V> subtract(V a, V b) {
+  const V difference = a - b;
+  const TwoParts<V> terms = by_magnitude<Target>(a, V(-b));
+  return {difference, terms.low - (difference - terms.high)};
+}
+
 // All exponentials carry a factor of 2^kUp, which cancels in the quotient: so none is subnormal, and slow to compute.
 template <class C>
-constexpr C kUp = sizeof(C) == 4 ? 64 : 512;
+constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p64 : 0x1p512);
 template <class C>
-constexpr double kDown = sizeof(C) == 4 ? 0x1p-64 : 0x1p-512;  // 2^-kUp
+constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 
-// e^x 2^(kUp - k); 0 in the lanes of `zero`, whatever x is there.
-template <class Target, class V, class Mask>
-V scaled_exp(const Reduced<V>& x, V k, Mask zero, const typename Target::template Powers<Element<V>>& powers) {
-  const TwoParts<V> parts = exp_parts<Target>(x, powers);
-  const V value = zero ? V{} : parts.high + parts.low;
-  const V n = zero ? V{} : x.n - (k - kUp<Element<V>>);
-  return Target::scale_normal(value, n);
-}
-
-// Whether a maximum, or each of several, is a large number: more than twice the range of the exponential.
-template <class C, class Maxima>
-auto is_large(Maxima max) {
-  constexpr C kLarge = sizeof(C) == 4 ? 256 : 2048;
-  return (max >= kLarge) | (max <= -kLarge);
-}
-
-// Whether numbers are so small that their squares are subnormal: all of which have the exponential 1.
-template <class C, class Numbers>
-auto is_tiny(Numbers x) {
-  constexpr C kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);
-  return (x < kTiny) & (x > -kTiny);
-}
-
-// Whether Exponential wants to know of this maximum.
+// e^-kTiny is 1.
 template <class C>
-bool is_special(C max) {
-  return is_large<C>(max) || is_tiny<C>(max);
-}
+constexpr C kTiny = C(0x1p-60);
 
-// e^z 2^(kUp - k), see above, for the elements of rows whose maxima are in the same lanes; 0 where e^z 2^-k is. kAnyMaximum:
-// also for maxima that are large numbers, and fast where all are tiny.
-template <class Target, class C, bool kAnyMaximum = true>
+// e^(z - max) kUp, for the elements of rows whose maxima are in the same lanes. 0 where as many terms as there can be, 2^34,
+// would not sum to half the smallest number.
+//
+// The multiple of log(2) is subtracted from the exact difference, and the result, below 2^-5, rounded once. There are two ways
+// to it, with the same bits: from d, to which then the low term is added; or from the larger one of z and -max, to which then
+// the smaller one is added. This has two operations less, and takes no care of differences that are subnormal, and slow on some
+// CPUs.
+template <class Target, class C, bool kQuick>
 class Exponential {
  public:
   using V = Lanes<Target, C>;
 
-  explicit Exponential(V max) {
-    using K = ExpConstants<C>;
-    if (kAnyMaximum) offset_ = is_large<C>(max) ? max : V{};
-    // An infinite maximum makes everything NaN.
-    const V highest = max - offset_;
-    lowest_ = highest + (K::kLowest - 1);
-    constexpr C kRoundToInteger = K::kRound * PowerTable<C>::kSteps;
-    k_ = Target::fma(highest, broadcast<V>(K::kLog2e), broadcast<V>(kRoundToInteger)) - kRoundToInteger;
-  }
+  explicit Exponential(V max) : max_(max) {}
 
   V operator()(V z) const {
-    if (kAnyMaximum) {
-      z -= offset_;
-      z = is_tiny<C>(z) ? V{} : z;
-    }
-    return scaled_exp<Target>(reduce<Target>(z), k_, z < lowest_, powers_);
+    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;
+    const V d = z - max_;
+    const auto [n, index] = count_steps<Target>(d);
+    const auto [larger, smaller] = by_magnitude<Target>(z, V(-max_));
+    const V rest =
+        kQuick ? V(subtract_high<Target>(larger, n) + smaller) : V(subtract_high<Target>(d, n) + (smaller - (d - larger)));
+    const TwoParts<V> parts = exp_parts<Target>(V(subtract_low<Target>(rest, n)), index, powers_);
+    const V result = Target::scale_normal(V(parts.high + parts.low), n);
+    return d < ExpConstants<C>::kLowest - 24 ? V{} : result;
   }
 
  private:
-  V offset_{}, lowest_, k_;
-  typename Target::template Powers<C> powers_{kPowers<C>};
+  V max_;
+  typename Target::template Powers<C> powers_{kUpPowers<C>};
 };
 
-// Divides by sums: multiplies with the reciprocal, and corrects by what is left.
+// Whether the quick way is exact for all elements that are not negligible. larger - n kLn2High is about -smaller, and a
+// multiple of the unit of kLn2High / 16, or of the larger one's if that is less. So it is exact if it is below 2^24 (2^53) of
+// the former and needs no bit more than the larger one has: if |max| is not large, and max not within 2^-5 below a power of
+// two. And no difference is subnormal if |max| is not tiny.
+template <class Target, class V>
+bool is_quick(V max) {
+  using C = Element<V>;
+  constexpr C kLargest = sizeof(C) == 4 ? 128 : 1024;
+  const auto changed_bits = as<Integers<V>>(V(max + C(0x1p-5))) ^ as<Integers<V>>(max);
+  const auto below_power = (max > 0) & ((changed_bits >> ExpConstants<C>::kExponentShift) != 0);
+  const auto tiny = (max < kTiny<C>)&(max > -kTiny<C>);
+  return !Target::any((max >= kLargest) | (max <= -kLargest) | below_power | tiny);
+}
+
+// Calls function(exponential), with the quick one where it is exact.
+template <class Target, class C, class Function>
+auto with_exponential(Lanes<Target, C> max, Function function) {
+  return is_quick<Target>(max) ? function(Exponential<Target, C, true>(max)) : function(Exponential<Target, C, false>(max));
+}
+
+// Divides by sums: multiplies with the reciprocal in two parts.
 template <class Target, class V>
 class DivideBy {
  public:
-  explicit DivideBy(V divisor) : divisor_(divisor), reciprocal_(1 / divisor) {}
+  explicit DivideBy(V divisor)
+      : reciprocal_(1 / divisor), rest_(Target::fma(V(-reciprocal_), divisor, broadcast<V>(1)) * reciprocal_) {}
 
-  V operator()(V dividend) const {
-    const V quotient = dividend * reciprocal_;
-    return Target::fma(Target::fma(-quotient, divisor_, dividend), reciprocal_, quotient);
-  }
+  V operator()(V dividend) const { return Target::fma(dividend, reciprocal_, V(dividend * rest_)); }
 
  private:
-  V divisor_, reciprocal_;
+  V reciprocal_, rest_;
 };
 
-// One row, whose maximum is known. Fetches what lies `row_ahead` and `output_ahead` bytes further, the next row, while it
-// computes.
-template <class Target, class T, bool kAnyMaximum>
-void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute<T> max, std::ptrdiff_t row_ahead,
-                 std::ptrdiff_t output_ahead) {
+// The exponentials of a block, and their sum. With kNext, also takes the maximum of the block that lies `ahead`, in the next
+// row, into the lanes of `next`, and fetches the outputs `output_ahead` bytes further. Not inlined, so that all of it stays in
+// registers.
+template <bool kNext, class Target, class C, bool kQuick>
+[[gnu::noinline]] C exponentials(const C* z, C* y, std::size_t count, const Exponential<Target, C, kQuick>& of_row,
+                                 const C* ahead, std::ptrdiff_t output_ahead, Lanes<Target, C>& next) {
+  using V = Lanes<Target, C>;
+  const Exponential<Target, C, kQuick> exponential = of_row;
+  V largest = next;
+  const C sum = sum_block_in_trees<Target, C>(count, [=, &largest](std::size_t i, std::size_t lanes) {
+    const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
+    if constexpr (kNext) {
+      __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
+      largest = Target::greater(load_lanes<Target>(ahead + i, lanes, kLeast<C>), largest);
+    }
+    store_lanes<Target>(y + i, e, lanes);
+    return e;
+  });
+  next = largest;
+  return sum;
+}
+
+// One row, the first of `rows`, with its exponential. With kNext, returns the maximum of the next row, which it reads
+// meanwhile: both are contiguous, and not of halves.
+template <class T, bool kNext, class Target, bool kQuick>
+Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t n,
+                       const Exponential<Target, Compute<T>, kQuick>& exponential) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   // Half outputs cannot hold the exponentials: those of rows of more than a block are computed twice.
   constexpr bool kHalf = !std::is_same_v<T, C>;
   alignas(64) C row_buffer[kBlock];
   alignas(64) C output_buffer[kBlock];
-  const Exponential<Target, C, kAnyMaximum> exponential(broadcast<V>(max));
+  const Strided<const T> row = rows.row(0);
+  const Strided<T> output = outputs.row(0);
+  // The next row of outputs fits into the first cache beside this one, if they are this short.
+  const std::ptrdiff_t output_ahead = n <= 2 * kBlock ? outputs.row_stride : 0;
+  V next = broadcast<V>(kLeast<C>);
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
     const C* z = read_block<Target, T>(row, start, count, row_buffer);
     C* y = output_block<Target, T>(output, start, output_buffer);
-    // Captured by value, so that all of it stays in registers.
-    const C block = sum_block_in_trees<Target, C>(count, [=](std::size_t i, std::size_t lanes) {
-      __builtin_prefetch(reinterpret_cast<const char*>(z + i) + row_ahead, 0);
-      __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
-      const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
-      store_lanes<Target>(y + i, e, lanes);
-      return e;
-    });
+    const C* ahead = nullptr;
+    if constexpr (kNext) ahead = rows.row(1).data + start;
+    const C block = exponentials<kNext>(z, y, count, exponential, ahead, output_ahead, next);
     if constexpr (!kHalf) write_block<Target, T>(y, output, start, count);
     return block;
   });
+  const C next_max = fold_maximum<Target, C>(next);  // before the division, for it takes long
   const DivideBy<Target, V> divide_by_sum(broadcast<V>(sum));
   if constexpr (!kHalf) {
     map<Target, T>({output.data, output.stride}, output, n, divide_by_sum);
@@ -178,6 +207,7 @@ void softmax_row(Strided<const T> row, Strided<T> output, std::size_t n, Compute
   } else {
     map<Target, T>(row, output, n, [&](V z) { return divide_by_sum(exponential(z)); });
   }
+  return next_max;
 }
 
 // Contiguous rows, of which three or more fit into so many bytes of the first cache, are computed step by step together, so
@@ -192,12 +222,9 @@ void softmax_group(const Rows<const C>& rows, const Rows<C>& outputs, std::size_
   C sums[kGroupRows];
   for (std::size_t i = 0; i < count; ++i) maxima[i] = maximum<Target, C>(rows.row(i), n);
   for (std::size_t i = 0; i < count; ++i) {
-    const V max = broadcast<V>(maxima[i]);
-    if (is_special<C>(maxima[i])) {
-      map_contiguous<Target>(rows.row(i).data, outputs.row(i).data, n, Exponential<Target, C>(max));
-    } else {
-      map_contiguous<Target>(rows.row(i).data, outputs.row(i).data, n, Exponential<Target, C, false>(max));
-    }
+    with_exponential<Target, C>(broadcast<V>(maxima[i]), [&](const auto& exponential) {
+      map_contiguous<Target>(rows.row(i).data, outputs.row(i).data, n, exponential);
+    });
   }
   for (std::size_t i = 0; i < count; ++i) {
     sums[i] = sum_block_in_trees<Target, C>(n, [y = outputs.row(i).data](std::size_t start, std::size_t lanes) {
@@ -215,7 +242,7 @@ template <class Target, class C>
 void softmax_vector(const C* z, C* y, std::size_t n) {
   using V = Lanes<Target, C>;
   const V v = load_lanes<Target>(z, n, kLeast<C>);
-  const V e = Exponential<Target, C>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
+  const V e = Exponential<Target, C, false>(broadcast<V>(fold_maximum<Target, C>(v)))(v);
   const C sum = fold_lanes(e, [](auto low, auto high) { return low + high; });
   store_lanes<Target>(y, DivideBy<Target, V>(broadcast<V>(sum))(e), n);
 }
@@ -244,12 +271,13 @@ void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_
   }
   V max = broadcast<V>(kLeast<C>);
   for (std::size_t i = 0; i < n; ++i) max = Target::greater(load<V>(elements[i]), max);
-  const Exponential<Target, C> exponential(max);
   V sums[kShortRow];
-  for (std::size_t i = 0; i < n; ++i) {
-    sums[i] = exponential(load<V>(elements[i]));
-    store(elements[i], sums[i]);
-  }
+  with_exponential<Target, C>(max, [&](const auto& exponential) {
+    for (std::size_t i = 0; i < n; ++i) {
+      sums[i] = exponential(load<V>(elements[i]));
+      store(elements[i], sums[i]);
+    }
+  });
   // As fold_partial_sums, but without the elements that are not there.
   for (std::size_t half = kShortRow / 2; half > 0; half /= 2) {
     for (std::size_t i = 0; i < half && i + half < n; ++i) sums[i] += sums[i + half];
@@ -289,83 +317,58 @@ void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t coun
       }
     }
   }
-  for (; row < count; ++row) {
-    // The next row fits into the first cache beside this one, if they are this short.
-    const bool fetch = std::is_same_v<T, C> && contiguous && row + 1 < count && n <= 2 * kBlock;
-    const C max = maximum<Target, T>(rows.row(row), n);
-    const std::ptrdiff_t row_ahead = fetch ? rows.row_stride : 0, output_ahead = fetch ? outputs.row_stride : 0;
-    if (is_special<C>(max)) {
-      softmax_row<Target, T, true>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
-    } else {
-      softmax_row<Target, T, false>(rows.row(row), outputs.row(row), n, max, row_ahead, output_ahead);
-    }
+  C max = kLeast<C>;
+  for (bool known = false; row < count; ++row) {
+    if (!known) max = maximum<Target, T>(rows.row(row), n);
+    known = std::is_same_v<T, C> && contiguous && row + 1 < count;
+    max = with_exponential<Target, C>(broadcast<Lanes<Target, C>>(max), [&](const auto& exponential) {
+      return known ? softmax_row<T, std::is_same_v<T, C>>(rows.from(row), outputs.from(row), n, exponential)
+                   : softmax_row<T, false>(rows.from(row), outputs.from(row), n, exponential);
+    });
   }
 }
 
-// z - max in two terms; the low one is 0 where the high one is -inf.
-template <class V>
-struct Difference {
-  V high;
-  V low;
-};
-
-template <class V>
-Difference<V> subtract(V z, V max) {
-  const V high = z - max;
-  const V subtracted = high - z;
-  const V low = (z - (high - subtracted)) - (max + subtracted);
-  return {high, high == kLeast<Element<V>> ? V{} : low};
-}
-
-// e^(z - max) 2^kUp; 0 where as many terms as there can be, 2^34, would not sum to half the smallest number.
-template <class Target, class V>
-V exp_difference(V z, V max, const typename Target::template Powers<Element<V>>& powers) {
-  using C = Element<V>;
-  const Difference<V> d = subtract(z, max);
-  Reduced<V> reduced = reduce<Target>(d.high);
-  reduced.r += d.low;
-  return scaled_exp<Target>(reduced, V{}, d.high < ExpConstants<C>::kLowest - 24, powers);
-}
-
-// log(sum e^z) = max + log1p(others), for n > 0. The second part is NaN where the maximum is infinite.
+// log(sum e^(z - max)) = log1p(others), for n > 0.
 template <class Target, class T>
 TwoDoubles log_sum(Strided<const T> row, std::size_t n, Compute<T> largest) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   alignas(64) C buffer[kBlock];
   const V max = broadcast<V>(largest);
-  const typename Target::template Powers<C> powers{kPowers<C>};
   // Elements equal to the maximum are counted, not summed.
   double maxima = 0;
-  const C smaller = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
-    const C* z = read_block<Target, T>(row, start, count, buffer);
-    Integers<V> counts{};
-    const C sum = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
-      const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
-      const auto is_max = v == max;
-      counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
-      return is_max ? V{} : exp_difference<Target>(v, max, powers);
+  const C smaller = with_exponential<Target, C>(max, [&](const auto& exponential) {
+    return sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
+      const C* z = read_block<Target, T>(row, start, count, buffer);
+      Integers<V> counts{};
+      const C sum = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+        const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
+        const auto is_max = v == max;
+        counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
+        return is_max ? V{} : exponential(v);
+      });
+      for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
+      return sum;
     });
-    for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
-    return sum;
   });
-  const TwoDoubles log1p = log1p_positive(static_cast<double>(smaller) * kDown<C> + (maxima - 1));
-  const double high = largest + log1p.high;
-  const double added = high - largest;
-  return {high, (largest - (high - added)) + (log1p.high - added) + log1p.low};
+  return log1p_positive(static_cast<double>(smaller) / kUp<C> + (maxima - 1));
 }
 
+// z - max - log(sum), each difference in two terms.
 template <class Target, class T>
 void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
-  const TwoDoubles sum = log_sum<Target, T>(row, n, maximum<Target, T>(row, n));
-  const auto high = static_cast<C>(sum.high);
+  const C largest = maximum<Target, T>(row, n);
+  const TwoDoubles sum = log_sum<Target, T>(row, n, largest);
+  const C high = static_cast<C>(sum.high) + (largest - largest);  // NaN where the maximum is infinite
+  const V max = broadcast<V>(largest);
   const V sum_high = broadcast<V>(high);
   const V sum_low = broadcast<V>(static_cast<C>((sum.high - high) + sum.low));
   map<Target, T>(row, output, n, [&](V z) {
-    const Difference<V> d = subtract(z, sum_high);
-    return d.high + (d.low - sum_low);
+    const TwoParts<V> d = subtract<Target>(z, max);
+    const TwoParts<V> result = subtract<Target>(d.high, sum_high);
+    return result.high == kLeast<C> ? result.high : V(result.high + (result.low + (d.low - sum_low)));
   });
 }
 
@@ -380,8 +383,12 @@ T logsumexp(Strided<const T> row, std::size_t n) {
   using C = Compute<T>;
   const C max = maximum<Target, T>(row, n);
   if (n == 0) return narrow_one<Target, T>(max);
+  // max + log(sum), whose parts are added so that one rounding is left.
   const TwoDoubles sum = log_sum<Target, T>(row, n, max);
-  return narrow_one<Target, T>(static_cast<C>(__builtin_isfinite(sum.high) ? sum.high + sum.low : sum.high));
+  const double high = max + sum.high;
+  const double added = high - max;
+  const double low = (max - (high - added)) + (sum.high - added) + sum.low;
+  return narrow_one<Target, T>(static_cast<C>(__builtin_isfinite(high) ? high + low : high));
 }
 
 }  // namespace

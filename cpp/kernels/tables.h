@@ -49,6 +49,15 @@ constexpr PowerTable<C> inverse(const PowerTable<C>& table) {
   return with_columns(result);
 }
 
+// The table times a power of two.
+template <class C>
+constexpr PowerTable<C> times(C power, PowerTable<C> table) {
+  for (auto& row : table.rows) {
+    for (C& part : row) part *= power;
+  }
+  return with_columns(table);
+}
+
 // clang-format off
 
 // tanh(x) = c0 + c1 t + ... + c5 t^5 with t = x - centre. Row: a float's bits 21 to 25, which are two of the fraction and the

@@ -28,13 +28,18 @@ struct Avx2 : PartialHalves<Avx2> {
 
   template <class V>
   static V scale_normal(V v, V n) {
-    return scale_by_power(v, n);
+    return add_to_exponent(v, n);
   }
 
   static F32 greater(F32 a, F32 b) { return _mm256_max_ps(a, b); }
   static F64 greater(F64 a, F64 b) { return _mm256_max_pd(a, b); }
   static F32 less(F32 a, F32 b) { return _mm256_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm256_min_pd(a, b); }
+
+  template <class Mask>
+  static bool any(Mask mask) {
+    return _mm256_movemask_epi8(reinterpret_cast<__m256i>(mask)) != 0;
+  }
 
   // The rows of the eight lanes, transposed.
   template <std::size_t kColumns>

@@ -33,6 +33,12 @@ struct Avx512 {
   static F32 less(F32 a, F32 b) { return _mm512_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm512_min_pd(a, b); }
 
+  template <class Mask>
+  static bool any(Mask mask) {
+    if constexpr (sizeof mask[0] == 4) return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)) != 0;
+    return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)) != 0;
+  }
+
   // A column is two registers, from which the lanes choose.
   template <std::size_t kColumns>
   class Lookup {

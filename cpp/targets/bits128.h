@@ -33,6 +33,13 @@ struct Bits128 {
     return a < b ? a : b;
   }
 
+  template <class Mask>
+  static bool any(Mask mask) {
+    std::uint64_t halves[2];
+    std::memcpy(halves, &mask, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+  }
+
   template <std::size_t kColumns>
   class Lookup {
    public:
@@ -68,7 +75,7 @@ struct Bits128 {
 
   template <class V>
   static V scale_normal(V v, V n) {
-    return scale_by_power(v, n);
+    return add_to_exponent(v, n);
   }
 
   template <class V>
