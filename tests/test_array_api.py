@@ -4,11 +4,13 @@ Special values of element-wise functions, dtypes that are kept, shapes that broa
 elements: tanh, exp and maximum in the standard; vecdot is our dot, matmul our dense layer without bias.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -114,6 +116,65 @@ def test_logsumexp_removes_its_axis_or_keeps_it(
 def test_axis_that_is_not_there(function: Callable[..., Array], axis: int) -> None:
     with pytest.raises(np.exceptions.AxisError, match=str(axis)):
         function(np.zeros((2, 3)), axis=axis)
+
+
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+@pytest.mark.parametrize("axis", [(0, 0), (1, -1), (2,), (0, -3), (0.5,), ("0",)], ids=str)
+def test_axes_that_are_not_there_or_there_twice(function: Callable[..., Array], axis: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{function.__name__} expected z"):
+        function(np.zeros((2, 3)), axis=axis)
+
+
+def some_axes(data: st.DataObject, dimensions: int) -> tuple[int, ...] | None:
+    every = st.permutations(range(dimensions))
+    picked = every.flatmap(lambda axes: st.integers(0, dimensions).map(lambda count: tuple(axes[:count])))
+    signs = st.lists(st.booleans(), min_size=dimensions, max_size=dimensions)
+    axes = data.draw(st.none() | picked)
+    signed = data.draw(signs)
+    return axes if axes is None else tuple(axis - dimensions if signed[axis] else axis for axis in axes)
+
+
+@without_deadline
+@given(shapes, float_dtypes, st.sampled_from([*ALONG_AXIS, nnk.logsumexp]), st.booleans(), st.data())
+def test_several_axes_are_one_of_all_their_elements(
+    shape: tuple[int, ...], dtype: Any, function: Callable[..., Array], flag: bool, data: st.DataObject
+) -> None:
+    axis = some_axes(data, len(shape))
+    z = np.random.default_rng(len(shape)).normal(size=shape).astype(dtype)
+    axes = range(len(shape)) if axis is None else sorted(axis % len(shape) for axis in axis)
+    others = [other for other in range(len(shape)) if other not in axes]
+    moved = np.moveaxis(z, others, range(len(others)))
+    rows = function(moved.reshape(*(shape[other] for other in others), math.prod(shape[axis] for axis in axes)))
+    if function is nnk.logsumexp:
+        expected = np.asarray(rows).reshape(np.zeros(shape).sum(axis=axis, keepdims=flag).shape)
+        keywords: dict[str, Any] = {"keepdims": flag}
+    else:
+        expected, keywords = np.moveaxis(rows.reshape(moved.shape), range(len(others)), others), {}
+    result = function(z, axis, **keywords)
+    assert isinstance(result, np.ndarray if expected.shape else np.generic)
+    assert same_bits(np.asarray(result), expected)
+    for into in (dtype, np.float32):
+        out = np.empty(expected.shape, into)[..., ::-1] if expected.shape else np.empty((), into)
+        assert function(z, axis, out=out, **keywords) is out
+        assert same_bits(np.ascontiguousarray(out).reshape(out.shape), expected.astype(into))
+    if function is nnk.softmax:
+        flat = z.copy()
+        assert function(flat, axis, out=flat) is flat
+        assert same_bits(flat, expected)
+    assert same_bits(np.asarray(function(z, axis, dtype=np.float64, **keywords)), function(z.astype("d"), axis, **keywords))
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0,), (1, 0), (0, -1), (2, 1, 0)], ids=str)
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+def test_axes_have_the_meaning_of_scipy(function: Callable[..., Array], axis: Any, rng: np.random.Generator) -> None:
+    z = rng.normal(size=(2, 3, 4))
+    expected = getattr(scipy.special, function.__name__)(z, axis=axis)
+    np.testing.assert_allclose(function(z, axis=axis), expected, rtol=1e-14)
+    if function is nnk.logsumexp:
+        expected = scipy.special.logsumexp(z, axis=axis, keepdims=True)
+        np.testing.assert_allclose(nnk.logsumexp(z, axis=axis, keepdims=True), expected, rtol=1e-14)
+    assert nnk.softmax(2.0, axis=None) == scipy.special.softmax(2.0) == 1
+    assert nnk.logsumexp(2.0, axis=None) == 2
 
 
 @without_deadline

@@ -1,4 +1,4 @@
-"""Our functions among other people's: pandas, Dask, xarray, masked arrays, subclasses, NumPy's keywords, errstate, pickle."""
+"""Our functions as NumPy's own: keywords, casting, errstate, pickle, other processes. Kinds of arguments: test_arrays.py."""
 
 import copy
 import itertools
@@ -10,15 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
-import pandas as pd
 import pytest
-import xarray as xr
 
 import nnkernels as nnk
-from nnkernels import _core
 from ulp import same_bits
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -47,203 +42,6 @@ def bias(rng: np.random.Generator) -> Array:
 def network(weights: Array, bias: Array, rng: np.random.Generator) -> nnk.Network:
     second = rng.normal(size=(3, 4)).astype(np.float32)
     return nnk.Network([nnk.Dense(weights, bias, "tanh"), nnk.Dense(second, None, "softmax")])
-
-
-# --- pandas ---
-
-
-@pytest.fixture
-def frame(x: Array) -> pd.DataFrame:
-    return pd.DataFrame(x, index=[f"row {i}" for i in range(len(x))], columns=list("pqrstu"))
-
-
-@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS])
-def test_pandas_objects_keep_their_labels(function: Callable[..., Any], frame: pd.DataFrame, x: Array) -> None:
-    whole = function(frame)
-    pd.testing.assert_frame_equal(whole, pd.DataFrame(function(x), frame.index, frame.columns), check_exact=True)
-    column = function(frame["q"])
-    pd.testing.assert_series_equal(column, pd.Series(function(x[:, 1]), frame.index, name="q"), check_exact=True)
-
-
-@pytest.mark.parametrize("function", ALONG_AXIS)
-@pytest.mark.parametrize("axis", [-2, -1, 0, 1])
-def test_axis_of_a_data_frame(function: Callable[..., Any], axis: int, frame: pd.DataFrame, x: Array) -> None:
-    expected = pd.DataFrame(function(x, axis), frame.index, frame.columns)
-    pd.testing.assert_frame_equal(function(frame, axis=axis), expected, check_exact=True)
-
-
-def test_data_frame_of_several_dtypes() -> None:
-    frame = pd.DataFrame({"whole": [1, 2], "single": np.array([3, 4], np.float32), "double": [0.5, 0.25]})
-    pd.testing.assert_frame_equal(nnk.softmax(frame), pd.DataFrame(nnk.softmax(frame.to_numpy()), columns=frame.columns))
-    assert list(nnk.tanh(frame).dtypes) == [np.float64, np.float32, np.float64]
-
-
-def test_functions_that_leave_the_labels_behind(
-    frame: pd.DataFrame, x: Array, weights: Array, bias: Array, network: nnk.Network
-) -> None:
-    for actual, expected in [
-        (nnk.logsumexp(frame), nnk.logsumexp(x)),
-        (nnk.logsumexp(frame, axis=0, keepdims=True), nnk.logsumexp(x, axis=0, keepdims=True)),
-        (nnk.dot(frame, weights[0]), nnk.dot(x, weights[0])),
-        (
-            nnk.dense(frame, pd.DataFrame(weights), pd.Series(bias), activation="relu"),
-            nnk.dense(x, weights, bias, activation="relu"),
-        ),
-        (network(frame), network(x)),
-    ]:
-        assert type(actual) is np.ndarray
-        assert same_bits(actual, expected)
-
-
-# --- Dask ---
-
-
-def too_early(*_: object, **__: object) -> None:
-    message = "computed before it was asked for"
-    raise AssertionError(message)
-
-
-def check_lazy(function: Callable[[Any], Any], x: Array, chunks: Any) -> None:
-    """Check that a function of a Dask array waits to be asked, and then gives the bits that it gives for NumPy's."""
-    expected = function(x)
-    with dask.config.set(scheduler=too_early):
-        lazy = function(da.from_array(x, chunks=chunks))
-    assert isinstance(lazy, da.Array)
-    assert (lazy.shape, lazy.dtype) == (expected.shape, expected.dtype)
-    assert same_bits(np.asarray(lazy.compute(scheduler="threads")), expected)
-
-
-@pytest.mark.parametrize("chunks", [(12, 6), (5, 6), (1, 6), (7, 4)], ids=str)
-@pytest.mark.parametrize("function", ELEMENTWISE)
-def test_dask_elementwise(function: np.ufunc, chunks: tuple[int, int], x: Array) -> None:
-    check_lazy(function, x, chunks)
-
-
-@pytest.mark.parametrize("rows", [12, 5, 1])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64])
-def test_dask_rows(rows: int, dtype: Any, x: Array, weights: Array, bias: Array) -> None:
-    x = (4 * x).astype(dtype)
-    one = weights[0]
-    for function in (
-        *ALONG_AXIS,
-        nnk.logsumexp,
-        lambda z: nnk.logsumexp(z, keepdims=True),
-        lambda x: nnk.dot(x, one),
-        lambda x: nnk.dense(x, weights),
-        lambda x: nnk.dense(x, weights, 0.5),
-        lambda x: nnk.dense(x, one, 0.5, activation="sigmoid"),
-    ):
-        check_lazy(function, x, (rows, 6))
-    for activation in ACTIVATIONS:
-        check_lazy(partial(nnk.dense, weights=weights, bias=bias, activation=activation), x, (rows, 6))
-
-
-@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
-def test_dask_other_axis(function: Callable[..., Any], x: Array) -> None:
-    for columns in (6, 4, 1):
-        check_lazy(lambda z: function(z, axis=0), x, (12, columns))
-
-
-def test_dask_refuses_a_row_in_several_chunks(x: Array) -> None:
-    with pytest.raises(ValueError, match="rechunk"):
-        nnk.softmax(da.from_array(x, chunks=(12, 3)))
-
-
-@pytest.mark.parametrize("rows", [12, 5, 1])
-def test_dask_network(rows: int, x: Array, network: nnk.Network) -> None:
-    lazy = da.from_array(x, chunks=(rows, 6)).map_blocks(network, dtype=network.dtype, chunks=(rows, 3))
-    assert same_bits(lazy.compute(scheduler="threads"), network(x))
-
-
-# --- xarray, masked arrays, subclasses, other objects ---
-
-
-@pytest.mark.parametrize("function", ELEMENTWISE)
-def test_xarray_elementwise(function: np.ufunc, x: Array) -> None:
-    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)}, name="x")
-    xr.testing.assert_identical(function(array), array.copy(data=function(x)))
-
-
-@pytest.mark.parametrize("function", ALONG_AXIS)
-def test_xarray_along_a_dimension(function: Callable[..., Any], x: Array) -> None:
-    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)})
-    along = xr.apply_ufunc(function, array, input_core_dims=[["feature"]], output_core_dims=[["feature"]])
-    xr.testing.assert_identical(along, array.copy(data=function(x)))
-
-
-def test_xarray_network(x: Array, network: nnk.Network) -> None:
-    array = xr.DataArray(x.reshape(4, 3, 6), dims=("run", "sample", "feature"))
-    result = xr.apply_ufunc(network, array, input_core_dims=[["feature"]], output_core_dims=[["label"]])
-    assert result.dims == ("run", "sample", "label")
-    assert same_bits(result.to_numpy(), network(x).reshape(4, 3, 3))
-
-
-@pytest.mark.parametrize("function", ELEMENTWISE)
-def test_masked_arrays_keep_their_mask(function: np.ufunc, x: Array) -> None:
-    masked = np.ma.masked_greater(x, 0.5)
-    result = function(masked)
-    assert isinstance(result, np.ma.MaskedArray)
-    np.testing.assert_array_equal(result.mask, masked.mask)
-    assert same_bits(result.compressed(), function(masked.compressed()))
-
-
-class Labelled(np.ndarray):
-    """A subclass that hands its label on to what is computed from it."""
-
-    label: str
-
-    def __array_finalize__(self, source: object) -> None:
-        self.label = getattr(source, "label", "none")
-
-
-def test_subclasses_come_back_as_such(x: Array, weights: Array, bias: Array) -> None:
-    labelled = x.view(Labelled)
-    labelled.label = "mine"
-    for function in (
-        *ELEMENTWISE,
-        *ALONG_AXIS,
-        nnk.logsumexp,
-        lambda x: nnk.dot(x, weights[0]),
-        lambda x: nnk.dense(x, weights, bias, activation="tanh"),
-        lambda x: nnk.dense(x, weights[0], 1.5),
-    ):
-        result = function(labelled)
-        assert type(result) is Labelled
-        assert result.label == "mine"
-        assert same_bits(result.view(np.ndarray), function(x))
-    assert type(nnk.tanh(labelled, subok=False)) is np.ndarray
-
-
-class Recorder:
-    """An object that takes part in ufuncs in its own way: it tells what it was called with."""
-
-    ndim = 2
-    shape = (12, 6)
-    dtype = np.dtype(np.float32)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **keywords: object) -> tuple[Any, ...]:
-        return ufunc, method, [type(operand) for operand in inputs], keywords
-
-
-def test_objects_with_array_ufunc_are_asked(weights: Array, bias: Array) -> None:
-    recorder: Any = Recorder()
-    assert nnk.tanh(recorder) == (nnk.tanh, "__call__", [Recorder], {})
-    assert nnk.softmax(recorder) == (_core.softmax, "__call__", [Recorder], {"axis": -1})
-    assert nnk.log_softmax(recorder, 0, dtype="f8") == (_core.log_softmax, "__call__", [Recorder], {"axis": 0, "dtype": "f8"})
-    assert nnk.logsumexp(recorder, keepdims=True)[3] == {"axis": -1, "keepdims": True}
-    assert nnk.dot(weights, recorder) == (nnk.dot, "__call__", [np.ndarray, Recorder], {})
-    asked = nnk.dense(recorder, weights, bias, activation="relu")
-    assert asked == (_core.dense_relu, "__call__", [Recorder, np.ndarray, np.ndarray], {})
-
-
-class Unwilling:
-    __array_ufunc__ = None
-
-
-@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS, nnk.logsumexp])
-def test_objects_that_refuse_ufuncs(function: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="Unwilling"):
-        function(Unwilling())
 
 
 # --- Real ufuncs ---
@@ -465,14 +263,3 @@ def test_network_in_a_spawned_process(x: Array, network: nnk.Network) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert same_bits(pool.submit(network, x).result(), network(x))
         assert same_bits(pool.submit(nnk.softmax, x).result(), nnk.softmax(x))
-
-
-def test_masked_arrays_are_refused_where_a_mask_has_no_meaning() -> None:
-    masked = np.ma.masked_array([[1.0, 2.0, 3.0]], mask=[[False, True, False]])
-    net = nnk.Network([nnk.Dense(np.ones((2, 3)))])
-    for call in (nnk.softmax, nnk.log_softmax, nnk.logsumexp, nnk.Dense, net, lambda x: nnk.dense(x, np.ones((2, 3)))):
-        with pytest.raises(TypeError, match="mask"):
-            call(masked)
-    net = nnk.Network([nnk.Dense(np.eye(3))])
-    with pytest.raises(TypeError, match="out without a mask"):
-        net(masked.data, out=masked)

@@ -108,7 +108,7 @@ def calls_with_bad_shapes() -> dict[str, Failing]:
         calls[f"{name} without dimensions"] = Failing(partial(function, scalar), ValueError, (scalar,))
         for axis in (2, -3):
             calls[f"{name}, axis {axis}"] = Failing(partial(function, X, axis), np.exceptions.AxisError, (f"axis {axis}", X))
-        no_axes: tuple[Any, ...] = (0.5, None)
+        no_axes: tuple[Any, ...] = (0.5, [0])
         for value in no_axes:
             calls[f"{name}, axis {value}"] = Failing(partial(function, X, value), TypeError, (type(value).__name__,))
     for other in (np.ones(2), np.ones((4, 3)), scalar):
@@ -155,7 +155,10 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
     writers: dict[str, tuple[Callable[..., object], tuple[int, ...]]] = {
         "softmax": (partial(nnk.softmax, X), (2, 3)),
         "log_softmax": (partial(nnk.log_softmax, X, 0), (2, 3)),
+        "softmax of all": (partial(nnk.softmax, X, None), (2, 3)),
         "logsumexp": (partial(nnk.logsumexp, X), (2,)),
+        "logsumexp, keepdims": (partial(nnk.logsumexp, X, 0, keepdims=True), (1, 3)),
+        "logsumexp of two axes": (partial(nnk.logsumexp, X[..., np.newaxis], (0, -1)), (3,)),
         "dense": (partial(nnk.dense, X, WEIGHTS, BIAS), (2, 4)),
         "dense of one neuron": (partial(nnk.dense, X, WEIGHTS[0], BIAS[0]), (2,)),
         "Network": (partial(NETWORK, X), (2, 4)),
@@ -172,7 +175,8 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
             ("a wrong shape", longer, ValueError),
             ("a wrong number of dimensions", scalar, ValueError),
         ):
-            calls[f"{name} to {kind}"] = Failing(partial(write, out=out), error, () if numpys_message else (out,))
+            expected = () if numpys_message or error is TypeError else (f"out of shape {shape}",)
+            calls[f"{name} to {kind}"] = Failing(partial(write, out=out), error, () if numpys_message else (out, *expected))
         read_only = np.broadcast_to(0.0, shape)
         calls[f"{name} to a read-only array"] = Failing(partial(write, out=read_only), READ_ONLY_OUT, ("read-only",))
         calls[f"{name} to a list"] = Failing(partial(write, out=[0.0]), TypeError)
@@ -208,7 +212,11 @@ def other_failing_calls() -> dict[str, Failing]:
     calls["Network of integers"] = Failing(partial(nnk.Network, [square], int), TypeError, ("float64", "int"))
     empty = nnk.Network.__new__(nnk.Network)
     calls["Network without its __init__"] = Failing(partial(empty, X), ValueError, ("__init__",))
-    calls["softmax, integer dtype"] = Failing(partial(nnk.softmax, X, dtype=int), TypeError)
+    for function in ALONG_AXIS:
+        for dtype in (int, np.complex64, "U3", ">f4", np.longdouble, object):
+            calls[f"{function.__name__}, dtype {dtype!r}"] = Failing(
+                partial(function, X, dtype=dtype), TypeError, ("float16, float32 or float64", repr(dtype))
+            )
     for number in (0, -1, 2**31):
         calls[f"{number} threads"] = Failing(partial(nnk.set_num_threads, number), ValueError, (str(number),))
     no_numbers: tuple[Any, ...] = (1.5, "2", None)

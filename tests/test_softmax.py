@@ -229,9 +229,9 @@ def test_the_usual_call_is_like_any_other(function: Any, dtype: type[np.floating
         assert same_bits(out, expected)
     assert same_bits(function(z, dtype=dtype), expected)
     assert same_bits(function(z.tolist(), dtype=dtype), expected)
-    no_integers: tuple[Any, ...] = (-1.0, "-1", None, (-1,), True)
+    no_integers: tuple[Any, ...] = (-1.0, "-1", [-1], True)
     for axis in no_integers:
-        with pytest.raises(TypeError, match="an integer axis"):
+        with pytest.raises(TypeError, match="axis an integer"):
             function(z, axis)
 
 

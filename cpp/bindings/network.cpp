@@ -91,6 +91,15 @@ void restore_thread(PyThreadState* state) {
   }
 }
 
+bool is_real(int type) {
+  return PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
+}
+
+// Whether arguments of a call need no conversion by Python: arrays of NumPy's own class, x of a real dtype.
+bool are_plain(py::handle x, py::handle out) {
+  return PyArray_CheckExact(x.ptr()) && is_real(PyArray_TYPE(as_array(x))) && (out.is_none() || PyArray_CheckExact(out.ptr()));
+}
+
 class PyNetwork {
  public:
   // layers: a sequence of (weights, bias, activation): weights (outputs, inputs) and bias (outputs) of real dtypes, which are
@@ -99,6 +108,14 @@ class PyNetwork {
 
   std::size_t size() const {
     return std::visit([](const auto& network) { return network.size(); }, network_);
+  }
+
+  std::size_t inputs() const {
+    return std::visit([](const auto& network) { return network.inputs(); }, network_);
+  }
+
+  std::size_t outputs() const {
+    return std::visit([](const auto& network) { return network.outputs(); }, network_);
   }
 
   bool one_neuron() const { return one_neuron_; }
@@ -112,6 +129,7 @@ class PyNetwork {
     return std::visit([i](const auto& network) { return copy_layer(network, i); }, network_);
   }
 
+  // x and out are plain.
   py::object call(py::handle x, py::handle out) const {
     return std::visit([&](const auto& network) { return forward(network, x, out); }, network_);
   }
@@ -185,25 +203,10 @@ class PyNetwork {
     return kTypeNumber<T>;
   }
 
-  // Of an array: results under a mask would be lost, numbers under one would be used.
-  static bool is_masked(py::handle array) { return !PyArray_CheckExact(array.ptr()) && py::hasattr(array, "filled"); }
-
   // x as rows of T: itself, or a converted copy.
   template <class T>
   static py::object convert_input(const Network<T>& network, py::handle x) {
-    py::object array = PyArray_Check(x.ptr()) ? py::reinterpret_borrow<py::object>(x)
-                                              : py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()));
-    if (!array) throw_python_error();
-    if (is_masked(array)) {
-      throw py::type_error("Network expected x without a mask, got a masked array: fill it first");
-    }
-    const int type = PyArray_TYPE(as_array(array));
-    const bool real =
-        PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
-    if (!real) {
-      throw py::type_error("Network expected x of a real dtype (bool, integer, float16, float32 or float64), got " +
-                           describe(as_array(array)));
-    }
+    py::object array = py::reinterpret_borrow<py::object>(x);
     const int dimensions = PyArray_NDIM(as_array(array));
     if (dimensions == 0 || PyArray_DIM(as_array(array), dimensions - 1) != static_cast<npy_intp>(network.inputs())) {
       throw py::value_error("Network expected x of shape (..., " + std::to_string(network.inputs()) + "), got " +
@@ -221,10 +224,6 @@ class PyNetwork {
 
   // Raises what a ufunc would raise if out cannot take results of this type and shape.
   static void check_output(py::handle out, int type, int dimensions, const npy_intp* shape) {
-    if (!PyArray_Check(out.ptr())) {
-      throw py::type_error("Network expected out to be an array, got " + std::string(Py_TYPE(out.ptr())->tp_name));
-    }
-    if (is_masked(out)) throw py::type_error("Network expected out without a mask, got a masked array: give it out.data");
     PyArrayObject* array = as_array(out);
     if (PyArray_NDIM(array) != dimensions || !std::equal(shape, shape + dimensions, PyArray_DIMS(array))) {
       throw py::value_error("Network expected out of shape " + shape_text(dimensions, shape) + ", got " + describe(array));
@@ -330,7 +329,9 @@ PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t co
     return nullptr;
   }
   try {
-    return network_of(self).call(x, out).release().ptr();
+    const PyNetwork& network = network_of(self);
+    if (!are_plain(x, out)) return py::handle(self).attr("_call_converted")(x, out).release().ptr();
+    return network.call(x, out).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {
@@ -357,6 +358,10 @@ void add_network(py::module_& module) {
           "A copy of a layer: its weights, its bias, and the number of its activation.")
       .def_property_readonly(
           "dtype", [](py::handle self) { return network_of(self).dtype(); }, "The dtype of weights, biases and results.")
+      .def_property_readonly(
+          "inputs", [](py::handle self) { return network_of(self).inputs(); }, "The number of inputs of the first layer.")
+      .def_property_readonly(
+          "outputs", [](py::handle self) { return network_of(self).outputs(); }, "The number of outputs of the last layer.")
       .def_property_readonly(
           "one_neuron", [](py::handle self) { return network_of(self).one_neuron(); },
           "Whether the last layer is one neuron, so that results have no axis for outputs.");

@@ -7,6 +7,7 @@
 #include <array>
 #include <iterator>
 #include <new>
+#include <vector>
 
 #include "../dispatch.h"
 #include "../floating_point.h"
@@ -205,6 +206,42 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   }
 }
 
+// How NumPy calls each ufunc.
+vectorcallfunc numpys_call = nullptr;
+
+// Whether an argument needs no conversion: an array of NumPy's own class and dtypes, a number or a list.
+bool is_plain(PyObject* object) {
+  if (PyArray_CheckExact(object)) return !PyTypeNum_ISUSERDEF(PyArray_TYPE(reinterpret_cast<PyArrayObject*>(object)));
+  return PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
+         PyArray_IsScalar(object, Number);
+}
+
+// Calls a ufunc of `kInputs` inputs, which nnkernels.arrays converts where they are not plain. NumPy itself would leave that to
+// their class, and pandas has other ideas of an NA, of booleans beside numbers and of sparse columns.
+template <int kInputs>
+PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t flags, PyObject* names) {
+  const auto count = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
+  const std::size_t inputs = std::min<std::size_t>(kInputs, count);
+  if (std::all_of(arguments, arguments + inputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
+  const std::size_t all = count + (names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names)));
+  try {
+    const pybind11::object convert =
+        pybind11::module_::import("nnkernels.arrays").attr(kInputs == 1 ? "elementwise" : "summed");
+    std::vector<PyObject*> converted(arguments, arguments + all);
+    std::array<pybind11::object, kInputs> owned;
+    for (std::size_t i = 0; i < inputs; ++i) {
+      owned[i] = convert(pybind11::handle(arguments[i]));
+      converted[i] = owned[i].ptr();
+    }
+    return numpys_call(ufunc, converted.data(), count, names);
+  } catch (pybind11::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  return nullptr;
+}
+
 // The layout of a ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
 template <std::size_t kLoops, std::size_t kArguments>
 struct Loops {
@@ -254,6 +291,13 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
                                                                         NPY_ITER_NO_BROADCAST | NPY_ITER_NO_SUBTYPE;
   }
   module.add_object(name, pybind11::reinterpret_steal<pybind11::object>(ufunc));
+}
+
+template <int kInputs>
+void convert_arguments(pybind11::module_& module, const char* name) {
+  auto* ufunc = reinterpret_cast<PyUFuncObject*>(module.attr(name).ptr());
+  numpys_call = ufunc->vectorcall;
+  ufunc->vectorcall = call_converted<kInputs>;
 }
 
 template <class Select>
@@ -340,6 +384,8 @@ void add_ufuncs(pybind11::module_& module) {
   add(module, log_softmax, "log_softmax", kRowDoc, "(n)->(n)");
   add(module, logsumexp, "logsumexp", kRowDoc, "(n)->()");
   add(module, dot, "dot", kDotDoc, "(n),(n)->()");
+  for (const char* name : {"relu", "sigmoid", "tanh"}) convert_arguments<1>(module, name);
+  convert_arguments<2>(module, "dot");
   add_dense(module);
   static PyMethodDef with_few[] = {
       method_with_few<false>("few_softmax", "few_softmax($module, z, axis, out, dtype, /)\n--\n\n"),

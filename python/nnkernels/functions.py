@@ -1,47 +1,42 @@
 """The functions that are not ufuncs themselves: thin layers over generalized ufuncs of the same name."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+from nnkernels.arrays import (
+    FLOAT,
+    REAL,
+    as_array,
+    check_output,
+    explained,
+    is_float,
+    is_lazy,
+    is_python_number,
+    labelled,
+    map_chunks,
+    need_whole,
+    promoted,
+    shape_of,
+)
 
 # A name, the ufunc itself (softmax is a function around one), or None.
 Activation: TypeAlias = str | Callable[..., Any] | None
 
-# What the functions expect, for error messages.
-REAL = "a real dtype (bool, integer, float16, float32 or float64)"
+# One axis, several, or all (None).
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+# What a layer expects, for error messages.
 LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all of {REAL}"
 
 
-def describe(value: object) -> str:
-    """Say what an argument is, for an error message: dtype and shape, or the type if it is no array."""
-    try:
-        array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
-    except (TypeError, ValueError):
-        return f"a {type(value).__name__} that is no array"
-    return f"{array.dtype} of shape {array.shape}"
-
-
-def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
-    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text.
-
-    OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
-    """
-    given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
-    came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
-    message = f"{function} expected {expected}; got {came}"
-    if type(error) in (TypeError, ValueError):
-        return type(error)(f"{message} ({error})")
-    if isinstance(error, OverflowError):
-        return ValueError(f"{message} ({error})")
-    error.add_note(message)
-    return error
-
-
-def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
+def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Softmax along an axis: exp(z - max) / sum exp(z - max).
 
     Probabilities: in [0, 1], of sum 1 up to rounding, in the order of z; no finite z overflows.
@@ -50,8 +45,9 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     ----------
     z : array_like
         Logits, of any shape with at least one dimension.
-    axis : int
-        Each vector along this axis is one distribution.
+    axis : int, tuple of int, or None
+        Each vector along this axis is one distribution. Several axes, or all (None), are taken together: the bits are those
+        of a last axis that holds their elements in C order, axes in increasing order.
     out : array, optional
         Where to write the result; of the shape of z.
     dtype : optional
@@ -61,14 +57,17 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     -------
     array of the shape of z
         float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes
-        promote as ``np.result_type(z, np.float32)``. pandas and Dask objects come back as such.
+        promote as ``np.result_type(z, np.float32)``. pandas and xarray objects come back as such, with their labels (columns
+        without a common dtype of NumPy are taken as float64, NA as NaN). A Dask array gives a lazy one.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for ``out`` of a dtype that the result cannot be cast to.
+        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for
+        another ``dtype``; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
     ValueError
-        For a z without dimensions, an axis that is not there, and ``out`` of another shape.
+        For a z without dimensions (unless the axis is None), an axis that is not there or named twice, ``out`` of another
+        shape, and an axis that a Dask array has in several chunks.
 
     Notes
     -----
@@ -85,10 +84,10 @@ def softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dt
     array([1., 0.])
     """
     result = _core.few_softmax(z, axis, out, dtype)
-    return _along_axis(_core.softmax, z, axis, out=out, dtype=dtype) if result is NotImplemented else result
+    return _along_axis(softmax, _core.softmax, z, axis, out, dtype) if result is NotImplemented else result
 
 
-def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
+def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
     Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
@@ -97,7 +96,7 @@ def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     Returns
     -------
     array of the shape of z
-        Its dtype is that of ``softmax``. pandas and Dask objects come back as such.
+        Its dtype is that of ``softmax``, and so are the objects that come back as such.
 
     Notes
     -----
@@ -111,12 +110,12 @@ def log_softmax(z: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     array([    0., -1000.])
     """
     result = _core.few_log_softmax(z, axis, out, dtype)
-    return _along_axis(_core.log_softmax, z, axis, out=out, dtype=dtype) if result is NotImplemented else result
+    return _along_axis(log_softmax, _core.log_softmax, z, axis, out, dtype) if result is NotImplemented else result
 
 
 def logsumexp(
     z: ArrayLike,
-    axis: int = -1,
+    axis: Axis = -1,
     *,
     keepdims: bool = False,
     out: NDArray[Any] | None = None,
@@ -130,8 +129,8 @@ def logsumexp(
     Returns
     -------
     array of the shape of z without the axis
-        With ``keepdims`` the axis stays, of length 1. A pandas object gives a NumPy array, for its labels are not those of the
-        result; a Dask array comes back as such.
+        With ``keepdims`` the axis stays, of length 1. pandas and xarray objects give a NumPy array, for their labels are not
+        those of the result; a Dask array gives a lazy one.
 
     Notes
     -----
@@ -146,26 +145,82 @@ def logsumexp(
     >>> float(nnk.logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
-    extra = {"keepdims": True} if keepdims else {}
-    return _along_axis(_core.logsumexp, z, axis, out=out, dtype=dtype, **extra)
+    if keepdims:
+        return _along_axis(logsumexp, _core.logsumexp, z, axis, out, dtype, keepdims=True)
+    return _along_axis(logsumexp, _core.logsumexp, z, axis, out, dtype)
 
 
-def _along_axis(ufunc: np.ufunc, z: ArrayLike, axis: int, *, out: object, dtype: DTypeLike | None, **extra: bool) -> Any:
+def _along_axis(
+    function: Callable[..., Any], ufunc: np.ufunc, z: Any, axis: Axis, out: Any, dtype: DTypeLike | None, **keepdims: bool
+) -> Any:
+    """Return a function of ours along an axis, by its generalized ufunc."""
     try:
-        if type(z) is np.ndarray and type(axis) is int and axis == -1 and dtype is None and not extra:
-            return ufunc(z) if out is None else ufunc(z, out=out)  # the usual call: in half the time
-        # The axis is always passed: pandas runs a generalized ufunc without one down the columns of a DataFrame. The others
-        # only where they are given: Dask does not know them all.
-        keywords: dict[str, Any] = {"axis": axis, **extra}
-        if out is not None:
-            keywords["out"] = out
-        if dtype is not None:
-            keywords["dtype"] = dtype
-        _refuse_mask(z)
-        return ufunc(_without_labels(z) if ufunc is _core.logsumexp else z, **keywords)
+        if type(z) is np.ndarray and type(axis) is int and axis == -1 and dtype is None and not keepdims:
+            if out is None:  # the usual calls: in half the time
+                return ufunc(z)
+            if type(out) is np.ndarray:
+                return ufunc(z, out=out)
+        if dtype is not None and not (is_float(np.dtype(dtype)) and np.dtype(dtype).isnative):
+            raise TypeError("no kernel computes in this dtype")
+        array = as_array(z)
+        check_output(out, array)
+        keywords: dict[str, Any] = keepdims if dtype is None else {"dtype": dtype, **keepdims}
+        if is_lazy(array):
+            result = _lazily(function, array, axis, keywords)
+        elif axis is None or type(axis) is tuple:
+            result = _jointly(ufunc, array, axis, out, **keywords)
+        else:
+            # Only what is given: an object with __array_ufunc__ need not know every keyword.
+            result = ufunc(array, axis=axis, **keywords) if out is None else ufunc(array, axis=axis, out=out, **keywords)
     except (OverflowError, TypeError, ValueError) as error:
-        expected = f"z of at least one dimension and {REAL}, and an integer axis of it (here {axis!r})"
+        expected = f"z of at least one dimension and {REAL}, axis an integer, a tuple of them or None (here {axis!r})"
+        if dtype is not None:
+            expected += f", dtype {FLOAT} (here {dtype!r})"
+        if out is not None:
+            expected += f", out of shape {_shape_along_axis(ufunc, z, axis, **keepdims)}"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
+    return result if out is not None or ufunc is _core.logsumexp else labelled(result, z)
+
+
+def _sorted_axes(axis: Axis, dimensions: int) -> tuple[int, ...]:
+    return tuple(range(dimensions)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, dimensions)))
+
+
+def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = False, **dtype: DTypeLike) -> Any:
+    """Return a function along several axes, as along one that has the elements of all."""
+    axes = _sorted_axes(axis, z.ndim)
+    order = (*(other for other in range(z.ndim) if other not in axes), *axes)
+    moved = np.transpose(z, order)
+    others = moved.shape[: z.ndim - len(axes)]
+    result = ufunc(np.reshape(moved, (*others, math.prod(moved.shape[len(others) :]))), **dtype)
+    if ufunc is not _core.logsumexp:
+        result = np.transpose(np.reshape(result, moved.shape), np.argsort(order))
+    elif keepdims:
+        result = np.expand_dims(result, axes)
+    # With an output as from a ufunc, else as well: a scalar where no dimension is left.
+    return result[()] if out is None else np.positive(result, out=out)
+
+
+def _lazily(function: Callable[..., Any], z: Any, axis: Axis, keywords: dict[str, Any]) -> Any:
+    """Return a function along one axis or more of a Dask array."""
+    axes = _sorted_axes(axis, z.ndim)
+    lengths: list[int] | None = [z.shape[axis] for axis in axes]
+    if function is logsumexp:
+        lengths = [1] * len(axes) if "keepdims" in keywords else None
+    dtype = np.dtype(keywords.get("dtype", promoted(z.dtype)))
+    return map_chunks(partial(function, axis=axes, **keywords), z, axes, lengths, dtype)
+
+
+def _shape_along_axis(ufunc: np.ufunc, z: Any, axis: Axis, *, keepdims: bool = False) -> str:
+    """Return the shape of a result, for an error message."""
+    shape = shape_of(z)
+    if ufunc is _core.logsumexp:
+        try:
+            axes = _sorted_axes(axis, len(shape))
+        except (OverflowError, TypeError, ValueError):
+            return "without the axis"
+        shape = tuple(1 if place in axes else length for place, length in enumerate(shape) if keepdims or place not in axes)
+    return str(shape)
 
 
 # What may stand for each activation, by the name it has in files and messages.
@@ -197,17 +252,6 @@ def activation_number(activation: object) -> int:
     except (KeyError, TypeError):
         message = f"activation expected None, 'relu', 'sigmoid', 'tanh', 'softmax' or one of these ufuncs, got {activation!r}"
         raise (ValueError if isinstance(activation, str) else TypeError)(message) from None
-
-
-def as_real(value: ArrayLike) -> NDArray[Any]:
-    """Return an array whose dtype is float16, float32 or float64, as sums promote it; raise TypeError if there is none."""
-    _refuse_mask(value)
-    array = np.asarray(value)
-    if array.dtype.kind in "biu":
-        return array.astype(np.result_type(array, np.float32))
-    if array.dtype.type not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"expected {REAL}, got {describe(array)}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def dense(
@@ -244,10 +288,10 @@ def dense(
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for an activation that is none; for ``out`` of a dtype that the
-        result cannot be cast to.
+        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for an
+        activation that is none; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
     ValueError
-        For shapes that do not fit, and the name of an unknown activation.
+        For shapes that do not fit, the name of an unknown activation, and a row that a Dask array has in several chunks.
     MemoryError
         Where there is too little for the result, or for the layer's scratch.
 
@@ -255,7 +299,7 @@ def dense(
     -----
     A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
     activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
-    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as such.
+    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as lazy ones.
 
     Examples
     --------
@@ -276,48 +320,39 @@ def dense(
             and x.ndim > 0
             and weights.ndim == 2
             and bias.shape == weights.shape[:1]
-        ):  # the usual call: in half the time
-            return ufunc(x, weights, bias) if out is None else ufunc(x, weights, bias, out=out)
-        rows, matrix = _as_array(x), _as_array(weights)
-        if matrix.ndim not in (1, 2) or rows.ndim == 0:
-            raise ValueError("wrong number of dimensions")
-        if matrix.ndim == 2:
-            offsets = _as_bias(bias, rows, matrix)
-            return ufunc(rows, matrix, offsets) if out is None else ufunc(rows, matrix, offsets, out=out)
-        neuron = matrix[np.newaxis]
-        offsets = _as_bias(bias if bias is None or np.ndim(bias) == 0 else _as_array(bias)[..., np.newaxis], rows, neuron)
-        if out is None:
-            result = ufunc(rows, neuron, offsets)[..., 0]
-            return result[()] if result.ndim == 0 else result  # as from a ufunc: a scalar
-        if not isinstance(out, np.ndarray):
-            raise TypeError("out is no array")
-        ufunc(rows, neuron, offsets, out=out[..., np.newaxis])
+        ):  # the usual calls: in half the time
+            if out is None:
+                return ufunc(x, weights, bias)
+            if type(out) is np.ndarray:
+                return ufunc(x, weights, bias, out=out)
+        return _layer(ufunc, x, weights, bias, out)
     except (OverflowError, TypeError, ValueError) as error:
-        raise explained(error, "dense", f"x (..., inputs), {LAYER}", x=x, weights=weights, bias=bias, out=out) from None
+        expected = f"x (..., inputs), {LAYER}"
+        if out is not None:
+            expected += f", out of shape {(*shape_of(x)[:-1], *shape_of(weights)[:-1])}"
+        raise explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
+
+
+def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
+    """Return a layer of any arguments; one neuron is a layer of one output, whose axis goes."""
+    rows, matrix = as_array(x), as_array(weights)
+    if matrix.ndim not in (1, 2) or rows.ndim == 0:
+        raise ValueError("wrong number of dimensions")
+    one_neuron = matrix.ndim == 1
+    if one_neuron:
+        matrix = matrix[np.newaxis]
+        bias = bias if bias is None or np.ndim(bias) == 0 else as_array(bias)[..., np.newaxis]
+    offsets = _as_bias(bias, rows, matrix)
+    for array, axes in ((rows, [-1]), (matrix, [-2, -1]), (offsets, [-1])):
+        need_whole(array, axes)
+    if out is None:
+        result = ufunc(rows, matrix, offsets)
+        return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left
+    check_output(out, rows, matrix, offsets)
+    if one_neuron and not isinstance(out, np.ndarray):
+        raise TypeError("out is no array")
+    ufunc(rows, matrix, offsets, out=out[..., np.newaxis] if one_neuron else out)
     return out
-
-
-def is_python_number(value: object) -> bool:
-    """Say whether a value is a number of Python's own, which has no dtype to promote; np.float64 is a float, but has one."""
-    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
-
-
-def _refuse_mask(value: object) -> None:
-    """Raise TypeError for a masked array: a sum along an axis cannot leave elements out, and must not count them unnoticed."""
-    if isinstance(value, np.ndarray) and hasattr(value, "filled"):
-        raise TypeError("a masked array must be filled first")
-
-
-def _without_labels(value: Any) -> Any:
-    """Return a pandas object as an array: its labels are not those of a result of another shape."""
-    return value.to_numpy() if hasattr(value, "to_numpy") else value
-
-
-def _as_array(value: Any) -> Any:
-    """Return an array that has its own ways with ufuncs as it is, and the rest as NumPy's."""
-    _refuse_mask(value)
-    value = _without_labels(value)
-    return value if hasattr(value, "__array_ufunc__") and hasattr(value, "ndim") else np.asarray(value)
 
 
 def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
@@ -328,7 +363,7 @@ def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
     if is_python_number(bias):
         dtypes = {rows.dtype, weights.dtype} | {np.dtype(np.float32) for array in (rows, weights) if array.dtype.kind in "biu"}
         return np.full(outputs, bias, np.result_type(*dtypes))
-    array = _as_array(bias)
+    array = as_array(bias)
     if array.ndim == 0 or (array.shape[-1] == 1 and outputs != 1):
         return np.broadcast_to(array, (*array.shape[:-1], outputs))
     return array

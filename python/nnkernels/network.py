@@ -2,24 +2,33 @@
 
 import errno
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
-from os import PathLike
-from typing import Any
+from os import PathLike, fsdecode
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.functions import (
-    ACTIVATIONS,
-    LAYER,
-    Activation,
-    activation_number,
+from nnkernels.arrays import (
+    FLOAT,
+    REAL,
+    as_array,
     as_real,
+    check_output,
     describe,
     explained,
+    is_float,
+    is_lazy,
     is_python_number,
+    map_chunks,
+    promoted,
 )
+from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
+
+# What open() takes for a file's name.
+Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 
 class Dense:
@@ -35,8 +44,8 @@ class Dense:
         None, "relu", "sigmoid", "tanh", "softmax", or the ufunc itself.
 
     The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
-    ``np.result_type(weights, np.float32)``), and the activation's name. Raises TypeError for other dtypes and ValueError
-    for shapes that do not fit.
+    ``np.result_type(weights, np.float32)``), and the activation's name. A subclass may have attributes of its own; copies and
+    pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit.
 
     Examples
     --------
@@ -45,7 +54,7 @@ class Dense:
     Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
     """
 
-    __slots__ = ("activation", "bias", "weights")
+    __slots__ = ("__weakref__", "activation", "bias", "weights")
 
     weights: NDArray[Any]
     bias: NDArray[Any]
@@ -54,14 +63,14 @@ class Dense:
     def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: Activation = None) -> None:
         number = activation_number(activation)
         try:
-            matrix = as_real(weights)
+            matrix = _promoted(weights)
             if matrix.ndim not in (1, 2):
                 raise ValueError("weights have a wrong number of dimensions")
             shape = matrix.shape[:-1]
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
             else:
-                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else as_real(bias)
+                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else _promoted(bias)
                 vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
         except (OverflowError, TypeError, ValueError) as error:
             raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
@@ -72,13 +81,22 @@ class Dense:
         object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
+        if name in Dense.__slots__:
+            raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
+        super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
+        if name in Dense.__slots__:
+            raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
+        super().__delattr__(name)
+
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        """Return the attributes of a subclass: its dictionary and its slots."""
+        dictionary, slots = cast(tuple[Any, dict[str, Any]], object.__getstate__(self))
+        return dictionary, {name: value for name, value in slots.items() if name not in Dense.__slots__}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.weights, self.bias, self.activation)
+        return _restored, (Dense, type(self), self.weights, self.bias, self.activation), self.__getstate__()
 
     @property
     def inputs(self) -> int:
@@ -99,11 +117,23 @@ class Dense:
         return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
 
 
+def _promoted(value: ArrayLike) -> NDArray[Any]:
+    array = as_real(value)
+    return array.astype(promoted(array.dtype), copy=False)
+
+
+def _restored(base: Any, kind: type[Any], *arguments: Any) -> Any:
+    """Return a copy of a layer or network. The __init__ of a subclass may take other arguments, and is not called."""
+    value = base.__new__(kind)
+    base.__init__(value, *arguments)
+    return value
+
+
 class Network(_core.Network):
     """Layers compiled to one function: ``net(x)`` is the forward pass.
 
-    Immutable and safe to call from many threads; it can be pickled. It keeps its own copy of the weights, rearranged for the
-    CPU.
+    Immutable and safe to call from many threads; it can be pickled, a subclass with its attributes. It keeps its own copy of
+    the weights, rearranged for the CPU.
 
     Parameters
     ----------
@@ -128,10 +158,11 @@ class Network(_core.Network):
     dtype; (...) where the last layer is one neuron. x is converted to the network's dtype; what is beyond its range becomes
     infinite, with NumPy's warning of a cast. ``out`` is an array of the result's shape, of a dtype that the result can be cast
     to (same_kind); it may overlap x, and is returned. The bits are those of ``dense`` called layer by layer. Overflow in a
-    layer gives infinities without a warning. For a Dask array: ``array.map_blocks(net, ...)``.
+    layer gives infinities without a warning. A pandas object gives an array, a Dask array a lazy one, which takes no ``out``.
 
-    Raises TypeError for an x or ``out`` whose dtype does not fit, ValueError for a shape that does not and for a read-only
-    ``out``, and MemoryError where there is too little for the result or for a block of rows.
+    Raises TypeError for an x or ``out`` whose dtype does not fit, for masked and sparse arrays and numbers with a unit,
+    ValueError for a shape that does not fit, a read-only ``out`` and a row that a Dask array has in several chunks, and
+    MemoryError where there is too little for the result or for a block of rows.
 
     Examples
     --------
@@ -164,8 +195,8 @@ class Network(_core.Network):
                     f"layer {number + 1} with weights {describe(following.weights)}"
                 )
         common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
-        if common.type not in (np.float16, np.float32, np.float64):
-            raise TypeError(f"Network expected dtype float16, float32 or float64, got {common}")
+        if not is_float(common):
+            raise TypeError(f"Network expected dtype {FLOAT}, got {common}")
         super().__init__(
             [
                 (np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation))
@@ -202,9 +233,30 @@ class Network(_core.Network):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.layers, self.dtype)
+        return _restored, (Network, type(self), self.layers, self.dtype), self.__getstate__()
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def _call_converted(self, x: Any, out: Any) -> Any:
+        """Return the forward pass of arguments that C++ does not take: not plain arrays of NumPy with a real dtype."""
+        try:
+            array = as_array(x)
+            check_output(out, array)
+            if is_lazy(array):
+                return self._call_lazily(array)
+            array = as_real(array)
+            if out is not None and not isinstance(out, np.ndarray):
+                raise TypeError("out is no array")
+        except (TypeError, ValueError) as error:
+            raise explained(error, "Network", f"x of shape (..., {self.inputs}) and {REAL}", x=x, out=out) from None
+        result = _core.Network.__call__(self, array, None if out is None else out.view(np.ndarray))
+        return result if out is None else out
+
+    def _call_lazily(self, x: Any) -> Any:
+        if x.ndim == 0 or x.shape[-1] != self.inputs:
+            raise ValueError("another shape")
+        lengths = None if self.one_neuron else [self.outputs]
+        return map_chunks(partial(_core.Network.__call__, self), x, [x.ndim - 1], lengths, self.dtype)
+
+    def save(self, path: Path) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
@@ -252,7 +304,22 @@ _PARTS = ("weights", "bias")
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
-def load(path: str | PathLike[str]) -> Network:
+# Files of other kinds: how they begin, what they are, and what opens them.
+_OTHER_FILES = (
+    (rb"PK\x03\x04.{26}[^\0]*data\.pkl", "a PyTorch file", "torch.load"),
+    (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
+    (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
+    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
+    (rb"\x80[\x02-\x05]", "a pickle", "what wrote it"),
+    (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
+    (rb"\x93NUMPY", "an .npy file", "numpy.load"),
+    (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
+    (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
+    (rb"PK\x03\x04|\x1f\x8b", "a compressed archive", "what wrote it"),
+)
+
+
+def load(path: Path) -> Network:
     """Read a network that ``Network.save`` wrote.
 
     A file that is malformed, truncated or does not hold a whole network raises ValueError, a missing one FileNotFoundError,
@@ -271,16 +338,33 @@ def load(path: str | PathLike[str]) -> Network:
     """
     from safetensors import SafetensorError, safe_open
 
-    open(path, "rb").close()  # noqa: PTH123 - the system says best why a file cannot be read
+    name = fsdecode(path)
+    with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
+        beginning = opened.read(256)
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(name, framework="numpy") as file:
             return Network(_read_layers(file))
     except (SafetensorError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold a network: {error}") from None
+        raise ValueError(f"{name} does not hold a network: {_other_kind(beginning) or error}") from None
     except OSError as error:
         if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
-            raise MemoryError(f"{path}: {error}") from None
+            raise MemoryError(f"{name}: {error}") from None
         raise
+
+
+def _other_kind(beginning: bytes) -> str | None:
+    """Say what kind of file begins so, if it is a well-known one, and what to do."""
+    import re
+
+    if beginning.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the model: run git lfs pull"
+    for pattern, kind, reader in _OTHER_FILES:
+        if re.match(pattern, beginning, re.DOTALL):
+            return (
+                f"it is {kind}. Read its weights with {reader}, then make and save "
+                "Network([Dense(weights, bias, activation), ...])"
+            )
+    return None
 
 
 def _read_layers(file: Any) -> list[Dense]:

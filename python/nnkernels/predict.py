@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.functions import describe
+from nnkernels.arrays import describe
 from nnkernels.network import load
 
 # Numbers in a block of inputs or outputs: 2 MB in float64.

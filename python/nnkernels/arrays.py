@@ -1,0 +1,278 @@
+"""What each kind of argument becomes: the one place that knows, for all functions, ``Dense`` and ``Network``.
+
+=============================  ================================================================================================
+argument                       becomes
+=============================  ================================================================================================
+NumPy array, list, number      NumPy's array of it; bool, integers, float16, float32 and float64 are real, other dtypes raise
+                               TypeError
+bfloat16, float8 (ml_dtypes)   float32, like each dtype of another library that NumPy casts safely to float32
+subclass of np.ndarray         itself, and the result is one too; a plain array in ``Network`` and ``Dense``
+masked array                   in relu, sigmoid and tanh itself, the mask kept; elsewhere TypeError
+pandas, NumPy dtypes           in relu, sigmoid and tanh column by column, by pandas; elsewhere ``to_numpy()``
+pandas, other columns          float64, NA as NaN: nullable, pyarrow and sparse columns, and bool beside other dtypes (in
+                               ``relu`` too: the dtype does not depend on whether an ``Int64`` column has an NA)
+pandas in ``dot``              pandas' own: a DataFrame gives an array, a Series of NumPy's dtypes a number, others TypeError
+pyarrow array                  NumPy's array of it, null as NaN; bool as float64, 0 and 1
+xarray DataArray               in relu, sigmoid, tanh and ``dot`` xarray's own; elsewhere its data
+Dask array                     itself, and the result is lazy (``Dense`` computes it); of masked arrays, as these
+Dask DataFrame, Series         in relu, sigmoid and tanh partition by partition; elsewhere TypeError: ``map_partitions``
+scipy.sparse                   TypeError: ``toarray()``
+with a unit (astropy, pint)    TypeError
+has ``__array_ufunc__``        itself: it is asked for the result; NumPy's array of it in ``Network`` and ``Dense``
+=============================  ================================================================================================
+
+Labels of pandas and xarray objects are kept where the result has the argument's shape: not by ``logsumexp``, ``dense`` and
+``Network``. No library is imported to recognise its objects.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What the functions expect, for error messages.
+REAL = "a real dtype (bool, integer, float16, float32 or float64)"
+FLOAT = "float16, float32 or float64"
+
+# From this number on NumPy counts the dtypes of other libraries.
+_FOREIGN = 256
+
+
+def is_float(dtype: Any) -> bool:
+    """Say whether a dtype is one of those that the kernels compute in, of any byte order."""
+    return dtype.type in (np.float16, np.float32, np.float64)
+
+
+def is_real(dtype: Any) -> bool:
+    """Say whether a dtype of NumPy or pandas holds real numbers that a float64 holds too."""
+    return dtype.kind in "biu" or (dtype.kind == "f" if _library(dtype) == "pandas" else is_float(dtype))
+
+
+def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that sums of a real dtype are computed in."""
+    return dtype.newbyteorder("=") if is_float(dtype) else np.result_type(dtype, np.float32)
+
+
+def is_python_number(value: object) -> bool:
+    """Say whether a value is a number of Python's own, which has no dtype to promote; np.float64 is a float, but has one."""
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
+# --- What arguments become ---
+
+
+def elementwise(value: Any) -> Any:
+    """Return what relu, sigmoid and tanh take an argument for, if it is no array of NumPy's own and no number."""
+    match _library(value):
+        case "pandas" if _is_mixed(value):
+            return labelled(_values(value), value)
+        case "pyarrow":
+            return _from_arrow(value)
+    _refuse_sparse(value)
+    return _native(value)
+
+
+def summed(value: Any) -> Any:
+    """Return what ``dot`` takes an argument for, if it is no array of NumPy's own and no number."""
+    if _library(value) == "pandas":
+        return value
+    _refuse_partitions(value)
+    _refuse_mask(value)
+    return elementwise(value)
+
+
+def as_array(value: Any) -> Any:
+    """Return NumPy's array of an argument, or the argument if it is an array that takes part in ufuncs in its own way."""
+    if type(value) is not np.ndarray:
+        value = _without_labels(value)
+        _refuse_mask(value)
+        _refuse_unit(value)
+        _refuse_sparse(value)
+        if not (hasattr(value, "__array_ufunc__") and hasattr(value, "ndim")):
+            value = np.asarray(value)
+    value = _native(value)
+    if is_lazy(value) and not is_real(value.dtype):  # else Dask would find out, in its own words
+        raise TypeError(f"expected {REAL}")
+    return value
+
+
+def as_real(value: Any) -> NDArray[Any]:
+    """Return a plain array of a real dtype; raise TypeError if there is none."""
+    array = np.asarray(as_array(value))
+    if not is_real(array.dtype):
+        raise TypeError(f"expected {REAL}, got {describe(array)}")
+    return array
+
+
+def check_output(out: Any, *arguments: Any) -> None:
+    """Raise TypeError for an output that is no place for the bare numbers of a result."""
+    if _is_masked(out):
+        raise TypeError("out has a mask, which would stay as it is: give out.data")
+    _refuse_unit(out)
+    if is_lazy(out) or (out is not None and any(map(is_lazy, arguments))):
+        raise TypeError("a Dask array is computed later: it takes no out, and is none")
+
+
+def labelled(result: Any, like: Any) -> Any:
+    """Return a result with the labels of an argument of its shape, if it has any."""
+    match _library(like):
+        case "xarray":
+            return like.copy(data=result)
+        case "pandas" if hasattr(like, "index"):
+            labels = {"columns": like.columns} if hasattr(like, "columns") else {"name": like.name}
+            # As pandas does it after a ufunc, for its subclasses too.
+            return like._constructor(result, index=like.index, **labels).__finalize__(like)
+    return result
+
+
+def _library(value: Any) -> str:
+    """Return which of the libraries that have ways of their own a value's class, or one that it is derived from, is of."""
+    names = (base.__module__.partition(".")[0] for base in type(value).__mro__)
+    return next((name for name in names if name in ("dask", "pandas", "pyarrow", "xarray")), "")
+
+
+def _without_labels(value: Any) -> Any:
+    match _library(value):
+        case "pandas":
+            return _values(value)
+        case "pyarrow":
+            return _from_arrow(value)
+        case "xarray" if hasattr(value, "data"):
+            return value.data
+    _refuse_partitions(value)
+    return value.to_numpy() if hasattr(value, "to_numpy") else value
+
+
+def _dtypes(value: Any) -> list[Any]:
+    return list(value.dtypes) if hasattr(value, "columns") else [value.dtype]
+
+
+def _is_mixed(value: Any) -> bool:
+    """Say whether a pandas object holds real numbers, but of dtypes for which it has no array of numbers."""
+    dtypes = _dtypes(value)
+    booleans = sum(dtype.kind == "b" for dtype in dtypes)
+    return all(map(is_real, dtypes)) and (0 < booleans < len(dtypes) or any(_library(dtype) == "pandas" for dtype in dtypes))
+
+
+def _values(value: Any) -> NDArray[Any]:
+    if not all(map(is_real, _dtypes(value))):
+        raise TypeError(f"pandas has {describe(value)} there")
+    array: NDArray[Any] = value.to_numpy(np.float64, na_value=np.nan) if _is_mixed(value) else value.to_numpy()
+    return array
+
+
+def _from_arrow(value: Any) -> NDArray[Any]:
+    array = np.asarray(value)  # null is NaN; among booleans None
+    return array.astype(np.float64) if str(getattr(value, "type", "")) in ("bool", "null") else array
+
+
+def _native(value: Any) -> Any:
+    """Return an array of a foreign dtype as float32, if that holds all its numbers."""
+    dtype: Any = getattr(value, "dtype", None)
+    return value.astype(np.float32) if getattr(dtype, "num", 0) >= _FOREIGN and np.can_cast(dtype, np.float32) else value
+
+
+def _refuse_partitions(value: Any) -> None:
+    if hasattr(type(value), "map_partitions"):
+        raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with the function")
+
+
+def _is_masked(value: Any) -> bool:
+    return hasattr(type(value), "filled") or (is_lazy(value) and hasattr(type(value._meta), "filled"))
+
+
+def _refuse_mask(value: Any) -> None:
+    """Raise TypeError for a masked array: a sum cannot leave numbers out, and must not count them unnoticed."""
+    if _is_masked(value):
+        raise TypeError("a masked array must be filled first")
+
+
+def _refuse_unit(value: Any) -> None:
+    if hasattr(type(value), "unit") or hasattr(type(value), "units"):
+        raise TypeError(f"a {type(value).__name__} has a unit, which would be lost: give its numbers")
+
+
+def _refuse_sparse(value: Any) -> None:
+    if hasattr(type(value), "toarray"):
+        raise TypeError(f"a {type(value).__name__} is sparse: give its toarray()")
+
+
+# --- Dask ---
+
+
+def is_lazy(value: Any) -> bool:
+    """Say whether a value is a Dask array."""
+    return hasattr(value, "map_blocks") and _library(value) == "dask"
+
+
+def need_whole(array: Any, axes: Iterable[int]) -> None:
+    """Raise ValueError if an axis of a Dask array is in several chunks."""
+    for axis in axes:
+        if is_lazy(array) and len(array.chunks[axis]) > 1:
+            raise ValueError(f"axis {axis} is in {len(array.chunks[axis])} chunks: rechunk({{{axis}: -1}}) first")
+
+
+def map_chunks(
+    function: Callable[[Any], Any], array: Any, axes: Sequence[int], lengths: Sequence[int] | None, dtype: np.dtype[Any]
+) -> Any:
+    """Return a Dask array: a function of each chunk of one.
+
+    The function needs the axes whole, and its results have these lengths there, or not these axes if ``lengths`` is None.
+    """
+    need_whole(array, axes)
+    chunks = dict(enumerate(array.chunks))
+    for number, axis in enumerate(axes):
+        if lengths is None:
+            del chunks[axis]
+        else:
+            chunks[axis] = (lengths[number],)
+    return array.map_blocks(
+        function,
+        chunks=tuple(chunks.values()),
+        drop_axis=[] if lengths is not None else list(axes),
+        dtype=dtype,
+        meta=np.empty((0,) * len(chunks), dtype),
+    )
+
+
+# --- What errors say of arguments ---
+
+
+def describe(value: Any) -> str:
+    """Say what an argument is, for an error message: dtype and shape, or the type if it is no array."""
+    if hasattr(type(value), "map_partitions"):
+        return f"a Dask {type(value).__name__}"
+    try:
+        array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
+        if _library(value) == "pandas":
+            dtypes = ", ".join(dict.fromkeys(str(dtype) for dtype in _dtypes(value)))
+            return f"a {type(value).__name__} of dtype {dtypes} and shape {value.shape}"
+    except (TypeError, ValueError):
+        return f"a {type(value).__name__} that is no array"
+    origin = f" from a {type(value).__name__}" if array.dtype == object and array is not value else ""
+    return f"{array.dtype} of shape {array.shape}{origin}"
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return an argument's shape, for an error message; () for one that has none."""
+    try:
+        return tuple(np.shape(value))
+    except (TypeError, ValueError):
+        return ()
+
+
+def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
+    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text.
+
+    OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
+    came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
+    message = f"{function} expected {expected}; got {came}"
+    if type(error) in (TypeError, ValueError):
+        return type(error)(f"{message} ({error})")
+    if isinstance(error, OverflowError):
+        return ValueError(f"{message} ({error})")
+    error.add_note(message)
+    return error

@@ -1,0 +1,565 @@
+"""What every kind of argument becomes, in every function, Dense and Network: the table of nnkernels/arrays.py."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import xarray as xr
+
+import nnkernels as nnk
+from nnkernels import _core
+from nnkernels.arrays import as_array
+from ulp import same_bits
+
+dd = pytest.importorskip("dask.dataframe")
+ml_dtypes = pytest.importorskip("ml_dtypes")
+pa = pytest.importorskip("pyarrow")
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Function = Callable[..., Any]
+
+ELEMENTWISE = (nnk.relu, nnk.sigmoid, nnk.tanh)
+ALONG_AXIS = (nnk.softmax, nnk.log_softmax)
+ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
+
+WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
+NETWORK = nnk.Network([nnk.Dense(WEIGHTS, np.arange(4, dtype=np.float32), "tanh"), nnk.Dense(np.ones((3, 4), np.float32))])
+
+# Functions of x, whose last axis has two elements.
+ELEMENTWISE_CALLS: dict[str, Function] = {function.__name__: function for function in ELEMENTWISE}
+SUMMING_CALLS: dict[str, Function] = {
+    **{function.__name__: function for function in (*ALONG_AXIS, nnk.logsumexp)},
+    "softmax of all": partial(nnk.softmax, axis=None),
+    "dense, x": partial(nnk.dense, weights=WEIGHTS, activation="tanh"),
+    "dense, weights": lambda x: nnk.dense(WEIGHTS[0], x, 0.5),
+    "dense, bias": lambda x: nnk.dense(WEIGHTS[:2, :1], np.ones((2, 1), np.float32), x),
+    "dense, one neuron": lambda x: nnk.dense(x, WEIGHTS[0], 0.5),
+    "Dense, weights": lambda x: nnk.Dense(x).weights,
+    "Dense, bias": lambda x: nnk.Dense(np.ones((2, 3), np.float32), x).bias,
+    "Network": NETWORK,
+}
+CALLS = ELEMENTWISE_CALLS | SUMMING_CALLS
+DOT: dict[str, Function] = {"dot, x": lambda x: nnk.dot(x, WEIGHTS[0]), "dot, w": lambda x: nnk.dot(WEIGHTS[0], x)}
+
+NAN = np.nan
+INDEX = ["first", "second"]
+
+
+def series(values: list[Any], dtype: str) -> pd.Series:
+    return pd.Series(values, INDEX, dtype, "name")
+
+
+def frame(**columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(column, INDEX) for name, column in columns.items()})
+
+
+def of_dtypes(*dtypes: str) -> pd.DataFrame:
+    """Return columns 1, missing (where there can be one; otherwise 0) of these dtypes."""
+    missing = {"bool": False, "Sparse[int64]": 0}
+    return frame(**{f"column {i}": pd.array([1, missing.get(dtype)], dtype=dtype) for i, dtype in enumerate(dtypes)})
+
+
+# pandas' objects, and the arrays that they are taken for.
+PANDAS: dict[str, tuple[Any, Array]] = {
+    "float64": (series([1, None], "float64"), np.array([1, NAN])),
+    "float32": (series([1, None], "float32"), np.array([1, NAN], np.float32)),
+    "int16": (series([1, -2], "int16"), np.array([1, -2], np.int16)),
+    "bool": (series([True, False], "bool"), np.array([True, False])),
+    "frame of float32": (frame(a=np.float32([1, -2]), b=np.float32([3, NAN])), np.array([[1, 3], [-2, NAN]], np.float32)),
+    "frame of int64": (frame(a=[1, -2], b=[3, 4]), np.array([[1, 3], [-2, 4]])),
+    **{
+        dtype: (series([1, None], dtype), np.array([1, NAN]))
+        for dtype in (
+            "Float64",
+            "Float32",
+            "Int64",
+            "UInt8",
+            "boolean",
+            "double[pyarrow]",
+            "float[pyarrow]",
+            "int64[pyarrow]",
+            "bool[pyarrow]",
+            "Sparse[float64]",
+        )
+    },
+    "Int64 without NA": (series([1, -2], "Int64"), np.array([1.0, -2.0])),
+    "Sparse[int64, 0]": (series([1, 0], "Sparse[int64]"), np.array([1.0, 0.0])),
+    "bool beside float": (of_dtypes("float64", "bool"), np.array([[1, 1], [NAN, 0]])),
+    "bool beside int": (frame(a=[3, -4], b=[True, False]), np.array([[3.0, 1.0], [-4.0, 0.0]])),
+    "nullable": (of_dtypes("Float64", "boolean"), np.array([[1, 1], [NAN, NAN]])),
+    "pyarrow": (of_dtypes("int8[pyarrow]", "bool[pyarrow]"), np.array([[1, 1], [NAN, NAN]])),
+    "sparse": (of_dtypes("Sparse[float64]", "Sparse[int64]"), np.array([[1, 1], [NAN, 0]])),
+    "of everything": (of_dtypes("Int64", "Sparse[float64]"), np.array([[1, 1], [NAN, NAN]])),
+}
+assert "Sparse" in str(PANDAS["sparse"][0].dtypes.iloc[0])
+
+FLOAT8 = [name for name in dir(ml_dtypes) if name.startswith(("bfloat16", "float8", "float6", "float4", "int4"))]
+
+
+def foreign(name: str) -> tuple[Array, Array]:
+    values = np.array([[1, 2], [0.5, 4]], getattr(ml_dtypes, name))
+    return values, values.astype(np.float32)
+
+
+OTHER: dict[str, tuple[Any, Array]] = {
+    "list": ([[1.0, 2.0]], np.array([[1.0, 2.0]])),
+    "pyarrow float": (pa.array([1.0, None]), np.array([1, NAN])),
+    "pyarrow float32": (pa.array([1.0, None], pa.float32()), np.array([1, NAN], np.float32)),
+    "pyarrow int": (pa.array([1, None]), np.array([1, NAN])),
+    "pyarrow int without null": (pa.array([1, -2], pa.int16()), np.array([1, -2], np.int16)),
+    "pyarrow bool": (pa.array([True, False]), np.array([1.0, 0.0])),
+    "pyarrow bool with null": (pa.array([True, None]), np.array([1.0, NAN])),
+    "pyarrow null": (pa.array([None, None]), np.array([NAN, NAN])),
+    "pyarrow chunks": (pa.chunked_array([[True], [None]]), np.array([1.0, NAN])),
+    **{name: foreign(name) for name in FLOAT8},
+}
+
+
+TAKEN = PANDAS | OTHER
+
+
+def is_asked(call: str, kind: str) -> bool:
+    """Say whether a call takes this kind: Dense no bias of several rows, and dot leaves pandas' objects to pandas."""
+    return not (call == "Dense, bias" and TAKEN[kind][1].ndim == 2) and not (call in DOT and kind in PANDAS)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"), [(call, kind) for call in CALLS | DOT for kind in TAKEN if is_asked(call, kind)], ids=str
+)
+def test_argument_is_taken_for_an_array(call: str, kind: str) -> None:
+    argument, array = TAKEN[kind]
+    result, expected = (np.asarray((CALLS | DOT)[call](value)) for value in (argument, array))
+    assert result.dtype == expected.dtype
+    assert same_bits(result, expected) if expected.dtype.kind == "f" else np.array_equal(result, expected)
+
+
+def test_foreign_dtypes_are_computed_in_float32() -> None:
+    for name in FLOAT8:
+        values, single = foreign(name)
+        for function in (*ELEMENTWISE, *ALONG_AXIS, nnk.logsumexp, lambda x: nnk.dot(x, x), lambda x: nnk.dense(x, x, x[0])):
+            result = function(values)
+            assert result.dtype == np.float32
+            assert same_bits(result, function(single))
+        assert nnk.Network([nnk.Dense(values, values[0])]).dtype == np.float32
+
+
+# --- What is refused ---
+
+UNREAL = {
+    "object": frame(a=pd.Series([1.0, "text"], INDEX, object), b=[1.0, 2.0]),
+    "object with NA": frame(a=pd.Series([1.0, pd.NA], INDEX, object)),
+    "str": frame(a=["1", "2"], b=[1.0, 2.0]),
+    "category": frame(a=pd.Categorical([1, 2]), b=[True, False]),
+    "datetime64": frame(a=pd.to_datetime(["2020-01-01", "2021-01-01"]), b=[1.0, 2.0]),
+    "complex128": frame(a=[1j, 2j], b=[True, False]),
+    "decimal128": frame(a=pd.array([1, 2], dtype=pd.ArrowDtype(pa.decimal128(30, 2))), b=[1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAL)
+@pytest.mark.parametrize("call", CALLS)
+def test_frames_of_other_dtypes_are_refused(call: str, kind: str) -> None:
+    argument = UNREAL[kind]["a"] if call == "Dense, bias" else UNREAL[kind]
+    with pytest.raises(TypeError) as caught:
+        CALLS[call](argument)
+    if call in SUMMING_CALLS:
+        assert kind.split()[0] in str(caught.value)
+
+
+@cache
+def with_units() -> dict[str, Any]:
+    astropy, pint = pytest.importorskip("astropy.units"), pytest.importorskip("pint")
+    return {"astropy": np.ones((2, 2)) * astropy.m, "pint": np.ones((2, 2)) * pint.UnitRegistry().m}
+
+
+@pytest.mark.parametrize("library", ["astropy", "pint"])
+@pytest.mark.parametrize("call", CALLS | DOT)
+def test_units_are_refused(call: str, library: str) -> None:
+    quantity = with_units()[library]
+    with pytest.raises(TypeError) as caught:
+        (CALLS | DOT)[call](quantity)
+    if call in SUMMING_CALLS:
+        assert "unit" in str(caught.value)
+    with pytest.raises(TypeError, match="unit"):
+        NETWORK(np.ones((2, 2)), out=np.empty((2, 3)) * with_units()["astropy"].unit)
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("call", CALLS | DOT)
+def test_sparse_matrices_are_refused(call: str, format: str) -> None:
+    for kind in (scipy.sparse.eye_array, scipy.sparse.eye):
+        with pytest.raises(TypeError, match=r"sparse: .*toarray\(\)"):
+            (CALLS | DOT)[call](kind(2, format=format))
+
+
+MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, True], [False, False]])
+
+
+@pytest.mark.parametrize("call", SUMMING_CALLS | DOT)
+def test_masked_arrays_are_refused_by_sums(call: str) -> None:
+    for masked in (MASKED, da.from_array(MASKED), da.ma.masked_greater(da.ones((2, 2)), 0.5)):
+        with pytest.raises(TypeError, match="mask"):
+            (SUMMING_CALLS | DOT)[call](masked)
+
+
+def test_masked_outputs_are_refused() -> None:
+    x = np.ones((2, 4), np.float32)
+    for call, shape in ((nnk.softmax, (2, 4)), (nnk.logsumexp, (2,)), (partial(nnk.dense, weights=WEIGHTS.T), (2, 2))):
+        with pytest.raises(TypeError, match="out has a mask"):
+            call(x, out=np.ma.zeros(shape))
+    with pytest.raises(TypeError, match="out has a mask"):
+        NETWORK(x[:, :2], np.ma.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_masked_arrays_keep_their_mask(function: np.ufunc) -> None:
+    result = function(MASKED)
+    assert isinstance(result, np.ma.MaskedArray)
+    np.testing.assert_array_equal(result.mask, MASKED.mask)
+    assert same_bits(result.compressed(), function(MASKED.compressed()))
+    lazy = function(da.from_array(MASKED)).compute()
+    np.testing.assert_array_equal(lazy.mask, MASKED.mask)
+
+
+# --- pandas' labels ---
+
+
+@pytest.mark.parametrize("kind", PANDAS)
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS, partial(nnk.softmax, axis=None)])
+def test_labels_are_kept(function: Function, kind: str) -> None:
+    argument, array = PANDAS[kind]
+    argument.attrs["source"] = "here"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas 3 warns of float16 as it compares
+        if argument.ndim == 1:
+            expected: Any = pd.Series(function(array), argument.index, name="name")
+            pd.testing.assert_series_equal(function(argument), expected, check_exact=True)
+        else:
+            expected = pd.DataFrame(function(array), argument.index, argument.columns)
+            pd.testing.assert_frame_equal(function(argument), expected, check_exact=True)
+    assert function(argument).attrs == {"source": "here"}
+
+
+class Frame(pd.DataFrame):
+    """A subclass as pandas describes them."""
+
+    @property
+    def _constructor(self) -> type["Frame"]:
+        return Frame
+
+
+def test_subclasses_of_pandas_are_kept() -> None:
+    for function in (nnk.softmax, nnk.tanh):
+        for columns in (frame(a=[1.0, 2.0]), of_dtypes("Int64")):
+            assert type(function(Frame(columns))) is Frame
+
+
+@pytest.mark.parametrize("function", ALONG_AXIS)
+@pytest.mark.parametrize("axis", [-2, -1, 0, 1, (0, 1), None])
+def test_axis_of_a_data_frame(function: Function, axis: Any) -> None:
+    argument, array = PANDAS["frame of int64"]
+    expected = pd.DataFrame(function(array, axis), argument.index, argument.columns)
+    pd.testing.assert_frame_equal(function(argument, axis=axis), expected, check_exact=True)
+
+
+def test_columns_of_several_dtypes_of_numpy_stay_columns() -> None:
+    columns = pd.DataFrame({"whole": [1, 2], "single": np.array([3, 4], np.float32), "double": [0.5, 0.25]})
+    pd.testing.assert_frame_equal(nnk.softmax(columns), pd.DataFrame(nnk.softmax(columns.to_numpy()), columns=columns.columns))
+    assert list(nnk.tanh(columns).dtypes) == [np.float64, np.float32, np.float64]
+    assert list(nnk.relu(columns).dtypes) == [np.int64, np.float32, np.float64]
+
+
+def test_functions_that_leave_the_labels_behind() -> None:
+    argument, array = PANDAS["frame of float32"]
+    bias = np.arange(4, dtype=np.float32)
+    for actual, expected in [
+        (nnk.logsumexp(argument), nnk.logsumexp(array)),
+        (nnk.logsumexp(argument, axis=0, keepdims=True), nnk.logsumexp(array, axis=0, keepdims=True)),
+        (nnk.dense(argument, pd.DataFrame(WEIGHTS), pd.Series(bias)), nnk.dense(array, WEIGHTS, bias)),
+        (NETWORK(argument), NETWORK(array)),
+    ]:
+        assert type(actual) is np.ndarray
+        assert same_bits(actual, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Concatenating sparse arrays:pandas.errors.PerformanceWarning")
+@pytest.mark.parametrize("kind", PANDAS)
+@pytest.mark.parametrize("as_x", [True, False])
+def test_dot_of_pandas_objects_is_left_to_pandas(kind: str, as_x: bool) -> None:
+    argument, array = PANDAS[kind]
+    weights = np.array([0.5, 2.0])
+
+    def outcome(function: Function) -> Any:
+        try:
+            return function(argument, weights) if as_x else function(weights, argument)
+        except (AttributeError, TypeError) as error:
+            return error
+
+    ours, numpys = outcome(nnk.dot), outcome(np.vecdot)
+    if isinstance(numpys, Exception) or numpys.dtype == object:
+        assert type(ours) is TypeError
+    else:
+        assert type(ours) is type(numpys)
+        np.testing.assert_allclose(ours, numpys, rtol=1e-6)
+        np.testing.assert_allclose(ours, np.dot(array, weights), rtol=1e-6)
+
+
+# --- Dask ---
+
+
+def too_early(*_: object, **__: object) -> None:
+    message = "computed before it was asked for"
+    raise AssertionError(message)
+
+
+def check_lazy(function: Function, x: Array, chunks: Any, expected_chunks: Any = None) -> None:
+    """Check that a function of a Dask array waits to be asked, and then gives the bits that it gives for NumPy's."""
+    expected = function(x)
+    with dask.config.set(scheduler=too_early):
+        lazy = function(da.from_array(x, chunks=chunks))
+    assert isinstance(lazy, da.Array)
+    assert (lazy.shape, lazy.dtype) == (expected.shape, expected.dtype)
+    if expected_chunks is not None:
+        assert lazy.chunks == expected_chunks
+    delayed = lazy.to_delayed()
+    for index in np.ndindex(delayed.shape):
+        part = np.asarray(delayed[index].compute(scheduler="synchronous"))
+        assert part.shape == tuple(lengths[number] for lengths, number in zip(lazy.chunks, index, strict=True))
+        assert part.dtype == lazy.dtype
+    assert same_bits(np.asarray(lazy.compute(scheduler="threads")), expected)
+
+
+@pytest.fixture
+def x(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(12, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def weights(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(4, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def network(weights: Array, rng: np.random.Generator) -> nnk.Network:
+    second = rng.normal(size=(3, 4)).astype(np.float32)
+    return nnk.Network([nnk.Dense(weights, None, "tanh"), nnk.Dense(second, None, "softmax")])
+
+
+@pytest.mark.parametrize("chunks", [(12, 6), (5, 6), (1, 6), (7, 4)], ids=str)
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_dask_elementwise(function: np.ufunc, chunks: tuple[int, int], x: Array) -> None:
+    check_lazy(function, x, chunks)
+
+
+@pytest.mark.parametrize("rows", [12, 5, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, ml_dtypes.bfloat16])
+def test_dask_rows(rows: int, dtype: Any, x: Array, weights: Array, network: nnk.Network) -> None:
+    x = (4 * x).astype(dtype)
+    one, bias = weights[0], weights[:, 0]
+    for function in (
+        *ELEMENTWISE,
+        *ALONG_AXIS,
+        nnk.logsumexp,
+        partial(nnk.logsumexp, keepdims=True),
+        *(partial(function, dtype=dtype) for function in (*ALONG_AXIS, nnk.logsumexp) for dtype in ("e", "f", "d")),
+        lambda x: nnk.dot(x, one),
+        lambda x: nnk.dense(x, weights),
+        lambda x: nnk.dense(x, weights, 0.5),
+        lambda x: nnk.dense(x, one, 0.5, activation="sigmoid"),
+        *(partial(nnk.dense, weights=weights, bias=bias, activation=activation) for activation in ACTIVATIONS),
+        network,
+    ):
+        check_lazy(function, x, (rows, 6))
+
+
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp, partial(nnk.logsumexp, keepdims=True)])
+def test_dask_other_axes(function: Function, x: Array) -> None:
+    for columns in (6, 4, 1):
+        check_lazy(partial(function, axis=0), x, (12, columns))
+    x = np.stack([x, x[::-1], x * 2])
+    check_lazy(partial(function, axis=(0, -1)), x, (3, 5, 6))
+    check_lazy(partial(function, axis=(1,)), x, (2, 12, 1))
+    check_lazy(partial(function, axis=None), x, (3, 12, 6))
+
+
+def test_dask_network_keeps_the_chunks_of_a_batch(x: Array, network: nnk.Network) -> None:
+    cube = x.reshape(2, 6, 6)
+    check_lazy(network, x, (5, 6), ((5, 5, 2), (3,)))
+    check_lazy(network, cube, (1, 4, 6), ((1, 1), (4, 2), (3,)))
+    check_lazy(network, x[0], 6, ((3,),))
+    one = nnk.Network([nnk.Dense(x[0], 0.5, "sigmoid")])
+    check_lazy(one, x, (5, 6), ((5, 5, 2),))
+    check_lazy(one, cube, (1, 4, 6), ((1, 1), (4, 2)))
+    check_lazy(one, x[0], 6, ())
+    lazy = da.from_array(x, chunks=(5, 6))
+    assert same_bits(network(lazy[lazy[:, 0] > 0]).compute(), network(x[x[:, 0] > 0]))  # chunks of unknown length
+
+
+def test_dask_network_in_other_processes(x: Array, network: nnk.Network) -> None:
+    lazy = network(da.from_array(x, chunks=(5, 6)))
+    assert same_bits(lazy.compute(scheduler="processes", num_workers=1), network(x))
+
+
+def test_map_blocks_with_a_network(x: Array, network: nnk.Network) -> None:
+    lazy = da.from_array(x, chunks=(5, 6)).map_blocks(network, dtype=network.dtype, chunks=(5, 3))
+    assert same_bits(lazy.compute(scheduler="threads"), network(x))
+
+
+@pytest.mark.parametrize("call", [call for call in (*SUMMING_CALLS, *DOT) if not call.startswith("Dense")])
+def test_dask_refuses_a_row_in_several_chunks(call: str) -> None:
+    message = "chunksize" if call == "dot, w" else r"rechunk"  # of two arguments that differ Dask says so
+    with pytest.raises(ValueError, match=message):
+        (SUMMING_CALLS | DOT)[call](da.from_array(np.ones((2, 2), np.float32), chunks=(2, 1)))
+
+
+def test_what_dask_arrays_do_not_take(x: Array, network: nnk.Network) -> None:
+    lazy = da.from_array(x, chunks=(5, 6))
+    for function in (*ALONG_AXIS, nnk.logsumexp, network, partial(nnk.dense, weights=x)):
+        for out in (np.empty((12, 6), np.float32), lazy):
+            with pytest.raises(TypeError, match="out"):
+                function(lazy, out=out)
+        with pytest.raises(TypeError, match="complex64"):
+            function(lazy.astype(np.complex64))
+    for function in (*ALONG_AXIS, nnk.logsumexp):
+        with pytest.raises(TypeError, match="float16, float32 or float64"):
+            function(lazy, dtype=int)
+        with pytest.raises(ValueError, match="axis 2"):
+            function(lazy, axis=2)
+    with pytest.raises(ValueError, match=r"\(\.\.\., 6\).*\(12, 5\)"):
+        network(lazy[:, :5])
+
+
+def test_layer_of_dask_arrays(x: Array, weights: Array) -> None:
+    layer = nnk.Dense(da.from_array(weights), da.from_array(weights[:, 0]))
+    assert same_bits(layer.weights, weights)
+    lazy = nnk.dense(x, da.from_array(weights), da.from_array(weights[:, 0]), activation="tanh")
+    assert isinstance(lazy, da.Array)
+    assert same_bits(lazy.compute(), nnk.dense(x, weights, weights[:, 0], activation="tanh"))
+
+
+@pytest.mark.parametrize("call", CALLS | DOT)
+def test_dask_data_frames(call: str) -> None:
+    whole = of_dtypes("Int64", "float64", "bool").reset_index(drop=True)
+    for argument in (whole, whole["column 0"]):
+        lazy = dd.from_pandas(argument, npartitions=2)
+        if call in ELEMENTWISE_CALLS:
+            result = CALLS[call](lazy)
+            assert result.npartitions == 2
+            assert result.compute().equals(CALLS[call](argument))
+        else:
+            with pytest.raises(TypeError, match="map_partitions"):
+                (CALLS | DOT)[call](lazy)
+
+
+def test_map_partitions() -> None:
+    whole = of_dtypes("Int64", "float64").reset_index(drop=True)
+    lazy = dd.from_pandas(whole, npartitions=2)
+    pd.testing.assert_frame_equal(lazy.map_partitions(nnk.softmax).compute(), nnk.softmax(whole))
+    assert same_bits(np.asarray(lazy.map_partitions(NETWORK).compute()), NETWORK(whole))
+
+
+# --- xarray, subclasses, other objects ---
+
+
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ALONG_AXIS])
+def test_xarray_keeps_its_labels(function: Function, x: Array) -> None:
+    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)}, name="x")
+    xr.testing.assert_identical(function(array), array.copy(data=function(x)))
+    lazy = function(array.chunk({"sample": 5}))
+    assert lazy.chunks == ((5, 5, 2), (6,))
+    xr.testing.assert_identical(lazy.compute(), array.copy(data=function(x)))
+
+
+@pytest.mark.parametrize("function", ALONG_AXIS)
+def test_xarray_along_a_dimension(function: Function, x: Array) -> None:
+    array = xr.DataArray(x, dims=("sample", "feature"), coords={"sample": np.arange(12)})
+    along = xr.apply_ufunc(function, array, input_core_dims=[["feature"]], output_core_dims=[["feature"]])
+    xr.testing.assert_identical(along, array.copy(data=function(x)))
+
+
+def test_xarray_network(x: Array, network: nnk.Network) -> None:
+    array = xr.DataArray(x.reshape(4, 3, 6), dims=("run", "sample", "feature"))
+    result = xr.apply_ufunc(network, array, input_core_dims=[["feature"]], output_core_dims=[["label"]])
+    assert result.dims == ("run", "sample", "label")
+    assert same_bits(result.to_numpy(), network(x).reshape(4, 3, 3))
+    assert same_bits(network(array), network(x).reshape(4, 3, 3))
+    assert isinstance(network(array.chunk({"run": 1})), da.Array)
+
+
+class Labelled(np.ndarray):
+    """A subclass that hands its label on to what is computed from it."""
+
+    label: str
+
+    def __array_finalize__(self, source: object) -> None:
+        self.label = getattr(source, "label", "none")
+
+
+def test_subclasses_come_back_as_such(x: Array, weights: Array) -> None:
+    labelled = x.view(Labelled)
+    labelled.label = "mine"
+    for function in (
+        *ELEMENTWISE,
+        *ALONG_AXIS,
+        partial(nnk.softmax, axis=(0, 1)),
+        nnk.logsumexp,
+        lambda x: nnk.dot(x, weights[0]),
+        lambda x: nnk.dense(x, weights, activation="tanh"),
+        lambda x: nnk.dense(x, weights[0], 1.5),
+    ):
+        result = function(labelled)
+        assert type(result) is Labelled
+        assert result.label == "mine"
+        assert same_bits(result.view(np.ndarray), function(x))
+    assert type(nnk.tanh(labelled, subok=False)) is np.ndarray
+
+
+def test_network_takes_subclasses_for_arrays(x: Array, network: nnk.Network) -> None:
+    out = np.empty((12, 3), np.float32).view(Labelled)
+    assert type(network(x.view(Labelled))) is np.ndarray
+    assert network(x.view(Labelled), out) is out
+    assert same_bits(out.view(np.ndarray), network(x))
+
+
+class Recorder:
+    """An object that takes part in ufuncs in its own way: it tells what it was called with."""
+
+    ndim = 2
+    shape = (12, 6)
+    dtype = np.dtype(np.float32)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **keywords: object) -> tuple[Any, ...]:
+        return ufunc, method, [type(operand) for operand in inputs], keywords
+
+
+def test_objects_with_array_ufunc_are_asked(weights: Array) -> None:
+    recorder: Any = Recorder()
+    bias = weights[:, 0]
+    assert nnk.tanh(recorder) == (nnk.tanh, "__call__", [Recorder], {})
+    assert nnk.softmax(recorder) == (_core.softmax, "__call__", [Recorder], {"axis": -1})
+    assert nnk.log_softmax(recorder, 0, dtype="f8") == (_core.log_softmax, "__call__", [Recorder], {"axis": 0, "dtype": "f8"})
+    assert nnk.logsumexp(recorder, keepdims=True)[3] == {"axis": -1, "keepdims": True}
+    assert nnk.dot(weights, recorder) == (nnk.dot, "__call__", [np.ndarray, Recorder], {})
+    asked = nnk.dense(recorder, weights, bias, activation="relu")
+    assert asked == (_core.dense_relu, "__call__", [Recorder, np.ndarray, np.ndarray], {})
+
+
+class Unwilling:
+    __array_ufunc__ = None
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_objects_that_refuse_ufuncs(call: str) -> None:
+    with pytest.raises((TypeError, ValueError), match="Unwilling"):
+        CALLS[call](Unwilling())
+
+
+def test_plain_arrays_stay_themselves(x: Array) -> None:
+    assert as_array(x) is x
