@@ -1,10 +1,12 @@
 """Our functions as NumPy's own: keywords, casting, errstate, pickle, other processes. Kinds of arguments: test_arrays.py."""
 
 import copy
+import gc
 import itertools
 import multiprocessing
 import pickle
 import warnings
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -257,6 +259,63 @@ def test_copies_of_networks(dtype: type[np.floating[Any]], rng: np.random.Genera
             assert type(duplicate) is nnk.Network
             assert repr(duplicate) == repr(network)
             assert same_bits(duplicate(x), network(x))
+
+
+class NamedLayer(nnk.Dense):
+    """A layer with attributes in slots and in a dictionary, and with other arguments."""
+
+    __slots__ = ("__dict__", "name")
+
+    def __init__(self, name: str, weights: Array) -> None:
+        super().__init__(weights, activation="relu")
+        self.name = name
+
+
+class NamedNetwork(nnk.Network):
+    def __init__(self, name: str, layer: nnk.Dense) -> None:
+        super().__init__([layer], np.float16)
+        self.name = name
+
+
+class SlottedNetwork(nnk.Network):
+    __slots__ = ("name",)
+
+
+def test_copies_of_subclasses_keep_their_attributes(weights: Array) -> None:
+    layer = NamedLayer("hidden", weights)
+    layer.history = [0.5, 0.25]  # type: ignore[attr-defined]
+    for duplicate in copies(layer):
+        assert type(duplicate) is NamedLayer
+        assert (duplicate.name, duplicate.history, duplicate.activation) == ("hidden", [0.5, 0.25], "relu")
+        assert same_bits(duplicate.weights, layer.weights)
+        assert not duplicate.weights.flags.writeable
+    with pytest.raises(AttributeError, match="frozen"):
+        layer.bias = weights[0]
+    with pytest.raises(AttributeError, match="frozen"):
+        del layer.activation
+    del layer.name
+    assert not hasattr(copy.copy(layer), "name")
+
+    named = NamedNetwork("digits", layer)
+    slotted: Any = SlottedNetwork([layer])
+    slotted.name = "digits"
+    for network in (named, slotted):
+        for duplicate in copies(network):
+            assert type(duplicate) is type(network)
+            assert duplicate.name == "digits"
+            assert repr(duplicate) == repr(network)
+    assert copy.copy(layer).history is layer.history  # type: ignore[attr-defined]
+    assert copy.deepcopy(layer).history is not layer.history  # type: ignore[attr-defined]
+
+
+def test_layers_and_networks_can_be_referred_to_weakly(weights: Array) -> None:
+    layer = nnk.Dense(weights)
+    network = nnk.Network([layer])
+    references = [weakref.ref(layer), weakref.ref(network)]
+    assert [reference() for reference in references] == [layer, network]
+    del layer, network
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
 
 
 def test_network_in_a_spawned_process(x: Array, network: nnk.Network) -> None:

@@ -1,20 +1,25 @@
 """Bad input, bad environments, bad model files: which exception, what it says, and that nothing leaks on the way."""
 
 import gc
+import io
 import json
 import os
 import pickle
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
+import onnx
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -563,6 +568,78 @@ def test_changed_bytes_load_or_are_refused(path: Path, model: bytes, data: st.Da
         return
     with np.errstate(all="ignore"):
         assert network(np.zeros((2, network.layers[0].inputs))).shape[0] == 2
+
+
+def written(save: Callable[[io.BytesIO], object]) -> bytes:
+    file = io.BytesIO()
+    save(file)
+    return file.getvalue()
+
+
+def zipped(name: str) -> bytes:
+    return written(lambda file: zipfile.ZipFile(file, "w").writestr(name, "content"))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+GRAPH = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
+OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
+    "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
+    # What torch.save and torch.jit.save write, cut off.
+    "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", "torch.load"),
+    "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", "torch.load"),
+    "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", "torch.load"),
+    "weights.npz": (written(lambda file: np.savez(file, weights=X)), "an .npz file", "numpy.load"),
+    "weights.npy": (written(lambda file: np.save(file, X)), "an .npy file", "numpy.load"),
+    "model.keras": (zipped("metadata.json"), "Keras", "load_model"),
+    "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5", "h5py"),
+    "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "ONNX", "onnx.load"),
+    "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "ONNX", "onnx.load"),
+    "model.tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
+    **{f"pickle {protocol}": (pickle.dumps(X, protocol), "a pickle", "the library") for protocol in range(2, 6)},
+    "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "the library"),
+    "model.joblib.z": (written(lambda file: joblib.dump(X, file, compress=3)), "compressed", "the library"),
+    "model.zip": (zipped("model.bin"), "compressed", "the library"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+def test_files_of_other_kinds(kind: str, path: Path) -> None:
+    content, what, todo = OTHER_FILES[kind]
+    message = refused(path, content)
+    for expected in (path.name, what, todo):
+        assert expected in message
+
+
+@pytest.mark.parametrize("length", [0x280, 0x480, 0x178, 0x8B1F], ids=hex)
+def test_broken_files_of_ours_are_not_taken_for_others(length: int, path: Path, model: bytes) -> None:
+    header, data = take_apart(model)
+    text = json.dumps(header).encode().ljust(length)
+    path.write_bytes(put_together(text, data))
+    assert len(nnk.load(path)) == 2
+    for size in (5, 8, 9, 100, length):
+        message = refused(path, put_together(text, data)[:size])
+        assert not any(kind in message for _, kind, _ in OTHER_FILES.values())
+
+
+def test_safetensors_file_of_somebody_else(path: Path) -> None:
+    assert "'nnkernels.activations'" in refused(path, safetensors.numpy.save({"weights": X}))
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "n\u00e9t", os.fsdecode(b"\xff")], ids=ascii)
+def test_paths_of_every_kind(name: str, model: bytes, tmp_path: Path) -> None:
+    try:
+        (tmp_path / name).write_bytes(model)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    paths: list[Any] = [tmp_path / name, str(tmp_path / name), os.fsencode(tmp_path / name)]
+    for there in paths:
+        TINY.save(there)
+        assert len(nnk.load(there)) == 2
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        nnk.load(os.fsencode(tmp_path / "nothing"))
+    number: Any = 3
+    with pytest.raises(TypeError, match="int"):
+        nnk.load(number)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

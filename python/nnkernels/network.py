@@ -304,25 +304,25 @@ _PARTS = ("weights", "bias")
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
-# Files of other kinds: how they begin, what they are, and what opens them.
+# Files of other kinds: how they begin, what they are, and what reads them.
 _OTHER_FILES = (
-    (rb"PK\x03\x04.{26}[^\0]*data\.pkl", "a PyTorch file", "torch.load"),
+    (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
     (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
     (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
-    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
-    (rb"\x80[\x02-\x05]", "a pickle", "what wrote it"),
+    (rb"\x80[\x02-\x05]", "a pickle", "the library that wrote it"),
     (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
     (rb"\x93NUMPY", "an .npy file", "numpy.load"),
     (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
     (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
-    (rb"PK\x03\x04|\x1f\x8b", "a compressed archive", "what wrote it"),
+    (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it"),
 )
 
 
 def load(path: Path) -> Network:
     """Read a network that ``Network.save`` wrote.
 
-    A file that is malformed, truncated or does not hold a whole network raises ValueError, a missing one FileNotFoundError,
+    A file that is malformed, truncated or does not hold a whole network raises ValueError, which names the kind of a file that
+    another library or Git LFS wrote. A missing one raises FileNotFoundError,
     another one that the system cannot read OSError, and one that is too large for the memory MemoryError. Nothing in a file
     is ever executed, and memory stays in proportion to its size.
 
@@ -356,14 +356,13 @@ def _other_kind(beginning: bytes) -> str | None:
     """Say what kind of file begins so, if it is a well-known one, and what to do."""
     import re
 
+    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
+        return None
     if beginning.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the model: run git lfs pull"
+        return "it is a Git LFS pointer, not the model; git lfs pull fetches that"
     for pattern, kind, reader in _OTHER_FILES:
         if re.match(pattern, beginning, re.DOTALL):
-            return (
-                f"it is {kind}. Read its weights with {reader}, then make and save "
-                "Network([Dense(weights, bias, activation), ...])"
-            )
+            return f"it is {kind}; read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
     return None
 
 
