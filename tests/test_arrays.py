@@ -173,6 +173,14 @@ def test_frames_of_other_dtypes_are_refused(call: str, kind: str) -> None:
         assert kind.split()[0] in str(caught.value)
 
 
+@pytest.mark.parametrize("scalar", [pd.NA, pd.Timestamp(0), pd.Timedelta(0)], ids=str)
+@pytest.mark.parametrize("call", SUMMING_CALLS)
+def test_scalars_of_pandas_are_refused(call: str, scalar: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        SUMMING_CALLS[call](scalar)
+    assert nnk.tanh(pd.NA) is pd.NA  # as pandas has it
+
+
 @cache
 def with_units() -> dict[str, Any]:
     astropy, pint = pytest.importorskip("astropy.units"), pytest.importorskip("pint")

@@ -28,9 +28,16 @@ def test_examples(name: str) -> None:
         assert doctest.DocTestRunner().run(examples).failed == 0
 
 
-def test_readme_example() -> None:
-    result = doctest.testfile(str(README), module_relative=False)
-    assert result.attempted > 5
+def test_readme_examples() -> None:
+    text = README.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert {language for language, _ in blocks} == {"python", "sh"}  # .ci/run runs the shell's
+    examples = {language: [doctest.DocTestParser().get_examples(block) for of, block in blocks if of == language]
+                for language in ("python", "sh")}  # fmt: skip
+    assert all(examples["python"])  # an example of each block runs below
+    assert not any(examples["sh"])
+    result = doctest.testfile(str(README), module_relative=False, encoding="utf-8")
+    assert result.attempted == sum(map(len, examples["python"])) > 10
     assert result.failed == 0
 
 

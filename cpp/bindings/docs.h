@@ -61,8 +61,8 @@ A generalized ufunc: x and w of shape ``(..., n)`` broadcast to a result of shap
 be an operand, or overlap one.
 
 The dtype is ``np.result_type(x, w)`` where both are float16, float32 or float64, and ``np.result_type(x, w, np.float32)``
-where one is another real dtype. longdouble, complex, object, string and datetime raise TypeError, as does ``out`` of a
-dtype that the result cannot be cast to. A mismatch of n is a ValueError.
+where one is another real dtype. longdouble, complex, object, string and datetime raise TypeError, as do masked and sparse
+arrays, and ``out`` of a dtype that the result cannot be cast to. A mismatch of n is a ValueError.
 
 The order of summation, and with it every bit of the result, depends on n and the dtype alone. Fewer than 32 products (8 in
 float64) are one chain of fused multiply-adds in float64, whose sum is rounded to float32, and for float16 from there to

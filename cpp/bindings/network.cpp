@@ -330,8 +330,11 @@ PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t co
   }
   try {
     const PyNetwork& network = network_of(self);
-    if (!are_plain(x, out)) return py::handle(self).attr("_call_converted")(x, out).release().ptr();
-    return network.call(x, out).release().ptr();
+    const py::object array = PyList_CheckExact(x.ptr()) ? py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()))
+                                                        : py::reinterpret_borrow<py::object>(x);
+    if (array && are_plain(array, out)) return network.call(array, out).release().ptr();
+    PyErr_Clear();  // of a list, which Python finds too
+    return py::handle(self).attr("_call_converted")(x, out).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {

@@ -216,22 +216,17 @@ bool is_plain(PyObject* object) {
          PyArray_IsScalar(object, Number);
 }
 
-// Calls a ufunc of `kInputs` inputs, which nnkernels.arrays converts where they are not plain. NumPy itself would leave that to
-// their class, and pandas has other ideas of an NA, of booleans beside numbers and of sparse columns.
-template <int kInputs>
-PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t flags, PyObject* names) {
-  const auto count = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
-  const std::size_t inputs = std::min<std::size_t>(kInputs, count);
-  if (std::all_of(arguments, arguments + inputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
+// Calls a ufunc whose first `inputs` arguments nnkernels.arrays converts by the function of this name.
+PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t count, PyObject* names, std::size_t inputs,
+                         const char* function) {
   const std::size_t all = count + (names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names)));
   try {
-    const pybind11::object convert =
-        pybind11::module_::import("nnkernels.arrays").attr(kInputs == 1 ? "elementwise" : "summed");
+    const pybind11::object convert = pybind11::module_::import("nnkernels.arrays").attr(function);
+    std::vector<pybind11::object> owned;
     std::vector<PyObject*> converted(arguments, arguments + all);
-    std::array<pybind11::object, kInputs> owned;
     for (std::size_t i = 0; i < inputs; ++i) {
-      owned[i] = convert(pybind11::handle(arguments[i]));
-      converted[i] = owned[i].ptr();
+      owned.push_back(convert(pybind11::handle(arguments[i])));
+      converted[i] = owned.back().ptr();
     }
     return numpys_call(ufunc, converted.data(), count, names);
   } catch (pybind11::error_already_set& error) {
@@ -240,6 +235,16 @@ PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_
     PyErr_NoMemory();
   }
   return nullptr;
+}
+
+// Calls a ufunc of `kInputs` inputs. NumPy itself leaves what is no array to its class, and pandas has other ideas of an NA, of
+// booleans beside numbers and of sparse columns: they are converted before.
+template <std::size_t kInputs>
+PyObject* call_ufunc(PyObject* ufunc, PyObject* const* arguments, std::size_t flags, PyObject* names) {
+  const auto count = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
+  const std::size_t inputs = std::min(kInputs, count);
+  if (std::all_of(arguments, arguments + inputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
+  return call_converted(ufunc, arguments, count, names, inputs, kInputs == 1 ? "elementwise" : "summed");
 }
 
 // The layout of a ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
@@ -293,11 +298,11 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
   module.add_object(name, pybind11::reinterpret_steal<pybind11::object>(ufunc));
 }
 
-template <int kInputs>
-void convert_arguments(pybind11::module_& module, const char* name) {
+template <std::size_t kInputs>
+void convert_arguments(const pybind11::module_& module, const char* name) {
   auto* ufunc = reinterpret_cast<PyUFuncObject*>(module.attr(name).ptr());
   numpys_call = ufunc->vectorcall;
-  ufunc->vectorcall = call_converted<kInputs>;
+  ufunc->vectorcall = call_ufunc<kInputs>;
 }
 
 template <class Select>

@@ -25,7 +25,7 @@ Labels of pandas and xarray objects are kept where the result has the argument's
 ``Network``. No library is imported to recognise its objects.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,8 @@ def is_python_number(value: object) -> bool:
 def elementwise(value: Any) -> Any:
     """Return what relu, sigmoid and tanh take an argument for, if it is no array of NumPy's own and no number."""
     match _library(value):
-        case "pandas" if _is_mixed(value):
-            return labelled(_values(value), value)
+        case "pandas":
+            return labelled(_values(value), value) if _is_mixed(value) else value
         case "pyarrow":
             return _from_arrow(value)
     _refuse_sparse(value)
@@ -84,17 +84,11 @@ def summed(value: Any) -> Any:
 
 def as_array(value: Any) -> Any:
     """Return NumPy's array of an argument, or the argument if it is an array that takes part in ufuncs in its own way."""
-    if type(value) is not np.ndarray:
-        value = _without_labels(value)
-        _refuse_mask(value)
-        _refuse_unit(value)
-        _refuse_sparse(value)
-        if not (hasattr(value, "__array_ufunc__") and hasattr(value, "ndim")):
-            value = np.asarray(value)
-    value = _native(value)
-    if is_lazy(value) and not is_real(value.dtype):  # else Dask would find out, in its own words
-        raise TypeError(f"expected {REAL}")
-    return value
+    if type(value) in (list, tuple, bool, int, float):
+        value = np.asarray(value)
+    elif type(value) is not np.ndarray:
+        return _as_known(value)
+    return value if value.dtype.num < _FOREIGN else _native(value)
 
 
 def as_real(value: Any) -> NDArray[Any]:
@@ -107,10 +101,12 @@ def as_real(value: Any) -> NDArray[Any]:
 
 def check_output(out: Any, *arguments: Any) -> None:
     """Raise TypeError for an output that is no place for the bare numbers of a result."""
+    if out is None:
+        return
     if _is_masked(out):
         raise TypeError("out has a mask, which would stay as it is: give out.data")
     _refuse_unit(out)
-    if is_lazy(out) or (out is not None and any(map(is_lazy, arguments))):
+    if any(map(is_lazy, (out, *arguments))):
         raise TypeError("a Dask array is computed later: it takes no out, and is none")
 
 
@@ -132,6 +128,18 @@ def _library(value: Any) -> str:
     return next((name for name in names if name in ("dask", "pandas", "pyarrow", "xarray")), "")
 
 
+def _as_known(value: Any) -> Any:
+    """Return NumPy's array of an object, or the object if it takes part in ufuncs in its own way."""
+    value = _without_labels(value)
+    _refuse_mask(value)
+    _refuse_unit(value)
+    _refuse_sparse(value)
+    value = _native(value if hasattr(value, "__array_ufunc__") and hasattr(value, "dtype") else np.asarray(value))
+    if is_lazy(value) and not is_real(value.dtype):  # else Dask would find out, in its own words
+        raise TypeError(f"expected {REAL}")
+    return value
+
+
 def _without_labels(value: Any) -> Any:
     match _library(value):
         case "pandas":
@@ -145,7 +153,7 @@ def _without_labels(value: Any) -> Any:
 
 
 def _dtypes(value: Any) -> list[Any]:
-    return list(value.dtypes) if hasattr(value, "columns") else [value.dtype]
+    return list(value.dtypes) if hasattr(value, "columns") else [getattr(value, "dtype", np.dtype(object))]
 
 
 def _is_mixed(value: Any) -> bool:
@@ -157,7 +165,7 @@ def _is_mixed(value: Any) -> bool:
 
 def _values(value: Any) -> NDArray[Any]:
     if not all(map(is_real, _dtypes(value))):
-        raise TypeError(f"pandas has {describe(value)} there")
+        raise TypeError(f"expected {REAL} in every column")
     array: NDArray[Any] = value.to_numpy(np.float64, na_value=np.nan) if _is_mixed(value) else value.to_numpy()
     return array
 
@@ -203,13 +211,13 @@ def _refuse_sparse(value: Any) -> None:
 
 def is_lazy(value: Any) -> bool:
     """Say whether a value is a Dask array."""
-    return hasattr(value, "map_blocks") and _library(value) == "dask"
+    return type(value) is not np.ndarray and hasattr(value, "map_blocks") and _library(value) == "dask"
 
 
-def need_whole(array: Any, axes: Iterable[int]) -> None:
+def need_whole(array: Any, *axes: int) -> None:
     """Raise ValueError if an axis of a Dask array is in several chunks."""
-    for axis in axes:
-        if is_lazy(array) and len(array.chunks[axis]) > 1:
+    for axis in axes if is_lazy(array) else ():
+        if len(array.chunks[axis]) > 1:
             raise ValueError(f"axis {axis} is in {len(array.chunks[axis])} chunks: rechunk({{{axis}: -1}}) first")
 
 
@@ -220,7 +228,7 @@ def map_chunks(
 
     The function needs the axes whole, and its results have these lengths there, or not these axes if ``lengths`` is None.
     """
-    need_whole(array, axes)
+    need_whole(array, *axes)
     chunks = dict(enumerate(array.chunks))
     for number, axis in enumerate(axes):
         if lengths is None:
@@ -245,7 +253,7 @@ def describe(value: Any) -> str:
         return f"a Dask {type(value).__name__}"
     try:
         array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
-        if _library(value) == "pandas":
+        if _library(value) == "pandas" and hasattr(value, "shape"):
             dtypes = ", ".join(dict.fromkeys(str(dtype) for dtype in _dtypes(value)))
             return f"a {type(value).__name__} of dtype {dtypes} and shape {value.shape}"
     except (TypeError, ValueError):

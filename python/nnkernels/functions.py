@@ -155,11 +155,16 @@ def _along_axis(
 ) -> Any:
     """Return a function of ours along an axis, by its generalized ufunc."""
     try:
-        if type(z) is np.ndarray and type(axis) is int and axis == -1 and dtype is None and not keepdims:
-            if out is None:  # the usual calls: in half the time
-                return ufunc(z)
-            if type(out) is np.ndarray:
-                return ufunc(z, out=out)
+        if (
+            type(z) is np.ndarray
+            and type(axis) is int
+            and dtype is None
+            and not keepdims
+            and (out is None or type(out) is np.ndarray)
+        ):  # the usual calls: in half the time
+            if axis == -1:
+                return ufunc(z) if out is None else ufunc(z, out=out)
+            return ufunc(z, axis=axis) if out is None else ufunc(z, axis=axis, out=out)
         if dtype is not None and not (is_float(np.dtype(dtype)) and np.dtype(dtype).isnative):
             raise TypeError("no kernel computes in this dtype")
         array = as_array(z)
@@ -179,7 +184,7 @@ def _along_axis(
         if out is not None:
             expected += f", out of shape {_shape_along_axis(ufunc, z, axis, **keepdims)}"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
-    return result if out is not None or ufunc is _core.logsumexp else labelled(result, z)
+    return result if out is not None or array is z or ufunc is _core.logsumexp else labelled(result, z)
 
 
 def _sorted_axes(axis: Axis, dimensions: int) -> tuple[int, ...]:
@@ -343,8 +348,9 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
         matrix = matrix[np.newaxis]
         bias = bias if bias is None or np.ndim(bias) == 0 else as_array(bias)[..., np.newaxis]
     offsets = _as_bias(bias, rows, matrix)
-    for array, axes in ((rows, [-1]), (matrix, [-2, -1]), (offsets, [-1])):
-        need_whole(array, axes)
+    need_whole(rows, -1)
+    need_whole(matrix, -2, -1)
+    need_whole(offsets, -1)
     if out is None:
         result = ufunc(rows, matrix, offsets)
         return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left
