@@ -155,7 +155,7 @@ def test_foreign_dtypes_are_computed_in_float32() -> None:
 UNREAL = {
     "object": frame(a=pd.Series([1.0, "text"], INDEX, object), b=[1.0, 2.0]),
     "object with NA": frame(a=pd.Series([1.0, pd.NA], INDEX, object)),
-    "str": frame(a=["1", "2"], b=[1.0, 2.0]),
+    "string": frame(a=["1", "2"], b=[1.0, 2.0]),
     "category": frame(a=pd.Categorical([1, 2]), b=[True, False]),
     "datetime64": frame(a=pd.to_datetime(["2020-01-01", "2021-01-01"]), b=[1.0, 2.0]),
     "complex128": frame(a=[1j, 2j], b=[True, False]),
@@ -170,7 +170,7 @@ def test_frames_of_other_dtypes_are_refused(call: str, kind: str) -> None:
     with pytest.raises(TypeError) as caught:
         CALLS[call](argument)
     if call in SUMMING_CALLS:
-        assert kind.split()[0] in str(caught.value)
+        assert str(UNREAL[kind]["a"].dtype) in str(caught.value)
 
 
 @pytest.mark.parametrize("scalar", [pd.NA, pd.Timestamp(0), pd.Timedelta(0)], ids=str)
@@ -298,6 +298,7 @@ def test_functions_that_leave_the_labels_behind() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Concatenating sparse arrays:pandas.errors.PerformanceWarning")
+@pytest.mark.filterwarnings("ignore:Constructing SparseArray with scalar data:FutureWarning")
 @pytest.mark.parametrize("kind", PANDAS)
 @pytest.mark.parametrize("as_x", [True, False])
 def test_dot_of_pandas_objects_is_left_to_pandas(kind: str, as_x: bool) -> None:
@@ -307,12 +308,12 @@ def test_dot_of_pandas_objects_is_left_to_pandas(kind: str, as_x: bool) -> None:
     def outcome(function: Function) -> Any:
         try:
             return function(argument, weights) if as_x else function(weights, argument)
-        except (AttributeError, TypeError) as error:
+        except Exception as error:
             return error
 
     ours, numpys = outcome(nnk.dot), outcome(np.vecdot)
     if isinstance(numpys, Exception) or numpys.dtype == object:
-        assert type(ours) is TypeError
+        assert isinstance(ours, TypeError | ValueError)
     else:
         assert type(ours) is type(numpys)
         np.testing.assert_allclose(ours, numpys, rtol=1e-6)
