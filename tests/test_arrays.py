@@ -312,7 +312,7 @@ def test_dot_of_pandas_objects_is_left_to_pandas(kind: str, as_x: bool) -> None:
             return error
 
     ours, numpys = outcome(nnk.dot), outcome(np.vecdot)
-    if isinstance(numpys, Exception) or numpys.dtype == object:
+    if getattr(numpys, "dtype", object) == object:
         assert isinstance(ours, TypeError | ValueError)
     else:
         assert type(ours) is type(numpys)
