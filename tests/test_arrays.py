@@ -312,7 +312,7 @@ def test_dot_of_pandas_objects_is_left_to_pandas(kind: str, as_x: bool) -> None:
             return error
 
     ours, numpys = outcome(nnk.dot), outcome(np.vecdot)
-    if getattr(numpys, "dtype", object) == object:
+    if getattr(numpys, "dtype", np.dtype(object)) == np.dtype(object):
         assert isinstance(ours, TypeError | ValueError)
     else:
         assert type(ours) is type(numpys)

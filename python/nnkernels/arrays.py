@@ -95,7 +95,7 @@ def as_real(value: Any) -> NDArray[Any]:
     """Return a plain array of a real dtype; raise TypeError if there is none."""
     array = np.asarray(as_array(value))
     if not is_real(array.dtype):
-        raise TypeError(f"expected {REAL}, got {describe(array)}")
+        raise TypeError(f"{array.dtype} is no real dtype")
     return array
 
 
@@ -107,7 +107,7 @@ def check_output(out: Any, *arguments: Any) -> None:
         raise TypeError("out has a mask, which would stay as it is: give out.data")
     _refuse_unit(out)
     if any(map(is_lazy, (out, *arguments))):
-        raise TypeError("a Dask array is computed later: it takes no out, and is none")
+        raise TypeError("Dask arrays are computed later, and into new arrays: leave out away")
 
 
 def labelled(result: Any, like: Any) -> Any:
@@ -136,7 +136,7 @@ def _as_known(value: Any) -> Any:
     _refuse_sparse(value)
     value = _native(value if hasattr(value, "__array_ufunc__") and hasattr(value, "dtype") else np.asarray(value))
     if is_lazy(value) and not is_real(value.dtype):  # else Dask would find out, in its own words
-        raise TypeError(f"expected {REAL}")
+        raise TypeError(f"{value.dtype} is no real dtype")
     return value
 
 
@@ -165,7 +165,7 @@ def _is_mixed(value: Any) -> bool:
 
 def _values(value: Any) -> NDArray[Any]:
     if not all(map(is_real, _dtypes(value))):
-        raise TypeError(f"expected {REAL} in every column")
+        raise TypeError("a column is of no real dtype")
     array: NDArray[Any] = value.to_numpy(np.float64, na_value=np.nan) if _is_mixed(value) else value.to_numpy()
     return array
 
@@ -183,7 +183,7 @@ def _native(value: Any) -> Any:
 
 def _refuse_partitions(value: Any) -> None:
     if hasattr(type(value), "map_partitions"):
-        raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with the function")
+        raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with this function")
 
 
 def _is_masked(value: Any) -> bool:
