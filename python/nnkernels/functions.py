@@ -202,8 +202,10 @@ def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = 
         result = np.transpose(np.reshape(result, moved.shape), np.argsort(order))
     elif keepdims:
         result = np.expand_dims(result, axes)
-    # With an output as from a ufunc, else as well: a scalar where no dimension is left.
-    return result[()] if out is None else np.positive(result, out=out)
+    # As from a ufunc: into an output, or, where no dimension is left, a scalar (but of a subclass an array).
+    if out is not None:
+        return np.positive(result, out=out)
+    return result[()] if type(result) is np.ndarray else result
 
 
 def _lazily(function: Callable[..., Any], z: Any, axis: Axis, keywords: dict[str, Any]) -> Any:
