@@ -20,8 +20,8 @@ import pytest
 from numpy.typing import NDArray
 
 import nnkernels as nnk
-from nnkernels import demonstration
-from nnkernels import predict as predict_module
+from nnkernels.commands import demonstration
+from nnkernels.commands import predict as predict_module
 from nnkernels.__main__ import main
 from ulp import same_bits
 

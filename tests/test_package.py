@@ -16,7 +16,7 @@ import pytest
 import nnkernels as nnk
 
 README = Path(__file__).parent.parent / "README.md"
-MODULES = [name for _, name, _ in pkgutil.iter_modules(nnk.__path__, "nnkernels.") if name != "nnkernels.__main__"]
+MODULES = [name for _, name, _ in pkgutil.walk_packages(nnk.__path__, "nnkernels.") if name != "nnkernels.__main__"]
 
 
 @pytest.mark.parametrize("name", ["nnkernels", *MODULES])

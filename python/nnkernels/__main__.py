@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnkernels import __version__
-from nnkernels.demonstration import demonstrate
-from nnkernels.predict import predict
+from nnkernels.commands.demonstration import demonstrate
+from nnkernels.commands.predict import predict
 
 # What shells report for a process that a signal has ended is 128 + its number.
 _INTERRUPTED = 128 + signal.SIGINT

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nnkernels.network import Dense, Network, load
 from nnkernels.settings import config
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent.parent
 
 # Of float32.
 _UNIT_ROUNDOFF = 2.0**-24
@@ -90,7 +90,7 @@ def _show_digits() -> int:
         f"the largest difference of a probability is {difference.max():.1e}, the largest bound {bound.max():.1e}\n"
         "it is |difference| <= 2 p (exp(2 e) - 1) + 2^-148, where rounding can move a logit by e: from n inputs h,\n"
         "each up to d off, a layer's sums are up to d |W| + (n + 1) 2^-24 ((|h| + d) |W| + |b|) off\n"
-        "(softmax itself adds a little to e: rounding_bound in nnkernels/demonstration.py)",
+        "(softmax itself adds a little to e: rounding_bound in nnkernels/commands/demonstration.py)",
     )
     alike, alike_numpy = _rows_alike(net, x), _rows_alike(with_numpy, x)
     _show("rows with the same bits alone and in the batch:", f"nnkernels {alike} of {len(x)}, NumPy {alike_numpy} of {len(x)}")

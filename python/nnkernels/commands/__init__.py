@@ -1,0 +1,1 @@
+"""What ``python -m nnkernels`` runs, a module for each command."""
