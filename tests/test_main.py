@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import pytest
 from numpy.typing import NDArray
 
 import nnkernels as nnk
+from nnkernels.__main__ import main
 from nnkernels.commands import demonstration
 from nnkernels.commands import predict as predict_module
-from nnkernels.__main__ import main
 from ulp import same_bits
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
@@ -250,13 +251,13 @@ def test_one_row_and_one_neuron_are_tables(folder: Path) -> None:
 
 CSV_VARIANTS: dict[str, Callable[[str], str]] = {
     "header": lambda text: "a,b,c,d\n" + text,
-    "header with gaps": lambda text: "a,,,\n" + text,
     "header in quotes": lambda text: '"width","height in m","c","d"\n' + text,
     "header after blank lines": lambda text: "\n\n a , b , c , d \n" + text,
     "byte order mark and header": lambda text: "\ufeffa,b,c,d\n" + text,
     "byte order mark": lambda text: "\ufeff" + text,
     "CRLF": lambda text: text.replace("\n", "\r\n"),
     "blank lines": lambda text: text.replace("\n", "\n \n\n"),
+    "quotes": lambda text: re.sub(r"[^,\n]+", r'"\g<0>"', text),
     "spaces and tabs": lambda text: text.replace(",", " ,\t"),
     "no end of line": lambda text: text.rstrip("\n"),
 }
@@ -268,6 +269,18 @@ def test_csv_variants(folder: Path, variant: str) -> None:
     source.write_bytes(CSV_VARIANTS[variant]((folder / "x.csv").read_text()).encode())
     assert main(["predict", str(folder / "net.safetensors"), str(source), "-o", str(folder / "y.npy")]) == 0
     assert same_bits(np.load(folder / "y.npy"), make_network()(np.load(folder / "x.npy")))
+
+
+@pytest.mark.parametrize("content", [np.zeros((0, 4)), "", "\n \n\n", "a,b,c,d\n"], ids=["npy", "empty", "blank", "header"])
+def test_no_rows(folder: Path, content: NDArray[Any] | str, dtype: Any) -> None:
+    make_network((4, 5, 3), dtype).save(folder / "other.safetensors")
+    source = folder / ("none.npy" if isinstance(content, np.ndarray) else "none.csv")
+    write(source, content)
+    assert main(["predict", str(folder / "other.safetensors"), str(source), "-o", str(folder / "y.npy")]) == 0
+    written = np.load(folder / "y.npy")
+    assert (written.shape, written.dtype) == ((0, 3), dtype)
+    assert main(["predict", str(folder / "other.safetensors"), str(source), "-o", str(folder / "y.csv")]) == 0
+    assert (folder / "y.csv").read_bytes() == b""
 
 
 def test_input_beyond_the_dtype_becomes_infinite_silently(folder: Path) -> None:
@@ -290,6 +303,131 @@ def test_output_has_the_permissions_of_a_new_file(folder: Path) -> None:
     assert (folder / "y.npy").stat().st_mode == (folder / "new").stat().st_mode
 
 
+# --- Options ---
+
+
+@pytest.mark.parametrize(
+    ("name", "character"), [("comma", ","), ("tab", "\t"), ("semicolon", ";"), ("|", "|"), (" ", " "), ("\t", "\t")]
+)
+def test_delimiter(folder: Path, name: str, character: str) -> None:
+    """It separates the fields of the input and of the output."""
+    (folder / "x.csv").write_text((folder / "x.csv").read_text().replace(",", character))
+    arguments = [str(folder / "net.safetensors"), str(folder / "x.csv"), "-o", str(folder / "y.csv")]
+    assert main(["predict", *arguments, "--delimiter", name]) == 0
+    (folder / "y.csv").write_text((folder / "y.csv").read_text().replace(character, ","))
+    assert same_bits(read_csv(folder / "y.csv", np.float32), make_network()(np.load(folder / "x.npy")))
+
+
+@pytest.mark.parametrize("delimiter", ["", "ab", "1", "e", ".", "-", "+", "_", '"', "\n", "tabs"])
+def test_delimiter_that_cannot_be(delimiter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "net.safetensors", "x.csv", f"--delimiter={delimiter}"])
+    assert caught.value.code == 2
+    assert "--delimiter: expected comma, semicolon, tab or one character that is in no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "rows"), [("--header", 20), ("--no-header", 21)])
+def test_header_option(folder: Path, option: str, rows: int) -> None:
+    (folder / "numbered.csv").write_text("0,1,2,3\n" + (folder / "x.csv").read_text())
+    arguments = ["predict", str(folder / "net.safetensors"), str(folder / "numbered.csv"), "-o", str(folder / "y.npy")]
+    assert main([*arguments, option]) == 0
+    x = np.concatenate([np.arange(4.0)[np.newaxis], np.load(folder / "x.npy")])[-rows:]
+    assert same_bits(np.load(folder / "y.npy"), make_network()(x))
+
+
+# --- Pipes ---
+
+
+def shell(folder: Path, command: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which predict is the command with its network."""
+    function = f"predict() {{ '{sys.executable}' -W error -m nnkernels predict net.safetensors \"$@\"; }}; set -o pipefail; "
+    arguments = ["bash", "-c", function + command]
+    return subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
+
+
+# By name: a command that reads x.csv or x.npy and whose outputs come to y.csv or y.npy.
+PIPES = {
+    "csv to csv": "cat x.csv | predict - | cat > y.csv",
+    "csv to npy": "cat x.csv | predict - -o y.npy",
+    "csv to npy pipe": "cat x.csv | predict x.csv -o - --format npy | cat > y.npy",
+    "npy to npy pipe": "cat x.npy | predict - --format npy | cat > y.npy",
+    "npy to csv": "cat x.npy | predict - --format npy -o y.csv",
+    "redirected": "predict - < x.csv > y.csv",
+    "redirected npy": "predict - --format npy < x.npy > y.npy",
+    "redirected Fortran order": "predict - --format npy < fortran.npy > y.npy",
+    "after a line": "{ read -r; predict -; } < titled.csv > y.csv",
+    "appended": "head -1 x.csv | predict - > y.csv; tail +2 x.csv | predict - >> y.csv",
+    "appended by name": "head -1 x.csv | predict - > y.csv; tail +2 x.csv | predict - -o /dev/stdout >> y.csv",
+    "standard streams by name": "cat x.csv | predict /dev/stdin -o /dev/stdout > y.csv",
+    "process substitution": "mkfifo end; predict <(cat x.csv) -o >(cat > y.csv; echo > end) && read < end",
+    "process substitution of npy": "predict <(cat x.npy) --format npy > y.npy",
+    "fifos": "mkfifo in.csv out.csv; cat x.csv > in.csv & cat out.csv > y.csv & predict in.csv -o out.csv && wait",
+    "npy fifos": "mkfifo in.npy out.npy; cat x.npy > in.npy & cat out.npy > y.npy & predict in.npy -o out.npy && wait",
+    "csv to npy fifo": "mkfifo out.npy; cat out.npy > y.npy & predict x.csv -o out.npy && wait",
+    "one after another": "predict x.csv | cut -d, -f1-3 | sed 's/$/,0/' | predict - > /dev/null && predict x.csv > y.csv",
+    "other suffix": "cp x.csv x.txt; predict x.txt --format csv -o y.csv",
+}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("case", PIPES)
+def test_pipes(folder: Path, case: str) -> None:
+    x = np.load(folder / "x.npy")
+    np.save(folder / "fortran.npy", np.asfortranarray(x))
+    (folder / "titled.csv").write_text("a title\n" + (folder / "x.csv").read_text())
+    done = shell(folder, PIPES[case])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    written = np.load(folder / "y.npy") if (folder / "y.npy").exists() else read_csv(folder / "y.csv", np.float32)
+    assert same_bits(written, make_network()(x))
+    assert all(path.is_fifo() for path in folder.glob("out.*"))  # It is not replaced.
+
+
+# Commands, and what they say; many.npy has more rows than a pipe holds.
+ENDS_OF_PIPES = {
+    "predict /dev/null": None,
+    "predict - < /dev/null": None,
+    "predict x.csv -o /dev/null": None,
+    "predict - <&-": "standard input: Bad file descriptor",
+    "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; if this line is a header*",
+    "echo 1,2,3,4 | predict - --format npy": "standard input is not a whole .npy file of numbers: *",
+    "head -c 300 x.npy | predict - --format npy": "standard input is not a whole .npy file of numbers: expected 20 rows, got 5",
+    "head -c 300 x.npy | predict - --format npy -o >(cat > y.npy)": "standard input is not a whole .npy file of numbers: *",
+    "cat fortran.npy | predict - --format npy": "standard input: a pipe cannot give the rows of an array in Fortran order, *",
+    "mkfifo out.csv; head -c 1 out.csv > /dev/null & predict many.npy -o out.csv": "out.csv: Broken pipe",
+    "mkfifo out.npy; head -c 1 out.npy > /dev/null & predict many.npy -o out.npy": "out.npy: Broken pipe",
+    "predict x.csv --format npy > /dev/full": "No space left on device",
+}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("command", ENDS_OF_PIPES)
+def test_ends_of_pipes(folder: Path, command: str) -> None:
+    message = ENDS_OF_PIPES[command]
+    np.save(folder / "fortran.npy", np.asfortranarray(np.load(folder / "x.npy")))
+    np.save(folder / "many.npy", np.ones((100_000, 4)))
+    done = shell(folder, command)
+    expected = 0 if message is None else 128 + signal.SIGPIPE if "Broken pipe" in message else 2
+    assert (done.returncode, done.stdout) == (expected, b"")
+    assert fnmatchcase(done.stderr.decode(), f"nnkernels: {message}\n" if message else "")
+
+
+def test_rows_go_through_pipes_block_by_block(folder: Path) -> None:
+    """The first outputs are there before the last row is."""
+    rows = predict_module.BLOCK_NUMBERS // 4
+    command = [*COMMAND, "predict", "net.safetensors", "-"]
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"1,2,3,4\n" * rows)
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.stdin.write(b"1,2,3,4\n")
+        process.stdin.close()
+        rest = process.stdout.read()
+    assert process.returncode == 0
+    assert first + rest == first * (rows + 1)
+
+
 # --- What goes wrong ---
 
 
@@ -301,7 +439,6 @@ BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
     "no suffix": ("bad", "1,2,3,4\n", "bad: expected a name that ends in .csv or .npy"),
     "npy of text": ("bad.npy", "1,2,3,4\n" * 9, "bad.npy is not a whole .npy file"),
     "npz": ("bad.npy", b"PK\x03\x04" + bytes(200), "bad.npy is not a whole .npy file"),
-    "npy, no rows": ("bad.npy", np.zeros((0, 4)), "expected at least one row"),
     "npy, narrow": ("bad.npy", np.zeros((5, 3)), "expected the shape (rows, 4) or (4,), got float64 of shape (5, 3)"),
     "npy, wide": ("bad.npy", np.zeros((5, 5)), "got float64 of shape (5, 5)"),
     "npy, number": ("bad.npy", np.array(1.0), "got float64 of shape ()"),
@@ -311,23 +448,34 @@ BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
     "npy, strings": ("bad.npy", np.array([["1", "2", "3", "4"]]), "expected a real dtype"),
     "npy, dates": ("bad.npy", np.zeros((2, 4), "M8[s]"), "expected a real dtype"),
     "npy, records": ("bad.npy", np.zeros((2, 4), "f4,f4"), "expected a real dtype"),
-    "csv, empty": ("bad.csv", "", "expected at least one row"),
-    "csv, blank lines": ("bad.csv", "\n \n\n", "expected at least one row"),
-    "csv, header only": ("bad.csv", "a,b,c,d\n", "expected at least one row"),
     "csv, two headers": ("bad.csv", "a,b,c,d\na,b,c,d\n", "line 2, column 1: expected a number, got 'a'"),
-    "csv, short line": ("bad.csv", "1,2,3,4\n\n1,2,3\n", "line 3: expected 4 numbers separated by commas, got 3"),
-    "csv, long line": ("bad.csv", "1,2,3,4\n1,2,3,4,5\n", "line 2: expected 4 numbers separated by commas, got 5"),
-    "csv, narrow": ("bad.csv", "1,2,3\n4,5,6\n", "line 1: expected 4 numbers separated by commas, got 3"),
-    "csv, semicolons": ("bad.csv", "1;2;3;4\n1;2;3;4\n", "line 2: expected 4 numbers separated by commas, got 1"),
+    "csv, short line": ("bad.csv", "1,2,3,4\n\n1,2,3\n", "line 3: expected 4 numbers separated by ',', got 3"),
+    "csv, long line": ("bad.csv", "1,2,3,4\n1,2,3,4,5\n", "line 2: expected 4 numbers separated by ',', got 5"),
+    "csv, narrow": ("bad.csv", "1,2,3\n4,5,6\n", "line 1: expected 4 numbers separated by ',', got 3"),
+    "csv, semicolons": ("bad.csv", "1;2;3;4\n1;2;3;4\n", "line 1: expected 4 numbers separated by ',', got 1 (--delimiter"),
     "csv, word": ("bad.csv", "1,2,3,4\n1,2,x,4\n", "line 2, column 3: expected a number, got 'x'"),
     "csv, word in the first line": ("bad.csv", "1,2,n/a,4\n", "line 1, column 3: expected a number, got 'n/a'"),
     "csv, long word": ("bad.csv", f"1,2,3,4\n1,2,3,{'x' * 9999}\n", "line 2, column 4: expected a number"),
     "csv, gap": ("bad.csv", "1,2,3,4\n1,,3,4\n", "line 2, column 2: expected a number, got ''"),
+    "csv, header with gaps": (
+        "bad.csv",
+        "a,,,\n1,2,3,4\n",
+        "column 1: expected a number, got 'a'; if this line is",
+    ),
+    "csv, numbers from 0": (
+        "bad.csv",
+        "0,1,2,3\n1,2,3,4\n",
+        "line 1: '0,1,2,3' may be a header or a row: say --header",
+    ),
     "csv, gaps": ("bad.csv", ",,,\n1,2,3,4\n", "line 1, column 1: expected a number, got ''"),
     "csv, comment": ("bad.csv", "1,2,3,4\n1,2,3,4#5\n", "line 2, column 4: expected a number, got '4#5'"),
     "csv, underscore": ("bad.csv", "1,2,3,1_0\n", "line 1, column 4: expected a number, got '1_0'"),
     "csv, Arabic digit": ("bad.csv", "1,2,3,4\n1,2,3,\u0664\n", "line 2, column 4: expected a number, got '\u0664'"),
-    "csv, not UTF-8": ("bad.csv", b"1,2,3,4\n1,2,3,\xff\n", "bad.csv is not a CSV file in UTF-8"),
+    "csv, not UTF-8": (
+        "bad.csv",
+        b"1,2,3,4\n1,2,3,\xff\n",
+        "line 2, column 4: expected a number, got '\\udcff'",
+    ),
 }
 
 
@@ -451,12 +599,12 @@ def test_full_disk(folder: Path, arguments: list[str]) -> None:
 
 
 def test_disk_that_fills_up(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_a_part(file: Any, results: Any) -> None:
+    def write_a_part(file: Any, *_: Any) -> None:
         file.write(b"a part")
         file.flush()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predict_module, "_write_csv", write_a_part)
+    monkeypatch.setattr(predict_module, "write_csv", write_a_part)
     assert_fails(folder, capfd, "No space left", folder / "net.safetensors", folder / "x.npy", "-o", folder / "y.csv")
 
 
@@ -540,7 +688,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,)
 @pytest.mark.parametrize("wide", ["model", "rows"])
 def test_too_little_memory(folder: Path, wide: str) -> None:
     make_network((4, 1_000_000 if wide == "model" else 1000, 1)).save(folder / "wide.safetensors")
-    np.save(folder / "many.npy", np.ones((1_000_000, 4)))
+    np.save(folder / "many.npy", np.ones((1_000_000, 4), order="F"))  # which is mapped into memory, by columns
     before = sorted(folder.iterdir())
     done = run_after(LITTLE_MEMORY, folder, "wide.safetensors", "many.npy", "-o", "y.npy")
     assert (done.returncode, done.stdout) == (2, "")

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "predict":
-            predict(options.model, options.input, options.output)
+            predict(
+                options.model,
+                options.input,
+                options.output,
+                fallback=options.format,
+                delimiter=options.delimiter,
+                header=options.header,
+            )
             status = 0
         else:
             status = demonstrate()
@@ -30,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except BrokenPipeError as error:
-        _report(f"standard output: {error.strerror}")
+        _report(f"{error.filename or 'standard output'}: {error.strerror}")
         _discard_stdout()
         status = _CLOSED_PIPE
     except OSError as error:
@@ -57,23 +64,48 @@ def _parser() -> ArgumentParser:
     predict_parser = commands.add_parser(
         "predict",
         help="run a saved network on the rows of a file",
-        description="Run a saved network on the rows of a file. Exit status 2 says that something is wrong with the files.",
+        description="Run a saved network on the rows of a file or a pipe, and write a row of outputs for each. CSV is text in "
+        "UTF-8, perhaps in double quotes; blank lines are skipped, but not in a file of one column. Exit status 2 says that "
+        "something is wrong with the files.",
     )
     predict_parser.add_argument("model", type=Path, metavar="MODEL", help="what net.save(path) wrote")
     predict_parser.add_argument(
-        "input",
-        type=Path,
-        metavar="INPUT",
-        help="the rows: .npy, or .csv with commas and perhaps a line of names first",
+        "input", metavar="INPUT", help="the rows: a name that ends in .csv or .npy, or - for standard input"
     )
     predict_parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        default="-",
         metavar="OUTPUT",
-        help="where the outputs go: .npy or .csv; by default CSV to standard output",
+        help="where the outputs go: a name that ends in .csv or .npy, or - for standard output (the default)",
+    )
+    predict_parser.add_argument(
+        "--format",
+        choices=("csv", "npy"),
+        help="format of INPUT and OUTPUT where the name ends in neither .csv nor .npy; csv by default for -, pipes and devices",
+    )
+    predict_parser.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        default=",",
+        metavar="CHARACTER",
+        help="what separates the numbers of a line of CSV, in INPUT and OUTPUT: comma (the default), semicolon, tab, or any "
+        "character that is in no number",
+    )
+    predict_parser.add_argument(
+        "--header",
+        action=BooleanOptionalAction,
+        help="whether the first line of a CSV file is a header, and no row; by default it is if each field is a name: "
+        "it begins with a letter and is no missing value, boolean, currency or number",
     )
     return parser
+
+
+def _delimiter(text: str) -> str:
+    delimiter = {"comma": ",", "semicolon": ";", "tab": "\t"}.get(text, text)
+    if len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n+-._':
+        raise ArgumentTypeError(f"expected comma, semicolon, tab or one character that is in no number, got {text!r}")
+    return delimiter
 
 
 def _report(message: str) -> None:

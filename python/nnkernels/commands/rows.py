@@ -1,0 +1,386 @@
+"""Rows of numbers in CSV and .npy: files, pipes, and the standard streams by the name "-".
+
+Both are read and written block by block, so memory does not grow with the file. No row is lost or invented: anything but a row
+of numbers is a ValueError that names the file, the line and the column.
+"""
+
+import csv
+import errno
+import os
+import re
+import reprlib
+import shutil
+import stat
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from itertools import chain, islice, tee
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Format = Literal["csv", "npy"]
+
+# Rows, and the percentage of the file read with them (0 where the size of the file is unknown).
+Blocks = Iterator[tuple[NDArray[Any], int]]
+
+_STANDARD_STREAM = "-"
+
+# Files here are open already: by the shell, as in <(command), or by this process.
+_OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/proc/")
+
+
+def input_label(name: str) -> str:
+    """Return what messages call an input."""
+    return "standard input" if name == _STANDARD_STREAM else name
+
+
+def file_format(name: str, fallback: Format | None = None) -> Format:
+    """Return the format that a name ends in; else the fallback; else CSV for pipes, devices and the standard streams.
+
+    Raises ValueError for other names.
+
+    >>> file_format("rows.NPY", "csv"), file_format("-", "npy"), file_format("-")
+    ('npy', 'npy', 'csv')
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix == ".csv" or suffix == ".npy":
+        return "csv" if suffix == ".csv" else "npy"
+    if fallback is None and not _is_stream(name):
+        raise ValueError(f"{name}: expected a name that ends in .csv or .npy, or --format")
+    return fallback or "csv"
+
+
+def _is_stream(name: str) -> bool:
+    """Return whether a name is a pipe, a device, or a file that is open already: it can only be read or written in order."""
+    if name == _STANDARD_STREAM or name.startswith(_OPEN_FILES):
+        return True
+    try:
+        mode = Path(name).stat().st_mode
+    except OSError:
+        return False  # opening it says why
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _size(file: BinaryIO) -> int | None:
+    """Return the size of a file; None for a pipe or a device."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+# --- Opening ---
+
+
+@contextmanager
+def open_input(name: str) -> Iterator[BinaryIO]:
+    """Open a file, a pipe or standard input."""
+    if name != _STANDARD_STREAM:
+        with Path(name).open("rb") as file:
+            yield file
+    elif sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), input_label(name))
+    else:
+        with open(sys.stdin.fileno(), "rb", closefd=False) as file:
+            yield file
+
+
+@contextmanager
+def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
+    """Open a file to write from its start; on any exception a regular file is as it was before.
+
+    A .npy file begins with its number of rows, which is known at the end. For a stream it waits in a temporary file.
+    """
+    if not _is_stream(name):
+        with _replacement(Path(name)) as file:
+            yield file
+    elif kind == "csv":
+        with _open_stream(name) as stream:
+            yield stream
+    else:
+        with _open_stream(name) as stream, TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            shutil.copyfileobj(file, stream)
+
+
+@contextmanager
+def _open_stream(name: str) -> Iterator[BinaryIO]:
+    if name != _STANDARD_STREAM:
+        try:
+            with Path(name).open("ab") as stream:  # /dev/stdout may be a file that has other lines
+                yield stream
+        except BrokenPipeError as error:
+            raise BrokenPipeError(error.errno, error.strerror, name) from None
+    elif sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    else:
+        yield sys.stdout.buffer
+
+
+@contextmanager
+def _replacement(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside the path, which takes its place when it is complete; on any exception nothing is left of it."""
+    target = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
+    temporary = target.with_name(f".nnkernels-{os.urandom(8).hex()}")
+    try:
+        try:
+            with suppress(FileNotFoundError):
+                target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
+            file = temporary.open("x+b")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        with file:
+            yield file
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+# --- .npy ---
+
+
+def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
+    """Yield the rows of a .npy file with the shape (rows, inputs), or of one row with the shape (inputs,)."""
+    shape, fortran_order, dtype = _read_npy_header(file, name)
+    if dtype.kind not in "biu" and dtype.type not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"{name}: expected a real dtype (bool, integer, float16, float32 or float64), got {dtype}")
+    if len(shape) not in (1, 2) or shape[-1] != inputs:
+        raise ValueError(f"{name}: expected the shape (rows, {inputs}) or ({inputs},), got {dtype} of shape {shape}")
+    rows = shape[0] if len(shape) == 2 else 1
+    row_bytes = inputs * dtype.itemsize
+    size = _size(file)
+    if size is not None and size - file.tell() != rows * row_bytes:
+        raise _not_whole(name, f"expected {rows * row_bytes} bytes of numbers, got {size - file.tell()}")
+    by_columns = fortran_order and len(shape) == 2
+    if by_columns and size is None:
+        raise ValueError(
+            f"{name}: a pipe cannot give the rows of an array in Fortran order, whose columns come first: "
+            "save np.ascontiguousarray(array), or read it from a file"
+        )
+    offset = file.tell() if by_columns else 0
+    for start in range(0, rows, block_rows):
+        stop = min(start + block_rows, rows)
+        if by_columns:
+            # A new map each time: what has been read through a map counts as memory of the process as long as the map lives.
+            block = np.memmap(file, dtype, "r", offset, shape, "F")[start:stop]
+        else:
+            data = file.read((stop - start) * row_bytes)
+            if len(data) < (stop - start) * row_bytes:
+                raise _not_whole(name, f"expected {rows} rows, got {start + len(data) // row_bytes}")
+            block = np.ndarray((stop - start, inputs), dtype, data)
+        yield block, 100 * stop // rows
+    if size is None and file.read(1):
+        raise _not_whole(name, f"expected {rows} rows, got more bytes")
+
+
+def _read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"expected version 1.0 or 2.0, got {version}")  # 3.0 is for records with Unicode names
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise ValueError(f"expected lengths from 0, got the shape {shape}")
+    except OSError:
+        raise
+    except Exception as error:
+        # A malformed header raises whatever NumPy's parser meets: ValueError, TypeError, SyntaxError, OverflowError, ...
+        raise _not_whole(name, error) from None
+    return shape, fortran_order, dtype
+
+
+def _not_whole(name: str, reason: object) -> ValueError:
+    return ValueError(f"{name} is not a whole .npy file of numbers: {reason}")
+
+
+def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], outputs: int, dtype: DTypeLike) -> None:
+    """Write blocks of rows as one array, to a file at its start that can be written again there."""
+    # The number of rows is known at the end. NumPy leaves room for it in a header, which then is written again.
+    header = np.lib.format.header_data_from_array_1_0(np.empty((0, outputs), dtype))
+    np.lib.format.write_array_header_1_0(file, header)
+    rows = 0
+    for block in results:
+        file.write(block.data)
+        rows += len(block)
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, outputs)})
+
+
+# --- CSV ---
+
+
+def read_csv(
+    file: BinaryIO, name: str, inputs: int, block_rows: int, delimiter: str = ",", header: bool | None = None
+) -> Blocks:
+    """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line.
+
+    ``header`` tells whether the first line is one. With None it is one if all its fields are names (``_is_name``). A line that
+    may be a header or a row, such as 0,1,2, is an error.
+
+    Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
+    """
+    size, characters = _size(file), 0
+    # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
+    with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
+        table = _CsvTable(text, inputs, delimiter)
+        try:
+            table.skip_header(header)
+            while lines := list(islice(table.lines, block_rows)):
+                characters += sum(map(len, lines))
+                yield table.parse(lines), min(100, 100 * characters // size) if size else 0
+        except ValueError as error:
+            raise ValueError(f"{name}, {error}") from None
+
+
+class _Record(NamedTuple):
+    """Fields of one row, and the numbers of its first and last line: quotes may enclose line breaks."""
+
+    first: int
+    last: int
+    fields: list[str]
+
+
+class _CsvTable:
+    """The lines of a CSV file, and how they become numbers."""
+
+    def __init__(self, lines: Iterator[str], inputs: int, delimiter: str) -> None:
+        self.lines = lines
+        self._number = 0  # of lines read
+        self._inputs = inputs
+        self._delimiter = delimiter
+
+    def skip_header(self, header: bool | None) -> None:
+        """Go past the first record if it is a header, or looks like one if ``header`` is None."""
+        ahead, self.lines = tee(self.lines)
+        first = next(self._records(ahead), None)
+        if first is not None and (self._is_header(first) if header is None else header):
+            self._number = sum(1 for _ in islice(self.lines, first.last))
+
+    def parse(self, lines: list[str]) -> NDArray[np.float64]:
+        """Return the rows in lines, and in the lines after them up to the end of the last row."""
+        text = "".join(lines)
+        if '"' not in text and not text.isspace():
+            with suppress(ValueError):
+                table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2)
+                if table.shape == (len(lines), self._inputs):
+                    self._number += len(lines)
+                    return table
+        # There are quotes, blank lines or faults. This takes more than twice as long.
+        end = self._number + len(lines)
+        rows = []
+        for record in self._records(chain(lines, self.lines)):
+            rows.append(self._parse_record(record))
+            if record.last >= end:
+                self._number = record.last
+                break
+        return np.array(rows, np.float64).reshape(len(rows), self._inputs)
+
+    def _records(self, lines: Iterator[str]) -> Iterator[_Record]:
+        reader = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=self._delimiter != " ", strict=True)
+        while True:
+            first = self._number + reader.line_num + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise ValueError(f"line {first}: {error}") from None
+            is_blank = len(fields) < 2 and not "".join(fields).strip()
+            if self._inputs < 2 or not is_blank:
+                yield _Record(first, self._number + reader.line_num, fields)
+
+    def _parse_record(self, record: _Record) -> list[float]:
+        fields = record.fields
+        if self._inputs == 1 and not fields:
+            fields = [""]
+        if len(fields) != self._inputs:
+            hint = " (--delimiter names another character)" if len(fields) == 1 else ""
+            expected = f"{self._inputs} number{'s' * (self._inputs != 1)} separated by {self._delimiter!r}"
+            raise ValueError(f"line {record.first}: expected {expected}, got {len(fields)}{hint}")
+        numbers = []
+        for column, field in enumerate(fields, 1):
+            try:
+                numbers.append(_parse_number(field))
+            except ValueError:
+                hint = " (the file must be text in UTF-8)" if _NOT_UTF_8.search(field) else ""
+                got = reprlib.repr(field.strip())
+                raise ValueError(f"line {record.first}, column {column}: expected a number, got {got}{hint}") from None
+        return numbers
+
+    def _is_header(self, record: _Record) -> bool:
+        fields = [field.strip() for field in record.fields]
+        if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
+            line = reprlib.repr(self._delimiter.join(fields))
+            raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
+        if fields and len(fields) == self._inputs and _are_names(fields):
+            return True
+        try:
+            self._parse_record(record)
+        except ValueError as error:
+            raise ValueError(f"{error}; if this line is a header, say --header") from None
+        return False
+
+
+# What text in another encoding has, such as UTF-16 or Latin-1.
+_NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
+
+
+def _parse_number(field: str) -> float:
+    """Return what np.loadtxt reads. Python alone reads 1_000, and digits of other scripts."""
+    if "_" in field or not field.strip().isascii():
+        raise ValueError
+    return float(field)
+
+
+# Written as letters and digits alone: n/a is na.
+_MISSING = {"na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"}
+_BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
+_INFINITY = {"inf", "infinity"}
+_BOOLEAN_LETTERS = {"t", "f", "y", "n"}
+
+_CURRENCIES = (
+    "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD PHP PLN RON RUB SAR SEK SGD THB TRY TWD "
+    "UAH USD VND ZAR"
+)
+_AMOUNT = re.compile(rf"(?:(?:{_CURRENCIES.replace(' ', '|')})|(?:kr|rs|fr)[ .])\W*\d[\W\d]*", re.IGNORECASE)
+
+
+def _are_names(fields: list[str]) -> bool:
+    """Return whether fields are names. A single t, f, y or n is one beside others: x, y is a header, t, f may be booleans."""
+    return all(map(_is_name, fields)) and not {field.lower() for field in fields} <= _BOOLEAN_LETTERS
+
+
+def _is_name(field: str) -> bool:
+    """Return whether a field begins with a letter and is no missing value, boolean, currency or number, however written.
+
+    >>> [_is_name(field) for field in ("age", "x1", "_id", "Größe in m", "# x")]
+    [True, True, True, True, True]
+    >>> [_is_name(field) for field in ("N/A", "", "-", "True", "EUR 5", "$1.50", "inf", "1e5", "0x1F", "2019")]
+    [False, False, False, False, False, False, False, False, False, False]
+    """
+    field = field.removeprefix("# ")  # as np.savetxt begins a header
+    word = "".join(filter(str.isalnum, field)).casefold()
+    has_letter_first = field[:1].isalpha() or field[:1] == "_"
+    return has_letter_first and not (
+        word in _MISSING | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.fullmatch(field) or _has_currency_sign(field)
+    )
+
+
+def _has_currency_sign(field: str) -> bool:
+    """Return whether there are a digit and a sign such as $: US$5 is an amount, price ($) is a name."""
+    return any(map(str.isdigit, field)) and any(unicodedata.category(character) == "Sc" for character in field)
+
+
+def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = ",") -> None:
+    """Write blocks of rows, a line for each row."""
+    for block in results:
+        # str of NumPy's numbers gives the fewest digits that no other number of the dtype has.
+        file.write("".join(delimiter.join(map(str, row)) + "\n" for row in block).encode())
