@@ -10,6 +10,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <limits>
@@ -19,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "cgroup.h"
 #include "floating_point.h"
 
 #if defined(__linux__)
@@ -156,6 +158,19 @@ class Cpus {
 int available_cpus() {
   Cpus cpus;
   return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// The first number of OMP_NUM_THREADS, which may be a list: a number for each level of nesting. The largest int without one:
+// the variable is for other programs too, so what OpenMP would not take is ignored.
+int omp_num_threads() {
+  constexpr int kUnlimited = std::numeric_limits<int>::max();
+  const char* wanted = std::getenv("OMP_NUM_THREADS");
+  if (wanted == nullptr) return kUnlimited;
+  char* end = nullptr;
+  const long threads = std::strtol(wanted, &end, 10);
+  end += std::strspn(end, " \t");
+  if ((*end != '\0' && *end != ',') || threads < 1) return kUnlimited;
+  return static_cast<int>(std::min<long>(threads, kUnlimited));
 }
 
 // All but `thread` and `wake` is guarded by the pool's mutex. Without it the worker itself reads `cpus` and `moved`, and clears
@@ -309,7 +324,7 @@ void set_num_threads(int threads) { num_threads.store(threads, std::memory_order
 void initialize_threads() {
   const char* wanted = std::getenv("NNKERNELS_NUM_THREADS");
   if (wanted == nullptr || *wanted == '\0') {
-    set_num_threads(available_cpus());
+    set_num_threads(std::min({available_cpus(), cgroup_cpus(), omp_num_threads()}));
   } else {
     char* end = nullptr;
     const long threads = std::strtol(wanted, &end, 10);

@@ -7,11 +7,11 @@
 namespace nnkernels {
 
 // The limit of threads that one loop may use, the calling one included. At first NNKERNELS_NUM_THREADS or, without it, the
-// number of CPUs that this process may use.
+// least of the CPUs of the process's affinity, those of its control group's quota, and OMP_NUM_THREADS.
 int get_num_threads();
 void set_num_threads(int threads);  // at least 1
 
-// Reads NNKERNELS_NUM_THREADS; throws std::invalid_argument if it is not a positive number.
+// Sets the limit. Reads NNKERNELS_NUM_THREADS; throws std::invalid_argument if it is not a positive number.
 void initialize_threads();
 
 // Sharing pays from so many times less work on if workers are awake, or loops follow one another closely.

@@ -1,6 +1,7 @@
 """The pool: the limit, other threads' floating-point environment, other processes and interpreters."""
 
 import ctypes
+import functools
 import multiprocessing
 import os
 import pickle
@@ -35,13 +36,36 @@ def run(code: str, **environment: str) -> str:
     return finished.stdout.strip()
 
 
-def test_default_limit() -> None:
-    code = "import nnkernels as nnk; print(nnk.get_num_threads())"
-    environment = dict.fromkeys(["NNKERNELS_NUM_THREADS"], "")
-    if hasattr(os, "sched_getaffinity"):
-        assert run(code, **environment) == str(len(os.sched_getaffinity(0)))
-        assert run("import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});" + code, **environment) == "1"
-    assert run(code, NNKERNELS_NUM_THREADS="5") == "5"
+LIMIT = "import nnkernels as nnk; print(nnk.get_num_threads())"
+
+
+@functools.cache
+def limit(before: str = "", **environment: str) -> int:
+    """Return the limit of a new process, after some Python, without the variables that would change it."""
+    return int(run(before + LIMIT, **{"NNKERNELS_NUM_THREADS": "", "OMP_NUM_THREADS": "", **environment}))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs an affinity mask")
+def test_default_limit_is_at_most_the_affinity() -> None:
+    assert 1 <= limit() <= len(os.sched_getaffinity(0))  # tests/cgroup.cpp tests the quota, which may be less
+    assert limit("import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});") == 1
+
+
+@pytest.mark.parametrize("value", ["1", " 1 ", "+1", "1,3", "1 , 3", "1,x"])
+def test_omp_num_threads_limits_the_default(value: str) -> None:
+    assert limit(OMP_NUM_THREADS=value) == 1
+    assert limit(OMP_NUM_THREADS=value, NNKERNELS_NUM_THREADS="5") == 5
+
+
+@pytest.mark.parametrize("value", ["", " ", "0", "-1", "0,1", ",1", "x", "1x", "1.0", "1 1", "1e0", "1000000", "9" * 30])
+def test_omp_num_threads_that_is_no_limit(value: str) -> None:
+    assert limit(OMP_NUM_THREADS=value) == limit()
+
+
+def test_limit_by_the_environment() -> None:
+    """NNKERNELS_NUM_THREADS is taken as given, also beyond the CPUs; test_errors.py has what it may not be."""
+    assert limit(NNKERNELS_NUM_THREADS="5") == 5
+    assert limit(NNKERNELS_NUM_THREADS="5", OMP_NUM_THREADS="1") == 5
 
 
 @pytest.mark.usefixtures("threads")
@@ -205,6 +229,16 @@ def test_joblib(backend: str) -> None:
     with joblib.parallel_config(backend=backend):
         for result in joblib.Parallel(n_jobs=2, timeout=60)(joblib.delayed(net)(x) for _ in range(4)):
             assert same_bits(result, expected)
+
+
+@pytest.mark.parametrize("inner", [1, 2])
+def test_workers_of_joblib_do_not_oversubscribe(inner: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are told their share of the CPUs by OMP_NUM_THREADS."""
+    joblib = pytest.importorskip("joblib")  # comes with scikit-learn
+    monkeypatch.delenv("NNKERNELS_NUM_THREADS", raising=False)
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=inner):
+        limits = joblib.Parallel(n_jobs=2, timeout=60)(joblib.delayed(nnk.get_num_threads)() for _ in range(4))
+    assert set(limits) == {min(inner, limit())}
 
 
 SUBINTERPRETERS = """

@@ -22,7 +22,7 @@ def config() -> Config:
     """Return how this installation runs.
 
     Keys: ``version``; ``target``, the CPU target in use; ``targets``, those that this machine can run, ``generic`` among
-    them; ``threads``, the limit of threads a call may use; ``compiler``, which built the kernels.
+    them; ``threads``, the maximum number of threads of a call (``get_num_threads``); ``compiler``, which built the kernels.
 
     The environment variable ``NNKERNELS_TARGET`` chooses another target before the import; all of them give the same bits.
 
@@ -51,8 +51,13 @@ def show_config() -> None:
 def get_num_threads() -> int:
     """Return the limit of threads that one call may use, the calling thread included.
 
-    At first it is the number of CPUs that the process may use, or what the environment variable
-    ``NNKERNELS_NUM_THREADS`` says. Results do not depend on it.
+    The default is the environment variable ``NNKERNELS_NUM_THREADS``. Without it, it is the least of
+
+    - the CPUs of the process's affinity,
+    - the CPU quota of the container (Linux control groups, versions 1 and 2), rounded up,
+    - the environment variable ``OMP_NUM_THREADS``, of a list its first number. joblib and Dask set it for their workers.
+
+    They are read at import. Results do not depend on the number of threads.
 
     >>> import nnkernels as nnk
     >>> nnk.get_num_threads() >= 1
