@@ -42,8 +42,7 @@ int least_cpus(const std::string& mount, std::string group, Version version) {
 std::string path_below(const std::string& mount_root, const std::string& group) {
   const std::string root = mount_root == "/" ? "" : mount_root;
   const std::string below = group.compare(0, root.size(), root) == 0 ? group.substr(root.size()) : "";
-  const bool is_path = below.size() > 1 && below[0] == '/' && below.compare(0, 3, "/..") != 0;
-  return is_path ? below : "";
+  return below[0] == '/' ? below : "";
 }
 
 }  // namespace

@@ -25,7 +25,10 @@ static const std::string kMount1 = kOther +
 static const std::string kElsewhere2 = "30 24 0:26 / /mnt/groups rw - cgroup2 none rw\n";
 static const std::string kDocker1 = "33 24 0:29 /docker/0123 /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n";
 static const std::string kUnified = "40 24 0:30 / /unified rw - cgroup2 cgroup2 rw\n";
-static const std::string kGroups1 = "5:memory:/other\n4:cpuset:/other\n3:cpu,cpuacct:";
+
+static std::string groups_1(const std::string& group) {
+  return "5:memory:/other\n4:cpu,cpuacct:" + group + "\n3:cpuset:/other\n";
+}
 
 using Files = std::map<std::string, std::string>;  // path, contents
 
@@ -36,11 +39,11 @@ static Files quotas_2(const Files& groups, const std::string& mount = "/sys/fs/c
   return files;
 }
 
-static Files quotas_1(const Files& groups, const std::string& period = "100000") {
+static Files quotas_1(const Files& groups, const std::string& period = "100000", const std::string& mount = "cpu,cpuacct") {
   Files files;
   for (const auto& [group, quota] : groups) {
-    files["/sys/fs/cgroup/cpu,cpuacct" + group + "/cpu.cfs_quota_us"] = quota + "\n";
-    files["/sys/fs/cgroup/cpu,cpuacct" + group + "/cpu.cfs_period_us"] = period + "\n";
+    files["/sys/fs/cgroup/" + mount + group + "/cpu.cfs_quota_us"] = quota + "\n";
+    files["/sys/fs/cgroup/" + mount + group + "/cpu.cfs_period_us"] = period + "\n";
   }
   return files;
 }
@@ -71,19 +74,21 @@ static std::vector<Case> cases() {
       {"2, group of the host", "0::/docker/0123\n", kMount2, quotas_2({{"", "200000 100000"}}), 2},
       {"2, colons and spaces", "0::/a:b c/d\n", kMount2, quotas_2({{"/a:b c", "200000 100000"}}), 2},
       {"2, mounted elsewhere", "0::/a\n", kElsewhere2, quotas_2({{"/a", "200000 100000"}}, "/mnt/groups"), 2},
-      {"1", kGroups1 + "/a\n", kMount1, quotas_1({{"/a", "250000"}}), 3},
-      {"1, another period", kGroups1 + "/a\n", kMount1, quotas_1({{"/a", "250000"}}, "50000"), 5},
-      {"1, no limit", kGroups1 + "/a\n", kMount1, quotas_1({{"/a", "-1"}}), kUnlimited},
-      {"1, limit above", kGroups1 + "/a/b\n", kMount1, quotas_1({{"/a/b", "-1"}, {"/a", "50000"}}), 1},
-      {"1, group of the mount", kGroups1 + "/docker/0123\n", kDocker1, quotas_1({{"", "200000"}}), 2},
-      {"1, group below it", kGroups1 + "/docker/0123/a\n", kDocker1, quotas_1({{"/a", "200000"}}), 2},
-      {"1, group beside it", kGroups1 + "/docker/01234\n", kDocker1, quotas_1({{"", "200000"}, {"4", "100000"}}), 2},
-      {"1, group of the host", kGroups1 + "/docker/0123\n", kMount1, quotas_1({{"", "200000"}}), 2},
-      {"1, group of another controller", kGroups1 + "/a\n", kMount1, quotas_1({{"/other", "100000"}}), kUnlimited},
-      {"1, no number", kGroups1 + "/a\n", kMount1, quotas_1({{"/a", "x"}}), kUnlimited},
-      {"1, no period", kGroups1 + "/a\n", kMount1, quotas_1({{"/a", "100000"}}, ""), kUnlimited},
-      {"both, CPUs in 1", kGroups1 + "/a\n0::/a\n", kMount1 + kUnified, quotas_1({{"/a", "200000"}}), 2},
-      {"both, CPUs in 2", "4:cpuset:/b\n0::/a\n", kMount1 + kUnified, quotas_2({{"/a", "200000 100000"}}, "/unified"), 2},
+      {"1", groups_1("/a"), kMount1, quotas_1({{"/a", "250000"}}), 3},
+      {"1, another period", groups_1("/a"), kMount1, quotas_1({{"/a", "250000"}}, "50000"), 5},
+      {"1, no limit", groups_1("/a"), kMount1, quotas_1({{"/a", "-1"}}), kUnlimited},
+      {"1, limit above", groups_1("/a/b"), kMount1, quotas_1({{"/a/b", "-1"}, {"/a", "50000"}}), 1},
+      {"1, group of the mount", groups_1("/docker/0123"), kDocker1, quotas_1({{"", "200000"}}), 2},
+      {"1, group below it", groups_1("/docker/0123/a"), kDocker1, quotas_1({{"/a", "200000"}}), 2},
+      {"1, group beside it", groups_1("/docker/01234"), kDocker1, quotas_1({{"", "200000"}, {"4", "100000"}}), 2},
+      {"1, group of the host", groups_1("/docker/0123"), kMount1, quotas_1({{"", "200000"}}), 2},
+      {"1, group of another controller", groups_1("/a"), kMount1, quotas_1({{"/other", "100000"}}), kUnlimited},
+      {"1, mount of another controller", groups_1("/a"), kMount1, quotas_1({{"/a", "100000"}}, "100000", "cpuset"), kUnlimited},
+      {"1, period beyond 64 bits", groups_1("/a"), kMount1, quotas_1({{"/a", "100000"}}, "92233720368547758080"), kUnlimited},
+      {"1, no number", groups_1("/a"), kMount1, quotas_1({{"/a", "x"}}), kUnlimited},
+      {"1, no period", groups_1("/a"), kMount1, quotas_1({{"/a", "100000"}}, ""), kUnlimited},
+      {"both, CPUs in 1", groups_1("/a") + "0::/b\n", kMount1 + kUnified, quotas_1({{"/a", "200000"}}), 2},
+      {"both, CPUs in 2", "0::/a\n4:cpuset:/b\n", kMount1 + kUnified, quotas_2({{"/a", "200000 100000"}}, "/unified"), 2},
       {"largest quota", "0::/a\n", kMount2, quotas_2({{"/a", "9223372036854775807 1"}}), kUnlimited},
       {"quota beyond 64 bits", "0::/a\n", kMount2, quotas_2({{"/a", "92233720368547758080 100000"}}), kUnlimited},
       {"period beyond 64 bits", "0::/a\n", kMount2, quotas_2({{"/a", "100000 92233720368547758080"}}), kUnlimited},

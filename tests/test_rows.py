@@ -48,7 +48,7 @@ def reader(tmp_path: Path) -> Reader:
 NAMES = [
     *("a", "x1", "y", "_id", "age", "width/m", "PM2.5", "Größe", "年龄", "σ²", "n_samples", "no2", "e5", "EUR"),
     *("NA_count", "Nancy", "inflation", "nullity", "trueness", "Age (years)", "price ($)", "cost in €", "euro 1"),
-    *("feature 2019", "# a"),
+    *("rs1", "feature 2019", "# a"),
 ]
 
 NO_NAMES = {
@@ -72,7 +72,7 @@ NO_NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_a_header(reader: Reader, name: str) -> None:
     """Among others, in quotes, with spaces; alone too, but for what may be a boolean there."""
-    for line in (f"{name},b,c", f"a,{name},c", f'"{name}","b","c"', f'a, {name} , "c"'):
+    for line in (f"{name},b,c", f"a,{name},c", f'"{name}","b","c"', f'a,\t{name} , "c"'):
         assert reader.csv(f"{line}\n1,2,3\n", 3).tolist() == [[1, 2, 3]]
     if name != "y":
         assert reader.csv(f"{name}\n1\n", 1).tolist() == [[1]]
@@ -110,7 +110,7 @@ def test_single_letters_that_may_be_booleans(reader: Reader, fields: list[str]) 
 
 
 @pytest.mark.parametrize("inputs", [3, 4, 12])
-@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("quote", ["", '"', " "])
 def test_numbers_from_zero_may_be_a_header_or_a_row(reader: Reader, inputs: int, quote: str) -> None:
     line = ",".join(f"{quote}{column}{quote}" for column in range(inputs))
     row = list(range(1, inputs + 1))
@@ -314,6 +314,12 @@ def test_npy_that_is_not_whole(tmp_path: Path, through: Callable[..., NDArray[An
             through(tmp_path, content, 4)
 
 
+@THROUGH
+def test_npy_of_a_negative_length(tmp_path: Path, through: Callable[..., NDArray[Any]]) -> None:
+    with pytest.raises(ValueError, match=r"not a whole \.npy file of numbers: expected lengths from 0"):
+        through(tmp_path, saved(np.zeros((0, 4))).replace(b"(0, 4)", b"(-5,4)"), 4)
+
+
 def test_npy_in_fortran_order(tmp_path: Path) -> None:
     x = np.asfortranarray(np.arange(100.0).reshape(25, 4))
     assert np.array_equal(through_file(tmp_path, saved(x), 4), x)
@@ -350,3 +356,12 @@ def test_formats(tmp_path: Path) -> None:
     for name in ("x.txt", "./-", "x", str(tmp_path)):
         with pytest.raises(ValueError, match=r"expected a name that ends in \.csv or \.npy, or --format"):
             file_format(name)
+
+
+def test_standard_input_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.csv").write_text("1,2\n3,4\n")
+    with (tmp_path / "x.csv").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with open_input("-") as file:
+            assert len(list(read_csv(file, "standard input", 2, 10))) == 1
+        assert os.fstat(stream.fileno()).st_size == 8

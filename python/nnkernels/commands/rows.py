@@ -187,7 +187,7 @@ def _read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, 
             raise ValueError(f"expected version 1.0 or 2.0, got {version}")  # 3.0 is for records with Unicode names
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
-        if any(type(length) is not int or length < 0 for length in shape):
+        if min(shape, default=0) < 0:
             raise ValueError(f"expected lengths from 0, got the shape {shape}")
     except OSError:
         raise
@@ -266,8 +266,7 @@ class _CsvTable:
 
     def parse(self, lines: list[str]) -> NDArray[np.float64]:
         """Return the rows in lines, and in the lines after them up to the end of the last row."""
-        text = "".join(lines)
-        if '"' not in text and not text.isspace():
+        if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
             with suppress(ValueError):
                 table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2)
                 if table.shape == (len(lines), self._inputs):
@@ -320,7 +319,7 @@ class _CsvTable:
         if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
             line = reprlib.repr(self._delimiter.join(fields))
             raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
-        if fields and len(fields) == self._inputs and _are_names(fields):
+        if len(fields) == self._inputs and _are_names(fields):
             return True
         try:
             self._parse_record(record)
