@@ -5,13 +5,13 @@
 Needs mpmath. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the procedure is in
 J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working precision.
 
-The table of tanh holds a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing elementary
-functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
+The tables of sigmoid and tanh hold a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing
+elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
 another LAPACK may print another last digit.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -127,17 +127,15 @@ def row(function: Function, value: np.floating, low: mpf, high: mpf, degree: int
     return coefficients
 
 
-def nearest_float(function: Function, candidates: Iterable[mpf], enough: mpf) -> tuple[mpf, np.floating]:
-    """The first candidate where the function is a float up to a relative error of `enough`, and that float."""
-    best, least = (mpf(0), np.float32(0)), mpf("inf")
-    for x in candidates:
-        value = function(x)
-        error = abs(mpf(float(np.float32(float(value)))) - value) / value
-        if error < least:
-            best, least = (x, np.float32(float(value))), error
-        if error < enough:
-            break
-    return best
+def centre_of(function: Function, middle: mpf, radius: mpf, suits: Callable[[np.floating], bool]) -> tuple[mpf, np.floating]:
+    """A float about the middle where the function is a float that suits, up to a relative error of 2^-32."""
+    for k in range(2**16):
+        x = mpf(float(np.float32(float(middle + (-1) ** k * radius * k / 2**16))))
+        exact = function(x)
+        value = np.float32(float(exact))
+        if suits(value) and abs(mpf(float(value)) - exact) < exact * mpf(2) ** -32:
+            return x, value
+    raise ArithmeticError(f"no centre within {radius} of {middle}")
 
 
 def shifted(function: Function, origin: mpf, t: mpf) -> mpf:
@@ -145,40 +143,94 @@ def shifted(function: Function, origin: mpf, t: mpf) -> mpf:
     return function(origin + t)
 
 
-def outward(count: int) -> Iterator[int]:
-    """0, -1, 1, -2, 2, ..."""
-    return ((-1) ** k * ((k + 1) // 2) for k in range(count))
+def worst_error(values: list[np.floating], function: Callable[[Array], Array], low: mpf, high: mpf) -> float:
+    """The largest error of a row in ULP, over 2^18 floats: as the kernel computes it, by Horner's scheme with fmas."""
+
+    def fma(a: Array, b: Array, c: np.floating) -> Array:
+        return (a.astype(np.float64) * b + c).astype(np.float32)  # rounded twice, but hardly ever to another float
+
+    y = np.linspace(float(low), float(high), 2**18, dtype=np.float32)
+    t = y - values[0]
+    slope = np.full_like(t, values[-1])
+    for coefficient in values[-2:1:-1]:
+        slope = fma(slope, t, coefficient)
+    exact = function(y.astype(np.float64))
+    return float((np.abs(fma(slope, t, values[1]) - exact) / np.spacing(exact.astype(np.float32))).max())
+
+
+def best_row(
+    function: Function,
+    approximate: Callable[[Array], Array],
+    low: mpf,
+    high: mpf,
+    suits: Callable[[np.floating], bool] = lambda value: True,
+) -> list[np.floating]:
+    """A row for low <= y <= high, and a little more: of several centres that with the smallest largest error."""
+    slack = (high - low) * mpf(2) ** -18
+    rows = []
+    for share in np.arange(0.3, 0.71, 0.025):
+        centre, value = centre_of(function, low + (high - low) * mpf(float(share)), (high - low) / 4, suits)
+        coefficients = row(partial(shifted, function, centre), value, low - slack - centre, high + slack - centre, 6)
+        rows.append([np.float32(float(centre)), value, *coefficients])
+    return min(rows, key=lambda values: worst_error(values, approximate, low, high))
+
+
+def sigmoid_table() -> dict[int, list[np.floating]]:
+    """The rows of kSigmoidTable: row j for y from (j - 1/2) / 1.5625 to (j + 1/2) / 1.5625."""
+    width = 1 / mpf("1.5625")
+
+    def sigmoid(y: mpf) -> mpf:
+        return 1 / (1 + exp(y))
+
+    def suits(value: np.floating) -> bool:
+        """Whether 1 - value is all but a float, too."""
+        units = float(value) * 2.0**24
+        return abs(units - round(units)) < 2.0**-5
+
+    half = np.float32(0.5)
+    table = {0: [np.float32(0), half, *row(lambda t: sigmoid(t), half, mpf(0), width / 2 * (1 + mpf(2) ** -17), 6)]}
+    for j in range(1, 16):
+        low, high = ((j + mpf(side) / 2) * width for side in (-1, 1))
+        table[j] = best_row(sigmoid, lambda y: 1 / (1 + np.exp(y)), low, high, suits)
+    return table
 
 
 def tanh_table() -> dict[int, list[np.floating]]:
-    """The rows of kTanhTable: four for each binade from 2^-3 to where tanh rounds to 1, and one for all below."""
-    table: dict[int, list[np.floating]] = {}
-    for exponent, quarter in itertools.product(range(-3, 4), range(4)):
-        low, high = (mpf(2) ** exponent * (1 + mpf(q) / 4) for q in (quarter, quarter + 1))
-        if high > 9.02:
-            high = mpf("9.02")
-        if low > high:
-            break
-        middle, step = float((low + high) / 2), float((high - low) / 8) / 1000
-        floats = (mpf(float(np.float32(middle + k * step))) for k in outward(2000))
-        centre, value = nearest_float(tanh, floats, mpf(2) ** -32)
-        coefficients = row(partial(shifted, tanh, centre), value, low - centre, high - centre, 5)
-        table[int(np.float32(float(low)).view(np.uint32)) >> 21] = [np.float32(float(centre)), value, *coefficients]
-    # Below, x itself is the leading term.
+    """The rows of kTanhTable: four for each binade of 1 + y, up to where tanh rounds to 1."""
+    # In the first row y itself is the leading term.
     rest, _ = remez(
-        lambda x: (tanh(x) - x) / x if x > mpf(10) ** -8 else -x * x / 3, lambda x: mpf(1), 4, mpf(10) ** -9, mpf(1) / 8
-    )
-    table[min(table) - 1] = [np.float32(0), np.float32(0), *(np.float32(float(c)) for c in rest)]
+        lambda y: (tanh(y) - y) / y if y > mpf(10) ** -8 else -y * y / 3,
+        lambda y: mpf(1),
+        5, mpf(10) ** -9, mpf(1) / 4 * (1 + mpf(2) ** -20),
+    )  # fmt: skip
+    zero = np.float32(0)
+    table = {4 * 127: [zero, zero, *(np.float32(float(c)) for c in rest)]}
+    for exponent, quarter in itertools.islice(itertools.product(range(4), range(4)), 1, None):
+        low, high = (mpf(2) ** exponent * (1 + mpf(q) / 4) - 1 for q in (quarter, quarter + 1))
+        if low < 9:
+            table[4 * (127 + exponent) + quarter] = best_row(tanh, np.tanh, low, high)
+        else:
+            table[4 * (127 + exponent) + quarter] = [np.float32(9), np.float32(1), *[zero] * 6]
+            break
     return table
 
 
 def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
-    """Print 32 rows of eight floats, in the order of the row's number modulo 32."""
+    """Print 16 rows of eight floats, in the order of the row's number modulo 16."""
     print(f"{name}:")
-    rows = {number % 32: values for number, values in table.items()}
-    for number in range(32):
-        values = [*rows.get(number, []), *[np.float32(0)] * 8][:8]
+    rows = {number % 16: values for number, values in table.items()}
+    for number in range(16):
+        values = rows.get(number, [np.float32(0)] * 8)
         print("    {" + ", ".join("0" if value == 0 else hexadecimal(value) for value in values) + "},")
+
+
+def print_nodes(name: str, function: Function, exponents: range) -> None:
+    """Print a function in the middle of each sixteenth of binades, each value in two parts."""
+    print(f"{name}:")
+    for exponent, sixteenth in itertools.product(exponents, range(16)):
+        value = function(ldexp(1 + mpf(2 * sixteenth + 1) / 32, exponent))
+        high = rounded(value, np.float64)
+        print(f"    {{{hexadecimal(high)}, {hexadecimal(rounded(value - mpf(float(high)), np.float64))}}},")
 
 
 def main() -> None:
@@ -197,12 +249,19 @@ def main() -> None:
         )  # fmt: skip
         for j in range(16):
             split(f"2^({j}/16)", mpf(2) ** (mpf(j) / 16), dtype)
+
+    def tanh_tail(square: mpf) -> mpf:
+        t = sqrt(square)
+        return (tanh(t) / t - 1) / square if square > mpf(10) ** -12 else -mpf(1) / 3 + square * 2 / 15
+
+    # The wider sixteenths lie where the term of t counts less.
     fit(
-        "tanh: p(r) of e^r = 1 + r + r^2/2 + r^3 p(r) for |r| <= log(2)/2, relative to e^r - 1",
-        lambda r: (exp(r) - 1 - r - r**2 / 2) / r**3 if abs(r) > mpf(10) ** -15 else mpf(1) / 6 + r / 24,
-        lambda r: r**2 + mpf(10) ** -5,
-        9, -bound, bound, np.float64,
+        "tanh: P(s) of tanh(t) = t + t s P(s), s = t^2, for |t| < 1/8",
+        tanh_tail,
+        lambda square: (square + mpf(10) ** -7) / (1 + (square * 512) ** 3),
+        4, mpf(0), mpf(1) / 64, np.float64,
     )  # fmt: skip
+    print_nodes("tanh at the nodes", tanh, range(-5, 5))
     # log(1 + f) = f - f^2/2 + s (f^2/2 + w P(w)), s = f / (2 + f), w = s^2, as in Sun's fdlibm.
     split("log(2), so that multiples by a k are exact", ln2, np.float64, 33)
     largest = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -20)
@@ -218,7 +277,8 @@ def main() -> None:
         lambda w: (w + mpf(10) ** -5) / 2,
         6, mpf(0), largest, np.float64,
     )  # fmt: skip
-    print_table("tanh: centre, c0, ..., c5, unused", tanh_table())
+    print_table("sigmoid: centre, c0, ..., c6", sigmoid_table())
+    print_table("tanh: centre, c0, ..., c6", tanh_table())
 
 
 if __name__ == "__main__":

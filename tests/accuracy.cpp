@@ -56,14 +56,13 @@ struct Function {
 template <class T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
-template <class T>
-constexpr double kPromisedUlp = sizeof(T) == 4 ? 0.8 : 1.0;
+static constexpr double kPromisedUlp = 0.8;
 
 template <class T>
 static const Function<T> kFunctions[] = {
-    {"exp", &Kernels<T>::exp, [](Wide<T> x) { return std::exp(x); }, kPromisedUlp<T>, 0, kInfinity<T>, false},
-    {"sigmoid", &Kernels<T>::sigmoid, [](Wide<T> x) { return 1 / (1 + std::exp(-x)); }, kPromisedUlp<T>, 0, 1, false},
-    {"tanh", &Kernels<T>::tanh, [](Wide<T> x) { return std::tanh(x); }, kPromisedUlp<T>, -1, 1, true},
+    {"exp", &Kernels<T>::exp, [](Wide<T> x) { return std::exp(x); }, kPromisedUlp, 0, kInfinity<T>, false},
+    {"sigmoid", &Kernels<T>::sigmoid, [](Wide<T> x) { return 1 / (1 + std::exp(-x)); }, kPromisedUlp, 0, 1, false},
+    {"tanh", &Kernels<T>::tanh, [](Wide<T> x) { return std::tanh(x); }, kPromisedUlp, -1, 1, true},
 };
 
 static const Function<double> kLog1p = {"log1p",           nullptr, [](long double x) { return std::log1p(x); }, 1.0, 0,
@@ -125,19 +124,28 @@ static double stratified_double(std::uint64_t i) {
 
 static const Numbers<double> kStratified = {"double", std::uint64_t{1} << 27, stratified_double};
 
-// The doubles around each multiple of log(2)/64 up to where the exponential is 0 or infinity. The reduced argument jumps at
-// those of log(2)/32 in exp and sigmoid, at those of log(2)/4 in tanh, and is 0 between.
+// The doubles around each multiple of log(2)/64 up to where the exponential is 0 or infinity: the reduced argument of exp and
+// sigmoid jumps at every second one, and is 0 between.
 static constexpr std::uint64_t kAround = 33;
 static constexpr std::int64_t kFirstSeam = -69000;
 static constexpr std::int64_t kLastSeam = 66000;
 
+static double beside(double seam, std::uint64_t i) { return number_at<double>(place_of(seam) - kAround / 2 + i % kAround); }
+
 static double beside_seam(std::uint64_t i) {
   const auto seam = static_cast<long double>(kFirstSeam + static_cast<std::int64_t>(i / kAround));
-  const auto nearest = static_cast<double>(seam * (0.693147180559945309417232121458176568L / 64));
-  return number_at<double>(place_of(nearest) - kAround / 2 + i % kAround);
+  return beside(static_cast<double>(seam * (0.693147180559945309417232121458176568L / 64)), i);
 }
 
 static const Numbers<double> kSeams = {"seams", (kLastSeam - kFirstSeam + 1) * kAround, beside_seam};
+
+// The doubles around each sixteenth of the binades from 2^-6 to 2^5, where tanh goes to another node.
+static double beside_node(std::uint64_t i) {
+  const std::uint64_t seam = i / kAround;
+  return beside(std::ldexp(1 + static_cast<double>(seam % 16) / 16, static_cast<int>(seam / 16) - 6), i);
+}
+
+static const Numbers<double> kNodes = {"nodes", 11 * 16 * kAround, beside_node};
 
 // The error in units in the last place of the exact value's binade, as T has them.
 template <class T>
@@ -246,6 +254,7 @@ int main(int argc, char** argv) {
     for (const auto& function : kFunctions<double>) {
       good = sweep(kStratified, function, stride) && good;
       good = sweep(kSeams, function, stride) && good;
+      good = sweep(kNodes, function, 1) && good;
     }
     good = sweep(kStratified, kLog1p, stride) && good;
   }

@@ -16,26 +16,88 @@ V relu(V x) {
   return as<SignedIntegers<V>>(x) > minus_infinity ? x : V{};
 }
 
+template <class V>
+Integers<V> sign_bits() {
+  return as<Integers<V>>(broadcast<V>(Element<V>(-0.0)));
+}
+
+template <class V>
+V magnitude_of(V x) {
+  return as<V>(as<Integers<V>>(x) & ~sign_bits<V>());
+}
+
+// A number that is not negative, with the sign of x.
+template <class V>
+V with_sign_of(V x, V magnitude) {
+  return as<V>(as<Integers<V>>(magnitude) | (as<Integers<V>>(x) & sign_bits<V>()));
+}
+
+// (f(centre + t) - c0) / t, by the polynomial in a row of a FloatTable.
+template <class Target, class V>
+V slope(const V* c, V t) {
+  V result = c[7];
+  for (std::size_t i = 7; i > 2; --i) result = Target::fma(result, t, c[i - 1]);
+  return result;
+}
+
 template <class Target, class C>
-class Tanh;
+class Sigmoid;
+
+// The table's polynomial for sigmoid(-|x|), or for positive x 1 less that; and where the table ends e^-|x| (1 - e^-|x|), if any
+// lane is there.
+// Largest error 0.7703 ULP, at -0x1.c28e98p+1. In [0, 1], monotone; results are subnormal for x below -87.3, and 0 below -104.
+// sigmoid(NaN) = NaN. The table is due to S. Gal: cpp/fit_coefficients.py.
+template <class Target>
+class Sigmoid<Target, float> {
+ public:
+  using V = Lanes<Target, float>;
+
+  V operator()(V x) const {
+    constexpr float kTableEnd = 9.875f;
+    const V y = Target::greater(broadcast<V>(kTiny<float>), magnitude_of(x));
+    V c[8];
+    polynomials_(as<Integers<V>>(V(Target::fma(y, broadcast<V>(1.5625f), broadcast<V>(0x1.8p23f)))), c);
+    const V t = y - c[0];
+    const V signed_t = as<V>(as<Integers<V>>(t) ^ (~as<Integers<V>>(x) & sign_bits<V>()));
+    const V result = Target::fma(slope<Target>(c, t), signed_t, x > 0 ? 1 - c[1] : c[1]);
+    if (__builtin_expect(!Target::any_greater(y, broadcast<V>(kTableEnd)), true)) return result;
+    const V lower = tail(y);
+    return y > kTableEnd ? (x > 0 ? 1 - lower : lower) : result;
+  }
+
+ private:
+  static V tail(V y) {
+    constexpr float kLowest = ExpConstants<float>::kLowest;
+    const typename Target::template Powers<float> powers{kPowers<float>};
+    const V negative = -V(Target::less(broadcast<V>(-kLowest), y));
+    const Steps<V> steps = count_steps<Target>(negative);
+    const V r = subtract_steps<Target>(negative, steps.n);
+    const TwoParts<V> e = exp_parts<Target>(r, steps.index, powers);
+    const V sum = e.high + e.low;
+    // Below 2^-64 the square is nothing beside the rest; subnormal numbers would be slow.
+    const V power = Target::scale_normal(sum, V(Target::greater(broadcast<V>(-64), steps.n)));
+    const V low = Target::fma(-sum, power, e.low);
+    return Target::scale(y > -kLowest ? V{} : V(e.high + low), steps.n);
+  }
+
+  typename Target::Lookup polynomials_{kSigmoidTable};
+};
 
 // sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and 1/2 < t <= 1, but for
 // t's small part. sigmoid(x) = 1 - sigmoid(-x).
-// Largest error in float 0.7718 ULP, at -0x1.5dcd72p+6; in double 0.7952 ULP, at -0x1.6236e6843b9cdp+9.
-// In [0, 1], monotone; results are subnormal for x below -87.3 in float, -708.4 in double, and 0 below -104 and -745.2.
-// sigmoid(NaN) = NaN. The derivation is our own; e^|x| is that of exp.h.
-template <class Target, class C>
-class Sigmoid {
+// Largest error 0.7952 ULP, at -0x1.6236e6843b9cdp+9. In [0, 1], monotone; results are subnormal for x below -708.4, and 0
+// below -745.2. sigmoid(NaN) = NaN. The derivation is our own; e^|x| is that of exp.h.
+template <class Target>
+class Sigmoid<Target, double> {
  public:
-  using V = Lanes<Target, C>;
+  using V = Lanes<Target, double>;
 
   V operator()(V x) const {
-    using K = ExpConstants<C>;
-    constexpr auto kTiny = static_cast<C>(sizeof(C) == 4 ? 0x1p-60 : 0x1p-500);  // so that no square of it is subnormal
-    const V y = Target::less(broadcast<V>(-kTiny), as<V>(as<Integers<V>>(x) | as<Integers<V>>(broadcast<V>(C(-0.0)))));
+    using K = ExpConstants<double>;
+    const V y = Target::less(broadcast<V>(-kTiny<double>), V(-magnitude_of(x)));
     const auto zero = y < K::kLowest;
     const Steps<V> steps = count_steps<Target>(y);
-    const V r = subtract_low<Target>(subtract_high<Target>(y, steps.n), steps.n);
+    const V r = subtract_steps<Target>(y, steps.n);
     const TwoParts<V> t = exp_parts<Target>(V(-r), steps.index, powers_);
     const V n = zero ? V{} : steps.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
@@ -49,11 +111,14 @@ class Sigmoid {
   }
 
  private:
-  typename Target::template Powers<C> powers_{kNegativePowers<C>};
+  typename Target::template Powers<double> powers_{kNegativePowers<double>};
 };
 
+template <class Target, class C>
+class Tanh;
+
 // The table's polynomial for |x|, with the sign of x.
-// Largest error 0.7280 ULP, at -0x1.2d8244p+2. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
+// Largest error 0.6897 ULP, at 0x1.feee04p-2. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
 // tanh(NaN) = NaN. The table is due to S. Gal: cpp/fit_coefficients.py.
 template <class Target>
 class Tanh<Target, float> {
@@ -62,84 +127,64 @@ class Tanh<Target, float> {
 
   V operator()(V x) const {
     constexpr float kSaturated = 9.02f;  // beyond it tanh rounds to 1
-    constexpr float kSmall = 0.125f;     // the first row begins there
-    constexpr float kTiny = 0x1p-60f;    // so that no square of it is subnormal
-    const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0f));
-    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
-    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude)));
-    const auto row = as<SignedIntegers<V>>(y) >> 21;
-    const auto lowest = (as<SignedIntegers<V>>(broadcast<V>(kSmall)) >> 21) - 1;
-    V c[7];
-    polynomials_(row > lowest ? row : lowest, c);
+    constexpr float kSmall = 0.25f;      // the second row begins there
+    const V magnitude = magnitude_of(x);
+    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny<float>), magnitude)));
+    V c[8];
+    polynomials_(as<Integers<V>>(V(1 + y)) >> 21, c);
     const V t = y - c[0];
-    const V slope = Target::fma(polynomial<Target, 4>(c + 3, t), t, c[2]);
-    const V result = Target::fma(slope, t, V(y < kSmall ? y : c[1]));
+    const V result = Target::fma(slope<Target>(c, t), t, V(1 + y < 1 + kSmall ? y : c[1]));
     // The lesser one is the magnitude if that is tiny.
-    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
+    return with_sign_of<V>(x, Target::less(magnitude, result));
   }
 
  private:
-  typename Target::template Lookup<7> polynomials_{kTanhTable};
+  typename Target::Lookup polynomials_{kTanhTable};
 };
 
-// N / D = ((1 - p) + m) / ((1 + p) + m), where e^(2|x|) = (1 + m) / p with a power of two p, and |m| < 1/2 from a polynomial as
-// accurate as m is small, which the exponential's table is not; with the sign of x.
-// Largest error 0.9287 ULP, at -0x1.6ac5cbb8a6db6p-3; a search about there found 0.9580, at 0x1.6a69e26b3c81cp-3. In [-1, 1],
-// monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN. The derivation is our own.
+// tanh(c + t) = T + (1 - T^2) u / (1 + T u) with T = tanh(c) in two parts from a table, u = tanh(t) from a polynomial, and the
+// node c in the middle of |x|'s sixteenth of a binade: so that the second term is at most a 31st of the first, and its errors
+// matter little. Below 2^-5 the node is 0. With the sign of x.
+// Largest error 0.6206 ULP, at 0x1.00027e6e56315p+3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN.
+// The derivation is our own.
 template <class Target>
 class Tanh<Target, double> {
  public:
   using V = Lanes<Target, double>;
 
   V operator()(V x) const {
-    using K = ExpConstants<double>;
-    constexpr double kRound = K::kRound * PowerTable<double>::kSteps;  // to an integer
-    constexpr double kSaturated = 18.54;  // from here on tanh rounds to what it does here, so that n is -53 at least
-    constexpr double kOne = 19.0615;      // beyond it tanh rounds to 1
-    constexpr double kTiny = 0x1p-500;    // so that no square of it is subnormal
-    const auto sign = as<Integers<V>>(x) & as<Integers<V>>(broadcast<V>(-0.0));
-    const V magnitude = as<V>(as<Integers<V>>(x) ^ sign);
-    const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny), magnitude))) * -2;
-    // -y = -n log(2) + r + r_low
-    const V n = Target::fma(y, broadcast<V>(K::kLog2e), broadcast<V>(kRound)) - kRound;
-    const V high = Target::fma(n, broadcast<V>(K::kLn2High), V(-y));
-    const V r = Target::fma(n, broadcast<V>(K::kLn2Low), high);
-    const V r_low = Target::fma(n, broadcast<V>(K::kLn2Low), V(high - r));
-    V c[kTerms];
-    for (std::size_t i = 0; i < kTerms; ++i) c[i] = broadcast<V>(kPolynomial[i]);
-    const V tail = Target::fma(polynomial<Target, kTerms>(c, r), V(r * r), r_low);
-    const V m = r + tail;
-    const V m_low = (r - m) + tail;
-    // The sums in two parts each. D = N + 2p.
-    const V power = magnitude > kOne ? V{} : Target::scale_normal(broadcast<V>(1), n);
-    const V first = 1 - power;
-    const V numerator = first + m;
-    const V numerator_low = (m - (numerator - first)) + m_low;
-    const V denominator = Target::fma(broadcast<V>(2), power, numerator);
-    const V negative_low = (Target::fma(broadcast<V>(-2), power, denominator) - numerator) - numerator_low;
-    // One division, and one Newton step from its result, which leaves little more than the last rounding's half ULP.
-    const V reciprocal = 1 / denominator;
-    const V quotient = numerator * reciprocal;
-    const V rest = Target::fma(-quotient, denominator, numerator) + Target::fma(quotient, negative_low, numerator_low);
-    const V result = Target::fma(rest, reciprocal, quotient);
-    // The lesser one is the magnitude if that is tiny.
-    return as<V>(as<Integers<V>>(V(Target::less(magnitude, result))) | sign);
+    constexpr double kSaturated = 19.5;  // tanh rounds to 1 there
+    constexpr double kSmall = 0x1p-5;    // the first node's sixteenth begins there
+    constexpr int kShift = 48;           // of the bits below a sixteenth
+    constexpr auto kSixteenth = std::uint64_t{1} << kShift;
+    const V magnitude = magnitude_of(x);
+    // 19.5 for NaN, too.
+    const V y = Target::less(V(Target::greater(broadcast<V>(kTiny<double>), magnitude)), broadcast<V>(kSaturated));
+    const auto bits = as<Integers<V>>(y);
+    constexpr double kBelowSmall = 0x1.fffffffffffffp-6;
+    const auto row_of = [](V number) { return as<Integers<V>>(number) >> kShift; };
+    V high, low;
+    Target::look_up_pairs(
+        kTanhNodes, row_of(V(Target::greater(y, broadcast<V>(kBelowSmall)))) - row_of(broadcast<V>(kBelowSmall)), high, low);
+    const V node = y < kSmall ? V{} : as<V>((bits & -kSixteenth) | kSixteenth / 2);
+    const V t = y - node;
+    const V square = t * t;
+    constexpr std::size_t kLast = sizeof kPolynomial / sizeof(double) - 1;
+    V p = broadcast<V>(kPolynomial[kLast]);
+    for (std::size_t i = kLast; i-- > 0;) p = Target::fma(p, square, broadcast<V>(kPolynomial[i]));
+    const V u = Target::fma(V(p * square), t, t);
+    // 1 - T^2; the low part matters near 1 only.
+    const V derivative = Target::fma(broadcast<V>(-2), low, V(Target::fma(-high, high, broadcast<V>(1))));
+    const V quotient = u * derivative / Target::fma(high, u, broadcast<V>(1));
+    const V result = high + (quotient + low);
+    // The lesser one is the magnitude if that is tiny, or NaN.
+    return with_sign_of<V>(x, Target::less(result, magnitude));
   }
 
  private:
-  // (e^r - 1 - r) / r^2 for |r| <= log(2)/2, to 2^-60.4, relative to e^r - 1.
-  static constexpr double kPolynomial[] = {0.5,
-                                           0x1.5555555555559p-3,
-                                           0x1.5555555555559p-5,
-                                           0x1.111111110f6bp-7,
-                                           0x1.6c16c16c14a41p-10,
-                                           0x1.a01a01afe9d3bp-13,
-                                           0x1.a01a01af79c17p-16,
-                                           0x1.71ddf83d6716ep-19,
-                                           0x1.27e4c79402015p-22,
-                                           0x1.af5ef4e033eeap-26,
-                                           0x1.1f930b9fdec69p-29};
-  static constexpr std::size_t kTerms = sizeof kPolynomial / sizeof(double);
+  // (tanh(t) / t - 1) / t^2 as a polynomial of t^2, to 2^-60 for |t| <= 2^-5, and less for more as the second term is.
+  static constexpr double kPolynomial[] = {-0x1.55555555554f5p-2, 0x1.11111110b32b7p-3, -0x1.ba1b9e697f39cp-5,
+                                           0x1.664998df79d11p-6, -0x1.1e83ab623656ap-7};
 };
 
 template <class Target, class T>

@@ -10,9 +10,10 @@
 //   scale_normal(v, n)     the same, if v and the result are normal numbers, or v is NaN
 //   greater(a, b)          a > b ? a : b, so b where either is NaN
 //   less(a, b)             a < b ? a : b
-//   any(comparison)        whether it holds in any lane
-//   Lookup<columns>        of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
-//                          rows modulo 32
+//   any_greater(a, b)      whether a > b in any lane
+//   Lookup                 of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
+//                          rows modulo 16
+//   look_up_pairs(table, rows, first, second)    of doubles: sets each lane to its row's two elements
 //   Powers<type>           made from a PowerTable; powers(index, high, low) sets each lane's two parts, the index modulo 16
 //   load_partial(p, n, fill), store_partial(p, v, n)    the first n lanes; other lanes take the fill
 //   stream(p, v), fence()  store past the caches, p on a vector's boundary; fence() after the last one
@@ -113,6 +114,12 @@ void keep(V& v) {
 #elif defined(__aarch64__)
   __asm__("" : "+w"(v));
 #endif
+}
+
+// Keeps the compiler from taking what is stored there from the register instead.
+template <class T>
+void keep_in_memory(T& stored) {
+  __asm__("" : "+m"(stored));
 }
 
 // One number from all lanes: the upper half of them is combined with the lower half, until one is left.

@@ -36,20 +36,17 @@ struct Avx2 : PartialHalves<Avx2> {
   static F32 less(F32 a, F32 b) { return _mm256_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm256_min_pd(a, b); }
 
-  template <class Mask>
-  static bool any(Mask mask) {
-    return _mm256_movemask_epi8(reinterpret_cast<__m256i>(mask)) != 0;
-  }
+  static bool any_greater(F32 a, F32 b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
+  static bool any_greater(F64 a, F64 b) { return _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)) != 0; }
 
   // The rows of the eight lanes, transposed.
-  template <std::size_t kColumns>
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) : rows_(table.rows) {}
 
-    void operator()(SignedIntegers<F32> rows, F32* c) const {
-      alignas(32) std::int32_t row[8];
-      store(row, rows & 31);
+    void operator()(Integers<F32> rows, F32* c) const {
+      alignas(32) std::uint32_t row[8];
+      store(row, rows % FloatTable::kRows);
       __m256 pairs[8];
       for (std::size_t i = 0; i < 4; ++i) {
         // Lanes i and i + 4: the first four columns, and the others.
@@ -58,7 +55,7 @@ struct Avx2 : PartialHalves<Avx2> {
         pairs[i] = _mm256_set_m128(_mm_load_ps(high), _mm_load_ps(low));
         pairs[i + 4] = _mm256_set_m128(_mm_load_ps(high + 4), _mm_load_ps(low + 4));
       }
-      for (std::size_t i = 0; i < kColumns; i += 4) {
+      for (std::size_t i = 0; i < FloatTable::kColumns; i += 4) {
         const __m256 a = _mm256_unpacklo_ps(pairs[i], pairs[i + 1]);
         const __m256 b = _mm256_unpacklo_ps(pairs[i + 2], pairs[i + 3]);
         const __m256 d = _mm256_unpackhi_ps(pairs[i], pairs[i + 1]);
@@ -66,13 +63,24 @@ struct Avx2 : PartialHalves<Avx2> {
         c[i] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
         c[i + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
         c[i + 2] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(1, 0, 1, 0));
-        if (i + 3 < kColumns) c[i + 3] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(3, 2, 3, 2));
+        c[i + 3] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(3, 2, 3, 2));
       }
     }
 
    private:
     const float (*rows_)[FloatTable::kColumns];
   };
+
+  // Through memory, which leaves the ports of vectors free.
+  static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
+    alignas(32) std::uint64_t row[4];
+    store(row, rows);
+    keep_in_memory(row);
+    const __m256d a = _mm256_set_m128d(_mm_load_pd(table[row[2]]), _mm_load_pd(table[row[0]]));
+    const __m256d b = _mm256_set_m128d(_mm_load_pd(table[row[3]]), _mm_load_pd(table[row[1]]));
+    first = _mm256_unpacklo_pd(a, b);
+    second = _mm256_unpackhi_pd(a, b);
+  }
 
   template <class C>
   class Powers;
@@ -174,12 +182,7 @@ class Avx2::Powers<double> {
   explicit Powers(const PowerTable<double>& table) : rows_(table.rows) {}
 
   void operator()(Integers<F64> index, F64& high, F64& low) const {
-    alignas(32) std::uint64_t j[4];  // through memory, which leaves the ports of vectors free
-    store(j, index & 15);
-    const __m256d a = _mm256_set_m128d(_mm_load_pd(rows_[j[2]]), _mm_load_pd(rows_[j[0]]));
-    const __m256d b = _mm256_set_m128d(_mm_load_pd(rows_[j[3]]), _mm_load_pd(rows_[j[1]]));
-    high = _mm256_unpacklo_pd(a, b);
-    low = _mm256_unpackhi_pd(a, b);
+    look_up_pairs(rows_, index % PowerTable<double>::kSteps, high, low);
   }
 
  private:

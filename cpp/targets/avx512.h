@@ -33,34 +33,47 @@ struct Avx512 {
   static F32 less(F32 a, F32 b) { return _mm512_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm512_min_pd(a, b); }
 
-  template <class Mask>
-  static bool any(Mask mask) {
-    if constexpr (sizeof mask[0] == 4) return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)) != 0;
-    return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)) != 0;
-  }
+  static bool any_greater(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+  static bool any_greater(F64 a, F64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ) != 0; }
 
-  // A column is two registers, from which the lanes choose.
-  template <std::size_t kColumns>
+  // A column is a register, from which the lanes choose.
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) {
-      for (std::size_t i = 0; i < kColumns; ++i) {
-        low_[i] = _mm512_load_ps(table.columns[i]);
-        high_[i] = _mm512_load_ps(table.columns[i] + 16);
-        keep(low_[i]);
-        keep(high_[i]);
+      for (std::size_t i = 0; i < FloatTable::kColumns; ++i) {
+        columns_[i] = _mm512_load_ps(table.columns[i]);
+        keep(columns_[i]);
       }
     }
 
-    void operator()(SignedIntegers<F32> rows, F32* c) const {
-      for (std::size_t i = 0; i < kColumns; ++i)
-        c[i] = _mm512_permutex2var_ps(low_[i], reinterpret_cast<__m512i>(rows), high_[i]);
+    void operator()(Integers<F32> rows, F32* c) const {
+      for (std::size_t i = 0; i < FloatTable::kColumns; ++i) {
+        c[i] = _mm512_permutexvar_ps(reinterpret_cast<__m512i>(rows), columns_[i]);
+      }
     }
 
    private:
-    __m512 low_[kColumns];
-    __m512 high_[kColumns];
+    __m512 columns_[FloatTable::kColumns];
   };
+
+  // Through memory, which leaves the ports of vectors free. By two stores: Intel's CPUs take 4 times as long to load a part of
+  // a store of 64 bytes.
+  static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
+    const auto offsets = reinterpret_cast<__m512i>(2 * rows);
+    alignas(32) std::uint64_t offset[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(offset), _mm512_castsi512_si256(offsets));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(offset + 4), _mm512_extracti64x4_epi64(offsets, 1));
+    keep_in_memory(offset);
+    const auto load_pair = [&](std::size_t lane) { return _mm_load_pd(table[0] + offset[lane]); };
+    const auto gather = [&](std::size_t a, std::size_t b, std::size_t c, std::size_t d) {
+      const __m256d low = _mm256_set_m128d(load_pair(b), load_pair(a));
+      const __m256d high = _mm256_set_m128d(load_pair(d), load_pair(c));
+      return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+    };
+    const __m512d even = gather(0, 2, 4, 6), odd = gather(1, 3, 5, 7);
+    first = _mm512_unpacklo_pd(even, odd);
+    second = _mm512_unpackhi_pd(even, odd);
+  }
 
   template <class C>
   class Powers;

@@ -33,27 +33,32 @@ struct Bits128 {
     return a < b ? a : b;
   }
 
-  template <class Mask>
-  static bool any(Mask mask) {
+  template <class V>
+  static bool any_greater(V a, V b) {
+    const auto mask = a > b;
     std::uint64_t halves[2];
     std::memcpy(halves, &mask, sizeof halves);
     return (halves[0] | halves[1]) != 0;
   }
 
-  template <std::size_t kColumns>
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) : rows_(table.rows) {}
 
-    void operator()(SignedIntegers<F32> rows, F32* c) const {
+    void operator()(Integers<F32> rows, F32* c) const {
       const float* row[4];
-      for (std::size_t lane = 0; lane < 4; ++lane) row[lane] = rows_[rows[lane] & 31];
-      for (std::size_t i = 0; i < kColumns; ++i) c[i] = F32{row[0][i], row[1][i], row[2][i], row[3][i]};
+      for (std::size_t lane = 0; lane < 4; ++lane) row[lane] = rows_[rows[lane] % FloatTable::kRows];
+      for (std::size_t i = 0; i < FloatTable::kColumns; ++i) c[i] = F32{row[0][i], row[1][i], row[2][i], row[3][i]};
     }
 
    private:
     const float (*rows_)[FloatTable::kColumns];
   };
+
+  static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
+    first = F64{table[rows[0]][0], table[rows[1]][0]};
+    second = F64{table[rows[0]][1], table[rows[1]][1]};
+  }
 
   template <class C>
   class Powers {
