@@ -155,11 +155,12 @@ template <bool kNext, class Target, class C, bool kQuick>
   using V = Lanes<Target, C>;
   const Exponential<Target, C, kQuick> exponential = of_row;
   V largest = next;
-  const C sum = sum_block_in_trees<Target, C>(count, [=, &largest](std::size_t i, std::size_t lanes) {
+  V* const largest_so_far = &largest;  // captured by value, as all the rest
+  const C sum = sum_block_in_trees<Target, C>(count, [=](std::size_t i, std::size_t lanes) {
     const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
     if constexpr (kNext) {
       __builtin_prefetch(reinterpret_cast<const char*>(y + i) + output_ahead, 1);
-      largest = Target::greater(load_lanes<Target>(ahead + i, lanes, kLeast<C>), largest);
+      *largest_so_far = Target::greater(load_lanes<Target>(ahead + i, lanes, kLeast<C>), *largest_so_far);
     }
     store_lanes<Target>(y + i, e, lanes);
     return e;
