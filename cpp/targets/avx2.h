@@ -39,37 +39,26 @@ struct Avx2 : PartialHalves<Avx2> {
   static bool any_greater(F32 a, F32 b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)) != 0; }
 
-  // The rows of the eight lanes, transposed.
+  // From each column the lanes choose.
   class Lookup {
    public:
-    explicit Lookup(const FloatTable& table) : rows_(table.rows) {}
+    explicit Lookup(const FloatTable& table) : columns_(table.columns) {}
 
     void operator()(Integers<F32> rows, F32* c) const {
-      alignas(32) std::uint32_t row[8];
-      store(row, rows % FloatTable::kRows);
-      __m256 pairs[8];
-      for (std::size_t i = 0; i < 4; ++i) {
-        // Lanes i and i + 4: the first four columns, and the others.
-        const float* low = rows_[row[i]];
-        const float* high = rows_[row[i + 4]];
-        pairs[i] = _mm256_set_m128(_mm_load_ps(high), _mm_load_ps(low));
-        pairs[i + 4] = _mm256_set_m128(_mm_load_ps(high + 4), _mm_load_ps(low + 4));
-      }
-      for (std::size_t i = 0; i < FloatTable::kColumns; i += 4) {
-        const __m256 a = _mm256_unpacklo_ps(pairs[i], pairs[i + 1]);
-        const __m256 b = _mm256_unpacklo_ps(pairs[i + 2], pairs[i + 3]);
-        const __m256 d = _mm256_unpackhi_ps(pairs[i], pairs[i + 1]);
-        const __m256 e = _mm256_unpackhi_ps(pairs[i + 2], pairs[i + 3]);
-        c[i] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
-        c[i + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
-        c[i + 2] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(1, 0, 1, 0));
-        c[i + 3] = _mm256_shuffle_ps(d, e, _MM_SHUFFLE(3, 2, 3, 2));
-      }
+      for (std::size_t i = 0; i < FloatTable::kColumns; ++i) c[i] = look_up(columns_[i], rows);
     }
 
    private:
-    const float (*rows_)[FloatTable::kColumns];
+    const float (*columns_)[FloatTable::kRows];
   };
+
+  // The lanes' elements of 16, by the lowest four bits of the index.
+  static F32 look_up(const float* column, Integers<F32> index) {
+    const auto lanes = reinterpret_cast<__m256i>(index);
+    const __m256 first = _mm256_permutevar8x32_ps(_mm256_load_ps(column), lanes);
+    const __m256 second = _mm256_permutevar8x32_ps(_mm256_load_ps(column + 8), lanes);
+    return _mm256_blendv_ps(first, second, as<__m256>(index << 28));
+  }
 
   // Through memory, which leaves the ports of vectors free.
   static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
@@ -166,13 +155,6 @@ class Avx2::Powers<float> {
   }
 
  private:
-  static F32 look_up(const float* column, Integers<F32> index) {
-    const __m256i lanes = reinterpret_cast<__m256i>(index);
-    const __m256 first = _mm256_permutevar8x32_ps(_mm256_load_ps(column), lanes);
-    const __m256 second = _mm256_permutevar8x32_ps(_mm256_load_ps(column + 8), lanes);
-    return _mm256_blendv_ps(first, second, as<__m256>(index << 28));
-  }
-
   const PowerTable<float>* table_;
 };
 
