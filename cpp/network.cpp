@@ -15,7 +15,7 @@ namespace {
 // Multiplications that are worth waking another thread.
 constexpr std::size_t kThreadWork = 6'000'000;
 
-// What is done for an input or output of a layer beside the multiplications takes as long as so many.
+// Overhead per input or output of a layer, in multiplications.
 constexpr std::size_t kElementWork = 24;
 
 // Reading a layer's weights takes as long as multiplying them by so many rows.
@@ -36,7 +36,7 @@ constexpr std::size_t kNarrow = 128;
 // Rows of so many bytes together come from beyond the second cache, and are worth fetching ahead.
 constexpr std::size_t kFarBytes = 2 * 1024 * 1024;
 
-// Inputs, outputs and weights of a layer that no memory holds; the bytes of so many, a few times over, still are a number.
+// Upper limit for a layer's sizes, so that byte counts cannot overflow.
 constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
 
 // Throws std::bad_alloc for a layer that no memory holds. Its inputs may be claimed, by a stride of 0.

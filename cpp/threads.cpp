@@ -35,8 +35,7 @@ constexpr std::size_t kPartsOfThread = 4;
 
 using Clock = std::chrono::steady_clock;
 
-// How long a thread looks out for what it waits for before it sleeps: about what it costs to wake it, so that waiting costs at
-// most twice what it must, on the virtual machine where it was tried.
+// How long a thread spins before it sleeps: about the cost of a wake-up on the virtual machine where it was tried.
 constexpr std::chrono::microseconds kLookout{50};
 
 // Loops that have followed one another so long are worth waking workers for, who stay awake from one to the next.
