@@ -75,7 +75,7 @@ TwoParts<V> subtract(V a, V b) {
   return {difference, terms.low - (difference - terms.high)};
 }
 
-// All exponentials carry a factor of 2^kUp, which cancels in the quotient: so none is subnormal, and slow to compute.
+// All exponentials carry the factor kUp, which cancels in the quotient: so none is subnormal, and slow to compute.
 template <class C>
 constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p64 : 0x1p512);
 template <class C>
@@ -84,10 +84,10 @@ constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 // e^(z - max) kUp, for the elements of rows whose maxima are in the same lanes. 0 where as many terms as there can be, 2^34,
 // would not sum to half the smallest number.
 //
-// The multiple of log(2) is subtracted from the exact difference, and the result, below 2^-5, rounded once. There are two ways
-// to it, with the same bits: from d, to which then the low term is added; or from the larger one of z and -max, to which then
-// the smaller one is added. This has two operations less, and takes no care of differences that are subnormal, and slow on some
-// CPUs.
+// With z - max = n log(2) + r, all but one step to r is exact, and that one, whose result is below 2^-5, is rounded once. There
+// are two ways, with the same bits:
+//   (d - n kLn2High) + low             where z - max = d + low
+//   (larger - n kLn2High) + smaller    where larger and smaller are z and -max: the quick way, of two operations less
 template <class Target, class C, bool kQuick>
 class Exponential {
  public:
@@ -96,7 +96,7 @@ class Exponential {
   explicit Exponential(V max) : max_(max) {}
 
   V operator()(V z) const {
-    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;
+    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;  // no difference is subnormal, and slow
     const V d = z - max_;
     const auto [n, index] = count_steps<Target>(d);
     const auto [larger, smaller] = by_magnitude<Target>(z, V(-max_));
@@ -112,17 +112,20 @@ class Exponential {
   typename Target::template Powers<C> powers_{kUpPowers<C>};
 };
 
-// Whether the quick way is exact for all elements that are not negligible. larger - n kLn2High is about -smaller, and a
-// multiple of the unit of kLn2High / 16, or of the larger one's if that is less. So it is exact if it is below 2^24 (2^53) of
-// the former and needs no bit more than the larger one has: if |max| is not large, and max not within 2^-5 below a power of
-// two. And no difference is subnormal if |max| is not tiny.
+// Whether the quick way is exact for all elements that are not negligible, and meets no subnormal difference.
+//
+// larger - n kLn2High is -smaller up to 2^-5. It is a multiple of the last bit of kLn2High / 16, which is 2^-16 (2^-42), or of
+// the last bit of the larger one if that is less. So it is exact if it is below 2^8 (2^11), and in no binade above the larger
+// one's. That is so if |max| is below kLargest, and max not within 2^-5 below a power of two. If |max| is not tiny, no
+// difference is subnormal.
 template <class Target, class V>
 bool is_quick(V max) {
   using C = Element<V>;
   constexpr C kLargest = sizeof(C) == 4 ? 128 : 1024;
   const auto changed_bits = as<Integers<V>>(V(max + C(0x1p-5))) ^ as<Integers<V>>(max);
   const auto below_power = (max > 0) & ((changed_bits >> ExpConstants<C>::kExponentShift) != 0);
-  const auto tiny = (max < kTiny<C>)&(max > -kTiny<C>);
+  const V limit = broadcast<V>(kTiny<C>);
+  const auto tiny = (max < limit) & (max > -limit);
   const auto slow = (max >= kLargest) | (max <= -kLargest) | below_power | tiny;
   return !Target::any_greater(slow ? broadcast<V>(1) : V{}, V{});
 }
@@ -207,8 +210,8 @@ Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::s
   return next_max;
 }
 
-// Contiguous rows, of which three or more fit into so many bytes of the first cache, are computed step by step together, so
-// many at most: a row's steps wait for each other.
+// Contiguous rows are computed step by step together, for a row's steps wait for each other: as many as fit into kGroupBytes of
+// the first cache, if these are three or more, and at most kGroupRows.
 constexpr std::size_t kGroupBytes = 8192;
 constexpr std::size_t kGroupRows = 8;
 
