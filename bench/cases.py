@@ -334,7 +334,13 @@ def special_numbers(kind: str, shape: tuple[int, ...], dtype: Dtype) -> Array:
     """Numbers that are slow in some libraries."""
     signs = uniform(shape, 1, dtype, seed=1)
     limits = np.finfo(dtype)
-    scales: dict[str, Any] = {"subnormal": limits.smallest_normal, "huge": limits.max, "nan": np.nan, "infinite": np.inf}
+    scales: dict[str, Any] = {
+        "subnormal": limits.smallest_normal,
+        "spread": -np.log(limits.smallest_normal) / 2,  # as far as softmax is a normal number
+        "huge": limits.max,
+        "nan": np.nan,
+        "infinite": np.inf,
+    }
     return np.asarray(signs * dtype(scales[kind]), dtype)
 
 
@@ -372,7 +378,7 @@ def elementwise_tables() -> list[Table]:
         for (name, shape), dtype, kind in itertools.product(
             [*((name, (65536,)) for name in ELEMENTWISE), ("softmax", (64, 1000))],
             DTYPES,
-            ("subnormal", "huge", "nan", "infinite"),
+            ("subnormal", "spread", "huge", "nan", "infinite"),
         )
     ]
     strides = [

@@ -240,7 +240,7 @@ def main() -> None:
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
     for dtype, degree, bits in ((np.float32, 1, 12), (np.float64, 4, 38)):
         split("log(2)", ln2, dtype, bits)
-        split("log2(e)", 1 / ln2, dtype)
+        print(f"log2(e): {hexadecimal(rounded(1 / ln2, dtype))}")
         fit(
             "exp: p(r) of e^r = 1 + r + r^2 p(r) for |r| <= log(2)/32",
             lambda r: (exp(r) - 1 - r) / r**2 if abs(r) > mpf(10) ** -15 else mpf(1) / 2 + r / 6,

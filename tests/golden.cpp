@@ -119,7 +119,7 @@ void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size
   }
 }
 
-// Rows to which 4 is added, or nothing, exactly.
+// Rows to which 4 or 256 is added, or nothing, exactly.
 template <class T>
 void check_shifted(const std::string& dtype) {
   const Kernels<T>& table = kernels().of<T>();
@@ -127,7 +127,7 @@ void check_shifted(const std::string& dtype) {
     constexpr std::size_t kRows = 5;
     const auto halves = numbers<Half>(kRows * n, 1);
     const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
-    for (const int shift : {0, 4}) {
+    for (const int shift : std::is_same_v<T, Half> ? std::vector<int>{0, 4} : std::vector<int>{0, 4, 256}) {
       std::vector<float> wide(halves.size());
       kernels().float16.widen({halves.data(), sizeof(Half)}, wide.data(), wide.size());
       std::vector<Compute<T>> shifted;

@@ -85,7 +85,7 @@ LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
 @pytest.mark.parametrize(("shape", "axis"), [*SHORT, *LONG], ids=str)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    size=st.integers(0, 14),
+    size=st.integers(0, 15),
     bits=st.integers(1, 53),
     shift=st.floats(-1, 1),
 )

@@ -21,7 +21,7 @@ struct ExpConstants<float> {
   // log(2) = kLn2High + kLn2Low. The first has 12 bits, so that an fma gives x - n kLn2High exactly.
   static constexpr float kLn2High = 0x1.62ep-1f;
   static constexpr float kLn2Low = 0x1.0bfbe8p-15f;
-  // e^r = 1 + r + r^2 p(r). Error of e^r: 2^-29.2.
+  // (e^r - 1) / r. Error of e^r: 2^-29.2.
   static constexpr float kPolynomial[] = {1, 0x1.00022p-1f, 0x1.555764p-3f};
   // Adding it rounds to a multiple of 1/16, whose fraction is then in the lowest four bits, and the integer above.
   static constexpr float kRound = 0x1.8p19f;
@@ -29,7 +29,6 @@ struct ExpConstants<float> {
   // Below kLowest the result rounds to 0, above kHighest it overflows.
   static constexpr float kLowest = -104.0f;
   static constexpr float kHighest = 89.0f;
-  static constexpr float kSmallestExponent = -126.0f;
 };
 
 template <>
@@ -38,7 +37,7 @@ struct ExpConstants<double> {
   // As above, of 38 bits.
   static constexpr double kLn2High = 0x1.62e42fefap-1;
   static constexpr double kLn2Low = 0x1.cf79abc9e3b3ap-40;
-  // Error of e^r: 2^-56.2.
+  // As above. Error of e^r: 2^-56.2.
   static constexpr double kPolynomial[] = {
       1, 0x1.0000000000005p-1, 0x1.555555548ec0dp-3, 0x1.555555545d801p-5, 0x1.11123b4492205p-7, 0x1.6c185ee466e1fp-10};
   static constexpr double kRound = 0x1.8p48;

@@ -59,7 +59,7 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// a + b in two terms, of which the first one is the larger, where a + b is not positive: that is the lesser one.
+// a and b, the one of the larger magnitude first. It is the lesser one, for a + b must not be positive.
 template <class Target, class V>
 TwoParts<V> by_magnitude(V a, V b) {
   const V larger = Target::less(a, b);
@@ -75,17 +75,18 @@ TwoParts<V> subtract(V a, V b) {
   return {difference, terms.low - (difference - terms.high)};
 }
 
-// All exponentials carry the factor kUp, which cancels in the quotient: so none is subnormal, and slow to compute.
+// A factor that all exponentials carry, and the parts of a reciprocal: so no product is subnormal, and slow to compute, whose
+// quotient is not. The sum of 2^34 exponentials does not overflow.
 template <class C>
-constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p64 : 0x1p512);
+constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p90 : 0x1p512);
 template <class C>
 constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 
-// e^(z - max) kUp, for the elements of rows whose maxima are in the same lanes. 0 where as many terms as there can be, 2^34,
-// would not sum to half the smallest number.
+// e^(z - max) kUp, for the elements of rows whose maxima are in the same lanes. 0 where even 2^34 terms would not sum to half
+// the smallest number.
 //
-// With z - max = n log(2) + r, all but one step to r is exact, and that one, whose result is below 2^-5, is rounded once. There
-// are two ways, with the same bits:
+// With z - max = n log(2) + r, two steps to r are rounded, to results below 2^-5: the addition of the second term, and
+// subtract_low. There are two ways, with the same bits:
 //   (d - n kLn2High) + low             where z - max = d + low
 //   (larger - n kLn2High) + smaller    where larger and smaller are z and -max: the quick way, of two operations less
 template <class Target, class C, bool kQuick>
@@ -116,8 +117,8 @@ class Exponential {
 //
 // larger - n kLn2High is -smaller up to 2^-5. It is a multiple of the last bit of kLn2High / 16, which is 2^-16 (2^-42), or of
 // the last bit of the larger one if that is less. So it is exact if it is below 2^8 (2^11), and in no binade above the larger
-// one's. That is so if |max| is below kLargest, and max not within 2^-5 below a power of two. If |max| is not tiny, no
-// difference is subnormal.
+// one's. That is so if |max| is below kLargest, and max not within 2^-5 below a power of two. (With max < 0 the difference is
+// below |z| anyway.) If |max| is not tiny, no difference of z and max is subnormal.
 template <class Target, class V>
 bool is_quick(V max) {
   using C = Element<V>;
@@ -141,11 +142,13 @@ template <class Target, class V>
 class DivideBy {
  public:
   explicit DivideBy(V divisor)
-      : reciprocal_(1 / divisor), rest_(Target::fma(V(-reciprocal_), divisor, broadcast<V>(1)) * reciprocal_) {}
+      : reciprocal_(kUp<Element<V>> / divisor),
+        rest_(Target::fma(V(-reciprocal_), divisor, broadcast<V>(kUp<Element<V>>)) * (reciprocal_ * kDown)) {}
 
-  V operator()(V dividend) const { return Target::fma(dividend, reciprocal_, V(dividend * rest_)); }
+  V operator()(V dividend) const { return Target::fma(dividend, reciprocal_, V(dividend * rest_)) * kDown; }
 
  private:
+  static constexpr Element<V> kDown = 1 / kUp<Element<V>>;
   V reciprocal_, rest_;
 };
 

@@ -84,7 +84,7 @@ constexpr FloatTable kSigmoidTable = with_columns({{
 }});
 
 // tanh(y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where tanh is all but a float. Row: bits 21 to 24 of the float 1 + y, which
-// are two of the fraction and the exponent's lowest two. Error, relative: below 2^-27. In the row of y < 1/4,
+// are two of the fraction and the exponent's lowest two. Error, relative: below 2^-27; the last row is 1, to which tanh rounds. In the row of y < 1/4,
 // tanh(y) = y + c1 y + ... + c6 y^6.
 //   centre, c0, c1, ..., c6
 constexpr FloatTable kTanhTable = with_columns({{
