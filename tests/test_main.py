@@ -388,7 +388,7 @@ ENDS_OF_PIPES = {
     "predict - < /dev/null": None,
     "predict x.csv -o /dev/null": None,
     "predict - <&-": "standard input: Bad file descriptor",
-    "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; if this line is a header*",
+    "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; no header either, *",
     "echo 1,2,3,4 | predict - --format npy": "standard input is not a whole .npy file of numbers: *",
     "head -c 300 x.npy | predict - --format npy": "standard input is not a whole .npy file of numbers: expected 20 rows, got 5",
     "head -c 300 x.npy | predict - --format npy -o >(cat > y.npy)": "standard input is not a whole .npy file of numbers: *",
@@ -460,7 +460,7 @@ BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
     "csv, header with gaps": (
         "bad.csv",
         "a,,,\n1,2,3,4\n",
-        "column 1: expected a number, got 'a'; if this line is",
+        "column 1: expected a number, got 'a'; no header either, for column 2 is '': say --header if it is one",
     ),
     "csv, numbers from 0": (
         "bad.csv",

@@ -81,10 +81,14 @@ def test_names_are_a_header(reader: Reader, name: str) -> None:
 @pytest.mark.parametrize("field", [field for fields in NO_NAMES.values() for field in fields])
 def test_first_line_with_a_field_that_is_no_name_is_no_header(reader: Reader, field: str) -> None:
     shown = re.escape(repr(field.strip().strip('"')))
-    for line, column, what in ((f"a,{field},c", 1, "'a'"), (f"1,{field},3", 2, shown), (f"{field},{field},{field}", 1, shown)):
+    for line, column, what, no_name, value in (
+        (f"a,{field},c", 1, "'a'", 2, shown),
+        (f"1,{field},3", 2, shown, 1, "'1'"),
+        (f"{field},{field},{field}", 1, shown, 1, shown),
+    ):
         message = reader.error(f"{line}\n1,2,3\n", 3)
         assert re.search(rf"line 1, column {column}: expected a number, got {what}", message), message
-        assert message.endswith("if this line is a header, say --header")
+        assert re.search(rf"; no header either, for column {no_name} is {value}: say --header if it is one$", message), message
         assert reader.csv(f"{line}\n1,2,3\n", 3, header=True).tolist() == [[1, 2, 3]]
         assert "--header" not in reader.error(f"{line}\n1,2,3\n", 3, header=False)
     assert "line 1, column 1: expected a number" in reader.error(f"{field}\n1\n", 1)
@@ -132,6 +136,32 @@ def test_other_numbers_are_a_row(reader: Reader, line: str) -> None:
 def test_header_by_the_option(reader: Reader, line: str) -> None:
     """The first line is passed over whatever it is, also if it has quotes with line breaks or is not the rows' width."""
     assert reader.csv(f"{line}\n4,5,6\n" if line else "4,5,6\n4,5,6\n", 3, header=True).tolist() == [[4, 5, 6]]
+
+
+# By name: first lines for which --header cannot help, above a row of three numbers.
+NO_HEADERS = {
+    "index": ",a,b,c",
+    "label column": "a,b,c,label",
+    "semicolons": "a;b;c",
+    "numbers between semicolons": "1;2;3",
+    "tabs": "a\tb\tc",
+    "too few": "a,b",
+    "a number": "5",
+}
+
+
+@pytest.mark.parametrize("case", NO_HEADERS)
+def test_no_header_is_advised_where_it_cannot_help(reader: Reader, case: str) -> None:
+    message = reader.error(f"{NO_HEADERS[case]}\n1,2,3\n", 3)
+    assert message.startswith("f.csv, line 1: expected 3 numbers separated by ',', got ")
+    assert "--header" not in message
+
+
+@pytest.mark.parametrize("line", ["title", "Heights and weights", "# 2019", "a b c"])
+def test_title(reader: Reader, line: str) -> None:
+    expected = "line 1: expected 3 numbers separated by ',', got 1 (--delimiter names another character)"
+    hint = "; if it is a title, say --header" if line != "# 2019" else ""
+    assert reader.error(f"{line}\n1,2,3\n", 3) == f"f.csv, {expected}{hint}"
 
 
 def test_no_header_by_the_option(reader: Reader) -> None:

@@ -294,12 +294,10 @@ class _CsvTable:
                 raise ValueError(f"line {first}: {error}") from None
             is_blank = len(fields) < 2 and not "".join(fields).strip()
             if self._inputs < 2 or not is_blank:
-                yield _Record(first, self._number + reader.line_num, fields)
+                yield _Record(first, self._number + reader.line_num, fields or [""] * self._inputs)
 
     def _parse_record(self, record: _Record) -> list[float]:
         fields = record.fields
-        if self._inputs == 1 and not fields:
-            fields = [""]
         if len(fields) != self._inputs:
             hint = " (--delimiter names another character)" if len(fields) == 1 else ""
             expected = f"{self._inputs} number{'s' * (self._inputs != 1)} separated by {self._delimiter!r}"
@@ -319,14 +317,24 @@ class _CsvTable:
         if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
             line = reprlib.repr(self._delimiter.join(fields))
             raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
-        if len(fields) == self._inputs and _are_names(fields):
+        no_name = _first_no_name(fields)
+        if len(fields) == self._inputs and no_name is None:
             return True
         try:
             self._parse_record(record)
         except ValueError as error:
-            raise ValueError(f"{error}; if this line is a header, say --header") from None
+            hint = ""
+            if len(fields) == self._inputs and no_name is not None:
+                got = reprlib.repr(fields[no_name - 1])
+                hint = f"; no header either, for column {no_name} is {got}: say --header if it is one"
+            elif len(fields) == 1 and no_name is None and not _OTHER_DELIMITER.search(fields[0]):
+                hint = "; if it is a title, say --header"
+            raise ValueError(f"{error}{hint}") from None
         return False
 
+
+# What a line of several fields has, if the delimiter is another one.
+_OTHER_DELIMITER = re.compile("[,;|\t]")
 
 # What text in another encoding has, such as UTF-16 or Latin-1.
 _NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
@@ -352,9 +360,11 @@ _CURRENCIES = (
 _AMOUNT = re.compile(rf"(?:(?:{_CURRENCIES.replace(' ', '|')})|(?:kr|rs|fr)[ .])\W*\d[\W\d]*", re.IGNORECASE)
 
 
-def _are_names(fields: list[str]) -> bool:
-    """Return whether fields are names. A single t, f, y or n is one beside others: x, y is a header, t, f may be booleans."""
-    return all(map(_is_name, fields)) and not {field.lower() for field in fields} <= _BOOLEAN_LETTERS
+def _first_no_name(fields: list[str]) -> int | None:
+    """Return the first column that is no name, if any. A single t, f, y or n is a name only beside others, as in x, y."""
+    if {field.lower() for field in fields} <= _BOOLEAN_LETTERS:
+        return 1
+    return next((column for column, field in enumerate(fields, 1) if not _is_name(field)), None)
 
 
 def _is_name(field: str) -> bool:
