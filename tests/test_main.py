@@ -389,6 +389,7 @@ ENDS_OF_PIPES = {
     "predict x.csv -o /dev/null": None,
     "predict - <&-": "standard input: Bad file descriptor",
     "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; no header either, *",
+    "cat x.npy | predict -": "standard input: expected CSV, got .npy: say --format npy",
     "echo 1,2,3,4 | predict - --format npy": "standard input is not a whole .npy file of numbers: *",
     "head -c 300 x.npy | predict - --format npy": "standard input is not a whole .npy file of numbers: expected 20 rows, got 5",
     "head -c 300 x.npy | predict - --format npy -o >(cat > y.npy)": "standard input is not a whole .npy file of numbers: *",

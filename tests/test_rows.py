@@ -168,6 +168,34 @@ def test_no_header_by_the_option(reader: Reader) -> None:
     assert "line 1, column 1: expected a number, got 'a'" in reader.error("a,b,c\n1,2,3\n", 3, header=False)
 
 
+# --- Missing values, and files that are no CSV ---
+
+NA_HINT = ' (write a missing value as nan: to_csv(na_rep="nan"))'
+
+
+@pytest.mark.parametrize("field", [*NO_NAMES["missing"][:-2], "nope", "∞", "$", "True"])
+def test_missing_values_are_to_be_written_as_nan(reader: Reader, field: str) -> None:
+    """In the first line, too; what only looks strange is not called missing."""
+    is_missing = field in NO_NAMES["missing"] and field != "#VALUE!"
+    for content, header in ((f"1,2\n3,{field}\n", None), (f"1,{field}\n", False), (f"1,{field}\n", None)):
+        message = reader.error(content, 2, header=header)
+        assert (NA_HINT in message) == is_missing, message
+    assert NA_HINT in reader.error("1\n\n2\n", 1)
+
+
+@pytest.mark.parametrize("header", [None, True, False])
+def test_npy_read_as_csv(reader: Reader, header: bool | None) -> None:
+    content = io.BytesIO()
+    np.save(content, np.ones((2, 3)))
+    reader.path.write_bytes(content.getvalue())
+    for name, todo in (("standard input", "say --format npy"), ("f.csv", "give it a name that ends in .npy")):
+        with (
+            open_input(str(reader.path)) as file,
+            pytest.raises(ValueError, match=rf"^{name}: expected CSV, got .npy: {todo}$"),
+        ):
+            list(read_csv(file, name, 3, 10, header=header))
+
+
 # --- Lines and columns ---
 
 # By name: the contents, the number of inputs, and what must be said.

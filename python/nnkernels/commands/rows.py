@@ -230,7 +230,11 @@ def read_csv(
     size, characters = _size(file), 0
     # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
     with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
-        table = _CsvTable(text, inputs, delimiter)
+        beginning = next(text, "")
+        if beginning.startswith("\udc93NUMPY"):
+            advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
+            raise ValueError(f"{name}: expected CSV, got .npy: {advice}")
+        table = _CsvTable(chain([beginning] if beginning else [], text), inputs, delimiter)
         try:
             table.skip_header(header)
             while lines := list(islice(table.lines, block_rows)):
@@ -307,7 +311,11 @@ class _CsvTable:
             try:
                 numbers.append(_parse_number(field))
             except ValueError:
-                hint = " (the file must be text in UTF-8)" if _NOT_UTF_8.search(field) else ""
+                hint = ""
+                if _NOT_UTF_8.search(field):
+                    hint = " (the file must be text in UTF-8)"
+                elif _is_missing(field):
+                    hint = ' (write a missing value as nan: to_csv(na_rep="nan"))'
                 got = reprlib.repr(field.strip())
                 raise ValueError(f"line {record.first}, column {column}: expected a number, got {got}{hint}") from None
         return numbers
@@ -348,7 +356,8 @@ def _parse_number(field: str) -> float:
 
 
 # Written as letters and digits alone: n/a is na.
-_MISSING = {"na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"}
+_MISSING_WORDS = {"na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"}
+_MISSING_SIGNS = "-–—?*. \t\r\n"
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
 _INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
@@ -376,11 +385,23 @@ def _is_name(field: str) -> bool:
     [False, False, False, False, False, False, False, False, False, False]
     """
     field = field.removeprefix("# ")  # as np.savetxt begins a header
-    word = "".join(filter(str.isalnum, field)).casefold()
+    word = _word(field)
     has_letter_first = field[:1].isalpha() or field[:1] == "_"
     return has_letter_first and not (
-        word in _MISSING | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.fullmatch(field) or _has_currency_sign(field)
+        word in _MISSING_WORDS | _BOOLEANS | _INFINITY
+        or word.isnumeric()
+        or _AMOUNT.fullmatch(field)
+        or _has_currency_sign(field)
     )
+
+
+def _word(field: str) -> str:
+    return "".join(filter(str.isalnum, field)).casefold()
+
+
+def _is_missing(field: str) -> bool:
+    """Return whether a field stands for a missing value: empty, a dash or the like, or a word such as N/A."""
+    return not field.strip(_MISSING_SIGNS) or _word(field) in _MISSING_WORDS
 
 
 def _has_currency_sign(field: str) -> bool:
