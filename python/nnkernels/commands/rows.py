@@ -357,7 +357,7 @@ def _parse_number(field: str) -> float:
 
 # Written as letters and digits alone: n/a is na.
 _MISSING_WORDS = {"na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"}
-_MISSING_SIGNS = "-–—?*. \t\r\n"
+_MISSING_SIGNS = "-\u2013\u2014?*. \t\r\n"
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
 _INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
