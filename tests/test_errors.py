@@ -649,6 +649,32 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         nnk.load(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_pipe_is_no_model(tmp_path: Path, model: bytes) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # which waits for no reader
+    os.write(writer, model)
+    with pytest.raises(OSError, match="a model must be a file, not a pipe or a device") as caught:
+        nnk.load(pipe)
+    os.close(writer)
+    assert caught.value.filename == str(pipe)
+
+
+def test_errors_of_the_reader_name_the_file(path: Path, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Input/output error (os error 5)")
+
+    path.write_bytes(model)
+    monkeypatch.setattr("safetensors.safe_open", fail)
+    with pytest.raises(OSError, match=rf"{path.name}: Input/output error"):
+        nnk.load(path)
+
+
+def test_text_is_no_model(path: Path) -> None:
+    assert refused(path, b"1.0,2.0,3.0\n" * 9).endswith("; expected a file that Network.save wrote")
+
+
 # Loads a good file, then a bad one, with 32 MiB more of address space than the process has by then.
 LOAD_IN_LITTLE_MEMORY = """
 import resource, sys

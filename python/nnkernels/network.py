@@ -4,7 +4,8 @@ import errno
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
-from os import PathLike, fsdecode
+from os import PathLike, fsdecode, fstat
+from stat import S_ISREG
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -340,16 +341,19 @@ def load(path: Path) -> Network:
 
     name = fsdecode(path)
     with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
+        if not S_ISREG(fstat(opened.fileno()).st_mode):  # which cannot be mapped into memory
+            raise OSError(errno.ESPIPE, "a model must be a file, not a pipe or a device", name)
         beginning = opened.read(256)
     try:
         with safe_open(name, framework="numpy") as file:
             return Network(_read_layers(file))
     except (SafetensorError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} does not hold a network: {_other_kind(beginning) or error}") from None
+        reason = _other_kind(beginning) or f"{error}; expected a file that Network.save wrote"
+        raise ValueError(f"{name} does not hold a network: {reason}") from None
     except OSError as error:
         if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
             raise MemoryError(f"{name}: {error}") from None
-        raise
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _other_kind(beginning: bytes) -> str | None:
