@@ -121,7 +121,7 @@ def test_axis_that_is_not_there(function: Callable[..., Array], axis: int) -> No
 @pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
 @pytest.mark.parametrize("axis", [(0, 0), (1, -1), (2,), (0, -3), (0.5,), ("0",)], ids=str)
 def test_axes_that_are_not_there_or_there_twice(function: Callable[..., Array], axis: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=f"{function.__name__} expected z"):
+    with pytest.raises((TypeError, ValueError), match=f"{function.__name__}.*; expected z"):
         function(np.zeros((2, 3)), axis=axis)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import pytest
 import safetensors.numpy
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,7 +209,7 @@ def other_failing_calls() -> dict[str, Failing]:
     bad_layers: dict[str, tuple[Any, type[Exception], tuple[Array | str, ...]]] = {
         "no layers": ([], ValueError, ("at least one layer",)),
         "an array": ([square, WEIGHTS], TypeError, ("ndarray", "layer 2")),
-        "a number": (1, TypeError, ("int",)),
+        "a number": (1, TypeError, ("list of Dense", "int")),
         "layers that do not chain": ([square, wide, square], ValueError, ("layer 2", "layer 3", WEIGHTS, square.weights)),
         "one neuron and more": ([one, thin], ValueError, ("layer 1", one.weights, thin.weights)),
     }
@@ -254,6 +255,105 @@ def test_exception(name: str) -> None:
     assert nnk.get_num_threads() == threads
 
 
+def message_of(call: Callable[[], object]) -> str:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    return str(caught.value)
+
+
+# As scikit-learn's coefs_: (inputs, outputs).
+TRANSPOSED: dict[str, Callable[[], object]] = {
+    "matrices": lambda: nnk.dense(X, WEIGHTS.T, BIAS),
+    "without a bias": lambda: nnk.dense(X, WEIGHTS.T),
+    "one row": lambda: nnk.dense(X[0], WEIGHTS.T),
+    "lists": lambda: nnk.dense(X.tolist(), WEIGHTS.T.tolist(), BIAS.tolist()),
+    "with an activation": lambda: nnk.dense(X, WEIGHTS.T, BIAS, activation="tanh"),
+    "to an output": lambda: nnk.dense(X, WEIGHTS.T, BIAS, out=np.zeros((2, 4))),
+    "to one output": lambda: nnk.dense(X, np.ones((3, 1))),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_transposed_weights(case: str) -> None:
+    message = message_of(TRANSPOSED[case])
+    assert message.startswith("dense: weights are (outputs, inputs): pass weights.T; got x float64 of shape ")
+
+
+@pytest.mark.parametrize(
+    ("x", "weights"), [(X, np.ones((4, 5))), (X, np.ones((3, 3, 4))), (X, np.ones((3, 4), complex)), (X, np.ones(4))]
+)
+def test_other_weights_are_not_called_transposed(x: Array, weights: Array) -> None:
+    assert "weights.T" not in message_of(partial(nnk.dense, x, weights))
+
+
+def test_layers_that_do_not_chain() -> None:
+    wide, square = nnk.Dense(WEIGHTS), nnk.Dense(np.ones((3, 3)))
+    assert "layer 2 has 4 outputs, layer 3 takes 3 inputs; weights are (outputs, inputs)" in message_of(
+        lambda: nnk.Network([square, wide, square])
+    )
+    for following in (nnk.Dense(np.ones((4, 1))), square):
+        message = message_of(partial(nnk.Network, [nnk.Dense(np.ones(3)), following]))
+        assert "layer 1 is one neuron before another layer: give its weights the shape (1, inputs)" in message
+
+
+def test_one_layer_is_no_list() -> None:
+    layers: Any = nnk.Dense(WEIGHTS)
+    assert message_of(lambda: nnk.Network(layers)) == "Network expected a list of Dense, got a Dense"
+
+
+@pytest.mark.parametrize("dtype", ["foo", int, object, [1], 3.5], ids=str)
+def test_network_of_another_dtype(dtype: Any) -> None:
+    message = message_of(lambda: nnk.Network([nnk.Dense(WEIGHTS)], dtype))
+    assert message == f"Network expected dtype float16, float32 or float64, got {dtype!r}"
+
+
+@pytest.mark.parametrize("number", [1.5, "2", None])
+def test_number_of_threads_that_is_no_integer(number: Any) -> None:
+    message = message_of(lambda: nnk.set_num_threads(number))
+    assert message == f"set_num_threads expected an integer, got {number!r} of type {type(number).__name__}"
+
+
+MASKED = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
+
+# By name: a call, and how its message begins: the cause first, then what came.
+CAUSES: dict[str, tuple[Callable[[], object], str]] = {
+    "masked": (lambda: nnk.softmax(MASKED), "softmax: a masked array must be filled first; got z masked float64 of shape (3,)"),
+    "sparse": (
+        lambda: nnk.logsumexp(scipy.sparse.eye_array(3)),
+        "logsumexp: a dia_array is sparse: give its toarray(); got z sparse float64 of shape (3, 3)",
+    ),
+    "ragged": (lambda: nnk.softmax(RAGGED), "softmax: setting an array element with a sequence"),
+    "scalar": (lambda: nnk.softmax(1.0), "softmax: Input operand 0 does not have enough dimensions"),
+    "complex": (lambda: nnk.softmax(X.astype(complex)), "softmax: ufunc 'softmax' not supported for the input types"),
+    "fused": (lambda: nnk.dense(X, np.ones((4, 5)), activation="relu"), "dense_relu: Input operand 1 has a mismatch"),
+    "dot, x": (
+        lambda: nnk.dot(MASKED, [1.0] * 3),
+        "dot: a masked array must be filled first; got masked float64 of shape (3,)",
+    ),
+    "dot, w": (
+        lambda: nnk.dot([1.0] * 3, MASKED),
+        "dot: a masked array must be filled first; got masked float64 of shape (3,)",
+    ),
+    "dot, sparse": (
+        lambda: nnk.dot(scipy.sparse.eye_array(3), X),
+        "dot: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
+    ),
+    "Network": (lambda: NETWORK(MASKED), "Network: a masked array must be filled first; got x masked float64 of shape (3,)"),
+    "Dense": (
+        lambda: nnk.Dense(MASKED),
+        "Dense: a masked array must be filled first; got weights masked float64 of shape (3,)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_messages_begin_with_the_cause(case: str) -> None:
+    call, beginning = CAUSES[case]
+    message = message_of(call)
+    assert message.startswith(beginning), message
+    assert "; expected " in message
+
+
 def test_failed_calls_leave_out_alone() -> None:
     out = np.full((2, 4), 7, np.float32)
     calls: tuple[Callable[..., object], ...] = (
@@ -279,7 +379,7 @@ def test_object_that_has_ufuncs_but_no_dimensions() -> None:
     rows: Any = Rows()
     thing: Any = Thing()
     assert np.array_equal(nnk.dense(rows, WEIGHTS, BIAS), nnk.dense(X, WEIGHTS, BIAS))
-    with pytest.raises(ValueError, match=r"^dense expected x .* got x object of shape \(\)"):
+    with pytest.raises(ValueError, match=r"^dense: .*; got x object of shape \(\).*; expected x "):
         nnk.dense(thing, WEIGHTS, BIAS)
 
 
@@ -289,7 +389,7 @@ def test_object_that_fails_to_become_an_array() -> None:
             raise ValueError("not all columns are numbers")
 
     table: Any = Table()
-    with pytest.raises(ValueError, match=r"^logsumexp expected z .*not all columns are numbers"):
+    with pytest.raises(ValueError, match=r"^logsumexp: not all columns are numbers; .*; expected z "):
         nnk.logsumexp(table)
 
 

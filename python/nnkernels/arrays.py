@@ -77,9 +77,12 @@ def summed(value: Any) -> Any:
     """Return what ``dot`` takes an argument for, if it is no array of NumPy's own and no number."""
     if _library(value) == "pandas":
         return value
-    _refuse_partitions(value)
-    _refuse_mask(value)
-    return elementwise(value)
+    try:
+        _refuse_partitions(value)
+        _refuse_mask(value)
+        return elementwise(value)
+    except TypeError as error:
+        raise TypeError(f"dot: {error}; got {describe(value)}; expected x and w (..., n) of {REAL}") from None
 
 
 def as_array(value: Any) -> Any:
@@ -201,8 +204,12 @@ def _refuse_unit(value: Any) -> None:
         raise TypeError(f"a {type(value).__name__} has a unit, which would be lost: give its numbers")
 
 
+def _is_sparse(value: Any) -> bool:
+    return hasattr(type(value), "toarray")
+
+
 def _refuse_sparse(value: Any) -> None:
-    if hasattr(type(value), "toarray"):
+    if _is_sparse(value):
         raise TypeError(f"a {type(value).__name__} is sparse: give its toarray()")
 
 
@@ -248,7 +255,7 @@ def map_chunks(
 
 
 def describe(value: Any) -> str:
-    """Say what an argument is, for an error message: dtype and shape, or the type if it is no array."""
+    """Say what an argument is, for an error message: kind, dtype and shape, or the type if it is no array."""
     if hasattr(type(value), "map_partitions"):
         return f"a Dask {type(value).__name__}"
     try:
@@ -259,7 +266,8 @@ def describe(value: Any) -> str:
     except (TypeError, ValueError):
         return f"a {type(value).__name__} that is no array"
     origin = f" from a {type(value).__name__}" if array.dtype == object and array is not value else ""
-    return f"{array.dtype} of shape {array.shape}{origin}"
+    kind = "masked " if _is_masked(value) else "sparse " if _is_sparse(value) else ""
+    return f"{kind}{array.dtype} of shape {array.shape}{origin}"
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -271,16 +279,16 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
-    """Return the error with what was expected and what came. NumPy's own subclasses keep their type and text.
+    """Return the error with what came and what was expected. NumPy's own subclasses keep their type and text.
 
     OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
     """
     given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
-    message = f"{function} expected {expected}; got {came}"
-    if type(error) in (TypeError, ValueError):
-        return type(error)(f"{message} ({error})")
-    if isinstance(error, OverflowError):
-        return ValueError(f"{message} ({error})")
-    error.add_note(message)
+    context = f"got {came}; expected {expected}"
+    if type(error) in (TypeError, ValueError, OverflowError):
+        cause = str(error) if str(error).startswith(function) else f"{function}: {error}"  # as NumPy's own do
+        kind = ValueError if isinstance(error, OverflowError) else type(error)
+        return kind(f"{cause}; {context}")
+    error.add_note(f"{function} {context}")
     return error

@@ -337,6 +337,9 @@ def dense(
         expected = f"x (..., inputs), {LAYER}"
         if out is not None:
             expected += f", out of shape {(*shape_of(x)[:-1], *shape_of(weights)[:-1])}"
+        inputs, shape = shape_of(x)[-1:], shape_of(weights)
+        if isinstance(error, ValueError) and len(shape) == 2 and shape[:1] == inputs != shape[1:]:
+            error = ValueError("weights are (outputs, inputs): pass weights.T")
         raise explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
 
 

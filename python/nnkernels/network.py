@@ -183,21 +183,31 @@ class Network(_core.Network):
     __slots__ = ()
 
     def __init__(self, layers: Iterable[Dense], dtype: DTypeLike | None = None) -> None:
-        checked = list(layers)
+        try:
+            iterator = iter(layers)
+        except TypeError:
+            raise TypeError(f"Network expected a list of Dense, got a {type(layers).__name__}") from None
+        checked = list(iterator)
         for number, layer in enumerate(checked, 1):
             if not isinstance(layer, Dense):
                 raise TypeError(f"Network expected every layer to be a Dense, got {type(layer).__name__} as layer {number}")
         if not checked:
             raise ValueError("Network expected at least one layer, got none")
         for number, (layer, following) in enumerate(pairwise(checked), 1):
-            if layer.weights.ndim == 1 or layer.outputs != following.inputs:
-                raise ValueError(
-                    f"Network expected layers that chain, got layer {number} with weights {describe(layer.weights)} before "
-                    f"layer {number + 1} with weights {describe(following.weights)}"
-                )
-        common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
-        if not is_float(common):
-            raise TypeError(f"Network expected dtype {FLOAT}, got {common}")
+            if layer.weights.ndim == 1:
+                cause = f"layer {number} is one neuron before another layer: give its weights the shape (1, inputs)"
+            elif layer.outputs != following.inputs:
+                cause = f"layer {number} has {layer.outputs} outputs, layer {number + 1} takes {following.inputs} inputs"
+                cause += "; weights are (outputs, inputs)"
+            else:
+                continue
+            raise ValueError(f"Network: {cause}; got {describe(layer.weights)} before {describe(following.weights)}")
+        try:
+            common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
+            if not is_float(common):
+                raise TypeError
+        except (TypeError, ValueError):
+            raise TypeError(f"Network expected dtype {FLOAT}, got {dtype!r}") from None
         super().__init__(
             [
                 (np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation))

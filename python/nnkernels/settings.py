@@ -79,7 +79,10 @@ def set_num_threads(n: SupportsIndex) -> None:
     7
     >>> nnk.set_num_threads(before)
     """
-    threads = operator.index(n)
+    try:
+        threads = operator.index(n)
+    except TypeError:
+        raise TypeError(f"set_num_threads expected an integer, got {n!r} of type {type(n).__name__}") from None
     if not 1 <= threads <= _MOST_THREADS:
         raise ValueError(f"set_num_threads expected a number of threads from 1 to {_MOST_THREADS}, got {threads}")
     _core.set_num_threads(threads)
