@@ -49,6 +49,12 @@ def test_every_public_name_is_documented_with_an_example() -> None:
             assert ">>>" in text, name
 
 
+@pytest.mark.parametrize("name", sorted(set(nnk.__all__) - {"__version__", "dot", "relu", "sigmoid", "tanh"}))
+def test_signatures_are_short(name: str) -> None:
+    """They are what help() begins with, and have the names of unions of types, not their members."""
+    assert len(str(inspect.signature(getattr(nnk, name)))) < 200
+
+
 def test_config(capsys: pytest.CaptureFixture[str]) -> None:
     config = nnk.config()
     assert set(config) == {"version", "target", "targets", "threads", "compiler"}

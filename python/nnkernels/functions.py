@@ -1,5 +1,7 @@
 """The functions that are not ufuncs themselves: thin layers over generalized ufuncs of the same name."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial

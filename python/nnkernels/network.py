@@ -1,5 +1,7 @@
 """Networks of dense layers: description, forward pass, files."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Iterable
 from functools import partial
