@@ -8,6 +8,8 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,13 @@ def test_every_public_name_is_documented_with_an_example() -> None:
         assert len(text) > 60, name
         if name not in ("show_config", "get_num_threads"):
             assert ">>>" in text, name
+
+
+@pytest.mark.parametrize("function", [nnk.softmax, nnk.dense, nnk.load], ids=lambda function: function.__name__)
+def test_sections_of_docstrings(function: Callable[..., object]) -> None:
+    lines = (inspect.getdoc(function) or "").splitlines()
+    sections = [line for line, rule in pairwise(lines) if rule == "-" * len(line) != ""]
+    assert [section for section in sections if section != "Notes"] == ["Parameters", "Returns", "Raises", "Examples"]
 
 
 @pytest.mark.parametrize("name", sorted(set(nnk.__all__) - {"__version__", "dot", "relu", "sigmoid", "tanh"}))

@@ -48,8 +48,8 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
     z : array_like
         Logits, of any shape with at least one dimension.
     axis : int, tuple of int, or None
-        Each vector along this axis is one distribution. Several axes, or all (None), are taken together: the bits are those
-        of a last axis that holds their elements in C order, axes in increasing order.
+        Each vector along this axis is one distribution. Several axes, or all (None), are treated as one flattened axis, in C
+        order.
     out : array, optional
         Where to write the result; of the shape of z.
     dtype : optional
@@ -68,13 +68,16 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
         For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for
         another ``dtype``; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
     ValueError
-        For a z without dimensions (unless the axis is None), an axis that is not there or named twice, ``out`` of another
-        shape, and an axis that a Dask array has in several chunks.
+        z is 0-d and axis is not None; axis out of range, or given twice; ``out`` of another shape; an axis that a Dask array
+        has in several chunks.
 
     Notes
     -----
-    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Subtracting the maximum changes nothing but the
-    range: J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; the method is in
+    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Source: J. S. Bridle, "Probabilistic interpretation of
+    feedforward classification network outputs", 1990.
+
+    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
+    precision", 1971), and so softmax(z + c) has the bits of softmax(z) wherever every z + c is exact. The method is in
     cpp/kernels/softmax.h.
 
     Examples
@@ -102,8 +105,9 @@ def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = Non
 
     Notes
     -----
-    The maximum is subtracted in two terms, without rounding (D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2),
-    and the logarithm is that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
+    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
+    precision", 1971), and so log_softmax(z + c) has the bits of log_softmax(z) wherever every z + c is exact. The logarithm is
+    that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
 
     Examples
     --------

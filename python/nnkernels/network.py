@@ -334,10 +334,27 @@ _OTHER_FILES = (
 def load(path: Path) -> Network:
     """Read a network that ``Network.save`` wrote.
 
-    A file that is malformed, truncated or does not hold a whole network raises ValueError, which names the kind of a file that
-    another library or Git LFS wrote. A missing one raises FileNotFoundError,
-    another one that the system cannot read OSError, and one that is too large for the memory MemoryError. Nothing in a file
-    is ever executed, and memory stays in proportion to its size.
+    Nothing in a file is ever executed, and memory stays in proportion to its size.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+        A regular file: a pipe cannot be mapped into memory.
+
+    Returns
+    -------
+    Network
+        With the bits of the network that was saved.
+
+    Raises
+    ------
+    ValueError
+        The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
+        another library or Git LFS wrote it.
+    FileNotFoundError, OSError
+        The file is missing, or the system cannot read it.
+    MemoryError
+        The file is too large for the memory.
 
     Examples
     --------
