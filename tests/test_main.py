@@ -872,11 +872,15 @@ def test_no_progress_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, ca
 # --- The command line ---
 
 
-def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")  # each paragraph is a line
     for arguments, expected in (
         (["--version"], f"nnkernels {nnk.__version__}\n"),
         (["--help"], "predict"),
-        (["predict", "--help"], "OUTPUT"),
+        (["predict", "--help"], "CSV is UTF-8; numbers may be quoted. "),
+        (["predict", "--help"], "row i is for the i-th row of INPUT that is not blank"),
+        (["predict", "--help"], "pd.read_csv(path, header=None)"),
+        (["predict", "--help"], "Exit status 2: the files or arguments are wrong."),
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
