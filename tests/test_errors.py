@@ -338,6 +338,11 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: nnk.dot(scipy.sparse.eye_array(3), X),
         "dot: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
     ),
+    "dense, dimensions": (
+        lambda: nnk.dense(1.0, WEIGHTS),
+        "dense: x needs at least one axis, weights one or two; got x float64",
+    ),
+    "Dense, dimensions": (lambda: nnk.Dense(1.0), "Dense: weights need one axis or two; got weights float64 of shape ()"),
     "Network": (lambda: NETWORK(MASKED), "Network: a masked array must be filled first; got x masked float64 of shape (3,)"),
     "Dense": (
         lambda: nnk.Dense(MASKED),

@@ -172,7 +172,7 @@ def _along_axis(
                 return ufunc(z) if out is None else ufunc(z, out=out)
             return ufunc(z, axis=axis) if out is None else ufunc(z, axis=axis, out=out)
         if dtype is not None and not (is_float(np.dtype(dtype)) and np.dtype(dtype).isnative):
-            raise TypeError("no kernel computes in this dtype")
+            raise TypeError(f"dtype must be {FLOAT}")
         array = as_array(z)
         check_output(out, array)
         keywords: dict[str, Any] = keepdims if dtype is None else {"dtype": dtype, **keepdims}
@@ -353,7 +353,7 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
     """Return a layer of any arguments; one neuron is a layer of one output, whose axis goes."""
     rows, matrix = as_array(x), as_array(weights)
     if matrix.ndim not in (1, 2) or rows.ndim == 0:
-        raise ValueError("wrong number of dimensions")
+        raise ValueError("x needs at least one axis, weights one or two")
     one_neuron = matrix.ndim == 1
     if one_neuron:
         matrix = matrix[np.newaxis]

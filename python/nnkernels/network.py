@@ -68,7 +68,7 @@ class Dense:
         try:
             matrix = _promoted(weights)
             if matrix.ndim not in (1, 2):
-                raise ValueError("weights have a wrong number of dimensions")
+                raise ValueError("weights need one axis or two")
             shape = matrix.shape[:-1]
             if bias is None:
                 vector = np.zeros(shape, matrix.dtype)
@@ -265,7 +265,7 @@ class Network(_core.Network):
 
     def _call_lazily(self, x: Any) -> Any:
         if x.ndim == 0 or x.shape[-1] != self.inputs:
-            raise ValueError("another shape")
+            raise ValueError(f"x needs {self.inputs} elements on its last axis")
         lengths = None if self.one_neuron else [self.outputs]
         return map_chunks(partial(_core.Network.__call__, self), x, [x.ndim - 1], lengths, self.dtype)
 
