@@ -323,6 +323,7 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
         "logsumexp: a dia_array is sparse: give its toarray(); got z sparse float64 of shape (3, 3)",
     ),
     "ragged": (lambda: nnk.softmax(RAGGED), "softmax: setting an array element with a sequence"),
+    "out": (lambda: nnk.logsumexp(X, out=np.zeros(())), "logsumexp: output operand"),
     "scalar": (lambda: nnk.softmax(1.0), "softmax: Input operand 0 does not have enough dimensions"),
     "complex": (lambda: nnk.softmax(X.astype(complex)), "softmax: ufunc 'softmax' not supported for the input types"),
     "fused": (lambda: nnk.dense(X, np.ones((4, 5)), activation="relu"), "dense_relu: Input operand 1 has a mismatch"),
@@ -357,6 +358,7 @@ def test_messages_begin_with_the_cause(case: str) -> None:
     message = message_of(call)
     assert message.startswith(beginning), message
     assert "; expected " in message
+    assert ".;" not in message
 
 
 def test_failed_calls_leave_out_alone() -> None:

@@ -66,8 +66,8 @@ def _parser() -> ArgumentParser:
         help="run a saved network on the rows of a file",
         description="Run a saved network on the rows of a file or a pipe, and write a row of outputs for each. CSV is UTF-8; "
         "numbers may be quoted. Blank lines are skipped, but not in a file of one column. The output has no header "
-        "(pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit status 2: the files or "
-        "arguments are wrong.",
+        "(pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit status 2: the files "
+        "or arguments are wrong.",
     )
     predict_parser.add_argument("model", type=Path, metavar="MODEL", help="what net.save(path) wrote")
     predict_parser.add_argument(

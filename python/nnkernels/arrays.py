@@ -287,7 +287,9 @@ def explained(error: Exception, function: str, expected: str, **arguments: objec
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
     context = f"got {came}; expected {expected}"
     if type(error) in (TypeError, ValueError, OverflowError):
-        cause = str(error) if str(error).startswith(function) else f"{function}: {error}"  # as NumPy's own do
+        cause = str(error).rstrip(".")
+        if not cause.startswith(function):  # NumPy's often do
+            cause = f"{function}: {cause}"
         kind = ValueError if isinstance(error, OverflowError) else type(error)
         return kind(f"{cause}; {context}")
     error.add_note(f"{function} {context}")
