@@ -370,7 +370,7 @@ def load(path: Path) -> Network:
 
     name = fsdecode(path)
     with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
-        if not S_ISREG(fstat(opened.fileno()).st_mode):  # which cannot be mapped into memory
+        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors maps the file into memory
             raise OSError(errno.ESPIPE, "a model must be a file, not a pipe or a device", name)
         beginning = opened.read(256)
     try:

@@ -341,7 +341,7 @@ class _CsvTable:
         return False
 
 
-# What a line of several fields has, if the delimiter is another one.
+# Usual delimiters: a title has none of them.
 _OTHER_DELIMITER = re.compile("[,;|\t]")
 
 # What text in another encoding has, such as UTF-16 or Latin-1.
