@@ -762,10 +762,9 @@ def test_pipe_is_no_model(tmp_path: Path, model: bytes) -> None:
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)  # which waits for no reader
     os.write(writer, model)
-    with pytest.raises(OSError, match="a model must be a file, not a pipe or a device") as caught:
+    with pytest.raises(ValueError, match=f"^{pipe}: a network is read from a file, not from a pipe or a device$"):
         nnk.load(pipe)
     os.close(writer)
-    assert caught.value.filename == str(pipe)
 
 
 def test_errors_of_the_reader_name_the_file(path: Path, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,6 +382,8 @@ def test_pipes(folder: Path, case: str) -> None:
     assert all(path.is_fifo() for path in folder.glob("out.*"))  # It is not replaced.
 
 
+NO_FILE = "a network is read from a file, not from a pipe or a device"
+
 # Commands, and what they say; many.npy has more rows than a pipe holds.
 ENDS_OF_PIPES = {
     "predict /dev/null": None,
@@ -396,6 +398,8 @@ ENDS_OF_PIPES = {
     "cat fortran.npy | predict - --format npy": "standard input: a pipe cannot give the rows of an array in Fortran order, *",
     "mkfifo out.csv; head -c 1 out.csv > /dev/null & predict many.npy -o out.csv": "out.csv: Broken pipe",
     "mkfifo out.npy; head -c 1 out.npy > /dev/null & predict many.npy -o out.npy": "out.npy: Broken pipe",
+    "mv net.safetensors net; mkfifo net.safetensors; cat net > net.safetensors & predict x.csv": f"net.safetensors: {NO_FILE}",
+    "ln -sf /dev/zero net.safetensors; predict x.csv": f"net.safetensors: {NO_FILE}",
     "predict x.csv --format npy > /dev/full": "No space left on device",
 }
 

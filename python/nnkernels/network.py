@@ -350,7 +350,7 @@ def load(path: Path) -> Network:
     ------
     ValueError
         The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
-        another library or Git LFS wrote it.
+        another library or Git LFS wrote it. Or it is a pipe or a device.
     FileNotFoundError, OSError
         The file is missing, or the system cannot read it.
     MemoryError
@@ -370,8 +370,8 @@ def load(path: Path) -> Network:
 
     name = fsdecode(path)
     with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
-        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors maps the file into memory
-            raise OSError(errno.ESPIPE, "a model must be a file, not a pipe or a device", name)
+        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors opens it once more, and maps it into memory
+            raise ValueError(f"{name}: a network is read from a file, not from a pipe or a device")
         beginning = opened.read(256)
     try:
         with safe_open(name, framework="numpy") as file:
