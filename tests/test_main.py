@@ -382,6 +382,38 @@ def test_pipes(folder: Path, case: str) -> None:
     assert all(path.is_fifo() for path in folder.glob("out.*"))  # It is not replaced.
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("kind", ["csv", "npy"])
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("-", "-"),
+        ("/dev/stdin", "/dev/stdout"),
+        ("/dev/fd/0", "/dev/fd/1"),
+        ("/proc/self/fd/0", "/proc/self/fd/1"),
+        ("in", "out"),
+    ],
+)
+def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, output: str, kind: str) -> None:
+    """A shell and its commands read on, and write on, in turn; links to such files lead there, too."""
+    if source.startswith("/") and not Path(source).parent.exists():
+        pytest.skip(f"needs {source}")
+    (folder / "in").symlink_to("/dev/stdin")
+    (folder / "link").symlink_to("/dev/stdout")
+    (folder / "out").symlink_to("link")
+    content = (folder / f"x.{kind}").read_bytes()
+    (folder / "titled").write_bytes(b"a title\n" + content)
+    command = f"{{ read -r; echo begin; predict {source} -o {output} --format {kind}; echo end; }} < titled > log"
+    done = shell(folder, command)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    written = (folder / "log").read_bytes()
+    assert written.startswith(b"begin\n")
+    assert written.endswith(b"end\n")
+    (folder / f"y.{kind}").write_bytes(written[6:-4])
+    result = np.load(folder / "y.npy") if kind == "npy" else read_csv(folder / "y.csv", np.float32)
+    assert same_bits(result, make_network()(np.load(folder / "x.npy")))
+
+
 NO_FILE = "a network is read from a file, not from a pipe or a device"
 
 # Commands, and what they say; many.npy has more rows than a pipe holds.
@@ -400,7 +432,14 @@ ENDS_OF_PIPES = {
     "mkfifo out.npy; head -c 1 out.npy > /dev/null & predict many.npy -o out.npy": "out.npy: Broken pipe",
     "mv net.safetensors net; mkfifo net.safetensors; cat net > net.safetensors & predict x.csv": f"net.safetensors: {NO_FILE}",
     "ln -sf /dev/zero net.safetensors; predict x.csv": f"net.safetensors: {NO_FILE}",
-    "predict x.csv --format npy > /dev/full": "No space left on device",
+    "predict x.csv --format npy > /dev/full": "standard output: No space left on device",
+    "predict x.csv -o /dev/full": "/dev/full: No space left on device",
+    "predict many.npy -o /dev/full": "/dev/full: No space left on device",
+    "predict x.csv -o /dev/stdout --format npy > /dev/full": "/dev/stdout: No space left on device",
+    "predict /proc/self/mem --format csv -o y.csv": "/proc/self/mem: Input/output error",
+    "predict - --format npy -o y.npy < /proc/self/mem": "standard input: Input/output error",
+    "ln -s b.csv a.csv; ln -s a.csv b.csv; predict a.csv": "a.csv: Too many levels of symbolic links",
+    "ln -s b.csv a.csv; ln -s a.csv b.csv; predict x.csv -o a.csv": "a.csv: Too many levels of symbolic links",
 }
 
 
@@ -596,10 +635,9 @@ def test_output_without_permission(folder: Path, capfd: pytest.CaptureFixture[st
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [[], ["predict", "net.safetensors", "x.npy"]], ids=["demonstration", "predict"])
-def test_full_disk(folder: Path, arguments: list[str]) -> None:
+def test_demonstration_to_a_full_disk(folder: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run(*arguments, stdout=full, cwd=folder)
+        done = run(stdout=full, cwd=folder)
     assert (done.returncode, done.stderr) == (2, "nnkernels: No space left on device\n")
 
 
@@ -649,7 +687,7 @@ def test_limit_of_file_size(folder: Path, output: str) -> None:
     before = sorted(folder.iterdir())
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))"
     done = run_after(limit, folder, "net.safetensors", "many.npy", "-o", output)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "nnkernels: File too large\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"nnkernels: {output}: File too large\n")
     assert sorted(folder.iterdir()) == before
 
 
@@ -670,7 +708,15 @@ def test_output_to_a_file_system_that_cannot_take_it(folder: Path, options: str,
     mount = f"mount -t tmpfs -o {options} none disk; trap 'ls -A disk' EXIT"
     done = run_with_mounts(mount, folder, "net.safetensors", "many.npy", "-o", f"disk/{output}")
     assert (done.returncode, done.stdout) == (2, "")  # nothing is left there
-    assert re.fullmatch(rf"nnkernels: [^\n]*{message}\n", done.stderr)
+    assert done.stderr == f"nnkernels: disk/{output}: {message}\n"
+
+
+@pytest.mark.parametrize("output", ["y.npy", "y.csv"])
+def test_output_that_cannot_be_replaced(folder: Path, output: str) -> None:
+    """A file that is mounted, as those of a container may be."""
+    mount = f"touch {output}; mount --bind {output} {output}"
+    done = run_with_mounts(mount, folder, "net.safetensors", "x.npy", "-o", output)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"nnkernels: {output}: Device or resource busy\n")
 
 
 def test_read_only_file_systems(folder: Path) -> None:

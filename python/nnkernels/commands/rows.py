@@ -15,11 +15,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
+from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from itertools import chain, islice, tee
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -31,8 +31,8 @@ Blocks = Iterator[tuple[NDArray[Any], int]]
 
 _STANDARD_STREAM = "-"
 
-# Files here are open already: by the shell, as in <(command), or by this process.
-_OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/proc/")
+# Links to follow, as many as Linux does.
+_MOST_LINKS = 40
 
 
 def input_label(name: str) -> str:
@@ -58,13 +58,25 @@ def file_format(name: str, fallback: Format | None = None) -> Format:
 
 def _is_stream(name: str) -> bool:
     """Return whether a name is a pipe, a device, or a file that is open already: it can only be read or written in order."""
-    if name == _STANDARD_STREAM or name.startswith(_OPEN_FILES):
+    if name == _STANDARD_STREAM or _descriptor(name) is not None:
         return True
     try:
         mode = Path(name).stat().st_mode
     except OSError:
         return False  # opening it says why
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _descriptor(name: str) -> int | None:
+    """Return the number of a file that is open already, if its name says so: /dev/fd/3, or a link such as /dev/stdout."""
+    path = Path(name)
+    for _ in range(_MOST_LINKS):
+        if path.name.isdecimal() and os.path.realpath(path.parent) == os.path.realpath("/dev/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
 
 
 def _size(file: BinaryIO) -> int | None:
@@ -76,17 +88,48 @@ def _size(file: BinaryIO) -> int | None:
 # --- Opening ---
 
 
+class _File(FileIO):
+    """A file whose errors tell its label. Given by its descriptor, it goes on where it is, and stays open."""
+
+    def __init__(self, file: Path | int, mode: str, label: str) -> None:
+        self._label = label
+        with _named(label):
+            super().__init__(file, mode, closefd=not isinstance(file, int))
+
+    def readinto(self, buffer: Any) -> Any:
+        with _named(self._label):
+            return super().readinto(buffer)
+
+    def write(self, data: Any) -> Any:
+        with _named(self._label):
+            return super().write(data)
+
+
+@contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Let errors of the system tell the label of the file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = label
+        raise
+
+
+def _open(name: str, mode: str, standard: TextIO | None, label: str) -> _File:
+    """Open a file by its name. One that is open already is not opened again, which would begin at its start."""
+    if name != _STANDARD_STREAM:
+        descriptor = _descriptor(name)
+        return _File(Path(name) if descriptor is None else descriptor, mode, label)
+    if standard is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), label)
+    return _File(standard.fileno(), mode, label)
+
+
 @contextmanager
 def open_input(name: str) -> Iterator[BinaryIO]:
     """Open a file, a pipe or standard input."""
-    if name != _STANDARD_STREAM:
-        with Path(name).open("rb") as file:
-            yield file
-    elif sys.stdin is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), input_label(name))
-    else:
-        with open(sys.stdin.fileno(), "rb", closefd=False) as file:
-            yield file
+    with BufferedReader(_open(name, "rb", sys.stdin, input_label(name))) as file:
+        yield file
 
 
 @contextmanager
@@ -98,28 +141,16 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
     if not _is_stream(name):
         with _replacement(Path(name)) as file:
             yield file
-    elif kind == "csv":
-        with _open_stream(name) as stream:
+        return
+    label = "standard output" if name == _STANDARD_STREAM else name
+    with BufferedWriter(_open(name, "wb", sys.stdout, label)) as stream:
+        if kind == "csv":
             yield stream
-    else:
-        with _open_stream(name) as stream, TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            shutil.copyfileobj(file, stream)
-
-
-@contextmanager
-def _open_stream(name: str) -> Iterator[BinaryIO]:
-    if name != _STANDARD_STREAM:
-        try:
-            with Path(name).open("ab") as stream:  # /dev/stdout may be a file that has other lines
-                yield stream
-        except BrokenPipeError as error:
-            raise BrokenPipeError(error.errno, error.strerror, name) from None
-    elif sys.stdout is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
-    else:
-        yield sys.stdout.buffer
+        else:
+            with TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                shutil.copyfileobj(file, stream)
 
 
 @contextmanager
@@ -128,15 +159,12 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
     temporary = target.with_name(f".nnkernels-{os.urandom(8).hex()}")
     try:
-        try:
-            with suppress(FileNotFoundError):
-                target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
-            file = temporary.open("x+b")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        with file:
+        with _named(str(path)), suppress(FileNotFoundError):
+            target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
+        with BufferedWriter(_File(temporary, "xb", str(path))) as file:
             yield file
-        temporary.replace(target)
+        with _named(str(path)):
+            temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
