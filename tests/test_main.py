@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import termios
@@ -301,6 +302,16 @@ def test_output_has_the_permissions_of_a_new_file(folder: Path) -> None:
     (folder / "new").touch()
     assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / "y.npy")]) == 0
     assert (folder / "y.npy").stat().st_mode == (folder / "new").stat().st_mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_output_keeps_the_permissions_of_the_file_it_replaces(folder: Path, mode: int) -> None:
+    for name in ("y.npy", "y.csv"):
+        (folder / name).touch()
+        (folder / name).chmod(mode)
+        assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / name)]) == 0
+        assert stat.S_IMODE((folder / name).stat().st_mode) == mode
+        assert (folder / name).stat().st_size > 0
 
 
 # --- Options ---

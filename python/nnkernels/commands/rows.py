@@ -162,6 +162,8 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
         with _named(str(path)), suppress(FileNotFoundError):
             target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
         with BufferedWriter(_File(temporary, "xb", str(path))) as file:
+            with _named(str(path)), suppress(FileNotFoundError):
+                shutil.copymode(target, temporary)
             yield file
         with _named(str(path)):
             temporary.replace(target)
