@@ -48,23 +48,29 @@ def reader(tmp_path: Path) -> Reader:
 NAMES = [
     *("a", "x1", "y", "_id", "age", "width/m", "PM2.5", "Größe", "年龄", "σ²", "n_samples", "no2", "e5", "EUR"),
     *("NA_count", "Nancy", "inflation", "nullity", "trueness", "Age (years)", "price ($)", "cost in €", "euro 1"),
-    *("rs1", "feature 2019", "# a"),
+    *("rs1", "feature 2019", "# a", "V2", "feature_10", "pixel0", "Q3_2019", "Q3 2019", "PC1", "col1", "var1", "in2", "t0"),
+    *("sepal length (cm)", "log(x1)", "NAME", "noise", "Unnamed: 0", "Feature 1", "Single", "t (s)"),
 ]
 
 NO_NAMES = {
     "missing": [
         *("NA", "na", "N/A", "n/a", "#N/A", "<NA>", "n.a.", "NULL", "null", "None", "nil", "NaT", "missing", "unknown"),
         *("-", "--", "—", "?", "*", ".", "..", "", " ", '""', "#NULL!", "#VALUE!", "-nan(ind)", "1.#IND"),
+        *("nan(ind)", "nan(0x7ff)", "snan", "qNaN", "NaNQ", "NA_integer_", "NA_real_", "NA_character_"),
     ],
-    "boolean": ["True", "true", "FALSE", "yes", "No", "on", "off"],
+    "boolean": [
+        *("True", "true", "FALSE", "yes", "No", "on", "off", "WAHR", "falsch", "ja", "nein", "vrai", "Faux", "oui", "non"),
+        *("verdadero", "falso", "Sí", "si"),
+    ],
     "currency": [
         *("$1.50", "1.50$", "€5", "1.50 €", "US$5", "R$ 5", "EUR 5", "EUR5", "5 EUR", "USD 1.000.00", "CHF -5"),
-        *("kr 5", "Rs. 5", "£1", "¥5"),
+        *("kr 5", "Rs. 5", "£1", "¥5", "EUR 5k", "USD 1e3", "EUR 5 Mio", "Rp 5.000", "TL 5", "Kč 5", "Ft 500", "R 5", "zł 5"),
+        *("AED5", "Rs5", "RM5", "Kč5", "Ft500", "Rp5.000", "TL5", "kr5"),
     ],
     "number": [
         *("1_000", "0x1F", "0b11", "0o7", "1.234.5", "1 000", "12%", "1/2", "1'000", "1d5", "1e", "--5", "(5)"),
         *("~5", "<5", "5+", "1:30", "2019-01-01", "1st", "1e5f", "1+2j", "#1", "1\x002", "\uff11\uff12", "\u0664"),
-        *("½", "五", "Ⅷ", "\u22125", "∞", "5°"),
+        *("½", "五", "ca. 5", "max 5", "t-1", "No. 5", "Ⅷ", "\u22125", "∞", "5°"),
     ],
 }
 
@@ -72,7 +78,7 @@ NO_NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_a_header(reader: Reader, name: str) -> None:
     """Among others, in quotes, with spaces; alone too, but for what may be a boolean there."""
-    for line in (f"{name},b,c", f"a,{name},c", f'"{name}","b","c"', f'a,\t{name} , "c"'):
+    for line in (f"{name},b,c", f"z,{name},c", f'"{name}","b","c"', f'z,\t{name} , "c"'):
         assert reader.csv(f"{line}\n1,2,3\n", 3).tolist() == [[1, 2, 3]]
     if name != "y":
         assert reader.csv(f"{name}\n1\n", 1).tolist() == [[1]]
@@ -106,11 +112,20 @@ def test_first_line_of_numbers_is_a_row(reader: Reader, field: str) -> None:
     assert "line 1, column 1: expected a number, got 'a'" in reader.error(f"a,{field},c\n1,2,3\n", 3)
 
 
-@pytest.mark.parametrize("fields", [["t"], ["F"], ["y"], ["t", "f", "t"], ["Y", "N"]])
+@pytest.mark.parametrize("fields", [["t"], ["F"], ["y"], ["t", "f", "n"], ["Y", "N"]])
 def test_single_letters_that_may_be_booleans(reader: Reader, fields: list[str]) -> None:
     rows = ",".join("1" * len(fields))
     assert "line 1, column 1" in reader.error(f"{','.join(fields)}\n{rows}\n", len(fields))
     assert len(reader.csv(f"{','.join(fields)},x\n{rows},1\n", len(fields) + 1)) == 1
+
+
+@pytest.mark.parametrize(("line", "repeated"), [("da,net,net", 3), ("fehlt,fehlt,b", 2), ("a,b,a", 3)])
+def test_names_that_are_not_all_different(reader: Reader, line: str, repeated: int) -> None:
+    """They may be values, in any language."""
+    message = reader.error(f"{line}\n1,2,3\n", 3)
+    name = line.split(",")[repeated - 1]
+    assert message.endswith(f"; no header either, for column {repeated} is {name!r} again: say --header if it is one")
+    assert reader.csv(f"{line}\n1,2,3\n", 3, header=True).tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("inputs", [3, 4, 12])
@@ -173,10 +188,10 @@ def test_no_header_by_the_option(reader: Reader) -> None:
 NA_HINT = ' (write a missing value as nan: to_csv(na_rep="nan"))'
 
 
-@pytest.mark.parametrize("field", [*NO_NAMES["missing"][:-2], "nope", "∞", "$", "True"])
+@pytest.mark.parametrize("field", [*NO_NAMES["missing"], "nope", "∞", "$", "True"])
 def test_missing_values_are_to_be_written_as_nan(reader: Reader, field: str) -> None:
     """In the first line, too; what only looks strange is not called missing."""
-    is_missing = field in NO_NAMES["missing"] and field != "#VALUE!"
+    is_missing = field in NO_NAMES["missing"] and field not in ("#VALUE!", "1.#IND")
     for content, header in ((f"1,2\n3,{field}\n", None), (f"1,{field}\n", False), (f"1,{field}\n", None)):
         message = reader.error(content, 2, header=header)
         assert (NA_HINT in message) == is_missing, message

@@ -12,7 +12,6 @@ import reprlib
 import shutil
 import stat
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
@@ -363,7 +362,8 @@ class _CsvTable:
         except ValueError as error:
             hint = ""
             if len(fields) == self._inputs and no_name is not None:
-                got = reprlib.repr(fields[no_name - 1])
+                name = fields[no_name - 1]
+                got = reprlib.repr(name) + " again" * (name in fields[: no_name - 1])
                 hint = f"; no header either, for column {no_name} is {got}: say --header if it is one"
             elif len(fields) == 1 and no_name is None and not _OTHER_DELIMITER.search(fields[0]):
                 hint = "; if it is a title, say --header"
@@ -386,57 +386,60 @@ def _parse_number(field: str) -> float:
 
 
 # Written as letters and digits alone: n/a is na.
-_MISSING_WORDS = {"na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"}
+_MISSING_WORDS = {
+    *("na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"),
+    *("qnan", "snan", "nanq", "nans", "nainteger", "nareal", "nacharacter", "nacomplex"),  # as C libraries and R have them
+}
 _MISSING_SIGNS = "-\u2013\u2014?*. \t\r\n"
-_BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
+_BOOLEANS = {
+    *("true", "false", "yes", "no", "on", "off", "wahr", "falsch", "ja", "nein", "vrai", "faux", "oui", "non"),
+    *("verdadero", "falso", "sí", "si"),
+}
 _INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 
-_CURRENCIES = (
-    "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD PHP PLN RON RUB SAR SEK SGD THB TRY TWD "
-    "UAH USD VND ZAR"
-)
-_AMOUNT = re.compile(rf"(?:(?:{_CURRENCIES.replace(' ', '|')})|(?:kr|rs|fr)[ .])\W*\d[\W\d]*", re.IGNORECASE)
+# A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks like a currency (EUR5, Rs5).
+_AMOUNT = re.compile(r"[^\W\d_]{1,3}\W+\d|([A-Z]{3}|[A-Z][a-zč]|RM|TL|kr)\d")
 
 
 def _first_no_name(fields: list[str]) -> int | None:
-    """Return the first column that is no name, if any. A single t, f, y or n is a name only beside others, as in x, y."""
+    """Return the first column that is no name, or has that of an earlier column, if any.
+
+    A single t, f, y or n is a name only beside others, as in x, y.
+    """
     if {field.lower() for field in fields} <= _BOOLEAN_LETTERS:
         return 1
-    return next((column for column, field in enumerate(fields, 1) if not _is_name(field)), None)
+    earlier: set[str] = set()
+    for column, field in enumerate(fields, 1):
+        if field in earlier or not _is_name(field):
+            return column
+        earlier.add(field)
+    return None
 
 
 def _is_name(field: str) -> bool:
-    """Return whether a field begins with a letter and is no missing value, boolean, currency or number, however written.
+    """Return whether a field begins with a letter and is no missing value, boolean, amount or number, however written.
 
-    >>> [_is_name(field) for field in ("age", "x1", "_id", "Größe in m", "# x")]
-    [True, True, True, True, True]
-    >>> [_is_name(field) for field in ("N/A", "", "-", "True", "EUR 5", "$1.50", "inf", "1e5", "0x1F", "2019")]
-    [False, False, False, False, False, False, False, False, False, False]
+    A row that is taken for a header would be lost, so what may be a value is no name: neither EUR5 nor PCA1.
+
+    >>> [_is_name(field) for field in ("age", "x1", "_id", "Größe in m", "# x", "PM2.5", "Feature 1")]
+    [True, True, True, True, True, True, True]
+    >>> [_is_name(field) for field in ("N/A", "", "-", "True", "EUR 5", "$1.50", "inf", "nan(ind)", "1e5", "0x1F", "2019")]
+    [False, False, False, False, False, False, False, False, False, False, False]
     """
     field = field.removeprefix("# ")  # as np.savetxt begins a header
     word = _word(field)
     has_letter_first = field[:1].isalpha() or field[:1] == "_"
-    return has_letter_first and not (
-        word in _MISSING_WORDS | _BOOLEANS | _INFINITY
-        or word.isnumeric()
-        or _AMOUNT.fullmatch(field)
-        or _has_currency_sign(field)
-    )
+    return has_letter_first and not (word in _MISSING_WORDS | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.match(field))
 
 
 def _word(field: str) -> str:
-    return "".join(filter(str.isalnum, field)).casefold()
+    return "".join(filter(str.isalnum, field.partition("(")[0])).casefold()
 
 
 def _is_missing(field: str) -> bool:
     """Return whether a field stands for a missing value: empty, a dash or the like, or a word such as N/A."""
     return not field.strip(_MISSING_SIGNS) or _word(field) in _MISSING_WORDS
-
-
-def _has_currency_sign(field: str) -> bool:
-    """Return whether there are a digit and a sign such as $: US$5 is an amount, price ($) is a name."""
-    return any(map(str.isdigit, field)) and any(unicodedata.category(character) == "Sc" for character in field)
 
 
 def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = ",") -> None:
