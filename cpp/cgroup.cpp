@@ -1,6 +1,7 @@
 #include "cgroup.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -45,6 +46,14 @@ std::string path_below(const std::string& mount_root, const std::string& group) 
   return below[0] == '/' ? below : "";
 }
 
+// Undoes the escapes of mountinfo: "\040" is a space.
+std::string unescape(std::string path) {
+  for (std::size_t at = 0; (at = path.find('\\', at)) != std::string::npos; ++at) {
+    path.replace(at, 4, 1, static_cast<char>(std::strtol(path.substr(at + 1, 3).c_str(), nullptr, 8)));
+  }
+  return path;
+}
+
 }  // namespace
 
 int cgroup_cpus(const std::string& root) {
@@ -67,6 +76,8 @@ int cgroup_cpus(const std::string& root) {
     if (separator == std::string::npos) continue;
     std::string skipped, mount_root, mount, type, options;
     std::istringstream(line) >> skipped >> skipped >> skipped >> mount_root >> mount;
+    mount_root = unescape(mount_root);
+    mount = unescape(mount);
     std::istringstream(line.substr(separator + 3)) >> type >> skipped >> options;
     if (type == "cgroup2") {
       least = std::min(least, least_cpus(root + mount, path_below(mount_root, group_2), Version::k2));

@@ -24,6 +24,9 @@ static const std::string kMount1 = kOther +
                                    "33 24 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:10 - cgroup cgroup rw,cpu,cpuacct\n";
 static const std::string kElsewhere2 = "30 24 0:26 / /mnt/groups rw - cgroup2 none rw\n";
 static const std::string kDocker1 = "33 24 0:29 /docker/0123 /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n";
+static const std::string kEscaped2 = "30 24 0:26 / /mnt/my\\040groups\\134040 rw - cgroup2 none rw\n";
+static const std::string kEscapedRoot2 = "30 24 0:26 /a\\011b\\134c /sys/fs/cgroup rw - cgroup2 none rw\n";
+static const std::string kEscapedRoot1 = "33 24 0:29 /a\\040b /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu\n";
 static const std::string kUnified = "40 24 0:30 / /unified rw - cgroup2 cgroup2 rw\n";
 
 static std::string groups_1(const std::string& group) {
@@ -74,6 +77,8 @@ static std::vector<Case> cases() {
       {"2, group of the host", "0::/docker/0123\n", kMount2, quotas_2({{"", "200000 100000"}}), 2},
       {"2, colons and spaces", "0::/a:b c/d\n", kMount2, quotas_2({{"/a:b c", "200000 100000"}}), 2},
       {"2, mounted elsewhere", "0::/a\n", kElsewhere2, quotas_2({{"/a", "200000 100000"}}, "/mnt/groups"), 2},
+      {"2, escapes in the mount", "0::/a\n", kEscaped2, quotas_2({{"/a", "200000 100000"}}, "/mnt/my groups\\040"), 2},
+      {"2, escapes in the root", "0::/a\tb\\c/d\n", kEscapedRoot2, quotas_2({{"/d", "200000 100000"}}), 2},
       {"1", groups_1("/a"), kMount1, quotas_1({{"/a", "250000"}}), 3},
       {"1, another period", groups_1("/a"), kMount1, quotas_1({{"/a", "250000"}}, "50000"), 5},
       {"1, no limit", groups_1("/a"), kMount1, quotas_1({{"/a", "-1"}}), kUnlimited},
@@ -81,6 +86,7 @@ static std::vector<Case> cases() {
       {"1, group of the mount", groups_1("/docker/0123"), kDocker1, quotas_1({{"", "200000"}}), 2},
       {"1, group below it", groups_1("/docker/0123/a"), kDocker1, quotas_1({{"/a", "200000"}}), 2},
       {"1, group beside it", groups_1("/docker/01234"), kDocker1, quotas_1({{"", "200000"}, {"4", "100000"}}), 2},
+      {"1, escapes in the root", groups_1("/a b/c"), kEscapedRoot1, quotas_1({{"/c", "200000"}}), 2},
       {"1, group of the host", groups_1("/docker/0123"), kMount1, quotas_1({{"", "200000"}}), 2},
       {"1, group of another controller", groups_1("/a"), kMount1, quotas_1({{"/other", "100000"}}), kUnlimited},
       {"1, mount of another controller", groups_1("/a"), kMount1, quotas_1({{"/a", "100000"}}, "100000", "cpuset"), kUnlimited},
@@ -99,7 +105,11 @@ static std::vector<Case> cases() {
       {"empty", "0::/a\n", kMount2, quotas_2({{"/a", ""}}), kUnlimited},
       {"words", "0::/a\n", kMount2, quotas_2({{"/a", "one two"}}), kUnlimited},
       {"malformed groups", "\n:\n::\n0:\nx\n3:cpu\n4:cpu:\n5:cpu:a/b\n0::a\n", kMount2 + kMount1, {}, kUnlimited},
-      {"malformed mounts", "0::/a\n", "\n - cgroup2\n - cgroup\n1 2 3 - cgroup2\nx - cgroup c rw,cpu\n", {}, kUnlimited},
+      {"malformed mounts",
+       "0::/a\n",
+       "\n - cgroup2\n1 2 3 4 \\ - cgroup2\n1 2 3 \\9 \\777\\0 - cgroup2\n - cgroup\n1 2 3 - cgroup2\nx - cgroup c rw,cpu\n",
+       {},
+       kUnlimited},
       {"no groups", "", kMount2, quotas_2({{"/a", "100000 100000"}}), kUnlimited},
       {"no mounts", "0::/a\n", "", quotas_2({{"/a", "100000 100000"}}), kUnlimited},
   };
