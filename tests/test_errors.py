@@ -691,6 +691,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsiz
 GRAPH = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
 OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
+    "old Git LFS pointer": (POINTER.replace(b"git-lfs", b"hawser"), "Git LFS pointer, not the model", "git lfs pull"),
     # What torch.save and torch.jit.save write, cut off.
     "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", "torch.load"),
     "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", "torch.load"),
@@ -702,7 +703,17 @@ OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "ONNX", "onnx.load"),
     "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "ONNX", "onnx.load"),
     "model.tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
-    **{f"pickle {protocol}": (pickle.dumps(X, protocol), "a pickle", "the library") for protocol in range(2, 6)},
+    **{f"pickle {protocol}": (pickle.dumps(X, protocol), "a pickle", "the library") for protocol in range(6)},
+    **{
+        f"pickle {protocol} of a {type(value).__name__}": (pickle.dumps(value, protocol), "a pickle", "the library")
+        for protocol in range(6)
+        for value in ({"weights": [1]}, [[0.5]])
+    },
+    "model.gguf": (b"GGUF\x03\0\0\0\x93\0\0\0\0\0\0\0\x18", "a GGUF file", "gguf"),
+    "model.json": (json.dumps({"format": "layers-model", "weights": [[1.0]]}, indent=2).encode(), "a JSON file", "the library"),
+    "weights.json": (b"\n[[1.0, 2.0], [3.0, 4.0]]", "a JSON file", "the library"),
+    "page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "an HTML page, not the model", "download"),
+    "model.tflite like a page": (b"<\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
     "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "the library"),
     "model.joblib.z": (written(lambda file: joblib.dump(X, file, compress=3)), "compressed", "the library"),
     "model.zip": (zipped("model.bin"), "compressed", "the library"),

@@ -322,8 +322,10 @@ _OTHER_FILES = (
     (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
     (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
     (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
-    (rb"\x80[\x02-\x05]", "a pickle", "the library that wrote it"),
+    (rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([dl]p0\n|[}\]]q\0", "a pickle", "the library that wrote it"),
     (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
+    (rb"GGUF", "a GGUF file", "gguf"),
+    (rb'\s*[{\[]\s*["{\[\d-]', "a JSON file", "the library that wrote it"),
     (rb"\x93NUMPY", "an .npy file", "numpy.load"),
     (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
     (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
@@ -391,8 +393,10 @@ def _other_kind(beginning: bytes) -> str | None:
 
     if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
         return None
-    if beginning.startswith(b"version https://git-lfs"):
+    if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
         return "it is a Git LFS pointer, not the model; git lfs pull fetches that"
+    if re.match(rb"\s*<[!?\w]", beginning):
+        return "it is an HTML page, not the model; download that"
     for pattern, kind, reader in _OTHER_FILES:
         if re.match(pattern, beginning, re.DOTALL):
             return f"it is {kind}; read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
