@@ -90,6 +90,26 @@ def test_import_is_light() -> None:
     assert not {"safetensors", "tqdm", "argparse", "dataclasses", "multiprocessing", "pathlib"} & set(heavy), heavy
 
 
+# Imports in vain, for NumPy's import is interrupted.
+INTERRUPTED_IMPORT = """
+import sys
+class Interruption:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interruption())
+try:
+    import nnkernels
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_interruption_of_the_import() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
 def test_typed() -> None:
     spec = importlib.util.find_spec("nnkernels")
     assert spec is not None

@@ -66,9 +66,15 @@ PYBIND11_MODULE(_main_core, module, py::mod_gil_not_used()) {
 
 // What Python calls to load _core, before it calls the above; from Python 3.13 on always in the main interpreter.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
-  if (in_main_interpreter()) return PyInit__main_core();
-  PyErr_SetString(PyExc_ImportError, kRefusal);
-  return nullptr;
+  if (!in_main_interpreter()) {
+    PyErr_SetString(PyExc_ImportError, kRefusal);
+    return nullptr;
+  }
+  // First, for what ends this import, such as Ctrl-C, would become an ImportError in the above.
+  PyObject* numpy = PyImport_ImportModule("numpy");
+  if (numpy == nullptr) return nullptr;
+  Py_DECREF(numpy);
+  return PyInit__main_core();
 }
 
 }  // namespace nnkernels
