@@ -97,7 +97,7 @@ def _parser() -> ArgumentParser:
         "--header",
         action=BooleanOptionalAction,
         help="whether the first line of a CSV file is a header, and no row; by default it is if each field is a name: "
-        "it begins with a letter and is no missing value, boolean, currency or number",
+        "it begins with a letter, is no missing value, boolean, amount or number, and differs from the others",
     )
     return parser
 

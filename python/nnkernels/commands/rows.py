@@ -251,8 +251,8 @@ def read_csv(
 ) -> Blocks:
     """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line.
 
-    ``header`` tells whether the first line is one. With None it is one if all its fields are names (``_is_name``). A line that
-    may be a header or a row, such as 0,1,2, is an error.
+    ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
+    line that may be a header or a row, such as 0,1,2, is an error.
 
     Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
     """
