@@ -1,5 +1,6 @@
 """What every kind of argument becomes, in every function, Dense and Network: the table of nnkernels/arrays.py."""
 
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
@@ -236,6 +237,26 @@ def test_masked_arrays_keep_their_mask(function: np.ufunc) -> None:
     np.testing.assert_array_equal(lazy.mask, MASKED.mask)
 
 
+def delayed(block: Any) -> Any:
+    """Return a Dask array that learns what its block is as it is computed, not earlier."""
+    return da.from_delayed(dask.delayed(lambda: block)(), (2, 2), float)
+
+
+@pytest.mark.parametrize("call", SUMMING_CALLS | DOT)
+def test_masked_blocks_are_refused_by_sums(call: str) -> None:
+    with pytest.raises(TypeError, match="mask"):
+        np.asarray((SUMMING_CALLS | DOT)[call](delayed(MASKED)))
+
+
+@pytest.mark.parametrize("library", ["astropy", "pint"])
+@pytest.mark.parametrize("call", CALLS | DOT)
+def test_units_of_blocks_are_refused(call: str, library: str) -> None:
+    quantity = with_units()[library]
+    for lazy in (delayed(quantity), da.from_array(quantity, asarray=False)):
+        with pytest.raises(TypeError):
+            np.asarray((CALLS | DOT)[call](lazy))
+
+
 # --- pandas' labels ---
 
 
@@ -396,6 +417,27 @@ def test_dask_other_axes(function: Function, x: Array) -> None:
     check_lazy(partial(function, axis=(0, -1)), x, (3, 5, 6))
     check_lazy(partial(function, axis=(1,)), x, (2, 12, 1))
     check_lazy(partial(function, axis=None), x, (3, 12, 6))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8, np.uint16])
+@pytest.mark.parametrize("wanted", ["e", "f", "d", "i4", "g", "D"])
+@pytest.mark.parametrize("function", [*ELEMENTWISE, nnk.dot], ids=str)
+def test_dask_computes_in_the_dtype_asked_for(function: np.ufunc, wanted: str, dtype: Any) -> None:
+    x = np.linspace(0, 100, 36, dtype=dtype).reshape(6, 6)
+    weights = np.full(6, 30.0)
+    calls: list[Function] = [partial(function, dtype=wanted)]
+    if function is nnk.dot:
+        calls = [lambda x: nnk.dot(x, weights, dtype=wanted), lambda x: nnk.dot(weights, x, dtype=wanted)]
+    for call in calls:
+        try:
+            call(x)
+        except TypeError as error:  # there is no such kernel, or the cast is not same_kind
+            with pytest.raises(TypeError, match=re.escape(str(error))):
+                call(da.from_array(x, chunks=(2, 6)))
+        else:
+            check_lazy(call, x, (2, 6))
+    with pytest.raises(TypeError, match="positional"):
+        function(dtype=wanted)
 
 
 def test_dask_network_keeps_the_chunks_of_a_batch(x: Array, network: nnk.Network) -> None:
@@ -572,3 +614,12 @@ def test_objects_that_refuse_ufuncs(call: str) -> None:
 
 def test_plain_arrays_stay_themselves(x: Array) -> None:
     assert as_array(x) is x
+
+
+@pytest.mark.parametrize("plain", [True, 1, 1.0, np.True_, np.float16(1), [1.0], (1.0,), np.ones(3)], ids=repr)
+def test_plain_arguments_are_not_converted(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnkernels.arrays.operands", too_early)
+    for function in ELEMENTWISE:
+        function(plain)
+    if np.ndim(plain) > 0:
+        nnk.dot(plain, plain)

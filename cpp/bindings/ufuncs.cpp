@@ -209,24 +209,33 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
 // How NumPy calls each ufunc.
 vectorcallfunc numpys_call = nullptr;
 
-// Whether an argument needs no conversion: an array of NumPy's own class and dtypes, a number or a list.
+// Whether an argument needs no conversion: an array of NumPy's own class and dtypes, a number, a list or a tuple.
 bool is_plain(PyObject* object) {
   if (PyArray_CheckExact(object)) return !PyTypeNum_ISUSERDEF(PyArray_TYPE(reinterpret_cast<PyArrayObject*>(object)));
-  return PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
-         PyArray_IsScalar(object, Number);
+  return PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyBool_Check(object) || PyList_CheckExact(object) ||
+         PyTuple_CheckExact(object) || PyArray_IsScalar(object, Number) || PyArray_IsScalar(object, Bool);
 }
 
-// Calls a ufunc whose first `inputs` arguments nnkernels.arrays converts by the function of this name.
-PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t count, PyObject* names, std::size_t inputs,
-                         const char* function) {
-  const std::size_t all = count + (names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names)));
+// Calls a ufunc whose first `inputs` arguments nnkernels.arrays converts.
+PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t count, PyObject* names, std::size_t inputs) {
+  const std::size_t named = names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names));
   try {
-    const pybind11::object convert = pybind11::module_::import("nnkernels.arrays").attr(function);
-    std::vector<pybind11::object> owned;
-    std::vector<PyObject*> converted(arguments, arguments + all);
+    pybind11::object dtype = pybind11::none();
+    for (std::size_t i = 0; i < named; ++i) {
+      PyObject* name = PyTuple_GET_ITEM(names, static_cast<Py_ssize_t>(i));
+      if (PyUnicode_CompareWithASCIIString(name, "dtype") == 0) {
+        dtype = pybind11::reinterpret_borrow<pybind11::object>(arguments[count + i]);
+      }
+    }
+    pybind11::tuple values(inputs);
     for (std::size_t i = 0; i < inputs; ++i) {
-      owned.push_back(convert(pybind11::handle(arguments[i])));
-      converted[i] = owned.back().ptr();
+      values[i] = pybind11::handle(arguments[i]);
+    }
+    const pybind11::object convert = pybind11::module_::import("nnkernels.arrays").attr("operands");
+    const pybind11::tuple operands = convert(pybind11::handle(ufunc), dtype, *values);
+    std::vector<PyObject*> converted(arguments, arguments + count + named);
+    for (std::size_t i = 0; i < inputs; ++i) {
+      converted[i] = PyTuple_GET_ITEM(operands.ptr(), static_cast<Py_ssize_t>(i));
     }
     return numpys_call(ufunc, converted.data(), count, names);
   } catch (pybind11::error_already_set& error) {
@@ -242,9 +251,9 @@ PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_
 template <std::size_t kInputs>
 PyObject* call_ufunc(PyObject* ufunc, PyObject* const* arguments, std::size_t flags, PyObject* names) {
   const auto count = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
-  const std::size_t inputs = std::min(kInputs, count);
-  if (std::all_of(arguments, arguments + inputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
-  return call_converted(ufunc, arguments, count, names, inputs, kInputs == 1 ? "elementwise" : "summed");
+  const bool complete = count >= kInputs;  // else NumPy says what is missing
+  if (!complete || std::all_of(arguments, arguments + kInputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
+  return call_converted(ufunc, arguments, count, names, kInputs);
 }
 
 // The layout of a ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
@@ -365,6 +374,7 @@ void add_dense(pybind11::module_& module) {
     variant.loops = float_loops<4>(dense_loop<Half>, dense_loop<float>, dense_loop<double>,
                                    [&](const auto&) { return entry(&variant.activation); });
     add(module, variant.loops, variant.name, kDenseDoc, "(n),(m,n),(m)->(m)");
+    convert_arguments<3>(module, variant.name);
   }
 }
 

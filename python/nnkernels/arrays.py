@@ -12,9 +12,9 @@ pandas, NumPy dtypes           in relu, sigmoid and tanh column by column, by pa
 pandas, other columns          float64, NA as NaN: nullable, pyarrow and sparse columns, and bool beside other dtypes (in
                                ``relu`` too: the dtype does not depend on whether an ``Int64`` column has an NA)
 pandas in ``dot``              pandas' own: a DataFrame gives an array, a Series of NumPy's dtypes a number, others TypeError
-pyarrow array                  NumPy's array of it, null as NaN; bool as float64, 0 and 1
+pyarrow array, table           NumPy's array of it, null as NaN; bool as float64, 0 and 1
 xarray DataArray               in relu, sigmoid, tanh and ``dot`` xarray's own; elsewhere its data
-Dask array                     itself, and the result is lazy (``Dense`` computes it); of masked arrays, as these
+Dask array                     itself, and the result is lazy (``Dense`` computes it); each block as an array of its kind
 Dask DataFrame, Series         in relu, sigmoid and tanh partition by partition; elsewhere TypeError: ``map_partitions``
 scipy.sparse                   TypeError: ``toarray()``
 with a unit (astropy, pint)    TypeError
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 # What the functions expect, for error messages.
 REAL = "a real dtype (bool, integer, float16, float32 or float64)"
@@ -62,8 +62,25 @@ def is_python_number(value: object) -> bool:
 # --- What arguments become ---
 
 
-def elementwise(value: Any) -> Any:
-    """Return what relu, sigmoid and tanh take an argument for, if it is no array of NumPy's own and no number."""
+def operands(ufunc: np.ufunc, dtype: DTypeLike | None, *values: Any) -> tuple[Any, ...]:
+    """Return the inputs of a ufunc for arguments that are not all arrays of NumPy's own, numbers and lists."""
+    try:
+        inputs = tuple(map(_elementwise if ufunc.signature is None else _summed, values))
+    except TypeError as error:
+        got = ", ".join(map(describe, values))
+        raise TypeError(f"{ufunc.__name__}: {error}; got {got}; expected arrays of {REAL}") from None
+    if dtype is None or not any(map(is_lazy, inputs)):
+        return inputs
+    # Dask would compute in another dtype and cast the result.
+    arrays = tuple(map(as_array, inputs))
+    dtypes = ufunc.resolve_dtypes(
+        (*(array.dtype for array in arrays), None), signature=(*(None for _ in arrays), np.dtype(dtype))
+    )
+    return tuple(array.astype(kind) for array, kind in zip(arrays, dtypes, strict=False))
+
+
+def _elementwise(value: Any) -> Any:
+    """Return what relu, sigmoid and tanh take an argument for."""
     match _library(value):
         case "pandas":
             return labelled(_values(value), value) if _is_mixed(value) else value
@@ -73,16 +90,14 @@ def elementwise(value: Any) -> Any:
     return _native(value)
 
 
-def summed(value: Any) -> Any:
-    """Return what ``dot`` takes an argument for, if it is no array of NumPy's own and no number."""
+def _summed(value: Any) -> Any:
+    """Return what ``dot`` and the ufuncs of layers take an argument for."""
     if _library(value) == "pandas":
         return value
-    try:
-        _refuse_partitions(value)
-        _refuse_mask(value)
-        return elementwise(value)
-    except TypeError as error:
-        raise TypeError(f"dot: {error}; got {describe(value)}; expected x and w (..., n) of {REAL}") from None
+    _refuse_partitions(value)
+    _refuse_mask(value)
+    _refuse_unit(value)
+    return _elementwise(value)
 
 
 def as_array(value: Any) -> Any:
@@ -96,7 +111,10 @@ def as_array(value: Any) -> Any:
 
 def as_real(value: Any) -> NDArray[Any]:
     """Return a plain array of a real dtype; raise TypeError if there is none."""
-    array = np.asarray(as_array(value))
+    array = as_array(value)
+    if is_lazy(array):
+        array = as_array(array.compute())
+    array = np.asarray(array)
     if not is_real(array.dtype):
         raise TypeError(f"{array.dtype} is no real dtype")
     return array
@@ -189,8 +207,13 @@ def _refuse_partitions(value: Any) -> None:
         raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with this function")
 
 
+def _kind(value: Any) -> type[Any]:
+    """Return the class of an argument; for a Dask array that of its blocks, as far as Dask knows."""
+    return type(value._meta if is_lazy(value) else value)
+
+
 def _is_masked(value: Any) -> bool:
-    return hasattr(type(value), "filled") or (is_lazy(value) and hasattr(type(value._meta), "filled"))
+    return hasattr(_kind(value), "filled")
 
 
 def _refuse_mask(value: Any) -> None:
@@ -200,17 +223,18 @@ def _refuse_mask(value: Any) -> None:
 
 
 def _refuse_unit(value: Any) -> None:
-    if hasattr(type(value), "unit") or hasattr(type(value), "units"):
-        raise TypeError(f"a {type(value).__name__} has a unit, which would be lost: give its numbers")
+    kind = _kind(value)
+    if hasattr(kind, "unit") or hasattr(kind, "units"):
+        raise TypeError(f"a {kind.__name__} has a unit, which would be lost: give its numbers")
 
 
 def _is_sparse(value: Any) -> bool:
-    return hasattr(type(value), "toarray")
+    return hasattr(_kind(value), "toarray")
 
 
 def _refuse_sparse(value: Any) -> None:
     if _is_sparse(value):
-        raise TypeError(f"a {type(value).__name__} is sparse: give its toarray()")
+        raise TypeError(f"a {_kind(value).__name__} is sparse: give its toarray()")
 
 
 # --- Dask ---
