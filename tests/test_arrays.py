@@ -90,12 +90,14 @@ PANDAS: dict[str, tuple[Any, Array]] = {
             "Sparse[float64]",
         )
     },
+    "null[pyarrow]": (series([None, None], "null[pyarrow]"), np.array([NAN, NAN])),
     "Int64 without NA": (series([1, -2], "Int64"), np.array([1.0, -2.0])),
     "Sparse[int64, 0]": (series([1, 0], "Sparse[int64]"), np.array([1.0, 0.0])),
     "bool beside float": (of_dtypes("float64", "bool"), np.array([[1, 1], [NAN, 0]])),
     "bool beside int": (frame(a=[3, -4], b=[True, False]), np.array([[3.0, 1.0], [-4.0, 0.0]])),
     "nullable": (of_dtypes("Float64", "boolean"), np.array([[1, 1], [NAN, NAN]])),
     "pyarrow": (of_dtypes("int8[pyarrow]", "bool[pyarrow]"), np.array([[1, 1], [NAN, NAN]])),
+    "nulls beside int": (frame(a=pd.array([None, None], dtype="null[pyarrow]"), b=[1, 2]), np.array([[NAN, 1], [NAN, 2]])),
     "sparse": (of_dtypes("Sparse[float64]", "Sparse[int64]"), np.array([[1, 1], [NAN, 0]])),
     "of everything": (of_dtypes("Int64", "Sparse[float64]"), np.array([[1, 1], [NAN, NAN]])),
 }
@@ -109,6 +111,15 @@ def foreign(name: str) -> tuple[Array, Array]:
     return values, values.astype(np.float32)
 
 
+class Nameless:
+    """An array of a class that names no module."""
+
+    __module__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return np.array([[1.0, 2.0]])
+
+
 OTHER: dict[str, tuple[Any, Array]] = {
     "list": ([[1.0, 2.0]], np.array([[1.0, 2.0]])),
     "pyarrow float": (pa.array([1.0, None]), np.array([1, NAN])),
@@ -118,6 +129,13 @@ OTHER: dict[str, tuple[Any, Array]] = {
     "pyarrow bool": (pa.array([True, False]), np.array([1.0, 0.0])),
     "pyarrow bool with null": (pa.array([True, None]), np.array([1.0, NAN])),
     "pyarrow null": (pa.array([None, None]), np.array([NAN, NAN])),
+    "class without a module": (Nameless(), np.array([[1.0, 2.0]])),
+    "tuple": ((1.0, 2.0), np.array([1.0, 2.0])),
+    "pyarrow chunks of nulls": (pa.chunked_array([pa.nulls(1), pa.nulls(1)]), np.array([NAN, NAN])),
+    "pyarrow table": (pa.table({"a": [True, None], "b": [1.0, 2.0]}), np.array([[1.0, 1.0], [NAN, 2.0]])),
+    "pyarrow table of int": (pa.table({"a": [1, -2], "b": [3, 4]}), np.array([[1, 3], [-2, 4]])),
+    "pyarrow table of bool": (pa.table({"a": [True, False], "b": pa.nulls(2)}), np.array([[1.0, NAN], [0.0, NAN]])),
+    "pyarrow batch": (pa.RecordBatch.from_pydict({"a": [True, None], "b": [1, 2]}), np.array([[1.0, 1.0], [NAN, 2.0]])),
     "pyarrow chunks": (pa.chunked_array([[True], [None]]), np.array([1.0, NAN])),
     **{name: foreign(name) for name in FLOAT8},
 }

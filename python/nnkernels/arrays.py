@@ -18,7 +18,8 @@ Dask array                     itself, and the result is lazy (``Dense`` compute
 Dask DataFrame, Series         in relu, sigmoid and tanh partition by partition; elsewhere TypeError: ``map_partitions``
 scipy.sparse                   TypeError: ``toarray()``
 with a unit (astropy, pint)    TypeError
-has ``__array_ufunc__``        itself: it is asked for the result; NumPy's array of it in ``Network`` and ``Dense``
+has ``__array_ufunc__``        itself: it is asked for the result; NumPy's array of it in ``Network`` and ``Dense``, and without
+                               a ``dtype`` in ``dense`` and the functions along an axis
 =============================  ================================================================================================
 
 Labels of pandas and xarray objects are kept where the result has the argument's shape: not by ``logsumexp``, ``dense`` and
@@ -46,7 +47,9 @@ def is_float(dtype: Any) -> bool:
 
 def is_real(dtype: Any) -> bool:
     """Say whether a dtype of NumPy or pandas holds real numbers that a float64 holds too."""
-    return dtype.kind in "biu" or (dtype.kind == "f" if _library(dtype) == "pandas" else is_float(dtype))
+    if _library(dtype) == "pandas":
+        return dtype.kind in "biuf" or dtype == "null[pyarrow]"
+    return dtype.kind in "biu" or is_float(dtype)
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -145,7 +148,7 @@ def labelled(result: Any, like: Any) -> Any:
 
 def _library(value: Any) -> str:
     """Return which of the libraries that have ways of their own a value's class, or one that it is derived from, is of."""
-    names = (base.__module__.partition(".")[0] for base in type(value).__mro__)
+    names = (str(getattr(base, "__module__", "")).partition(".")[0] for base in type(value).__mro__)
     return next((name for name in names if name in ("dask", "pandas", "pyarrow", "xarray")), "")
 
 
@@ -192,6 +195,8 @@ def _values(value: Any) -> NDArray[Any]:
 
 
 def _from_arrow(value: Any) -> NDArray[Any]:
+    if hasattr(value, "columns"):
+        return np.stack([_from_arrow(column) for column in value.columns], axis=-1)
     array = np.asarray(value)  # null is NaN; among booleans None
     return array.astype(np.float64) if str(getattr(value, "type", "")) in ("bool", "null") else array
 
