@@ -488,6 +488,25 @@ def test_dask_refuses_a_row_in_several_chunks(call: str) -> None:
         (SUMMING_CALLS | DOT)[call](da.from_array(np.ones((2, 2), np.float32), chunks=(2, 1)))
 
 
+def test_dask_lengths_that_nobody_knows(x: Array, weights: Array, network: nnk.Network) -> None:
+    rows, columns = da.from_array(weights, chunks=(2, 6)), da.from_array(x, chunks=(5, 6))
+    rows, columns = rows[rows[:, 0] > 0], columns[:, columns[0] > 0]
+    for call in (
+        lambda: nnk.dense(x, rows),
+        lambda: nnk.dense(x, rows, 0.5),
+        lambda: nnk.dense(x, weights, rows[:, 0]),
+        lambda: nnk.dense(columns, weights),
+        lambda: nnk.dense(columns, weights[0], 0.5),
+        lambda: network(columns),
+    ):
+        with pytest.raises(ValueError, match=r"unknown chunk sizes.*compute_chunk_sizes\(\)"):
+            call()
+    known = rows.compute_chunk_sizes().rechunk(-1)
+    assert same_bits(nnk.dense(x, known).compute(), nnk.dense(x, known.compute()))
+    batch = da.from_array(x, chunks=(5, 6))
+    assert same_bits(nnk.dense(batch[batch[:, 0] > 0], weights).compute(), nnk.dense(x[x[:, 0] > 0], weights))
+
+
 def test_what_dask_arrays_do_not_take(x: Array, network: nnk.Network) -> None:
     lazy = da.from_array(x, chunks=(5, 6))
     for function in (*ALONG_AXIS, nnk.logsumexp, network, partial(nnk.dense, weights=x)):

@@ -26,6 +26,7 @@ Labels of pandas and xarray objects are kept where the result has the argument's
 ``Network``. No library is imported to recognise its objects.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -255,6 +256,15 @@ def need_whole(array: Any, *axes: int) -> None:
     for axis in axes if is_lazy(array) else ():
         if len(array.chunks[axis]) > 1:
             raise ValueError(f"axis {axis} is in {len(array.chunks[axis])} chunks: rechunk({{{axis}: -1}}) first")
+
+
+def need_known(array: Any, *axes: int) -> None:
+    """Raise ValueError if an axis of a Dask array is of unknown length or in several chunks."""
+    if is_lazy(array):
+        for axis in axes:
+            if math.isnan(array.shape[axis]):
+                raise ValueError(f"axis {axis} has unknown chunk sizes: compute_chunk_sizes() first")
+        need_whole(array, *axes)
 
 
 def map_chunks(

@@ -23,7 +23,7 @@ from nnkernels.arrays import (
     is_python_number,
     labelled,
     map_chunks,
-    need_whole,
+    need_known,
     promoted,
     shape_of,
 )
@@ -358,10 +358,10 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
     if one_neuron:
         matrix = matrix[np.newaxis]
         bias = bias if bias is None or np.ndim(bias) == 0 else as_array(bias)[..., np.newaxis]
+    need_known(rows, -1)
+    need_known(matrix, -2, -1)
     offsets = _as_bias(bias, rows, matrix)
-    need_whole(rows, -1)
-    need_whole(matrix, -2, -1)
-    need_whole(offsets, -1)
+    need_known(offsets, -1)
     if out is None:
         result = ufunc(rows, matrix, offsets)
         return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left

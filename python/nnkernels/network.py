@@ -26,6 +26,7 @@ from nnkernels.arrays import (
     is_lazy,
     is_python_number,
     map_chunks,
+    need_known,
     promoted,
 )
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
@@ -264,6 +265,7 @@ class Network(_core.Network):
         return result if out is None else out
 
     def _call_lazily(self, x: Any) -> Any:
+        need_known(x, *range(x.ndim)[-1:])
         if x.ndim == 0 or x.shape[-1] != self.inputs:
             raise ValueError(f"x needs {self.inputs} elements on its last axis")
         lengths = None if self.one_neuron else [self.outputs]
