@@ -178,7 +178,7 @@ def _along_axis(
         keywords: dict[str, Any] = keepdims if dtype is None else {"dtype": dtype, **keepdims}
         if is_lazy(array):
             result = _lazily(function, array, axis, keywords)
-        elif axis is None or type(axis) is tuple:
+        elif axis is None or isinstance(axis, tuple):
             result = _jointly(ufunc, array, axis, out, **keywords)
         else:
             # Only what is given: an object with __array_ufunc__ need not know every keyword.
@@ -194,7 +194,12 @@ def _along_axis(
 
 
 def _sorted_axes(axis: Axis, dimensions: int) -> tuple[int, ...]:
-    return tuple(range(dimensions)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, dimensions)))
+    if axis is None:
+        return tuple(range(dimensions))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if any(isinstance(axis, (bool, np.bool_)) for axis in axes):
+        raise TypeError("a boolean is no axis")
+    return tuple(sorted(normalize_axis_tuple(axes, dimensions)))
 
 
 def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = False, **dtype: DTypeLike) -> Any:
