@@ -553,6 +553,56 @@ def test_map_partitions() -> None:
     assert same_bits(np.asarray(lazy.map_partitions(NETWORK).compute()), NETWORK(whole))
 
 
+# --- Outputs and axes, whatever the argument ---
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        *((function, (12, 6)) for function in (*ELEMENTWISE, *ALONG_AXIS)),
+        (partial(nnk.softmax, axis=None), (12, 6)),
+        (nnk.logsumexp, (12,)),
+        (partial(nnk.logsumexp, axis=(0, 1)), ()),
+        (lambda x, out: nnk.dot(x, x[0], out=out), (12,)),
+        (lambda x, out: nnk.dense(x, x[:4], x[:4, 0], out=out), (12, 4)),
+        (lambda x, out: nnk.dense(x, x[0], 0.5, out=out), (12,)),
+        (lambda x, out: nnk.Network([nnk.Dense(x[:4])])(x, out), (12, 4)),
+    ],
+)
+def test_output_in_a_tuple(function: Function, shape: tuple[int, ...], x: Array) -> None:
+    expected, out = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    function(x, out=expected)
+    assert function(x, out=(out,)) is out
+    assert same_bits(out, expected)
+
+
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+def test_errors_of_outputs_name_the_function(function: Function, x: Array) -> None:
+    for axis in (None, (0, 1)):
+        shape = () if function is nnk.logsumexp else x.shape
+        with pytest.raises(TypeError, match=f"'{function.__name__}' output"):
+            function(x, axis, out=np.empty(shape, int))
+
+
+@pytest.mark.parametrize("axis", [True, np.True_, (True,), (np.True_, 0), [0], [], "0", 0.0, (0.0,), (None,)], ids=repr)
+@pytest.mark.parametrize("function", [*ALONG_AXIS, nnk.logsumexp])
+def test_axes_are_integers(function: Function, axis: Any) -> None:
+    for argument in (np.ones((2, 3)), [[1.0, 2.0]], da.ones((2, 3)), pd.DataFrame(np.ones((2, 3)))):
+        with pytest.raises(TypeError, match=r"axis an integer, a tuple of them or None \(here "):
+            function(argument, axis=axis)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_matrices_along_several_axes(keepdims: bool, x: Array) -> None:
+    matrix = x.view(np.matrix)
+    for axes, axis in (((1,), 1), ((0,), 0)):
+        actual, expected = (nnk.logsumexp(matrix, place, keepdims=keepdims) for place in (axes, axis))
+        assert (type(actual), actual.shape) == (type(expected), expected.shape)
+        assert same_bits(np.asarray(actual), np.asarray(expected))
+    assert nnk.logsumexp(matrix, None, keepdims=keepdims).shape == (1, 1)
+    assert nnk.softmax(matrix, None).shape == x.shape
+
+
 # --- xarray, subclasses, other objects ---
 
 

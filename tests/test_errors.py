@@ -166,6 +166,12 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
         "logsumexp, keepdims": (partial(nnk.logsumexp, X, 0, keepdims=True), (1, 3)),
         "logsumexp of two axes": (partial(nnk.logsumexp, X[..., np.newaxis], (0, -1)), (3,)),
         "dense": (partial(nnk.dense, X, WEIGHTS, BIAS), (2, 4)),
+        "softmax of a row": (partial(nnk.softmax, X[:1]), (1, 3)),
+        "logsumexp of a row": (partial(nnk.logsumexp, X[:1]), (1,)),
+        "logsumexp of columns": (partial(nnk.logsumexp, X[:, :1], 0), (1,)),
+        "logsumexp of all": (partial(nnk.logsumexp, X, (0, 1), keepdims=True), (1, 1)),
+        "dense of a row": (partial(nnk.dense, X[:1], WEIGHTS, BIAS), (1, 4)),
+        "dense of several biases": (partial(nnk.dense, X[0], WEIGHTS, np.zeros((3, 1))), (3, 4)),
         "dense of one neuron": (partial(nnk.dense, X, WEIGHTS[0], BIAS[0]), (2,)),
         "Network": (partial(NETWORK, X), (2, 4)),
         "tanh": (partial(nnk.tanh, X), (2, 3)),
@@ -175,11 +181,13 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
     for name, (write, shape) in writers.items():
         integers, longer, scalar = np.zeros(shape, int), np.zeros((shape[0] + 1, *shape[1:])), np.zeros(())
         numpys_message = name in ("tanh", "dot")
+        several = np.zeros((5, *shape))
         for kind, out, error in (
             # Network is no ufunc: it raises the class that NumPy's exception is derived from.
             ("integers", integers, TypeError if name == "Network" else INTEGER_OUT),
             ("a wrong shape", longer, ValueError),
             ("a wrong number of dimensions", scalar, ValueError),
+            *([] if numpys_message else [("several results", several, ValueError)]),
         ):
             expected = () if numpys_message or error is TypeError else (f"out of shape {shape}",)
             calls[f"{name} to {kind}"] = Failing(partial(write, out=out), error, () if numpys_message else (out, *expected))

@@ -124,15 +124,24 @@ def as_real(value: Any) -> NDArray[Any]:
     return array
 
 
-def check_output(out: Any, *arguments: Any) -> None:
-    """Raise TypeError for an output that is no place for the bare numbers of a result."""
+def as_output(out: Any, *arguments: Any) -> Any:
+    """Return an output, which may be in a tuple, as for a ufunc; raise TypeError if it is no place for bare numbers."""
+    if type(out) is tuple and len(out) == 1:
+        (out,) = out
     if out is None:
-        return
+        return None
     if _is_masked(out):
         raise TypeError("out has a mask, which would stay as it is: give out.data")
     _refuse_unit(out)
     if any(map(is_lazy, (out, *arguments))):
         raise TypeError("Dask arrays are computed later, and into new arrays: leave out away")
+    return out
+
+
+def check_shape(out: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for an output of another shape, which NumPy would fill by broadcasting."""
+    if isinstance(out, np.ndarray) and out.shape != shape:
+        raise ValueError("out has another shape")
 
 
 def labelled(result: Any, like: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,7 +17,8 @@ from nnkernels.arrays import (
     FLOAT,
     REAL,
     as_array,
-    check_output,
+    as_output,
+    check_shape,
     explained,
     is_float,
     is_lazy,
@@ -168,13 +170,19 @@ def _along_axis(
             and not keepdims
             and (out is None or type(out) is np.ndarray)
         ):  # the usual calls: in half the time
-            if axis == -1:
-                return ufunc(z) if out is None else ufunc(z, out=out)
-            return ufunc(z, axis=axis) if out is None else ufunc(z, axis=axis, out=out)
+            if out is None:
+                return ufunc(z) if axis == -1 else ufunc(z, axis=axis)
+            shape = z.shape
+            if ufunc is _core.logsumexp:
+                shape = shape[:-1] if axis == -1 else shape[:axis] + shape[axis:][1:]
+            if out.shape == shape:
+                return ufunc(z, out=out) if axis == -1 else ufunc(z, axis=axis, out=out)
         if dtype is not None and not (is_float(np.dtype(dtype)) and np.dtype(dtype).isnative):
             raise TypeError(f"dtype must be {FLOAT}")
         array = as_array(z)
-        check_output(out, array)
+        out = as_output(out, array)
+        if out is not None:
+            check_shape(out, _result_shape(ufunc, array.shape, axis, **keepdims))
         keywords: dict[str, Any] = keepdims if dtype is None else {"dtype": dtype, **keepdims}
         if is_lazy(array):
             result = _lazily(function, array, axis, keywords)
@@ -208,14 +216,21 @@ def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = 
     order = (*(other for other in range(z.ndim) if other not in axes), *axes)
     moved = np.transpose(z, order)
     others = moved.shape[: z.ndim - len(axes)]
-    result = ufunc(np.reshape(moved, (*others, math.prod(moved.shape[len(others) :]))), **dtype)
-    if ufunc is not _core.logsumexp:
+    joined = np.reshape(moved, (*others, math.prod(moved.shape[len(others) :])))
+    if out is None:
+        result = ufunc(joined, **dtype)
+    elif isinstance(out, np.ndarray):
+        result = ufunc(joined, out=np.empty(others if ufunc is _core.logsumexp else joined.shape, out.dtype), **dtype)
+    else:
+        raise TypeError("out is no array")
+    if ufunc is _core.logsumexp:
+        result = np.reshape(result, _result_shape(ufunc, z.shape, axis, keepdims=keepdims))
+    else:
         result = np.transpose(np.reshape(result, moved.shape), np.argsort(order))
-    elif keepdims:
-        result = np.expand_dims(result, axes)
-    # As from a ufunc: into an output, or, where no dimension is left, a scalar (but of a subclass an array).
     if out is not None:
-        return np.positive(result, out=out)
+        out[...] = result
+        return out
+    # As from a ufunc: where no dimension is left, a scalar (but of a subclass an array).
     return result[()] if type(result) is np.ndarray else result
 
 
@@ -229,16 +244,20 @@ def _lazily(function: Callable[..., Any], z: Any, axis: Axis, keywords: dict[str
     return map_chunks(partial(function, axis=axes, **keywords), z, axes, lengths, dtype)
 
 
-def _shape_along_axis(ufunc: np.ufunc, z: Any, axis: Axis, *, keepdims: bool = False) -> str:
+def _result_shape(ufunc: np.ufunc, shape: tuple[int, ...], axis: Axis, *, keepdims: bool = False) -> tuple[int, ...]:
+    """Return the shape of a result along an axis, by the shape of z."""
+    if ufunc is not _core.logsumexp:
+        return shape
+    axes = _sorted_axes(axis, len(shape))
+    return tuple(1 if place in axes else length for place, length in enumerate(shape) if keepdims or place not in axes)
+
+
+def _shape_along_axis(ufunc: np.ufunc, z: Any, axis: Axis, **keepdims: bool) -> str:
     """Return the shape of a result, for an error message."""
-    shape = shape_of(z)
-    if ufunc is _core.logsumexp:
-        try:
-            axes = _sorted_axes(axis, len(shape))
-        except (OverflowError, TypeError, ValueError):
-            return "without the axis"
-        shape = tuple(1 if place in axes else length for place, length in enumerate(shape) if keepdims or place not in axes)
-    return str(shape)
+    try:
+        return str(_result_shape(ufunc, shape_of(z), axis, **keepdims))
+    except (OverflowError, TypeError, ValueError):
+        return "without the axis"
 
 
 # What may stand for each activation, by the name it has in files and messages.
@@ -337,21 +356,29 @@ def dense(
             type(x) is type(weights) is type(bias) is np.ndarray
             and x.ndim > 0
             and weights.ndim == 2
-            and bias.shape == weights.shape[:1]
+            and bias.ndim == 1
+            and len(bias) == len(weights)
         ):  # the usual calls: in half the time
             if out is None:
                 return ufunc(x, weights, bias)
-            if type(out) is np.ndarray:
+            if type(out) is np.ndarray and out.shape == x.shape[:-1] + bias.shape:
                 return ufunc(x, weights, bias, out=out)
         return _layer(ufunc, x, weights, bias, out)
     except (OverflowError, TypeError, ValueError) as error:
         expected = f"x (..., inputs), {LAYER}"
         if out is not None:
-            expected += f", out of shape {(*shape_of(x)[:-1], *shape_of(weights)[:-1])}"
+            with suppress(ValueError):  # the other shapes do not fit
+                expected += f", out of shape {_layer_shape(shape_of(x), shape_of(weights), shape_of(bias))}"
         inputs, shape = shape_of(x)[-1:], shape_of(weights)
         if isinstance(error, ValueError) and len(shape) == 2 and shape[:1] == inputs != shape[1:]:
             error = ValueError("weights are (outputs, inputs): pass weights.T")
         raise explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
+
+
+def _layer_shape(x: tuple[int, ...], weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a layer's result, by the shapes of its arguments."""
+    outputs = weights[:-1]
+    return (*np.broadcast_shapes(x[:-1], bias[: max(0, len(bias) - len(outputs))]), *outputs)
 
 
 def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
@@ -367,13 +394,15 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
     need_known(matrix, -2, -1)
     offsets = _as_bias(bias, rows, matrix)
     need_known(offsets, -1)
+    out = as_output(out, rows, matrix, offsets)
     if out is None:
         result = ufunc(rows, matrix, offsets)
         return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left
-    check_output(out, rows, matrix, offsets)
     if one_neuron and not isinstance(out, np.ndarray):
         raise TypeError("out is no array")
-    ufunc(rows, matrix, offsets, out=out[..., np.newaxis] if one_neuron else out)
+    target = out[..., np.newaxis] if one_neuron else out
+    check_shape(target, _layer_shape(rows.shape, matrix.shape, offsets.shape))
+    ufunc(rows, matrix, offsets, out=target)
     return out
 
 

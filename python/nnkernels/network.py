@@ -18,8 +18,8 @@ from nnkernels.arrays import (
     FLOAT,
     REAL,
     as_array,
+    as_output,
     as_real,
-    check_output,
     describe,
     explained,
     is_float,
@@ -253,7 +253,7 @@ class Network(_core.Network):
         """Return the forward pass of arguments that C++ does not take: not plain arrays of NumPy with a real dtype."""
         try:
             array = as_array(x)
-            check_output(out, array)
+            out = as_output(out, array)
             if is_lazy(array):
                 return self._call_lazily(array)
             array = as_real(array)
