@@ -331,7 +331,7 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
         "logsumexp: a dia_array is sparse: give its toarray(); got z sparse float64 of shape (3, 3)",
     ),
     "ragged": (lambda: nnk.softmax(RAGGED), "softmax: setting an array element with a sequence"),
-    "out": (lambda: nnk.logsumexp(X, out=np.zeros(())), "logsumexp: output operand"),
+    "out": (lambda: nnk.logsumexp(X, out=np.zeros(())), "logsumexp: out has another shape; got z float64"),
     "scalar": (lambda: nnk.softmax(1.0), "softmax: Input operand 0 does not have enough dimensions"),
     "complex": (lambda: nnk.softmax(X.astype(complex)), "softmax: ufunc 'softmax' not supported for the input types"),
     "fused": (lambda: nnk.dense(X, np.ones((4, 5)), activation="relu"), "dense_relu: Input operand 1 has a mismatch"),
@@ -341,11 +341,15 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "dot, w": (
         lambda: nnk.dot([1.0] * 3, MASKED),
-        "dot: a masked array must be filled first; got masked float64 of shape (3,)",
+        "dot: a masked array must be filled first; got float64 of shape (3,), masked float64 of shape (3,)",
     ),
     "dot, sparse": (
         lambda: nnk.dot(scipy.sparse.eye_array(3), X),
         "dot: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
+    ),
+    "relu": (
+        lambda: nnk.relu(scipy.sparse.eye_array(3)),
+        "relu: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
     ),
     "dense, dimensions": (
         lambda: nnk.dense(1.0, WEIGHTS),
