@@ -182,13 +182,14 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
         integers, longer, scalar = np.zeros(shape, int), np.zeros((shape[0] + 1, *shape[1:])), np.zeros(())
         numpys_message = name in ("tanh", "dot")
         several = np.zeros((5, *shape))
-        for kind, out, error in (
+        outputs: list[tuple[str, Array, type[Exception]]] = [
             # Network is no ufunc: it raises the class that NumPy's exception is derived from.
             ("integers", integers, TypeError if name == "Network" else INTEGER_OUT),
             ("a wrong shape", longer, ValueError),
             ("a wrong number of dimensions", scalar, ValueError),
             *([] if numpys_message else [("several results", several, ValueError)]),
-        ):
+        ]
+        for kind, out, error in outputs:
             expected = () if numpys_message or error is TypeError else (f"out of shape {shape}",)
             calls[f"{name} to {kind}"] = Failing(partial(write, out=out), error, () if numpys_message else (out, *expected))
         read_only = np.broadcast_to(0.0, shape)
