@@ -1,4 +1,4 @@
-"""What all tests share: random numbers, the dtypes, the targets of this machine."""
+"""What all tests share: random numbers, a layer and a network, the dtypes, the targets of this machine."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 import nnkernels as nnk
+from corpus import Array
 
 # The same examples in each run; or, with --hypothesis-profile=long, many that are new.
 settings.register_profile("suite", derandomize=True, deadline=None)
@@ -26,6 +27,27 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def x(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(12, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def weights(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(4, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def bias(rng: np.random.Generator) -> Array:
+    return rng.normal(size=4).astype(np.float32)
+
+
+@pytest.fixture
+def network(weights: Array, bias: Array, rng: np.random.Generator) -> nnk.Network:
+    second = rng.normal(size=(3, 4)).astype(np.float32)
+    return nnk.Network([nnk.Dense(weights, bias, "tanh"), nnk.Dense(second, None, "softmax")])
 
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)

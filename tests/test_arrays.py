@@ -384,22 +384,6 @@ def check_lazy(function: Function, x: Array, chunks: Any, expected_chunks: Any =
     assert same_bits(np.asarray(lazy.compute(scheduler="threads")), expected)
 
 
-@pytest.fixture
-def x(rng: np.random.Generator) -> Array:
-    return rng.normal(size=(12, 6)).astype(np.float32)
-
-
-@pytest.fixture
-def weights(rng: np.random.Generator) -> Array:
-    return rng.normal(size=(4, 6)).astype(np.float32)
-
-
-@pytest.fixture
-def network(weights: Array, rng: np.random.Generator) -> nnk.Network:
-    second = rng.normal(size=(3, 4)).astype(np.float32)
-    return nnk.Network([nnk.Dense(weights, None, "tanh"), nnk.Dense(second, None, "softmax")])
-
-
 @pytest.mark.parametrize("chunks", [(12, 6), (5, 6), (1, 6), (7, 4)], ids=str)
 @pytest.mark.parametrize("function", ELEMENTWISE)
 def test_dask_elementwise(function: np.ufunc, chunks: tuple[int, int], x: Array) -> None:

@@ -25,27 +25,6 @@ ALONG_AXIS = (nnk.softmax, nnk.log_softmax)
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 
 
-@pytest.fixture
-def x(rng: np.random.Generator) -> Array:
-    return rng.normal(size=(12, 6)).astype(np.float32)
-
-
-@pytest.fixture
-def weights(rng: np.random.Generator) -> Array:
-    return rng.normal(size=(4, 6)).astype(np.float32)
-
-
-@pytest.fixture
-def bias(rng: np.random.Generator) -> Array:
-    return rng.normal(size=4).astype(np.float32)
-
-
-@pytest.fixture
-def network(weights: Array, bias: Array, rng: np.random.Generator) -> nnk.Network:
-    second = rng.normal(size=(3, 4)).astype(np.float32)
-    return nnk.Network([nnk.Dense(weights, bias, "tanh"), nnk.Dense(second, None, "softmax")])
-
-
 # --- Real ufuncs ---
 
 

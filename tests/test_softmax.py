@@ -89,7 +89,7 @@ LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
     bits=st.integers(1, 53),
     shift=st.floats(-1, 1),
 )
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_differences_alone(
     shape: tuple[int, ...], axis: int, dtype: type[np.floating], seed: int, size: int, bits: int, shift: float
 ) -> None:
@@ -111,7 +111,7 @@ def test_differences_alone(
 
 @pytest.mark.parametrize("n", [2, 20, 34, 700, 3000])
 @given(data=st.data())
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_same_difference_from_other_numbers(n: int, measured_dtype: type[np.floating], data: st.DataObject) -> None:
     """The differences of a and b are those of -b and -a, for all numbers."""
     numbers = st.one_of(
