@@ -917,7 +917,7 @@ def test_no_progress_among_rows_on_the_terminal(folder: Path, monkeypatch: pytes
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.stream)
     monkeypatch.setattr(sys, "stdout", terminal.stream)
-    monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 0)
+    monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 1e-9)
     assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy")]) == 0
     shown = terminal.close()
     assert shown.count(b"\n") == 20

@@ -61,23 +61,28 @@ def predict(
     block_rows = max(1, min(BLOCK_NUMBERS // max(1, inputs, outputs), max(_FEW_ROWS, _BLOCK_WORK // max(1, work))))
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining}"
 
-    with open_input(source) as source_file, open_output(output, output_format) as output_file:
+    silent = sys.stderr is None or not sys.stderr.isatty()
+
+    with (
+        tqdm(total=100, miniters=1, disable=silent, delay=PROGRESS_DELAY, leave=False, bar_format=bar_format) as bar,
+        open_input(source) as source_file,
+        open_output(output, output_format) as output_file,
+    ):
+        if output_file.isatty():
+            bar.disable = True  # it would be among the rows
         if source_format == "csv":
             blocks = read_csv(source_file, input_label(source), inputs, block_rows, delimiter, header)
         else:
             blocks = read_npy(source_file, input_label(source), inputs, block_rows)
-        silent = sys.stderr is None or not sys.stderr.isatty() or output_file.isatty()
 
-        with tqdm(total=100, miniters=1, disable=silent, delay=PROGRESS_DELAY, leave=False, bar_format=bar_format) as bar:
+        def results() -> Iterator[NDArray[Any]]:
+            for rows, percent in blocks:
+                with np.errstate(over="ignore"):  # What is beyond the network's dtype becomes infinite.
+                    result = net(rows)
+                yield result.reshape(len(rows), outputs)  # One neuron makes one column.
+                bar.update(percent - bar.n)
 
-            def results() -> Iterator[NDArray[Any]]:
-                for rows, percent in blocks:
-                    with np.errstate(over="ignore"):  # What is beyond the network's dtype becomes infinite.
-                        result = net(rows)
-                    yield result.reshape(len(rows), outputs)  # One neuron makes one column.
-                    bar.update(percent - bar.n)
-
-            if output_format == "csv":
-                write_csv(output_file, results(), delimiter)
-            else:
-                write_npy(output_file, results(), outputs, layers[0].weights.dtype)
+        if output_format == "csv":
+            write_csv(output_file, results(), delimiter)
+        else:
+            write_npy(output_file, results(), outputs, layers[0].weights.dtype)
