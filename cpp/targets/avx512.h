@@ -64,7 +64,8 @@ struct Avx512 {
     _mm256_store_si256(reinterpret_cast<__m256i*>(offset), _mm512_castsi512_si256(offsets));
     _mm256_store_si256(reinterpret_cast<__m256i*>(offset + 4), _mm512_extracti64x4_epi64(offsets, 1));
     keep_in_memory(offset);
-    const auto load_pair = [&](std::size_t lane) { return _mm_load_pd(table[0] + offset[lane]); };
+    const double* const elements = *table;
+    const auto load_pair = [&](std::size_t lane) { return _mm_load_pd(elements + offset[lane]); };
     const auto gather = [&](std::size_t a, std::size_t b, std::size_t c, std::size_t d) {
       const __m256d low = _mm256_set_m128d(load_pair(b), load_pair(a));
       const __m256d high = _mm256_set_m128d(load_pair(d), load_pair(c));
