@@ -111,8 +111,9 @@ def forward(layers: Sequence[Layer], x: Array) -> Check:
                 # the difference is as much of relative error in its exponential; the sum is one of 16 partial sums.
                 rounding = eps**2 * (1 + difference**2 / 32 + difference.shape[-1] / 16)
                 relative = 4 * variance.max(axis=-1, keepdims=True) + rounding
-                variance = np.where(values == 0, 0, values**2 * relative)
-        return Check(values, 8 * np.sqrt(variance) + float(kind.smallest_subnormal))
+                # The squares of small probabilities would underflow.
+                variance = np.where(values == 0, 0, np.square(values, dtype=np.longdouble) * relative)
+        return Check(values, (8 * np.sqrt(variance)).astype(np.float64) + float(kind.smallest_subnormal))
 
 
 def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtype: Dtype) -> list[Layer]:
@@ -336,7 +337,7 @@ def special_numbers(kind: str, shape: tuple[int, ...], dtype: Dtype) -> Array:
     limits = np.finfo(dtype)
     scales: dict[str, Any] = {
         "subnormal": limits.smallest_normal,
-        "spread": -np.log(limits.smallest_normal) / 2,  # as far as softmax is a normal number
+        "spread": -0.45 * np.log(limits.smallest_normal),  # softmax is still a normal number
         "huge": limits.max,
         "nan": np.nan,
         "infinite": np.inf,
