@@ -162,6 +162,7 @@ template <class T>
 struct Report {
   double worst = 0;
   T worst_input = 0;
+  double worst_normal = 0;  // of results that are normal numbers
   std::uint64_t failures = 0;
 
   void fail(const char* what, const char* name, T x, T y) {
@@ -204,6 +205,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
     }
     const double error = error_in_ulp(y[i], function.reference(x[i]));
     if (error > report.worst) report.worst = error, report.worst_input = x[i];
+    if (std::isnormal(y[i])) report.worst_normal = std::max(report.worst_normal, error);
     if (!(y[i] >= function.low && y[i] <= function.high)) report.fail("out of range", function.name, x[i], y[i]);
     if (y[i] < previous) report.fail("not monotone", function.name, x[i], y[i]);
     if (function.odd && bits_of(other[i]) != bits_of(-y[i])) report.fail("not odd", function.name, x[i], y[i]);
@@ -232,10 +234,11 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
     const std::lock_guard<std::mutex> lock(mutex);
     total.failures += mine.failures;
     if (mine.worst > total.worst) total.worst = mine.worst, total.worst_input = mine.worst_input;
+    total.worst_normal = std::max(total.worst_normal, mine.worst_normal);
   });
-  std::printf("%-6s %-8s largest error %.4f ULP at %a = %.9g; %llu failures\n", numbers.name, function.name, total.worst,
-              static_cast<double>(total.worst_input), static_cast<double>(total.worst_input),
-              static_cast<unsigned long long>(total.failures));
+  std::printf("%-6s %-8s largest error %.4f ULP at %a = %.9g, %.4f of normal results; %llu failures\n", numbers.name,
+              function.name, total.worst, static_cast<double>(total.worst_input), static_cast<double>(total.worst_input),
+              total.worst_normal, static_cast<unsigned long long>(total.failures));
   return total.failures == 0 && total.worst <= function.promised_ulp;
 }
 

@@ -169,10 +169,7 @@ class Tanh<Target, double> {
     const V node = y < kSmall ? V{} : as<V>((bits & -kSixteenth) | kSixteenth / 2);
     const V t = y - node;
     const V square = t * t;
-    constexpr std::size_t kLast = sizeof kPolynomial / sizeof(double) - 1;
-    V p = broadcast<V>(kPolynomial[kLast]);
-    for (std::size_t i = kLast; i-- > 0;) p = Target::fma(p, square, broadcast<V>(kPolynomial[i]));
-    const V u = Target::fma(V(p * square), t, t);
+    const V u = Target::fma(V(polynomial<Target>(kPolynomial, square) * square), t, t);
     // 1 - T^2; the low part matters near 1 only.
     const V derivative = Target::fma(broadcast<V>(-2), low, V(Target::fma(-high, high, broadcast<V>(1))));
     const V quotient = u * derivative / Target::fma(high, u, broadcast<V>(1));

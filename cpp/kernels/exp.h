@@ -80,6 +80,14 @@ V scale_in_two_steps(V v, V n) {
   return v * power_of_two<V>(half) * power_of_two<V>(i - half);
 }
 
+// c[0] + c[1] x + ... by Horner's scheme: of the fewest operations, and with no power of x, which may be subnormal and slow.
+template <class Target, std::size_t kTerms, class V>
+V polynomial(const Element<V> (&c)[kTerms], V x) {
+  V result = broadcast<V>(c[kTerms - 1]);
+  for (std::size_t i = kTerms - 1; i-- > 0;) result = Target::fma(result, x, broadcast<V>(c[i]));
+  return result;
+}
+
 // The nearest multiple n of 1/16 to x / log(2), and the index of its fraction in the table, in the lowest four bits.
 template <class V>
 struct Steps {
@@ -117,17 +125,12 @@ struct TwoParts {
 };
 
 // e^r times the power that the index finds in the table; the second part is at most a 44th of the first. Monotone in r: each
-// operation rounds less than a step of r changes. The polynomial is by Horner's scheme: of the fewest operations, and with no
-// square of r, which may be subnormal and slow.
+// operation rounds less than a step of r changes.
 template <class Target, class V>
 TwoParts<V> exp_parts(V r, Integers<V> index, const typename Target::template Powers<Element<V>>& powers) {
-  using K = ExpConstants<Element<V>>;
   V high, low;
   powers(index, high, low);
-  constexpr std::size_t kLast = sizeof(K::kPolynomial) / sizeof(K::kPolynomial[0]) - 1;
-  V slope = broadcast<V>(K::kPolynomial[kLast]);  // (e^r - 1) / r
-  for (std::size_t i = kLast; i-- > 0;) slope = Target::fma(slope, r, broadcast<V>(K::kPolynomial[i]));
-  return {high, Target::fma(V(high * r), slope, low)};
+  return {high, Target::fma(V(high * r), polynomial<Target>(ExpConstants<Element<V>>::kPolynomial, r), low)};
 }
 
 // e^x, for all numbers. Largest error in float 0.7657 ULP, at -0x1.5dfb1p+6 (all floats); in double 0.7952 ULP,

@@ -106,7 +106,8 @@ constexpr FloatTable kTanhTable = with_columns({{
     {0x1.afd1ep-1f, 0x1.600dbap-1f, 0x1.0ded2p-1f, -0x1.733482p-2f, 0x1.2d2986p-4f, 0x1.1fc372p-4f, -0x1.f34f5cp-5f, 0x1.9766f4p-7f},
 }});
 
-// tanh in the middle of each sixteenth of the binades from 2^-5 to 2^5, in two parts; and before it 0, for all below.
+// tanh in the middle of each sixteenth of the binades from 2^-5 to 2^5, in two parts; and before it 0, for all below. Whole
+// binades, though tanh is 1 from 19.1 on.
 //   high, low
 alignas(64) constexpr double kTanhNodes[1 + 16 * 10][2] = {
     {0, 0},

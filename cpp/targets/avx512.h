@@ -56,8 +56,8 @@ struct Avx512 {
     __m512 columns_[FloatTable::kColumns];
   };
 
-  // Through memory, which leaves the ports of vectors free. By two stores: Intel's CPUs take 4 times as long to load a part of
-  // a store of 64 bytes.
+  // Through memory, which leaves the ports of vectors free. By two stores: on Intel's CPUs a load of a part of 64 bytes waits
+  // until they are stored.
   static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
     const auto offsets = reinterpret_cast<__m512i>(2 * rows);
     alignas(32) std::uint64_t offset[8];
