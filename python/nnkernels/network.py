@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
-from os import PathLike, fsdecode, fstat
-from stat import S_ISREG
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -29,10 +26,8 @@ from nnkernels.arrays import (
     need_known,
     promoted,
 )
+from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
-
-# What open() takes for a file's name.
-Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 
 class Dense:
@@ -290,23 +285,9 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
-        import json
-
-        # Written here, for safetensors' own writer has two copies of all tensors made, and panics where there is no memory.
         layers = self.layers
         tensors = {f"layers.{index}.{part}": getattr(layer, part) for index, layer in enumerate(layers) for part in _PARTS}
-        header: dict[str, Any] = {"__metadata__": {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)}}
-        end = 0
-        for name in sorted(tensors):
-            begin, end = end, end + tensors[name].nbytes
-            dtype = f"F{8 * tensors[name].itemsize}"
-            header[name] = {"dtype": dtype, "shape": tensors[name].shape, "data_offsets": [begin, end]}
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)  # what follows is aligned
-        with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in sorted(tensors):
-                file.write(tensors[name].data)
+        write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)})
 
 
 # The key of a file's metadata.
@@ -314,25 +295,6 @@ _ACTIVATIONS = "nnkernels.activations"
 
 # A layer's tensors.
 _PARTS = ("weights", "bias")
-
-# The names of dtypes in a file.
-_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
-
-
-# Files of other kinds: how they begin, what they are, and what reads them.
-_OTHER_FILES = (
-    (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
-    (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
-    (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
-    (rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([dl]p0\n|[}\]]q\0", "a pickle", "the library that wrote it"),
-    (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
-    (rb"GGUF", "a GGUF file", "gguf"),
-    (rb'\s*[{\[]\s*["{\[\d-]', "a JSON file", "the library that wrote it"),
-    (rb"\x93NUMPY", "an .npy file", "numpy.load"),
-    (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
-    (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
-    (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it"),
-)
 
 
 def load(path: Path) -> Network:
@@ -370,64 +332,22 @@ def load(path: Path) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
-    from safetensors import SafetensorError, safe_open
-
-    name = fsdecode(path)
-    with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
-        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors opens it once more, and maps it into memory
-            raise ValueError(f"{name}: a network is read from a file, not from a pipe or a device")
-        beginning = opened.read(256)
-    try:
-        with safe_open(name, framework="numpy") as file:
-            return Network(_read_layers(file))
-    except (SafetensorError, TypeError, ValueError) as error:
-        reason = _other_kind(beginning) or f"{error}; expected a file that Network.save wrote"
-        raise ValueError(f"{name} does not hold a network: {reason}") from None
-    except OSError as error:
-        if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
-            raise MemoryError(f"{name}: {error}") from None
-        raise type(error)(f"{name}: {error}") from None
-
-
-def _other_kind(beginning: bytes) -> str | None:
-    """Say what kind of file begins so, if it is a well-known one, and what to do."""
-    import re
-
-    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
-        return None
-    if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
-        return "it is a Git LFS pointer, not the model; git lfs pull fetches that"
-    if re.match(rb"\s*<[!?\w]", beginning):
-        return "it is an HTML page, not the model; download that"
-    for pattern, kind, reader in _OTHER_FILES:
-        if re.match(pattern, beginning, re.DOTALL):
-            return f"it is {kind}; read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
-    return None
+    return read_file(
+        path,
+        lambda file: Network(_read_layers(file)),
+        content="a network",
+        writer="Network.save",
+        advice="read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])",
+    )
 
 
 def _read_layers(file: Any) -> list[Dense]:
-    metadata = file.metadata() or {}
-    if _ACTIVATIONS not in metadata:
-        raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}")
-    names = set(file.keys())
-    activations = metadata[_ACTIVATIONS].split(",", len(names))  # no longer list than the tensors are worth
-    expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS]
-    for name in names.symmetric_difference(expected):
-        raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in names else 'missing'}")
-    for name in expected:
-        dtype = file.get_slice(name).get_dtype()
-        if dtype not in _DTYPES:
-            raise ValueError(f"tensor {name!r} should be of dtype F16, F32 or F64, but is {dtype}")
+    activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # no longer list than the tensors are worth
+    tensors = read_tensors(file, [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS])
     layers = []
     for index, activation in enumerate(activations):
-        weights, bias = (_read_tensor(file.get_slice(f"layers.{index}.{part}")) for part in _PARTS)
+        weights, bias = (tensors[f"layers.{index}.{part}"] for part in _PARTS)
         if bias.shape != weights.shape[:-1]:
             raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
         layers.append(Dense(weights, bias, None if activation == "none" else activation))
     return layers
-
-
-def _read_tensor(tensor: Any) -> NDArray[Any]:
-    np.empty(tensor.get_shape(), _DTYPES[tensor.get_dtype()])  # Where there is no memory NumPy raises, and the reader panics.
-    whole: NDArray[Any] = tensor[()]
-    return whole
