@@ -1,4 +1,4 @@
-"""Neural-network kernels for NumPy: the forward pass as C++ SIMD ufuncs, with the same bits on every CPU.
+"""Neural networks for NumPy: they predict and learn by C++ SIMD kernels, with the same bits on every CPU.
 
 >>> import nnkernels as nnk
 >>> nnk.softmax([2.5, 0.3, -1.2])
@@ -7,6 +7,7 @@ array([0.88064861, 0.09757865, 0.02177274])
 
 from nnkernels._core import dot, relu, sigmoid, tanh
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
+from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
 from nnkernels.network import Dense, Network, load
 from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
 
@@ -16,17 +17,23 @@ __all__ = [
     "Dense",
     "Network",
     "__version__",
+    "absolute_error",
+    "binary_cross_entropy",
     "config",
+    "cross_entropy",
     "dense",
     "dot",
     "get_num_threads",
+    "huber",
     "load",
     "log_softmax",
     "logsumexp",
+    "poisson",
     "relu",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "softmax",
+    "squared_error",
     "tanh",
 ]
