@@ -9,11 +9,15 @@ from nnkernels._core import dot, relu, sigmoid, tanh
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
 from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
 from nnkernels.network import Dense, Network, load
+from nnkernels.optimizers import SGD, Adam, AdamW
 from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
 
 __version__ = config()["version"]
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
     "Dense",
     "Network",
     "__version__",
