@@ -11,6 +11,7 @@ from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy
 from nnkernels.network import Dense, Network, load
 from nnkernels.optimizers import SGD, Adam, AdamW
 from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
+from nnkernels.training import Training, TrainingError, TrainingState, train
 
 __version__ = config()["version"]
 
@@ -20,6 +21,9 @@ __all__ = [
     "AdamW",
     "Dense",
     "Network",
+    "Training",
+    "TrainingError",
+    "TrainingState",
     "__version__",
     "absolute_error",
     "binary_cross_entropy",
@@ -40,4 +44,5 @@ __all__ = [
     "softmax",
     "squared_error",
     "tanh",
+    "train",
 ]
