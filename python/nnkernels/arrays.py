@@ -51,9 +51,9 @@ def is_float(dtype: Any) -> bool:
 
 def is_real(dtype: Any) -> bool:
     """Say whether a dtype of NumPy or pandas holds real numbers that a float64 holds too."""
-    if _library(dtype) == "pandas":
-        return dtype.kind in "biuf" or dtype == "null[pyarrow]"
-    return dtype.kind in "biu" or is_float(dtype)
+    if isinstance(dtype, np.dtype):
+        return dtype.kind in "biu" or is_float(dtype)
+    return dtype.kind in "biuf" or dtype == "null[pyarrow]"
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:

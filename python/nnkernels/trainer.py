@@ -36,11 +36,7 @@ class Architecture(NamedTuple):
     activations: tuple[str, ...]
     one_neuron: bool
     dtype: np.dtype[Any]
-
-    @property
-    def computed(self) -> np.dtype[Any]:
-        """The dtype of a Trainer: a float16 network learns in float32."""
-        return np.result_type(self.dtype, np.float32)
+    computed: np.dtype[Any]  # the dtype of a Trainer: a float16 network learns in float32
 
     def shape_of_outputs(self, leading: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the outputs for rows of inputs in these axes."""
@@ -96,10 +92,10 @@ class Problem(NamedTuple):
             raise explained(error, self.function, expected, x=x, targets=targets, sample_weight=sample_weight) from None
         return Rows(array.reshape(math.prod(leading), array.shape[-1]), *terms)
 
-    def trainer(self, batch_size: int, moments: int, parameters: NDArray[Any]) -> _core.Trainer:
-        """Return a new Trainer with these parameters."""
+    def trainer(self, batch_size: int, moments: int = 0) -> _core.Trainer:
+        """Return a new Trainer, whose parameters are 0."""
         activations = (*self.architecture.activations[:-1], self.last_activation)
-        trainer = _core.Trainer(
+        return _core.Trainer(
             self.architecture.sizes,
             [ACTIVATIONS.index(activation) for activation in activations],
             self.architecture.computed.num,
@@ -108,8 +104,6 @@ class Problem(NamedTuple):
             batch_size,
             moments,
         )
-        trainer.parameters[:] = parameters
-        return trainer
 
 
 def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
@@ -117,8 +111,9 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     layers = [net._layer(index) for index in range(len(net))]
     sizes = (net.inputs, *(len(bias) for _, bias, _ in layers))
     activations = tuple(ACTIVATIONS[number] for _, _, number in layers)
-    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype)
-    parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=architecture.computed)
+    computed = np.result_type(net.dtype, np.float32)
+    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed)
+    parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
     return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
 
 
@@ -126,7 +121,8 @@ def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: 
     """Return the loss of a network, and its gradients by the parameters of each layer."""
     problem, parameters = take_apart("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
-    trainer = problem.trainer(max(1, len(rows.x)), 0, parameters)
+    trainer = problem.trainer(max(1, len(rows.x)))
+    trainer.parameters[:] = parameters
     value = trainer.gradient(*rows)
     return net.dtype.type(value), problem.architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
 
@@ -145,7 +141,8 @@ def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]
         expected = f"x (..., {architecture.sizes[0]}) and upstream {architecture.outputs_text}, of {REAL}"
         raise explained(error, problem.function, expected, x=x, upstream=upstream) from None
     rows = math.prod(array.shape[:-1])
-    trainer = problem.trainer(max(1, rows), 0, parameters)
+    trainer = problem.trainer(max(1, rows))
+    trainer.parameters[:] = parameters
     by_inputs = np.empty_like(array)
     trainer.backward(
         array.reshape(rows, architecture.sizes[0]),

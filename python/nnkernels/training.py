@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnkernels import _core
 from nnkernels.arrays import MOST_SEED, as_bool, as_integer
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS
@@ -25,6 +26,10 @@ Callback: TypeAlias = Callable[["Training"], object]
 
 # A run that takes more seconds than this shows its progress.
 _PROGRESS_DELAY = 0.5
+
+# Epochs that take no more seconds than this together are made without a look at them in between: it would take longer than a
+# tiny network's epoch.
+_LOOK_DELAY = 0.02
 
 
 class Description(NamedTuple):
@@ -85,6 +90,13 @@ class TrainingState:
     def __repr__(self) -> str:
         texts = (f"{name}={text!r}" for name, text in zip(self.description._fields, self.description, strict=True))
         return f"TrainingState(epochs={self.epochs}, steps={self.steps}, {', '.join(texts)})"
+
+    def restore(self, trainer: _core.Trainer) -> None:
+        """Let a Trainer go on from here."""
+        trainer.parameters[:] = self.parameters
+        for moment, values in zip(trainer.moments, self.moments, strict=True):
+            moment[:] = values
+        trainer.steps = self.steps
 
     def save(self, path: Path) -> None:
         """Write the state to a file in the safetensors format, which ``load`` reads; the same state gives the same bytes.
@@ -362,42 +374,51 @@ def train(
         _check_state(state, description)
         current = state
 
-    trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments), current.parameters)
-    for moment, values in zip(trainer.moments, current.moments, strict=True):
-        moment[:] = values
-    trainer.steps = current.steps
+    trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments))
+    current.restore(trainer)
 
     numbers = chosen.numbers()
     losses: list[float] = []
     validation_losses: list[float] = []
     best = 0  # the epoch of this call with the lowest validation loss
     best_parameters = current.parameters
+    one_by_one = callback is not None or held_back is not None
+    count = 1  # epochs between two looks at the trainer
 
     def training(parameters: NDArray[Any]) -> Training:
         return Training(architecture, parameters, losses, validation_losses, current)
 
     with _Progress(epochs, progress) as bar:
-        for epoch in range(epochs):
-            value = _mean(trainer.epoch(*rows, numbers, seed, current.epochs, shuffle))
-            checked = None if held_back is None else _mean(trainer.evaluate(*held_back))
-            failure = _find_failure(value, checked, trainer.parameters)
+        while len(losses) < epochs:
+            begin = perf_counter()
+            count = min(count, epochs - len(losses))
+            numbered = range(current.epochs, current.epochs + count)
+            new_losses = [_mean(trainer.epoch(*rows, numbers, seed, number, shuffle)) for number in numbered]
+            validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
+            failure = _find_failure(new_losses, validation_loss, trainer.parameters)
+            if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
+                current.restore(trainer)
+                count, one_by_one = 1, True
+                continue
             if failure:
                 advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
                 raise TrainingError(
                     f"train: {failure} in epoch {current.epochs}; {advice}. The exception's training is the one before it",
                     training(current.parameters),
                 )
-            losses.append(value)
-            current = TrainingState(description, current.epochs + 1, trainer.steps, trainer.parameters, trainer.moments)
-            if checked is not None:
-                if epoch == 0 or checked < validation_losses[best]:
-                    best, best_parameters = epoch, current.parameters
-                validation_losses.append(checked)
-            bar.update(epoch + 1, value)
+            losses += new_losses
+            current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
+            if validation_loss is not None:
+                validation_losses.append(validation_loss)
+                if validation_loss < validation_losses[best] or len(losses) == 1:
+                    best, best_parameters = len(losses) - 1, current.parameters
+            bar.update(len(losses), losses[-1])
             if callback is not None and _is_true(callback(training(current.parameters))):
                 break
-            if patience is not None and epoch - best >= patience:
+            if patience is not None and len(losses) - 1 - best >= patience:
                 break
+            if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
+                count *= 2
     return training(current.parameters if patience is None else best_parameters)
 
 
@@ -432,10 +453,11 @@ def _mean(sums: tuple[float, float]) -> float:
     return sums[0] / sums[1]
 
 
-def _find_failure(loss: float, validation_loss: float | None, parameters: NDArray[Any]) -> str | None:
+def _find_failure(losses: list[float], validation_loss: float | None, parameters: NDArray[Any]) -> str | None:
     """Say what is not finite."""
-    if not math.isfinite(loss):
-        return f"the loss is {loss}"
+    for loss in losses:
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
     return None if np.isfinite(parameters).all() else "the parameters are no longer finite"
