@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import REAL, as_contiguous, as_real, explained
+from nnkernels.arrays import REAL, as_contiguous, as_real, explained, rounded
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 
@@ -124,7 +124,7 @@ def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: 
     trainer = problem.trainer(max(1, len(rows.x)))
     trainer.parameters[:] = parameters
     value = trainer.gradient(*rows)
-    return net.dtype.type(value), problem.architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
+    return rounded(value, net.dtype), problem.architecture.split(rounded(trainer.gradient_array, net.dtype))
 
 
 def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
@@ -149,5 +149,4 @@ def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]
         as_contiguous(by_outputs, architecture.computed).reshape(rows, architecture.sizes[-1]),
         by_inputs.reshape(rows, architecture.sizes[0]),
     )
-    layers = architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
-    return layers, by_inputs.astype(net.dtype, copy=False)
+    return architecture.split(rounded(trainer.gradient_array, net.dtype)), rounded(by_inputs, net.dtype)

@@ -407,6 +407,7 @@ def train(
                     training(current.parameters),
                 )
             losses += new_losses
+            del current  # before the next one takes as much memory
             current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
             if validation_loss is not None:
                 validation_losses.append(validation_loss)
