@@ -403,7 +403,8 @@ def train(
             if failure:
                 advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
                 raise TrainingError(
-                    f"train: {failure} in epoch {current.epochs}; {advice}. The exception's training is the one before it",
+                    f"train: {failure} in epoch {current.epochs}, and no longer finite; {advice}; "
+                    "the training of this exception is that of the epochs before",
                     training(current.parameters),
                 )
             losses += new_losses
@@ -461,7 +462,7 @@ def _find_failure(losses: list[float], validation_loss: float | None, parameters
             return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
-    return None if np.isfinite(parameters).all() else "the parameters are no longer finite"
+    return None if np.isfinite(parameters).all() else "a parameter is NaN or infinite"
 
 
 def _is_true(value: object) -> bool:
