@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +16,6 @@ from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 
 if TYPE_CHECKING:
     from nnkernels.network import Network
-
 
 # Weights and bias of each layer.
 Layers: TypeAlias = list[tuple[NDArray[Any], NDArray[Any]]]
@@ -51,7 +51,7 @@ class Architecture(NamedTuple):
         """Return views of each layer's weights and bias in a flat array of a Trainer."""
         layers = []
         begin = 0
-        for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
+        for inputs, outputs in pairwise(self.sizes):
             middle = begin + inputs * outputs
             layers.append((flat[begin:middle].reshape(outputs, inputs), flat[middle : middle + outputs]))
             begin = middle + outputs
@@ -117,7 +117,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
 
 
-def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
+def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
     """Return the loss of a network, and its gradients by the parameters of each layer."""
     problem, parameters = take_apart("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
@@ -127,7 +127,7 @@ def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: 
     return rounded(value, net.dtype), problem.architecture.split(rounded(trainer.gradient_array, net.dtype))
 
 
-def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
+def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
     """Return the gradients by the parameters of each layer and by x, from those by the outputs."""
     problem, parameters = take_apart("Network.backward", net, "squared_error")  # a loss of the outputs themselves
     architecture = problem.architecture

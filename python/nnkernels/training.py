@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import MOST_SEED, as_bool, as_integer
+from nnkernels.arrays import MOST_SEED, as_bool, as_integer, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import LOSSES, LossLike
@@ -373,6 +373,7 @@ def train(
     else:
         _check_state(state, description)
         current = state
+    del parameters  # the state has them
 
     trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments))
     current.restore(trainer)
@@ -381,7 +382,7 @@ def train(
     losses: list[float] = []
     validation_losses: list[float] = []
     best = 0  # the epoch of this call with the lowest validation loss
-    best_parameters = current.parameters
+    best_parameters = None
     one_by_one = callback is not None or held_back is not None
     count = 1  # epochs between two looks at the trainer
 
@@ -403,8 +404,8 @@ def train(
             if failure:
                 advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
                 raise TrainingError(
-                    f"train: {failure} in epoch {current.epochs}, and no longer finite; {advice}; "
-                    "the training of this exception is that of the epochs before",
+                    f"train: {failure} in epoch {current.epochs}, no longer finite; {advice}; "
+                    "training of this exception has the epochs before",
                     training(current.parameters),
                 )
             losses += new_losses
@@ -412,7 +413,7 @@ def train(
             current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
             if validation_loss is not None:
                 validation_losses.append(validation_loss)
-                if validation_loss < validation_losses[best] or len(losses) == 1:
+                if patience is not None and (best_parameters is None or validation_loss < validation_losses[best]):
                     best, best_parameters = len(losses) - 1, current.parameters
             bar.update(len(losses), losses[-1])
             if callback is not None and _is_true(callback(training(current.parameters))):
@@ -421,14 +422,14 @@ def train(
                 break
             if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
                 count *= 2
-    return training(current.parameters if patience is None else best_parameters)
+    return training(current.parameters if best_parameters is None else best_parameters)
 
 
 def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
     """Return data of at least one row that counts."""
     rows = problem.as_rows(x, targets, sample_weight)
     if len(rows.x) == 0:
-        raise ValueError(f"{problem.function} expected at least one row, got x of shape {np.shape(x)}")
+        raise ValueError(f"{problem.function} expected at least one row, got x of shape {shape_of(x)}")
     if rows.weights is not None and not rows.weights.any():
         raise ValueError(f"{problem.function} expected a sample_weight above 0, got weights that are all 0")
     return rows
