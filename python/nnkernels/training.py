@@ -393,8 +393,7 @@ def train(
         while len(losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(losses))
-            numbered = range(current.epochs, current.epochs + count)
-            new_losses = [_mean(trainer.epoch(*rows, numbers, seed, number, shuffle)) for number in numbered]
+            new_losses = [_mean(sums) for sums in trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)]
             validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
             failure = _find_failure(new_losses, validation_loss, trainer.parameters)
             if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
@@ -409,8 +408,9 @@ def train(
                     training(current.parameters),
                 )
             losses += new_losses
+            made = current.epochs + count
             del current  # before the next one takes as much memory
-            current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
+            current = TrainingState(description, made, trainer.steps, trainer.parameters, trainer.moments)
             if validation_loss is not None:
                 validation_losses.append(validation_loss)
                 if patience is not None and (best_parameters is None or validation_loss < validation_losses[best]):
