@@ -288,12 +288,15 @@ MOST_SEED = 2**64 - 1
 
 def as_number(function: str, name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> float:
     """Return a setting as a float. ``accepts`` says whether it is ``expected``, a text for the error message."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{function} expected {name} to be {expected}, got {value!r} of type {type(value).__name__}")
-    with suppress(OverflowError):  # an integer beyond all floats
-        if accepts(float(value)):
-            return float(value)
-    raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not accepts(number):
+        raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+    return number
 
 
 def as_integer(function: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:

@@ -27,9 +27,9 @@ Callback: TypeAlias = Callable[["Training"], object]
 # A run that takes more seconds than this shows its progress.
 _PROGRESS_DELAY = 0.5
 
-# Epochs that take no more seconds than this together are made without a look at them in between: it would take longer than a
-# tiny network's epoch.
-_LOOK_DELAY = 0.02
+# If some epochs took fewer seconds than this, more are made before the next look at their losses, which takes longer than an
+# epoch of a tiny network.
+_LOOK_DELAY = 0.01
 
 
 class Description(NamedTuple):
@@ -364,7 +364,7 @@ def train(
     description = Description(
         "-".join(map(str, architecture.sizes)),
         ",".join(architecture.activations),
-        str(architecture.dtype),
+        architecture.dtype.type.__name__,
         problem.loss.name,
         chosen.kind,
     )
@@ -421,7 +421,7 @@ def train(
             if patience is not None and len(losses) - 1 - best >= patience:
                 break
             if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
-                count *= 2
+                count *= 8
     return training(current.parameters if best_parameters is None else best_parameters)
 
 
