@@ -14,12 +14,13 @@ namespace {
 // --- cross_entropy ---
 //
 //   loss        -sum over i of t[i] log(p[i]), where a term with t[i] = 0 is 0
-//   gradient    T p[i] - t[i] with T = sum of t; at a maximum (T - t[i]) - T q with q = 1 - p[i], the others' part of the sum
+//   gradient    T p[i] - t[i] with T = sum of t; where p[i] > 1/2 it is (T - t[i]) - T q with q = 1 - p[i], which the others'
+//               exponentials give
 //
 // with p = softmax(z), and t the targets mixed with 1/n by label_smoothing: (1 - e) t + e / n. The loss of a label is the
 // number that log_softmax gives, without its sign: log p is made as in log_softmax_row, and the sums are in the order of sum.h.
-// Error of the gradient, with u half an ULP of 1 and h = ceil(log2(n)): (h + 7) u (T p + t), and of a label's own gradient
-// (h + 7) u of itself where it is a maximum.
+// Error of the gradient, with u half an ULP of 1 and h = ceil(log2(n)): (h + 7) u of itself for labels, and for probabilities
+// (h + 7) u of T min(p, q) + 2 u (T + t).
 // A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
 
 // The targets of the same element of several rows.
@@ -84,8 +85,10 @@ struct RowSums {
 
   // From the exponential, times kUp, which is 0 at a maximum; `total` is the sum of t.
   V gradient(V z, V exponential, V t, V total) const {
-    const V of_maximum = Target::fma(-total, others, V(total - t));
-    return z == max ? of_maximum : V(Target::fma(total, V(exponential * reciprocal), V(-t)));
+    const auto is_max = z == max;
+    const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
+    const V confident = Target::fma(-total, others, V(total - t));
+    return is_max & (others < C(0.5)) ? confident : V(Target::fma(total, p, V(-t)));
   }
 };
 
