@@ -132,7 +132,7 @@ TASKS = (
         epochs=1,
         goals=ahead({"scikit-learn": 15, "JAX": 2.7}),
     ),
-    Task("xor 4x2, 8-1 tanh, batch 4", xor, XOR, batch=4, epochs=200, goals=ahead({"scikit-learn": 400}), learning_rate=0.05),
+    Task("xor 4x2, 8-1 tanh, batch 4", xor, XOR, batch=4, epochs=500, goals=ahead({"scikit-learn": 400}), learning_rate=0.05),
 )
 
 
