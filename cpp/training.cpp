@@ -244,15 +244,18 @@ void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Bo
 // Shared along the longer side of the outputs.
 template <class C>
 void Trainer<C>::multiply(OuterProduct<C> product) {
-  const auto kernel = kernels().learning<C>().outer_product;
+  const Learning<C>& table = kernels().learning<C>();
+  const auto compute = [&](OuterProduct<C> part) {
+    part.scratch = reinterpret_cast<C*>(thread_scratch(table.outer_scratch(part) * sizeof(C)));
+    table.outer_product(part);
+  };
   if (product.rows >= product.columns) {
     share(product.rows, product.columns * product.steps, kTileMultiple, [&](std::size_t begin, std::size_t end) {
       OuterProduct<C> part = product;
-      const auto row = static_cast<std::ptrdiff_t>(begin);
-      part.a += row * product.a_row;
-      part.outputs += row * product.outputs_stride;
+      part.a += static_cast<std::ptrdiff_t>(begin) * product.a_row;
+      part.outputs += static_cast<std::ptrdiff_t>(begin) * product.outputs_stride;
       part.rows = end - begin;
-      kernel(part);
+      compute(part);
     });
   } else {
     share(product.columns, product.rows * product.steps, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
@@ -260,7 +263,7 @@ void Trainer<C>::multiply(OuterProduct<C> product) {
       part.b += begin;
       part.outputs += begin;
       part.columns = end - begin;
-      kernel(part);
+      compute(part);
     });
   }
 }
@@ -329,12 +332,13 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
                           end - begin, layer.outputs);
     });
     const C* const inputs = l == 0 ? x : activations_[l - 1].data();
-    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in});
-    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out});
+    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in,
+              nullptr});
+    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out, nullptr});
     C* const before = l == 0 ? by_inputs : other;
     if (before == nullptr) break;
     const C* const weights = parameters_.data() + places_[l].weights;
-    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in});
+    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in, nullptr});
     std::swap(delta, other);
   }
 }
