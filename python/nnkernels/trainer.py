@@ -114,6 +114,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     computed = np.result_type(net.dtype, np.float32)
     architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed)
     parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
+    parameters.flags.writeable = False
     return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
 
 

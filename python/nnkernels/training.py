@@ -137,9 +137,11 @@ def _tensor_names(moments: int) -> list[str]:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
+    """Return a read-only copy, or the array itself if it is read-only."""
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
 
 
 def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[NDArray[Any]]]:
@@ -369,7 +371,9 @@ def train(
         chosen.kind,
     )
     if state is None:
-        current = TrainingState(description, 0, 0, parameters, [np.zeros_like(parameters)] * MOMENTS[chosen.kind])
+        zeros = np.zeros(parameters.shape, parameters.dtype)
+        zeros.flags.writeable = False  # so that the state has no copies
+        current = TrainingState(description, 0, 0, parameters, [zeros] * MOMENTS[chosen.kind])
     else:
         _check_state(state, description)
         current = state
@@ -426,10 +430,11 @@ def train(
 
 
 def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
-    """Return data of at least one row that counts."""
+    """Return data with at least one loss that counts."""
     rows = problem.as_rows(x, targets, sample_weight)
-    if len(rows.x) == 0:
-        raise ValueError(f"{problem.function} expected at least one row, got x of shape {shape_of(x)}")
+    if rows.targets.size == 0:
+        got = f"x of shape {shape_of(x)} and targets of shape {shape_of(targets)}"
+        raise ValueError(f"{problem.function} expected at least one row, and one output, got {got}")
     if rows.weights is not None and not rows.weights.any():
         raise ValueError(f"{problem.function} expected a sample_weight above 0, got weights that are all 0")
     return rows
@@ -463,7 +468,8 @@ def _find_failure(losses: list[float], validation_loss: float | None, parameters
             return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
-    return None if np.isfinite(parameters).all() else "a parameter is NaN or infinite"
+    extremes = parameters.min(initial=0), parameters.max(initial=0)  # NaN if one is; np.isfinite would need an array
+    return None if all(map(math.isfinite, extremes)) else "a parameter is NaN or infinite"
 
 
 def _is_true(value: object) -> bool:
