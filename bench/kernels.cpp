@@ -428,14 +428,9 @@ class Outer {
         b_(uniform<C>(shape.steps * shape.columns, 1, 2)),
         outputs_(shape.rows * shape.columns) {}
 
-  void prepare(const Learning<C>&) {}
+  void prepare(const Learning<C>& kernels) { scratch_ = Buffer<C>(kernels.outer_scratch(product())); }
 
-  void run(const Learning<C>& kernels) {
-    const auto rows = static_cast<std::ptrdiff_t>(shape_.rows), columns = static_cast<std::ptrdiff_t>(shape_.columns);
-    const auto steps = static_cast<std::ptrdiff_t>(shape_.steps);
-    kernels.outer_product({a_.data(), steps_together_ ? 1 : rows, steps_together_ ? steps : 1, b_.data(), columns, shape_.steps,
-                           shape_.rows, shape_.columns, outputs_.data(), columns});
-  }
+  void run(const Learning<C>& kernels) { kernels.outer_product(product()); }
 
   const Buffer<C>& results() const { return outputs_; }
 
@@ -466,9 +461,25 @@ class Outer {
   }
 
  private:
+  OuterProduct<C> product() const {
+    const auto rows = static_cast<std::ptrdiff_t>(shape_.rows), columns = static_cast<std::ptrdiff_t>(shape_.columns);
+    const auto steps = static_cast<std::ptrdiff_t>(shape_.steps);
+    return {a_.data(),
+            steps_together_ ? 1 : rows,
+            steps_together_ ? steps : 1,
+            b_.data(),
+            columns,
+            shape_.steps,
+            shape_.rows,
+            shape_.columns,
+            outputs_.data(),
+            columns,
+            scratch_.data()};
+  }
+
   Shape shape_;
   bool steps_together_;
-  Buffer<C> a_, b_, outputs_;
+  Buffer<C> a_, b_, outputs_, scratch_;
 };
 
 // The loss of an output beside its target, its derivative, and how far the kernel's may be off, cpp/kernels/losses.h.
