@@ -71,7 +71,7 @@ struct RowSums {
     log_high = load<V>(sum_high) + infinite;
     log_low = load<V>(sum_low);
     const V up = load<V>(others_up);
-    reciprocal = 1 / (up + kUp<C>) + infinite;
+    reciprocal = infinite + 1 / (up + kUp<C>);
     others = up * reciprocal;
   }
 
@@ -89,7 +89,7 @@ struct RowSums {
     const auto is_max = z == max;
     const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
     const V confident = Target::fma(-total, others, V(total - t));
-    return is_max & (others < C(0.5)) ? confident : V(Target::fma(total, p, V(-t)));
+    return (is_max & (others < C(0.5))) ? confident : V(Target::fma(total, p, V(-t)));
   }
 };
 
@@ -186,7 +186,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
     if (label < kWidth) t[label] = smooth.on;
     return t;
   };
-  const auto sum_of = [n](auto term) {
+  const auto sum_of = [&](auto term) {
     return sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
       return sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
         const V value = term(start + i, lanes);
