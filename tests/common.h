@@ -70,6 +70,15 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return equal;
 }
 
+// The sum of blocks begin, ..., end - 1, with the largest possible power of two of them on the left of each addition.
+template <class C>
+C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
+  if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
+  std::size_t left = 1;
+  while (2 * left < end - begin) left *= 2;
+  return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
+}
+
 // Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.
 inline bool emulated = false;
 

@@ -59,14 +59,6 @@ C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
   return sum + bias;
 }
 
-template <class C>
-C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
-  if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
-  std::size_t left = 1;
-  while (2 * left < end - begin) left *= 2;
-  return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
-}
-
 // Partial sums of kernels/sum.h.
 template <class C>
 constexpr std::size_t kPartialSums = 256 / sizeof(C);
