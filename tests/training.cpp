@@ -308,6 +308,21 @@ void test_fit(const Fit& fit) {
   }
 }
 
+// The gradient by an output that is below kLeastGradient counts, but in a step. The second weight is that of such an output
+// alone.
+template <class C>
+void test_small_gradients() {
+  constexpr C kLarge = 0x1p20;
+  const C x[] = {1, 0, 0, kLarge}, targets[] = {1, 1};
+  const double weights[] = {1, double{kLeastGradient<C>} / 1024};
+  const Examples<C> examples{x, 2, {nullptr, targets, weights, false}};
+  Trainer<C> trainer({{2, 1, Activation::kNone}}, Loss::kAbsoluteError, 0, 2, 1);
+  trainer.compute_gradient(examples);
+  check(same(trainer.gradient()[1], -kLarge * kLeastGradient<C> / 1024), "small gradient", sizeof(C));
+  trainer.run_epoch(examples, {Optimizer::Kind::kSgd, 0.5, 0.5, 0, 0, 0}, 0, 0, false);
+  check(same(trainer.moment(0)[1], C(0)), "small gradient in a step", sizeof(C));
+}
+
 // --- Central differences ---
 
 // Whether derivatives of value() by the numbers are those given.
@@ -370,6 +385,7 @@ static void test() {
   test_random();
   test_losses<float>(), test_losses<double>();
   for (const Fit& fit : fits()) test_fit<float>(fit), test_fit<double>(fit);
+  test_small_gradients<float>(), test_small_gradients<double>();
   test_differences();
 }
 
