@@ -118,11 +118,8 @@ LOSSES = {
 }
 
 
-def loss(
-    name: str, outputs: Array, targets: Array, *, sample_weight: Array | None = None, reduction: str = "mean", **options: float
-) -> tuple[Any, Array]:
-    """Return the value of a loss and its gradient by the outputs."""
-    losses, gradient = LOSSES[name](outputs, targets, **options)
+def reduced(losses: Array, gradient: Array, sample_weight: Array | None, reduction: str) -> tuple[Any, Array]:
+    """Return the losses, or their sum or mean, and the gradient of that."""
     weights = np.ones_like(losses)
     if sample_weight is not None:
         given = np.asarray(sample_weight, np.longdouble)
@@ -131,6 +128,13 @@ def loss(
     losses = np.where(factors == 0, 0, factors * losses)
     factors = factors.reshape(factors.shape + (1,) * (gradient.ndim - factors.ndim))
     return losses if reduction == "none" else losses.sum(), np.where(factors == 0, 0, factors * gradient)
+
+
+def loss(
+    name: str, outputs: Array, targets: Array, *, sample_weight: Array | None = None, reduction: str = "mean", **options: float
+) -> tuple[Any, Array]:
+    """Return the value of a loss and its gradient by the outputs."""
+    return reduced(*LOSSES[name](outputs, targets, **options), sample_weight, reduction)
 
 
 # --- Gradients of a network ---
