@@ -163,12 +163,112 @@ struct IntegerRelu {
   ElementwiseKernel<std::uint64_t>* uint64;
 };
 
+// outputs[r][j] = sum over k of a(k, r) b[k][j], for so many rows and columns. Strides count elements; the elements of b[k] and
+// of outputs[r] lie side by side. It is both gradients of a dense layer: that of the weights (k: rows of the batch, r: outputs,
+// j: inputs), and that of the inputs (k: outputs, r: rows of the batch, j: inputs). Overlapping nothing.
+template <class C>
+struct OuterProduct {
+  const C* a;
+  std::ptrdiff_t a_step;  // from k to k + 1
+  std::ptrdiff_t a_row;   // from r to r + 1
+  const C* b;
+  std::ptrdiff_t b_step;
+  std::size_t steps;  // of k, below 2^32
+  std::size_t rows;
+  std::size_t columns;
+  C* outputs;
+  std::ptrdiff_t outputs_stride;
+};
+
+// Losses of rows of n outputs, and their gradient by these. A term is a row of cross_entropy, and an output otherwise.
+template <class C>
+struct LossRows {
+  const C* outputs;  // rows x n
+  std::size_t rows;
+  std::size_t n;
+  const std::int64_t* labels;  // of cross_entropy, one a row, each in 0, ..., n - 1; or null
+  const C* targets;            // rows x n where there are no labels
+  C option;                    // label_smoothing, pos_weight or delta
+  C* losses;                   // one a term
+  C* gradients;                // rows x n, or null; not the outputs
+  const C* factors;            // what the gradient of each term is multiplied by; where it is 0, so is the gradient
+  C factor;                    // that of all terms where `factors` is null
+};
+
+// v = momentum v + g with g = gradient + decay p, then p -= rate (nesterov ? g + momentum v : v). velocity may be null where
+// momentum is 0.
+template <class C>
+struct SgdStep {
+  C* parameters;
+  C* velocity;
+  const C* gradient;
+  std::size_t n;
+  C rate;
+  C momentum;
+  C decay;
+  bool nesterov;
+};
+
+// p *= shrink; m += (1 - beta_1)(g - m), v += (1 - beta_2)(g^2 - v) with g = gradient + decay p; then
+// p -= rate m / (sqrt(v) root_scale + epsilon).
+template <class C>
+struct AdamStep {
+  C* parameters;
+  C* first_moment;
+  C* second_moment;
+  const C* gradient;
+  std::size_t n;
+  C rate;        // learning rate / (1 - beta_1^t) in step number t
+  C root_scale;  // 1 / sqrt(1 - beta_2^t)
+  C rest_1;      // 1 - beta_1
+  C rest_2;      // 1 - beta_2
+  C epsilon;
+  C decay;
+  C shrink;
+};
+
+// Kernels of learning, in the compute types.
+template <class C>
+struct Learning {
+  void (*outer_product)(const OuterProduct<C>& product);
+
+  using Loss = void(const LossRows<C>& rows);
+  Loss* cross_entropy;         // -sum t log(softmax(z)), by labels or probabilities; option: label_smoothing
+  Loss* binary_cross_entropy;  // (1 - y) log(1 + e^z) + option y log(1 + e^-z)
+  Loss* squared_error;         // (z - y)^2
+  Loss* absolute_error;        // |z - y|
+  Loss* huber;                 // d^2 / 2 where |d| <= option, elsewhere option (|d| - option / 2), with d = z - y
+  Loss* poisson;               // e^z - y z
+
+  // From the gradient by an activation's outputs to that by its inputs, in place, in so many contiguous elements.
+  using ActivationGradient = void(const C* outputs, C* gradients, std::size_t n);
+  ActivationGradient* relu_gradient;     // g where y > 0
+  ActivationGradient* sigmoid_gradient;  // g y (1 - y)
+  ActivationGradient* tanh_gradient;     // g (1 - y^2)
+  // p (g - sum p g) of contiguous rows of n elements.
+  void (*softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
+
+  void (*sgd)(const SgdStep<C>& step);
+  void (*adam)(const AdamStep<C>& step);
+};
+
 struct KernelTable {
   const char* target;
   Kernels<Half> float16;
   Kernels<float> float32;
   Kernels<double> float64;
   IntegerRelu integer_relu;
+  Learning<float> learning32;
+  Learning<double> learning64;
+
+  template <class C>
+  const Learning<C>& learning() const {
+    if constexpr (std::is_same_v<C, float>) {
+      return learning32;
+    } else {
+      return learning64;
+    }
+  }
 
   template <class T>
   const Kernels<T>& of() const {

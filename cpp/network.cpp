@@ -12,9 +12,6 @@
 namespace nnkernels {
 namespace {
 
-// Multiplications that are worth waking another thread.
-constexpr std::size_t kThreadWork = 6'000'000;
-
 // Overhead per input or output of a layer, in multiplications.
 constexpr std::size_t kElementWork = 24;
 
@@ -45,9 +42,6 @@ void check_sizes(std::size_t inputs, std::size_t outputs) {
   const bool wraps_around = __builtin_mul_overflow(inputs, outputs, &weights);
   if (wraps_around || std::max({inputs, outputs, weights}) >= kTooMany) throw std::bad_alloc();
 }
-
-// How many rows or outputs, of so many multiplications each, are worth another thread.
-std::size_t worth_a_thread(std::size_t work) { return kThreadWork / std::max<std::size_t>(work, 1) + 1; }
 
 // Rows of a block of so many bytes, where `count` are cut into blocks of about the same size. At least one.
 std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row, std::size_t bytes) {

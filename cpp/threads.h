@@ -25,6 +25,10 @@ struct Split {
   std::size_t multiple = 1;
 };
 
+// Multiplications that are worth waking another thread, and how many elements of so many multiplications each.
+constexpr std::size_t kThreadWork = 6'000'000;
+inline std::size_t worth_a_thread(std::size_t work) { return kThreadWork / (work > 1 ? work : 1) + 1; }
+
 using LoopBody = void(void* context, std::size_t begin, std::size_t end);
 void parallel_for(Split split, LoopBody* body, void* context);
 

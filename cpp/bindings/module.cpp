@@ -7,6 +7,7 @@
 #include "../threads.h"
 #include "network.h"
 #include "numpy_api.h"
+#include "training.h"
 #include "ufuncs.h"
 
 namespace py = pybind11;
@@ -59,6 +60,7 @@ PYBIND11_MODULE(_main_core, module, py::mod_gil_not_used()) {
   }
   add_ufuncs(module);
   add_network(module);
+  add_training(module);
   module.def("config", &config);
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));

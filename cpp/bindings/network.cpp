@@ -2,7 +2,6 @@
 #include "network.h"
 
 #include <pybind11/stl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
@@ -26,8 +25,6 @@ namespace {
 constexpr std::size_t kReleaseWork = 50'000;
 
 using AnyNetwork = std::variant<Network<Half>, Network<float>, Network<double>>;
-
-PyArrayObject* as_array(py::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
 
 std::string shape_text(int dimensions, const npy_intp* shape) {
   std::string text = "(";
@@ -78,17 +75,6 @@ bool may_overlap(PyArrayObject* a, PyArrayObject* b) {
   const auto [a_low, a_high] = extent(a);
   const auto [b_low, b_high] = extent(b);
   return a_low < b_high && b_low < a_high;
-}
-
-// Takes the GIL back. A thread that asks for it while Python shuts down is ended, which glibc does by unwinding its stack:
-// destructors would touch Python without the GIL. It waits for the end of the process instead, as in Python 3.14 and later.
-// (For the same reason this is no py::gil_scoped_release.)
-void restore_thread(PyThreadState* state) {
-  try {
-    PyEval_RestoreThread(state);
-  } catch (...) {
-    while (true) pause();
-  }
 }
 
 bool is_real(int type) {

@@ -13,6 +13,7 @@
 #endif
 #include <numpy/arrayobject.h>
 #include <numpy/ufuncobject.h>
+#include <unistd.h>
 
 #include "../kernels.h"
 
@@ -23,6 +24,19 @@ template <class T>
 constexpr int kTypeNumber = std::is_same_v<T, Half>    ? NPY_HALF
                             : std::is_same_v<T, float> ? NPY_FLOAT
                                                        : NPY_DOUBLE;
+
+inline PyArrayObject* as_array(pybind11::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
+
+// Takes the GIL back. A thread that asks for it while Python shuts down is ended, which glibc does by unwinding its stack:
+// destructors would touch Python without the GIL. It waits for the end of the process instead, as in Python 3.14 and later.
+// (For the same reason this is no py::gil_scoped_release.)
+inline void restore_thread(PyThreadState* state) {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (...) {
+    while (true) pause();
+  }
+}
 
 // Throws the Python error that is set.
 [[noreturn]] inline void throw_python_error() { throw pybind11::error_already_set(); }

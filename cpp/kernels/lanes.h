@@ -10,6 +10,7 @@
 //   scale_normal(v, n)     the same, if v and the result are normal numbers, or v is NaN
 //   greater(a, b)          a > b ? a : b, so b where either is NaN
 //   less(a, b)             a < b ? a : b
+//   sqrt(v)                rounded once
 //   any_greater(a, b)      whether a > b in any lane
 //   Lookup                 of floats: made from a FloatTable; lookup(rows, c) sets c[column] to each lane's row's element, the
 //                          rows modulo 16

@@ -333,7 +333,7 @@ void softmax(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t coun
 
 // log(sum e^(z - max)) = log1p(others), for n > 0.
 template <class Target, class T>
-TwoDoubles log_sum(Strided<const T> row, std::size_t n, Compute<T> largest) {
+TwoParts<double> log_sum(Strided<const T> row, std::size_t n, Compute<T> largest) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   alignas(64) C buffer[kBlock];
@@ -363,7 +363,7 @@ void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   const C largest = maximum<Target, T>(row, n);
-  const TwoDoubles sum = log_sum<Target, T>(row, n, largest);
+  const TwoParts<double> sum = log_sum<Target, T>(row, n, largest);
   const C high = static_cast<C>(sum.high) + (largest - largest);  // NaN where the maximum is infinite
   const V max = broadcast<V>(largest);
   const V sum_high = broadcast<V>(high);
@@ -387,7 +387,7 @@ T logsumexp(Strided<const T> row, std::size_t n) {
   const C max = maximum<Target, T>(row, n);
   if (n == 0) return narrow_one<Target, T>(max);
   // max + log(sum), whose parts are added so that one rounding is left.
-  const TwoDoubles sum = log_sum<Target, T>(row, n, max);
+  const TwoParts<double> sum = log_sum<Target, T>(row, n, max);
   const double high = max + sum.high;
   const double added = high - max;
   const double low = (max - (high - added)) + (sum.high - added) + sum.low;

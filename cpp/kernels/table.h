@@ -5,6 +5,9 @@
 #include "dense.h"
 #include "dense_lanes.h"
 #include "dot.h"
+#include "gradients.h"
+#include "losses.h"
+#include "optimizers.h"
 #include "softmax.h"
 
 namespace nnkernels {
@@ -18,6 +21,17 @@ constexpr Kernels<T> make_kernels() {
       log_softmax<Target, T>, logsumexp<Target, T>, dot<Target, T>,    widen<Target, T>,       narrow<Target, T>,
       packed_size<Target, C>, pack<Target, T>,      unpack<Target, T>, kPanelOutputs<Target>,  kGroupOutputs * kInputBlock<C>,
       dense<Target, T>,       kLaneRows<Target, C>, kChains<C>,        dense_lanes<Target, T>, copy_rows<Target, C>,
+  };
+}
+
+template <class Target, class C>
+constexpr Learning<C> make_learning() {
+  return {
+      outer_product<Target, C>, cross_entropy<Target, C>,    binary_cross_entropy<Target, C>,
+      squared_error<Target, C>, absolute_error<Target, C>,   huber<Target, C>,
+      poisson<Target, C>,       relu_gradient<Target, C>,    sigmoid_gradient<Target, C>,
+      tanh_gradient<Target, C>, softmax_gradient<Target, C>, sgd<Target, C>,
+      adam<Target, C>,
   };
 }
 
@@ -38,6 +52,8 @@ constexpr KernelTable make_table() {
           integer_relu<Target, std::uint32_t>,
           integer_relu<Target, std::uint64_t>,
       },
+      make_learning<Target, float>(),
+      make_learning<Target, double>(),
   };
 }
 

@@ -36,6 +36,9 @@ struct Avx2 : PartialHalves<Avx2> {
   static F32 less(F32 a, F32 b) { return _mm256_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm256_min_pd(a, b); }
 
+  static F32 sqrt(F32 v) { return _mm256_sqrt_ps(v); }
+  static F64 sqrt(F64 v) { return _mm256_sqrt_pd(v); }
+
   static bool any_greater(F32 a, F32 b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)) != 0; }
 

@@ -33,6 +33,9 @@ struct Avx512 {
   static F32 less(F32 a, F32 b) { return _mm512_min_ps(a, b); }
   static F64 less(F64 a, F64 b) { return _mm512_min_pd(a, b); }
 
+  static F32 sqrt(F32 v) { return _mm512_sqrt_ps(v); }
+  static F64 sqrt(F64 v) { return _mm512_sqrt_pd(v); }
+
   static bool any_greater(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ) != 0; }
 

@@ -26,6 +26,9 @@ struct Generic : Bits128, PartialHalves<Generic> {
     return scale_in_two_steps(v, n);
   }
 
+  static F32 sqrt(F32 v) { return F32{std::sqrt(v[0]), std::sqrt(v[1]), std::sqrt(v[2]), std::sqrt(v[3])}; }
+  static F64 sqrt(F64 v) { return F64{std::sqrt(v[0]), std::sqrt(v[1])}; }
+
   static F32 pairwise_add(F32 a, F32 b) { return F32{a[0] + a[1], a[2] + a[3], b[0] + b[1], b[2] + b[3]}; }
   static F64 pairwise_add(F64 a, F64 b) { return F64{a[0] + a[1], b[0] + b[1]}; }
 

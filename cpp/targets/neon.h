@@ -22,6 +22,9 @@ struct Neon : Bits128, PartialHalves<Neon> {
     return scale_in_two_steps(v, n);
   }
 
+  static F32 sqrt(F32 v) { return vsqrtq_f32(v); }
+  static F64 sqrt(F64 v) { return vsqrtq_f64(v); }
+
   static F32 pairwise_add(F32 a, F32 b) { return vpaddq_f32(a, b); }
   static F64 pairwise_add(F64 a, F64 b) { return vpaddq_f64(a, b); }
 

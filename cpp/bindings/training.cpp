@@ -1,0 +1,330 @@
+// Learning for Python: arrays, the GIL, Ctrl-C. What an argument is, and how it should be, is explained by
+// python/nnkernels/losses.py and training.py; here only what memory safety needs is checked.
+#include "training.h"
+
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "../floating_point.h"
+#include "../random.h"
+#include "../training.h"
+#include "numpy_api.h"
+
+namespace py = pybind11;
+
+namespace nnkernels {
+namespace {
+
+// How long Ctrl-C may go unnoticed, between two polls.
+constexpr auto kPatience = std::chrono::milliseconds(50);
+
+// Lets other Python threads run while C++ works, and calls Python's signal handlers in between.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()), last_(Clock::now()) {}
+  ~WithoutGil() {
+    if (state_ != nullptr) restore_thread(state_);
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+  // Throws the error that a handler raises, KeyboardInterrupt as a rule; the GIL is held then.
+  void handle_signals() {
+    if (Clock::now() - last_ < kPatience) return;
+    restore_thread(std::exchange(state_, nullptr));
+    if (PyErr_CheckSignals() != 0) throw_python_error();
+    state_ = PyEval_SaveThread();
+    last_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  PyThreadState* state_;
+  Clock::time_point last_;
+};
+
+// The data of an array that is as the kernels need it, of that type and shape, or an error.
+template <class T>
+T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, const char* name) {
+  if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is no array");
+  PyArrayObject* array = as_array(object);
+  bool good = PyArray_TYPE(array) == type && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISBEHAVED_RO(array) &&
+              PyArray_NDIM(array) == static_cast<int>(shape.size());
+  for (std::size_t i = 0; good && i < shape.size(); ++i) {
+    good = PyArray_DIM(array, static_cast<int>(i)) == static_cast<npy_intp>(shape[i]);
+  }
+  if (!good) throw py::value_error(std::string(name) + " is not of the dtype, shape and layout that is needed");
+  return static_cast<T*>(PyArray_DATA(array));
+}
+
+std::size_t rows_of(py::handle object, const char* name) {
+  if (!PyArray_Check(object.ptr()) || PyArray_NDIM(as_array(object)) < 1)
+    throw py::type_error(std::string(name) + " has no rows");
+  return static_cast<std::size_t>(PyArray_DIM(as_array(object), 0));
+}
+
+template <class C>
+Targets<C> targets_of(Loss loss, py::handle targets, py::handle weights, std::size_t rows, std::size_t n) {
+  Targets<C> result{};
+  if (loss == Loss::kCrossEntropy && PyArray_Check(targets.ptr()) && PyArray_NDIM(as_array(targets)) == 1) {
+    result.labels = data_of<std::int64_t>(targets, NPY_INT64, {rows}, "targets");
+    for (std::size_t row = 0; row < rows; ++row) {
+      if (result.labels[row] < 0 || static_cast<std::uint64_t>(result.labels[row]) >= n) {
+        throw py::value_error("the label of row " + std::to_string(row) + " is no class");
+      }
+    }
+  } else {
+    result.targets = data_of<C>(targets, kTypeNumber<C>, {rows, n}, "targets");
+  }
+  if (weights.is_none()) return result;
+  result.weight_of_term = PyArray_Check(weights.ptr()) && PyArray_NDIM(as_array(weights)) == 2 && loss != Loss::kCrossEntropy;
+  result.weights = result.weight_of_term ? data_of<double>(weights, NPY_DOUBLE, {rows, n}, "weights")
+                                         : data_of<double>(weights, NPY_DOUBLE, {rows}, "weights");
+  return result;
+}
+
+Loss loss_of(int number) {
+  if (number < 0 || number > static_cast<int>(Loss::kPoisson)) throw py::value_error("unknown loss");
+  return static_cast<Loss>(number);
+}
+
+template <class C>
+py::object new_array(const std::vector<std::size_t>& shape) {
+  std::vector<npy_intp> dimensions(shape.begin(), shape.end());
+  auto array = py::reinterpret_steal<py::object>(
+      PyArray_SimpleNew(static_cast<int>(dimensions.size()), dimensions.data(), kTypeNumber<C>));
+  if (!array) throw_python_error();
+  return array;
+}
+
+template <class C>
+py::tuple loss_in(Loss loss, double option, py::handle outputs, py::handle targets, py::handle weights, Reduction reduction,
+                  bool gradient) {
+  const std::size_t rows = rows_of(outputs, "outputs");
+  const std::size_t n = PyArray_NDIM(as_array(outputs)) == 2 ? static_cast<std::size_t>(PyArray_DIM(as_array(outputs), 1)) : 0;
+  const C* const from = data_of<const C>(outputs, kTypeNumber<C>, {rows, n}, "outputs");
+  const Targets<C> beside = targets_of<C>(loss, targets, weights, rows, n);
+  const bool of_rows = loss == Loss::kCrossEntropy;
+  const std::size_t terms = of_rows ? rows : rows * n;
+  const py::object losses = new_array<C>(of_rows ? std::vector{rows} : std::vector{rows, n});
+  const py::object gradients = gradient ? new_array<C>({rows, n}) : py::none();
+  C* const losses_data = static_cast<C*>(PyArray_DATA(as_array(losses)));
+  C* const gradients_data = gradient ? static_cast<C*>(PyArray_DATA(as_array(gradients))) : nullptr;
+  const Buffer<C> factors(gradient && !weights.is_none() ? terms : 0);
+  LossSum sum;
+  {
+    const WithoutGil released;
+    const FloatingPointScope scope(Exceptions::kDrop);
+    sum = compute_loss(loss, static_cast<C>(option), from, rows, n, beside, reduction, losses_data, gradients_data,
+                       factors.data());
+  }
+  if (reduction == Reduction::kNone) return py::make_tuple(losses, gradients);
+  return py::make_tuple(reduction == Reduction::kSum ? sum.losses : sum.losses / sum.weights, gradients);
+}
+
+py::tuple compute_loss_of(int number, double option, const py::object& outputs, const py::object& targets,
+                          const py::object& weights, int reduction, bool gradient) {
+  const Loss loss = loss_of(number);
+  if (reduction < 0 || reduction > static_cast<int>(Reduction::kMean)) throw py::value_error("unknown reduction");
+  const bool is_double = PyArray_Check(outputs.ptr()) && PyArray_TYPE(as_array(outputs)) == NPY_DOUBLE;
+  const auto compute = is_double ? loss_in<double> : loss_in<float>;
+  return compute(loss, option, outputs, targets, weights, static_cast<Reduction>(reduction), gradient);
+}
+
+class PyTrainer {
+ public:
+  PyTrainer(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, int type, int loss, double option,
+            std::size_t batch_size, std::size_t moments) {
+    if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected an activation a layer");
+    if (type != NPY_FLOAT && type != NPY_DOUBLE) throw py::type_error("expected float32 or float64");
+    if (moments > 2) throw py::value_error("expected at most two moments");
+    if (type == NPY_FLOAT) {
+      trainer_ = make<float>(sizes, activations, loss_of(loss), option, batch_size, moments);
+    } else {
+      trainer_ = make<double>(sizes, activations, loss_of(loss), option, batch_size, moments);
+    }
+  }
+
+  std::uint64_t steps() const {
+    return std::visit([](const auto& trainer) { return trainer->steps; }, trainer_);
+  }
+  void set_steps(std::uint64_t steps) {
+    std::visit([steps](const auto& trainer) { trainer->steps = steps; }, trainer_);
+  }
+
+  // Views of the C++ memory, which keep `self` alive.
+  py::object parameters(py::handle self) const {
+    return std::visit([self](const auto& trainer) { return view(trainer->parameters(), trainer->size(), self); }, trainer_);
+  }
+  py::object gradient_array(py::handle self) const {
+    return std::visit([self](const auto& trainer) { return view(trainer->gradient(), trainer->size(), self); }, trainer_);
+  }
+  py::tuple moments(py::handle self) const {
+    return std::visit(
+        [self](const auto& trainer) {
+          py::list views;
+          for (std::size_t i = 0; i < trainer->moments(); ++i) views.append(view(trainer->moment(i), trainer->size(), self));
+          return py::tuple(views);
+        },
+        trainer_);
+  }
+
+  std::pair<double, double> epoch(const py::object& x, const py::object& targets, const py::object& weights,
+                                  const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t epoch, bool shuffle) {
+    if (optimizer.size() != 6) throw py::value_error("expected six numbers of an optimizer");
+    const Optimizer steps{static_cast<Optimizer::Kind>(static_cast<int>(optimizer[0])),
+                          optimizer[1],
+                          optimizer[2],
+                          optimizer[3],
+                          optimizer[4],
+                          optimizer[5]};
+    return run(x, targets, weights, [&](auto& trainer, const auto& examples) {
+      const std::size_t least = steps.kind == Optimizer::Kind::kSgd ? (steps.beta_1 != 0 ? 1 : 0) : 2;
+      if (trainer.moments() < least) throw py::value_error("the optimizer needs more moments");
+      return [&, seed, epoch, shuffle] { return trainer.run_epoch(examples, steps, seed, epoch, shuffle); };
+    });
+  }
+
+  std::pair<double, double> evaluate(const py::object& x, const py::object& targets, const py::object& weights) {
+    return run(x, targets, weights,
+               [](auto& trainer, const auto& examples) { return [&] { return trainer.evaluate(examples); }; });
+  }
+
+  double gradient(const py::object& x, const py::object& targets, const py::object& weights) {
+    const auto [losses, of_weights] = run(x, targets, weights, [](auto& trainer, const auto& examples) {
+      need_batch(trainer, examples.rows);
+      return [&] { return trainer.compute_gradient(examples); };
+    });
+    return losses / of_weights;
+  }
+
+  void backward(const py::object& x, const py::object& upstream, const py::object& x_gradient) {
+    std::visit(
+        [&](auto& pointer) {
+          auto& trainer = *pointer;
+          using C = std::remove_pointer_t<decltype(trainer.parameters())>;
+          const std::size_t rows = rows_of(x, "x");
+          need_batch(trainer, rows);
+          const C* const from = data_of<const C>(x, kTypeNumber<C>, {rows, trainer.inputs()}, "x");
+          const C* const by_outputs = data_of<const C>(upstream, kTypeNumber<C>, {rows, trainer.outputs()}, "upstream");
+          C* const by_inputs = data_of<C>(x_gradient, kTypeNumber<C>, {rows, trainer.inputs()}, "x_gradient");
+          if (!PyArray_ISWRITEABLE(as_array(x_gradient))) throw py::value_error("x_gradient is read-only");
+          without_gil(trainer, [&] {
+            trainer.backward(from, rows, by_outputs, by_inputs);
+            return LossSum();
+          });
+        },
+        trainer_);
+  }
+
+ private:
+  template <class C>
+  static std::unique_ptr<Trainer<C>> make(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, Loss loss,
+                                          double option, std::size_t batch_size, std::size_t moments) {
+    std::vector<typename Trainer<C>::Layer> layers;
+    std::size_t widest = batch_size;
+    for (std::size_t i = 0; i + 1 < sizes.size(); ++i) {
+      if (activations[i] < 0 || activations[i] > static_cast<int>(Activation::kSoftmax))
+        throw py::value_error("unknown activation");
+      layers.push_back({sizes[i], sizes[i + 1], static_cast<Activation>(activations[i])});
+    }
+    // No number of bytes may overflow.
+    for (const std::size_t size : sizes) widest = std::max(widest, size);
+    if (widest >= std::size_t{1} << 40 || __builtin_mul_overflow(widest, 64 * widest, &widest)) throw std::bad_alloc();
+    return std::make_unique<Trainer<C>>(std::move(layers), loss, static_cast<C>(option), batch_size, moments);
+  }
+
+  template <class C>
+  static py::object view(C* data, std::size_t size, py::handle self) {
+    npy_intp shape[] = {static_cast<npy_intp>(size)};
+    auto array = py::reinterpret_steal<py::object>(PyArray_SimpleNewFromData(1, shape, kTypeNumber<C>, data));
+    if (!array) throw_python_error();
+    if (PyArray_SetBaseObject(as_array(array), self.inc_ref().ptr()) < 0) throw_python_error();
+    return array;
+  }
+
+  template <class AnyTrainer>
+  static void need_batch(const AnyTrainer& trainer, std::size_t rows) {
+    if (rows > trainer.batch()) throw py::value_error("more rows than a batch");
+  }
+
+  template <class AnyTrainer, class Work>
+  static LossSum without_gil(AnyTrainer& trainer, Work work) {
+    WithoutGil released;
+    const FloatingPointScope scope(Exceptions::kDrop);
+    trainer.poll = [&released] { released.handle_signals(); };
+    return work();
+  }
+
+  // prepare(trainer, examples) is the work.
+  template <class Prepare>
+  std::pair<double, double> run(const py::object& x, const py::object& targets, const py::object& weights, Prepare prepare) {
+    return std::visit(
+        [&](auto& pointer) {
+          auto& trainer = *pointer;
+          using C = std::remove_pointer_t<decltype(trainer.parameters())>;
+          const std::size_t rows = rows_of(x, "x");
+          const Examples<C> examples{data_of<const C>(x, kTypeNumber<C>, {rows, trainer.inputs()}, "x"), rows,
+                                     targets_of<C>(trainer.loss(), targets, weights, rows, trainer.outputs())};
+          const LossSum sum = without_gil(trainer, prepare(trainer, examples));
+          return std::pair(sum.losses, sum.weights);
+        },
+        trainer_);
+  }
+
+  std::variant<std::unique_ptr<Trainer<float>>, std::unique_ptr<Trainer<double>>> trainer_;
+};
+
+py::object permutation_of(std::uint64_t seed, std::uint64_t epoch, std::size_t n) {
+  npy_intp shape[] = {static_cast<npy_intp>(n)};
+  auto array = py::reinterpret_steal<py::object>(PyArray_SimpleNew(1, shape, NPY_INT64));
+  if (!array) throw_python_error();
+  static_assert(sizeof(std::size_t) == sizeof(std::int64_t));
+  permutation(seed, epoch, n, static_cast<std::size_t*>(PyArray_DATA(as_array(array))));
+  return array;
+}
+
+py::object uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n) {
+  const py::object array = new_array<double>({n});
+  random_uniform(seed, stream, n, static_cast<double*>(PyArray_DATA(as_array(array))));
+  return array;
+}
+
+}  // namespace
+
+void add_training(py::module_& module) {
+  py::class_<PyTrainer>(module, "Trainer")
+      .def(py::init<const std::vector<std::size_t>&, const std::vector<int>&, int, int, double, std::size_t, std::size_t>(),
+           py::arg("sizes"), py::arg("activations"), py::arg("type"), py::arg("loss"), py::arg("option"), py::arg("batch_size"),
+           py::arg("moments"))
+      .def_property("steps", &PyTrainer::steps, &PyTrainer::set_steps, "Steps that an optimizer has made.")
+      .def_property_readonly(
+          "parameters", [](py::handle self) { return self.cast<const PyTrainer&>().parameters(self); },
+          "The weights and the bias of each layer, one after the other.")
+      .def_property_readonly(
+          "gradient_array", [](py::handle self) { return self.cast<const PyTrainer&>().gradient_array(self); },
+          "The gradient by the parameters.")
+      .def_property_readonly(
+          "moments", [](py::handle self) { return self.cast<const PyTrainer&>().moments(self); }, "The optimizer's moments.")
+      .def("epoch", &PyTrainer::epoch, py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
+           py::arg("seed"), py::arg("epoch"), py::arg("shuffle"), "Steps over all rows; sums of losses and weights.")
+      .def("evaluate", &PyTrainer::evaluate, py::arg("x"), py::arg("targets"), py::arg("weights"),
+           "The sums of losses and weights.")
+      .def("gradient", &PyTrainer::gradient, py::arg("x"), py::arg("targets"), py::arg("weights"),
+           "The mean loss, whose gradient is then in gradient_array.")
+      .def("backward", &PyTrainer::backward, py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
+           "The gradients by parameters and x, from that by the outputs.");
+  module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),
+             py::arg("weights"), py::arg("reduction"), py::arg("gradient"),
+             "The losses, their sum or their mean, and its gradient by the outputs.");
+  module.def("permutation", &permutation_of, py::arg("seed"), py::arg("epoch"), py::arg("n"), "The order of rows in an epoch.");
+  module.def("random_uniform", &uniform, py::arg("seed"), py::arg("stream"), py::arg("n"), "Numbers in [0, 1).");
+}
+
+}  // namespace nnkernels

@@ -1,0 +1,366 @@
+// Losses and their gradients, from the outputs of a network: logits, for those that begin with a sigmoid, softmax or
+// exponential.
+//
+// No loss goes through a rounded probability: a confident row, whose probability rounds to 1, keeps its loss and its gradient.
+// NaN in a term makes it NaN, but for a term whose factor is 0, whose gradient is 0.
+#pragma once
+
+#include "gradients.h"
+#include "softmax.h"
+
+namespace nnkernels {
+namespace {
+
+// --- cross_entropy ---
+//
+//   loss        -sum over i of t[i] log(p[i]), where a term with t[i] = 0 is 0
+//   gradient    T p[i] - t[i] with T = sum of t; where p[i] > 1/2 it is (T - t[i]) - T q with q = 1 - p[i], which the others'
+//               exponentials give
+//
+// with p = softmax(z), and t the targets mixed with 1/n by label_smoothing: (1 - e) t + e / n. The loss of a label is the
+// number that log_softmax gives, without its sign: log p is made as in log_softmax_row, and the sums are in the order of sum.h.
+// Error of the gradient, with u half an ULP of 1 and h = ceil(log2(n)): (h + 7) u of itself for labels, and for probabilities
+// (h + 7) u of T min(p, q) + 2 u (T + t).
+// A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
+
+// The targets of the same element of several rows.
+template <class V>
+struct SmoothLabels {
+  using C = Element<V>;
+
+  SmoothLabels(C smoothing, std::size_t n)
+      : off(smoothing / static_cast<C>(n)), on((1 - smoothing) + off), scale(1 - smoothing), labels_only(smoothing == 0) {}
+
+  V of_target(V t) const { return t * scale + off; }
+
+  C off, on, scale;
+  bool labels_only;  // all terms but the label's are 0
+};
+
+// What the elements of a row, or of the rows in a vector's lanes, have in common.
+template <class Target, class C>
+struct RowSums {
+  using V = Lanes<Target, C>;
+
+  V max;
+  V log_high, log_low;  // log(sum e^(z - max))
+  V reciprocal;         // 1 / (sum e^(z - max) kUp)
+  V others;             // the sum without one maximum, over the sum
+
+  // From the sum of exponentials that are not maxima, times kUp, and the number of maxima.
+  RowSums(V largest, V smaller, Integers<V> maxima) : max(largest) {
+    using D = Lanes<Target, double>;
+    constexpr std::size_t kDoubles = kLanes<Target, double>;
+    alignas(64) double rest[kLanes<Target, C>], high[kLanes<Target, C>], low[kLanes<Target, C>];
+    alignas(64) C others_up[kLanes<Target, C>], sum_high[kLanes<Target, C>], sum_low[kLanes<Target, C>];
+    for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) {
+      const double counted = static_cast<double>(static_cast<std::int64_t>(maxima[lane])) - 1;
+      rest[lane] = static_cast<double>(smaller[lane]) / kUp<C> + counted;
+      others_up[lane] = smaller[lane] + static_cast<C>(counted) * kUp<C>;
+    }
+    for (std::size_t i = 0; i < kLanes<Target, C>; i += kDoubles) {
+      const TwoParts<D> sum = log1p_positive(load<D>(rest + i));
+      store(high + i, sum.high);
+      store(low + i, sum.low);
+    }
+    for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) {
+      sum_high[lane] = static_cast<C>(high[lane]);
+      sum_low[lane] = static_cast<C>((high[lane] - static_cast<double>(sum_high[lane])) + low[lane]);
+    }
+    log_high = load<V>(sum_high) + (largest - largest);  // NaN where the maximum is infinite
+    log_low = load<V>(sum_low);
+    const V up = load<V>(others_up);
+    reciprocal = 1 / (up + kUp<C>);
+    others = up * reciprocal;
+  }
+
+  V log_probability(V z) const {
+    const TwoParts<V> d = subtract<Target>(z, max);
+    const TwoParts<V> result = subtract<Target>(d.high, log_high);
+    return result.high == kLeast<C> ? result.high : V(result.high + (result.low + (d.low - log_low)));
+  }
+
+  // -t log(p)
+  V loss(V z, V t) const { return t == 0 ? V{} : -t * log_probability(z); }
+
+  // From the exponential, times kUp, which is 0 at a maximum; `total` is the sum of t.
+  V gradient(V z, V exponential, V t, V total) const {
+    const auto is_max = z == max;
+    const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
+    const V confident = Target::fma(-total, others, V(total - t));
+    return is_max & (others < C(0.5)) ? confident : V(Target::fma(total, p, V(-t)));
+  }
+};
+
+// gradient * factor, and 0 where the factor is.
+template <class V>
+V times_factor(V gradient, V factor) {
+  return factor == 0 ? V{} : gradient * factor;
+}
+
+// Up to kLanes rows of at most kShortRow elements, one in each lane.
+template <class Target, class C>
+void cross_entropy_lanes(const LossRows<C>& rows, std::size_t count) {
+  using V = Lanes<Target, C>;
+  using I = Integers<V>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  const std::size_t n = rows.n;
+  const SmoothLabels<V> smooth(rows.option, n);
+  // Element i of row r is at [i][r]; rows that are not there are 0.
+  const auto across = [&](const C* from, V* to) {
+    alignas(64) C elements[kShortRow][kWidth];
+    for (std::size_t i = 0; i < n; ++i) store(elements[i], V{});
+    for (std::size_t row = 0; row < count; ++row) {
+      for (std::size_t i = 0; i < n; ++i) elements[i][row] = from[row * n + i];
+    }
+    for (std::size_t i = 0; i < n; ++i) to[i] = load<V>(elements[i]);
+  };
+  // The sum of all elements, as fold_partial_sums but without the elements that are not there.
+  const auto total_of = [n](V* terms) {
+    for (std::size_t half = kShortRow / 2; half > 0; half /= 2) {
+      for (std::size_t i = 0; i < half && i + half < n; ++i) terms[i] += terms[i + half];
+    }
+    return terms[0];
+  };
+
+  V z[kShortRow], exponentials[kShortRow], targets[kShortRow], terms[kShortRow];
+  across(rows.outputs, z);
+  V max = broadcast<V>(kLeast<C>);
+  for (std::size_t i = 0; i < n; ++i) max = Target::greater(z[i], max);
+  I maxima{};
+  with_exponential<Target, C>(max, [&](const auto& exponential) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto is_max = z[i] == max;
+      maxima -= as<I>(is_max);  // all ones, so that this adds 1
+      exponentials[i] = terms[i] = is_max ? V{} : exponential(z[i]);
+    }
+  });
+  const RowSums<Target, C> sums(max, total_of(terms), maxima);
+
+  V total = broadcast<V>(1);
+  V loss;
+  if (rows.labels != nullptr) {
+    I labels{};
+    for (std::size_t row = 0; row < count; ++row) labels[row] = static_cast<Integer<C>>(rows.labels[row]);
+    V of_label = z[0];
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto is_label = labels == static_cast<Integer<C>>(i);
+      targets[i] = is_label ? broadcast<V>(smooth.on) : broadcast<V>(smooth.off);
+      of_label = is_label ? z[i] : of_label;
+    }
+    loss = sums.loss(of_label, broadcast<V>(smooth.on));
+  } else {
+    across(rows.targets, targets);
+    for (std::size_t i = 0; i < n; ++i) terms[i] = targets[i] = smooth.of_target(targets[i]);
+    total = total_of(terms);
+  }
+  if (rows.labels == nullptr || !smooth.labels_only) {
+    for (std::size_t i = 0; i < n; ++i) terms[i] = sums.loss(z[i], targets[i]);
+    loss = total_of(terms);
+  }
+  store_lanes<Target>(rows.losses, loss, count);
+
+  if (rows.gradients == nullptr) return;
+  const V factor = rows.factors != nullptr ? load_lanes<Target>(rows.factors, count, C(0)) : broadcast<V>(rows.factor);
+  for (std::size_t i = 0; i < n; ++i) {
+    const V gradient = times_factor<V>(sums.gradient(z[i], exponentials[i], targets[i], total), factor);
+    alignas(64) C lanes[kWidth];
+    store(lanes, gradient);
+    for (std::size_t row = 0; row < count; ++row) rows.gradients[row * n + i] = lanes[row];
+  }
+}
+
+// One row.
+template <class Target, class C>
+void cross_entropy_row(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  const std::size_t n = rows.n;
+  const C* const z = rows.outputs;
+  const SmoothLabels<V> smooth(rows.option, n);
+  const auto target = [&](std::size_t i, std::size_t lanes) {
+    if (rows.labels == nullptr) return smooth.of_target(load_lanes<Target>(rows.targets + i, lanes, C(0)));
+    V t = broadcast<V>(smooth.off);
+    const std::size_t label = static_cast<std::size_t>(*rows.labels) - i;
+    if (label < kWidth) t[label] = smooth.on;
+    return t;
+  };
+  const auto sum_of = [n](auto term) {
+    return sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
+      return sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
+        const V value = term(start + i, lanes);
+        if (lanes == kWidth) return value;
+        alignas(64) C padded[kWidth] = {};
+        Target::store_partial(padded, value, lanes);
+        return load<V>(padded);
+      });
+    });
+  };
+
+  const V max = broadcast<V>(maximum<Target, C>({z, sizeof(C)}, n));
+  Integers<V> counts{};
+  const C smaller = with_exponential<Target, C>(max, [&](const auto& exponential) {
+    return sum_of([&](std::size_t i, std::size_t lanes) {
+      const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
+      const auto is_max = v == max;
+      if (lanes == kWidth) counts -= as<Integers<V>>(is_max);
+      const V e = is_max ? V{} : exponential(v);
+      if (rows.gradients != nullptr) store_lanes<Target>(rows.gradients + i, e, lanes);
+      return e;
+    });
+  });
+  // Of the last vector, whose missing lanes may be equal to a maximum of -inf.
+  Integer<C> maxima = 0;
+  for (std::size_t lane = 0; lane < kWidth; ++lane) maxima += counts[lane];
+  for (std::size_t i = n / kWidth * kWidth; i < n; ++i) maxima += z[i] == max[0] ? 1 : 0;
+  const RowSums<Target, C> sums(max, broadcast<V>(smaller), Integers<V>{} + maxima);
+
+  const auto terms = [&](std::size_t i, std::size_t lanes) {
+    return sums.loss(load_lanes<Target>(z + i, lanes, C(0)), target(i, lanes));
+  };
+  *rows.losses = rows.labels != nullptr && smooth.labels_only
+                     ? sums.loss(broadcast<V>(z[*rows.labels]), broadcast<V>(smooth.on))[0]
+                     : sum_of(terms);
+  if (rows.gradients == nullptr) return;
+  const V total = broadcast<V>(rows.labels != nullptr ? C(1) : sum_of(target));
+  const V factor = broadcast<V>(rows.factors != nullptr ? *rows.factors : rows.factor);
+  for (std::size_t i = 0; i < n; i += kWidth) {
+    const std::size_t lanes = least(kWidth, n - i);
+    const V e = load_lanes<Target>(rows.gradients + i, lanes, C(0));
+    const V gradient = sums.gradient(load_lanes<Target>(z + i, lanes, C(0)), e, target(i, lanes), total);
+    store_lanes<Target>(rows.gradients + i, times_factor<V>(gradient, factor), lanes);
+  }
+}
+
+template <class Target, class C>
+void cross_entropy(const LossRows<C>& rows) {
+  const std::size_t at_once = rows.n <= kShortRow ? kLanes<Target, C> : 1;
+  LossRows<C> part = rows;
+  for (std::size_t row = 0; row < rows.rows; row += at_once) {
+    if (rows.n <= kShortRow) {
+      cross_entropy_lanes<Target, C>(part, least(at_once, rows.rows - row));
+    } else {
+      cross_entropy_row<Target, C>(part);
+    }
+    part.outputs += at_once * rows.n;
+    if (part.labels != nullptr) part.labels += at_once;
+    if (part.targets != nullptr) part.targets += at_once * rows.n;
+    part.losses += at_once;
+    if (part.gradients != nullptr) part.gradients += at_once * rows.n;
+    if (part.factors != nullptr) part.factors += at_once;
+  }
+}
+
+// --- Losses of one output ---
+
+template <class V>
+struct LossAndDerivative {
+  V loss;
+  V derivative;
+};
+
+// function(z, y) is the loss of outputs z beside targets y, and its derivative by z.
+template <class Target, class C, class Function>
+void map_losses(const LossRows<C>& rows, Function function) {
+  using V = Lanes<Target, C>;
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  const LossRows<C> r = rows;
+  const std::size_t n = r.rows * r.n;
+  for (std::size_t i = 0; i < n; i += kWidth) {
+    const std::size_t lanes = least(kWidth, n - i);
+    const LossAndDerivative<V> result =
+        function(load_lanes<Target>(r.outputs + i, lanes, C(0)), load_lanes<Target>(r.targets + i, lanes, C(0)));
+    store_lanes<Target>(r.losses + i, result.loss, lanes);
+    if (r.gradients == nullptr) continue;
+    const V factor = r.factors != nullptr ? load_lanes<Target>(r.factors + i, lanes, C(0)) : broadcast<V>(r.factor);
+    store_lanes<Target>(r.gradients + i, times_factor<V>(result.derivative, factor), lanes);
+  }
+}
+
+// log(1 + x) for 0 <= x <= 1, by doubles.
+template <class Target, class V>
+V log1p_lanes(V x) {
+  if constexpr (sizeof(Element<V>) == 8) {
+    return log1p_positive(x).high;
+  } else {
+    using D = Lanes<Target, double>;
+    using HalfLanes = typename LanesOf<float, sizeof(V) / 2>::type;
+    HalfLanes halves[2];
+    std::memcpy(halves, &x, sizeof x);
+    for (HalfLanes& half : halves)
+      half = __builtin_convertvector(log1p_positive(__builtin_convertvector(half, D)).high, HalfLanes);
+    std::memcpy(&x, halves, sizeof x);
+    return x;
+  }
+}
+
+// x * weight, and 0 where the weight is: an infinite x does not count there.
+template <class V>
+V times_weight(V x, V weight) {
+  return weight == 0 ? V{} : x * weight;
+}
+
+// (1 - y) log(1 + e^z) + w y log(1 + e^-z), where log(1 + e^z) = max(z, 0) + log(1 + e^-|z|): no term cancels for a target of 0
+// or 1. Error of the loss 4 ULP then, and else 4 ULP of the sum of magnitudes of the terms; derivative (1 - y) sigmoid(z) - w y
+// sigmoid(-z): 5 ULP.
+template <class Target, class C>
+void binary_cross_entropy(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  const V pos_weight = broadcast<V>(rows.option);
+  const Exp<Target, C> exponential;
+  map_losses<Target>(rows, [&](V z, V y) {
+    const V negative = 1 - y, positive = pos_weight * y;
+    const V e = exponential(V(-magnitude_of(z)));
+    const V log = log1p_lanes<Target>(e);
+    const V greater = 1 / (1 + e), less = e * greater;  // sigmoid(|z|), sigmoid(-|z|)
+    const V loss = times_weight<V>(z > 0 ? z : V{}, negative) + times_weight<V>(z < 0 ? -z : V{}, positive);
+    const V derivative = Target::fma(negative, z > 0 ? greater : less, V(-positive * (z > 0 ? less : greater)));
+    return LossAndDerivative<V>{Target::fma(V(negative + positive), log, loss), derivative};
+  });
+}
+
+// Exact but for the roundings of z - y, of the square, and of the product with a factor; so are the next two.
+template <class Target, class C>
+void squared_error(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  map_losses<Target>(rows, [](V z, V y) {
+    const V d = z - y;
+    return LossAndDerivative<V>{d * d, d + d};
+  });
+}
+
+// The derivative at 0 is 0.
+template <class Target, class C>
+void absolute_error(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  map_losses<Target>(rows, [](V z, V y) {
+    const V d = z - y, one = broadcast<V>(1);
+    return LossAndDerivative<V>{magnitude_of(d), d > 0 ? one : d < 0 ? -one : d};
+  });
+}
+
+// P. J. Huber, "Robust estimation of a location parameter", 1964.
+template <class Target, class C>
+void huber(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  const V delta = broadcast<V>(rows.option);
+  map_losses<Target>(rows, [delta](V z, V y) {
+    const V d = z - y, magnitude = magnitude_of(d);
+    const V loss = magnitude <= delta ? d * d * C(0.5) : delta * (magnitude - delta * C(0.5));
+    return LossAndDerivative<V>{loss, d > delta ? delta : d < -delta ? -delta : d};
+  });
+}
+
+// e^z - y z; where y is 0 an infinite z does not count. Error: that of exp.h, and a rounding.
+template <class Target, class C>
+void poisson(const LossRows<C>& rows) {
+  using V = Lanes<Target, C>;
+  const Exp<Target, C> exponential;
+  map_losses<Target>(rows, [&](V z, V y) {
+    const V e = exponential(z);
+    return LossAndDerivative<V>{y == 0 ? e : V(Target::fma(-y, z, e)), e - y};
+  });
+}
+
+}  // namespace
+}  // namespace nnkernels

@@ -1,0 +1,75 @@
+// One step of an optimizer over flat arrays: parameters, moments, gradient. Formulas with kernels.h's SgdStep and AdamStep.
+//
+// Every operation is an addition, multiplication, fma, division or square root, each rounded once, so that all targets give the
+// same bits. NaN in the gradient makes the parameter and its moments NaN.
+#pragma once
+
+#include "activations.h"
+#include "loop.h"
+
+namespace nnkernels {
+namespace {
+
+// Smaller moments are taken as 0: those of a unit that is dead decay until they stick in the subnormal numbers, with which a
+// step takes 2 to 3 times as long.
+template <class C>
+constexpr C kLeastMoment = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
+template <class C>
+constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
+
+// Calls step(i, lanes) for vectors of elements i, i + 1, ...
+template <class Target, class C, class Step>
+void visit_vectors(std::size_t n, Step step) {
+  constexpr std::size_t kWidth = kLanes<Target, C>;
+  std::size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) step(i, kWidth);
+  if (i < n) step(i, n - i);
+}
+
+// Stochastic gradient descent with momentum (B. T. Polyak, 1964; Y. Nesterov, 1983; I. Sutskever et al., 2013), in the form of
+// PyTorch.
+template <class Target, class C>
+void sgd(const SgdStep<C>& step) {
+  using V = Lanes<Target, C>;
+  const SgdStep<C> s = step;
+  const V rate = broadcast<V>(-s.rate), momentum = broadcast<V>(s.momentum), decay = broadcast<V>(s.decay);
+  visit_vectors<Target, C>(s.n, [&](std::size_t i, std::size_t lanes) {
+    const V p = load_lanes<Target>(s.parameters + i, lanes, C(0));
+    const V g = Target::fma(decay, p, load_lanes<Target>(s.gradient + i, lanes, C(0)));
+    V direction = g;
+    if (s.velocity != nullptr) {
+      V v = Target::fma(momentum, load_lanes<Target>(s.velocity + i, lanes, C(0)), g);
+      v = magnitude_of(v) < kLeastMoment<C> ? V{} : v;
+      store_lanes<Target>(s.velocity + i, v, lanes);
+      direction = s.nesterov ? V(Target::fma(momentum, v, g)) : v;
+    }
+    store_lanes<Target>(s.parameters + i, V(Target::fma(rate, direction, p)), lanes);
+  });
+}
+
+// Adam (D. P. Kingma and J. Ba, 2015, algorithm 1), and AdamW by `shrink` (I. Loshchilov and F. Hutter, 2019).
+template <class Target, class C>
+void adam(const AdamStep<C>& step) {
+  using V = Lanes<Target, C>;
+  const AdamStep<C> s = step;
+  const V rate = broadcast<V>(-s.rate), root_scale = broadcast<V>(s.root_scale), epsilon = broadcast<V>(s.epsilon);
+  const V rest_1 = broadcast<V>(s.rest_1), rest_2 = broadcast<V>(s.rest_2);
+  const V decay = broadcast<V>(s.decay), shrink = broadcast<V>(s.shrink);
+  visit_vectors<Target, C>(s.n, [&](std::size_t i, std::size_t lanes) {
+    const V p = load_lanes<Target>(s.parameters + i, lanes, C(0));
+    const V g = Target::fma(decay, p, load_lanes<Target>(s.gradient + i, lanes, C(0)));
+    V m = load_lanes<Target>(s.first_moment + i, lanes, C(0));
+    V v = load_lanes<Target>(s.second_moment + i, lanes, C(0));
+    m = Target::fma(rest_1, V(g - m), m);
+    v = Target::fma(rest_2, V(Target::fma(g, g, V(-v))), v);
+    m = magnitude_of(m) < kLeastMoment<C> ? V{} : m;
+    v = v < kLeastSquare<C> ? V{} : v;
+    const V quotient = m / Target::fma(Target::sqrt(v), root_scale, epsilon);
+    store_lanes<Target>(s.parameters + i, V(Target::fma(rate, quotient, V(shrink * p))), lanes);
+    store_lanes<Target>(s.first_moment + i, m, lanes);
+    store_lanes<Target>(s.second_moment + i, v, lanes);
+  });
+}
+
+}  // namespace
+}  // namespace nnkernels

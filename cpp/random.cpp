@@ -1,0 +1,72 @@
+#include "random.h"
+
+#include <utility>
+
+namespace nnkernels {
+namespace {
+
+__extension__ using Wide = unsigned __int128;
+
+enum class Purpose : std::uint64_t { kOrder = 0, kWeights = 1 };
+
+class Philox {
+ public:
+  Philox(std::uint64_t seed, Purpose purpose, std::uint64_t stream)
+      : key_{seed, static_cast<std::uint64_t>(purpose)}, stream_(stream) {}
+
+  std::uint64_t operator()() {
+    if (next_ == 4) {
+      ++index_;
+      make_block();
+      next_ = 0;
+    }
+    return block_[next_++];
+  }
+
+ private:
+  void make_block() {
+    std::uint64_t counter[4] = {index_, stream_, 0, 0};
+    std::uint64_t key[2] = {key_[0], key_[1]};
+    for (int round = 0; round < 10; ++round) {
+      const Wide first = Wide{0xd2e7470ee14c6c93u} * counter[0], second = Wide{0xca5a826395121157u} * counter[2];
+      counter[0] = static_cast<std::uint64_t>(second >> 64) ^ counter[1] ^ key[0];
+      counter[2] = static_cast<std::uint64_t>(first >> 64) ^ counter[3] ^ key[1];
+      counter[1] = static_cast<std::uint64_t>(second);
+      counter[3] = static_cast<std::uint64_t>(first);
+      key[0] += 0x9e3779b97f4a7c15u;
+      key[1] += 0xbb67ae8584caa73bu;
+    }
+    for (int i = 0; i < 4; ++i) block_[i] = counter[i];
+  }
+
+  std::uint64_t key_[2];
+  std::uint64_t stream_;
+  std::uint64_t index_ = 0;
+  std::uint64_t block_[4];
+  int next_ = 4;
+};
+
+// Below the bound, which is not 0.
+std::uint64_t random_below(Philox& random, std::uint64_t bound) {
+  Wide product = Wide{random()} * bound;
+  if (static_cast<std::uint64_t>(product) < bound) {
+    const std::uint64_t rejected = -bound % bound;  // 2^64 mod bound
+    while (static_cast<std::uint64_t>(product) < rejected) product = Wide{random()} * bound;
+  }
+  return static_cast<std::uint64_t>(product >> 64);
+}
+
+}  // namespace
+
+void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order) {
+  Philox random(seed, Purpose::kOrder, epoch);
+  for (std::size_t i = 0; i < n; ++i) order[i] = i;
+  for (std::size_t i = n; i > 1; --i) std::swap(order[i - 1], order[random_below(random, i)]);
+}
+
+void random_uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n, double* numbers) {
+  Philox random(seed, Purpose::kWeights, stream);
+  for (std::size_t i = 0; i < n; ++i) numbers[i] = static_cast<double>(random() >> 11) * 0x1p-53;
+}
+
+}  // namespace nnkernels

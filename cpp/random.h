@@ -1,0 +1,21 @@
+// Random numbers that depend on a seed and a place alone, not on what was drawn before: the order of rows in any epoch, and
+// initial weights. Knows nothing of Python.
+//
+// The generator is Philox4x64-10 (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). Its key is (seed,
+// purpose), its counter (index, stream, 0, 0) for index 1, 2, ...; so the bits are those of NumPy's
+// Philox(counter=[0, stream, 0, 0], key=[seed, purpose]).random_raw().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nnkernels {
+
+// order = a permutation of 0, ..., n - 1, each as likely as any other: R. A. Fisher and F. Yates's shuffle from the end, with
+// D. Lemire's numbers below a bound ("Fast random integer generation in an interval", 2019).
+void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order);
+
+// Multiples of 2^-53 in [0, 1).
+void random_uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n, double* numbers);
+
+}  // namespace nnkernels

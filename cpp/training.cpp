@@ -1,0 +1,528 @@
+#include "training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "dispatch.h"
+#include "kernels/sum.h"
+#include "random.h"
+#include "threads.h"
+
+namespace nnkernels {
+namespace {
+
+// Multiplications between two polls: about 10 ms on one thread.
+constexpr std::size_t kPollWork = 500'000'000;
+
+// Overhead of an element of a row, of an output's loss and of a parameter's step, in multiplications.
+constexpr std::size_t kElementWork = 4;
+constexpr std::size_t kLossWork = 100;
+constexpr std::size_t kStepWork = 16;
+
+// A multiple of the rows that the dense kernel takes at once, and of the elements of a vector.
+constexpr std::size_t kTileMultiple = 12;
+constexpr std::size_t kVectorMultiple = 16;
+
+// Rows whose losses are added one after the other, in so many partial sums; the rows' sums are the leaves of a tree.
+constexpr std::size_t kLossBlock = 256;
+constexpr std::size_t kLossSums = 8;
+
+// Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
+constexpr std::size_t kBlockBytes = 768 * 1024;
+
+using LossTree = TreeSums<double, 1, 56>;
+
+// value(i) for i = begin, ..., end - 1.
+template <class Value>
+double sum_block(std::size_t begin, std::size_t end, Value value) {
+  double sums[kLossSums] = {};
+  std::size_t i = begin;
+  for (; i + kLossSums <= end; i += kLossSums) {
+    for (std::size_t j = 0; j < kLossSums; ++j) sums[j] += value(i + j);
+  }
+  for (std::size_t j = 0; i < end; ++i, ++j) sums[j] += value(i);
+  for (std::size_t half = kLossSums / 2; half > 0; half /= 2) {
+    for (std::size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
+}
+
+// The sum of value(i) for so many terms of each row.
+template <class Value>
+double sum_rows(std::size_t rows, std::size_t terms, Value value) {
+  LossTree tree;
+  for (std::size_t row = 0; row < rows; row += kLossBlock) {
+    double sum = sum_block(row * terms, std::min(row + kLossBlock, rows) * terms, value);
+    tree.add(&sum);
+  }
+  double total;
+  tree.totals(&total);
+  return total;
+}
+
+// The weight of term number i, where there are weights.
+template <class C>
+double weight_of(const Targets<C>& targets, std::size_t terms, std::size_t i) {
+  return targets.weights[targets.weight_of_term || terms == 1 ? i : i / terms];
+}
+
+template <class C>
+double sum_weights(const Targets<C>& targets, std::size_t rows, std::size_t terms) {
+  if (targets.weights == nullptr) return static_cast<double>(rows) * static_cast<double>(terms);
+  return sum_rows(rows, terms, [&](std::size_t i) { return weight_of(targets, terms, i); });
+}
+
+// Calls use(value) with what gives the loss of a term its weight.
+template <class C, class Use>
+double with_weights(const Targets<C>& targets, std::size_t terms, const C* losses, Use use) {
+  if (targets.weights == nullptr) return use([losses](std::size_t i) { return static_cast<double>(losses[i]); });
+  return use([&](std::size_t i) {
+    const double weight = weight_of(targets, terms, i);
+    return weight == 0 ? 0 : static_cast<double>(losses[i]) * weight;
+  });
+}
+
+template <class C>
+typename Learning<C>::Loss* loss_kernel(Loss loss) {
+  const Learning<C>& table = kernels().learning<C>();
+  switch (loss) {
+    case Loss::kCrossEntropy:
+      return table.cross_entropy;
+    case Loss::kBinaryCrossEntropy:
+      return table.binary_cross_entropy;
+    case Loss::kSquaredError:
+      return table.squared_error;
+    case Loss::kAbsoluteError:
+      return table.absolute_error;
+    case Loss::kHuber:
+      return table.huber;
+    default:
+      return table.poisson;
+  }
+}
+
+std::size_t terms_of(Loss loss, std::size_t n) { return loss == Loss::kCrossEntropy ? 1 : n; }
+
+// The targets from row `row` on.
+template <class C>
+Targets<C> targets_from(Targets<C> targets, std::size_t row, std::size_t n, std::size_t terms) {
+  if (targets.labels != nullptr) targets.labels += row;
+  if (targets.targets != nullptr) targets.targets += row * n;
+  if (targets.weights != nullptr) targets.weights += row * (targets.weight_of_term ? terms : 1);
+  return targets;
+}
+
+// The kernel over all rows, without weights.
+template <class C>
+void loss_terms(Loss loss, LossRows<C> all) {
+  const std::size_t terms = terms_of(loss, all.n);
+  parallel_for({all.rows, worth_a_thread(all.n * kLossWork), kVectorMultiple}, [&](std::size_t begin, std::size_t end) {
+    LossRows<C> part = all;
+    part.rows = end - begin;
+    part.outputs += begin * all.n;
+    if (all.labels != nullptr) part.labels += begin;
+    if (all.targets != nullptr) part.targets += begin * all.n;
+    part.losses += begin * terms;
+    if (all.gradients != nullptr) part.gradients += begin * all.n;
+    if (all.factors != nullptr) part.factors += begin * terms;
+    loss_kernel<C>(loss)(part);
+  });
+}
+
+// An activation of contiguous rows, in place, for what the dense kernel has not applied.
+template <class C>
+void activate(Activation activation, C* outputs, std::size_t rows, std::size_t n) {
+  const Kernels<C>& table = kernels().of<C>();
+  const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(n * sizeof(C));
+  if (activation == Activation::kSigmoid) {
+    table.sigmoid({outputs, size}, {outputs, size}, rows * n, Stores::kCached);
+  } else if (activation == Activation::kTanh) {
+    table.tanh({outputs, size}, {outputs, size}, rows * n, Stores::kCached);
+  } else if (activation == Activation::kSoftmax) {
+    table.softmax({outputs, row_bytes, size}, {outputs, row_bytes, size}, rows, n);
+  }
+}
+
+// From the gradient by the outputs of an activation to that by its inputs, in place.
+template <class C>
+void activation_gradient(Activation activation, const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
+  const Learning<C>& table = kernels().learning<C>();
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      table.relu_gradient(outputs, gradients, rows * n);
+      break;
+    case Activation::kSigmoid:
+      table.sigmoid_gradient(outputs, gradients, rows * n);
+      break;
+    case Activation::kTanh:
+      table.tanh_gradient(outputs, gradients, rows * n);
+      break;
+    case Activation::kSoftmax:
+      table.softmax_gradient(outputs, gradients, rows, n);
+      break;
+  }
+}
+
+// A buffer of at least so many elements, allocated when it is first wanted.
+template <class C>
+C* at_least(Buffer<C>& buffer, std::size_t n) {
+  if (buffer.size() < n) buffer = Buffer<C>(n);
+  return buffer.data();
+}
+
+}  // namespace
+
+template <class C>
+LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
+                     Reduction reduction, C* losses, C* gradients, C* factors) {
+  const std::size_t terms = terms_of(loss, n);
+  LossSum sum;
+  sum.weights = sum_weights(targets, rows, terms);
+  const double divisor = reduction == Reduction::kMean ? sum.weights : 1;
+  LossRows<C> all{outputs, rows,   n,         targets.labels, targets.targets,
+                  option,  losses, gradients, nullptr,        static_cast<C>(1 / divisor)};
+  if (gradients != nullptr && targets.weights != nullptr) {
+    for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) / divisor);
+    all.factors = factors;
+  }
+  loss_terms(loss, all);
+  sum.losses = with_weights(targets, terms, losses, [&](auto value) { return sum_rows(rows, terms, value); });
+  return sum;
+}
+
+template <class C>
+Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, C option, std::size_t batch, std::size_t moments)
+    : layers_(std::move(layers)), loss_(loss), option_(option), batch_(batch) {
+  const Kernels<C>& table = kernels().of<C>();
+  std::size_t packed = 0, widest = 0, widest_row = 0;
+  for (const Layer& layer : layers_) {
+    places_.push_back({size_, size_ + layer.inputs * layer.outputs, packed});
+    size_ += (layer.inputs + 1) * layer.outputs;
+    packed += table.packed_size(layer.outputs, layer.inputs);
+    widest = std::max(widest, layer.outputs);
+    widest_row += layer.outputs;
+  }
+  // Rows of a forward pass without a step: a batch, or what stays in the cache if that is more.
+  capacity_ =
+      std::max({batch, std::min(kLossBlock, kBlockBytes / sizeof(C) / std::max<std::size_t>(widest_row, 1)), std::size_t{1}});
+  parameters_ = Buffer<C>(size_);
+  std::fill_n(parameters_.data(), size_, C(0));
+  gradient_ = Buffer<C>(std::max({size_, packed, std::size_t{1}}));
+  std::fill_n(gradient_.data(), size_, C(0));
+  for (std::size_t i = 0; i < moments; ++i) {
+    moments_.emplace_back(size_);
+    std::fill_n(moments_.back().data(), size_, C(0));
+  }
+  for (const Layer& layer : layers_) activations_.emplace_back(capacity_ * layer.outputs);
+  for (Buffer<C>& delta : deltas_) delta = Buffer<C>(batch_ * widest);
+  losses_ = Buffer<C>(std::max(batch_, kLossBlock) * terms_of(loss_, outputs()));
+}
+
+// body(begin, end) for ranges that together are 0, ..., n - 1, of so many multiplications each, shared out among threads where
+// that pays; polls now and then.
+template <class C>
+template <class Body>
+void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Body body) {
+  const std::size_t at_once = std::max<std::size_t>(kPollWork / std::max<std::size_t>(work, 1) / multiple, 1) * multiple;
+  for (std::size_t done = 0; done < n; done += at_once) {
+    const std::size_t count = std::min(at_once, n - done);
+    parallel_for({count, worth_a_thread(work), multiple},
+                 [&](std::size_t begin, std::size_t end) { body(done + begin, done + end); });
+    work_ += count * work;
+    if (work_ >= kPollWork) {
+      work_ = 0;
+      if (poll) poll();
+    }
+  }
+}
+
+// Shared along the longer side of the outputs.
+template <class C>
+void Trainer<C>::multiply(OuterProduct<C> product) {
+  const auto kernel = kernels().learning<C>().outer_product;
+  if (product.rows >= product.columns) {
+    share(product.rows, product.columns * product.steps, kTileMultiple, [&](std::size_t begin, std::size_t end) {
+      OuterProduct<C> part = product;
+      const auto row = static_cast<std::ptrdiff_t>(begin);
+      part.a += row * product.a_row;
+      part.outputs += row * product.outputs_stride;
+      part.rows = end - begin;
+      kernel(part);
+    });
+  } else {
+    share(product.columns, product.rows * product.steps, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
+      OuterProduct<C> part = product;
+      part.b += begin;
+      part.outputs += begin;
+      part.columns = end - begin;
+      kernel(part);
+    });
+  }
+}
+
+template <class C>
+void Trainer<C>::pack() {
+  const Kernels<C>& table = kernels().of<C>();
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(layer.inputs * sizeof(C));
+    share(layer.outputs, layer.inputs * kElementWork, table.panel_outputs, [&](std::size_t begin, std::size_t end) {
+      const C* weights = parameters_.data() + places_[l].weights + begin * layer.inputs;
+      table.pack({weights, row_bytes, size, end - begin, layer.inputs},
+                 gradient_.data() + places_[l].packed + table.packed_size(begin, layer.inputs));
+    });
+  }
+}
+
+// All layers, for rows whose activations are kept; the weights are packed.
+template <class C>
+void Trainer<C>::forward(const C* x, std::size_t rows) {
+  const Kernels<C>& table = kernels().of<C>();
+  std::size_t work = 0, width = 0;
+  for (const Layer& layer : layers_) {
+    work += layer.inputs * layer.outputs + kElementWork * (layer.inputs + layer.outputs);
+    width = std::max(width, layer.inputs + layer.outputs);
+  }
+  const std::size_t block = std::max<std::size_t>(kBlockBytes / sizeof(C) / std::max<std::size_t>(width, 1), 1);
+  share(rows, work, kTileMultiple, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = begin; row < end; row += block) {
+      const std::size_t count = std::min(block, end - row);
+      const C* from = x + row * inputs();
+      for (std::size_t l = 0; l < layers_.size(); ++l) {
+        const Layer& layer = layers_[l];
+        C* const to = activations_[l].data() + row * layer.outputs;
+        DenseRows<C> dense{};
+        dense.x = from;
+        dense.x_stride = static_cast<std::ptrdiff_t>(layer.inputs);
+        dense.rows = count;
+        dense.packed = gradient_.data() + places_[l].packed;
+        dense.weights.inputs = layer.inputs;
+        dense.weights.outputs = layer.outputs;
+        dense.bias = parameters_.data() + places_[l].bias;
+        dense.relu = layer.activation == Activation::kRelu;
+        dense.outputs = to;
+        dense.outputs_stride = static_cast<std::ptrdiff_t>(layer.outputs);
+        table.dense(dense);
+        activate(layer.activation, to, count, layer.outputs);
+        from = to;
+      }
+    }
+  });
+}
+
+// The gradients of all layers, from that by the outputs of the last, which is in the first of the two deltas.
+template <class C>
+void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
+  static constexpr C kOne = 1;
+  C* delta = deltas_[0].data();
+  C* other = deltas_[1].data();
+  for (std::size_t l = layers_.size(); l-- > 0;) {
+    const Layer& layer = layers_[l];
+    const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
+    share(rows, layer.outputs * kElementWork, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
+      activation_gradient(layer.activation, activations_[l].data() + begin * layer.outputs, delta + begin * layer.outputs,
+                          end - begin, layer.outputs);
+    });
+    const C* const inputs = l == 0 ? x : activations_[l - 1].data();
+    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in});
+    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out});
+    C* const before = l == 0 ? by_inputs : other;
+    if (before == nullptr) break;
+    const C* const weights = parameters_.data() + places_[l].weights;
+    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in});
+    std::swap(delta, other);
+  }
+}
+
+template <class C>
+void Trainer<C>::step(const Optimizer& optimizer) {
+  using Kind = Optimizer::Kind;
+  const Learning<C>& table = kernels().learning<C>();
+  ++steps;
+  raise_powers(optimizer);
+  // Calls update(begin, end, decay) for ranges of parameters: weights, which decay, and biases.
+  const auto visit = [&](auto update) {
+    if (optimizer.weight_decay == 0) {
+      share(size_, kStepWork, 1024, [&](std::size_t begin, std::size_t end) { update(begin, end, 0.0); });
+      return;
+    }
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const auto [weights, bias, packed] = places_[l];
+      share(bias - weights, kStepWork, 1024, [&, first = weights](std::size_t begin, std::size_t end) {
+        update(first + begin, first + end, optimizer.weight_decay);
+      });
+      update(bias, bias + layers_[l].outputs, 0.0);
+    }
+  };
+  if (optimizer.kind == Kind::kSgd) {
+    visit([&](std::size_t begin, std::size_t end, double decay) {
+      C* const velocity = moments_.empty() ? nullptr : moments_[0].data() + begin;
+      table.sgd({parameters_.data() + begin, velocity, gradient_.data() + begin, end - begin,
+                 static_cast<C>(optimizer.learning_rate), static_cast<C>(optimizer.beta_1), static_cast<C>(decay),
+                 optimizer.beta_2 != 0});
+    });
+    return;
+  }
+  const auto rate = static_cast<C>(optimizer.learning_rate / (1 - power_1_));
+  const auto root_scale = static_cast<C>(1 / std::sqrt(1 - power_2_));
+  visit([&](std::size_t begin, std::size_t end, double decay) {
+    const bool decoupled = optimizer.kind == Kind::kAdamW;
+    table.adam({parameters_.data() + begin, moments_[0].data() + begin, moments_[1].data() + begin, gradient_.data() + begin,
+                end - begin, rate, root_scale, static_cast<C>(1 - optimizer.beta_1), static_cast<C>(1 - optimizer.beta_2),
+                static_cast<C>(optimizer.epsilon), static_cast<C>(decoupled ? 0 : decay),
+                static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1)});
+  });
+}
+
+// The betas to the power of `steps`, by repeated multiplication. Below 2^-100 they are nothing beside 1, and taken as 0:
+// subnormal numbers would be slow.
+template <class C>
+void Trainer<C>::raise_powers(const Optimizer& optimizer) {
+  if (optimizer.kind == Optimizer::Kind::kSgd) return;
+  if (power_steps_ > steps || base_1_ != optimizer.beta_1 || base_2_ != optimizer.beta_2) {
+    power_steps_ = 0;
+    power_1_ = power_2_ = 1;
+    base_1_ = optimizer.beta_1;
+    base_2_ = optimizer.beta_2;
+  }
+  for (; power_steps_ < steps && (power_1_ != 0 || power_2_ != 0); ++power_steps_) {
+    for (auto [power, base] : {std::pair(&power_1_, base_1_), std::pair(&power_2_, base_2_)}) {
+      *power *= base;
+      if (*power < 0x1p-100) *power = 0;
+    }
+  }
+  power_steps_ = steps;
+}
+
+// The rows of a batch, side by side, by their numbers in `order` from `first` on, or in sequence if that is null.
+template <class C>
+Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order, std::size_t first, std::size_t rows) {
+  const std::size_t n = outputs(), terms = terms_of(loss_, n), row_weights = all.targets.weight_of_term ? terms : 1;
+  if (order == nullptr && !has_weightless_rows_) {
+    return {all.x + first * inputs(), rows, targets_from(all.targets, first, n, terms)};
+  }
+  const Targets<C>& from = all.targets;
+  C* const x = at_least(batch_x_, batch_ * inputs());
+  C* const targets = from.targets != nullptr ? at_least(batch_targets_, batch_ * n) : nullptr;
+  std::int64_t* const labels = from.labels != nullptr ? at_least(batch_labels_, batch_) : nullptr;
+  double* const weights = from.weights != nullptr ? at_least(batch_weights_, batch_ * row_weights) : nullptr;
+  const auto number = [&](std::size_t i) { return order != nullptr ? order[first + i] : first + i; };
+  share(rows, (inputs() + n) * kElementWork, 1, [&](std::size_t begin, std::size_t end) {
+    constexpr std::size_t kAhead = 4;  // rows, which come from anywhere
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t row = number(i);
+      if (i + kAhead < rows) {
+        const auto* next = reinterpret_cast<const char*>(all.x + number(i + kAhead) * inputs());
+        for (std::size_t byte = 0; byte < inputs() * sizeof(C); byte += kLineBytes) __builtin_prefetch(next + byte);
+      }
+      bool counts = weights == nullptr;
+      for (std::size_t j = 0; weights != nullptr && j < row_weights; ++j) {
+        weights[i * row_weights + j] = from.weights[row * row_weights + j];
+        counts |= weights[i * row_weights + j] != 0;
+      }
+      if (counts) {
+        std::copy_n(all.x + row * inputs(), inputs(), x + i * inputs());
+      } else {
+        std::fill_n(x + i * inputs(), inputs(), C(0));
+      }
+      if (labels != nullptr) labels[i] = from.labels[row];
+      if (targets != nullptr) std::copy_n(from.targets + row * n, n, targets + i * n);
+    }
+  });
+  return {x, rows, {labels, targets, weights, from.weight_of_term}};
+}
+
+// Whether a row has weights that are all 0: what is in it must not count.
+template <class C>
+void Trainer<C>::look_for_weightless_rows(const Examples<C>& all) {
+  const std::size_t row_weights = all.targets.weight_of_term ? terms_of(loss_, outputs()) : 1;
+  has_weightless_rows_ = false;
+  for (std::size_t row = 0; all.targets.weights != nullptr && row < all.rows; ++row) {
+    const double* const weights = all.targets.weights + row * row_weights;
+    has_weightless_rows_ |= std::all_of(weights, weights + row_weights, [](double weight) { return weight == 0; });
+  }
+}
+
+// Forward, loss, and the gradient by the outputs, in the first of the two deltas.
+template <class C>
+LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch) {
+  pack();
+  forward(batch.x, batch.rows);
+  C* const factors = batch.targets.weights != nullptr ? at_least(factors_, batch_ * terms_of(loss_, outputs())) : nullptr;
+  return compute_loss(loss_, option_, activations_.back().data(), batch.rows, outputs(), batch.targets, Reduction::kMean,
+                      losses_.data(), deltas_[0].data(), factors);
+}
+
+template <class C>
+LossSum Trainer<C>::run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch,
+                              bool shuffle) {
+  std::size_t* const order = shuffle ? at_least(order_, all.rows) : nullptr;
+  if (shuffle) permutation(seed, epoch, all.rows, order);
+  look_for_weightless_rows(all);
+  LossSum sum;
+  for (std::size_t first = 0; first < all.rows; first += batch_) {
+    const Examples<C> batch = gather(all, order, first, std::min(batch_, all.rows - first));
+    const LossSum loss = forward_to_loss(batch);
+    if (loss.weights == 0) continue;
+    sum.losses += loss.losses;
+    sum.weights += loss.weights;
+    backward_layers(batch.x, batch.rows, nullptr);
+    step(optimizer);
+  }
+  return sum;
+}
+
+template <class C>
+LossSum Trainer<C>::evaluate(const Examples<C>& all) {
+  const std::size_t n = outputs(), terms = terms_of(loss_, n);
+  LossTree tree;
+  pack();
+  for (std::size_t block = 0; block < all.rows; block += kLossBlock) {
+    const std::size_t end = std::min(block + kLossBlock, all.rows);
+    for (std::size_t row = block; row < end; row += capacity_) {
+      const std::size_t count = std::min(capacity_, end - row);
+      const Targets<C> targets = targets_from(all.targets, row, n, terms);
+      forward(all.x + row * inputs(), count);
+      loss_terms<C>(loss_, {activations_.back().data(), count, n, targets.labels, targets.targets, option_,
+                            losses_.data() + (row - block) * terms, nullptr, nullptr, 1});
+    }
+    const Targets<C> targets = targets_from(all.targets, block, n, terms);
+    double sum =
+        with_weights(targets, terms, losses_.data(), [&](auto value) { return sum_block(0, (end - block) * terms, value); });
+    tree.add(&sum);
+  }
+  LossSum sum;
+  tree.totals(&sum.losses);
+  sum.weights = sum_weights(all.targets, all.rows, terms);
+  return sum;
+}
+
+template <class C>
+LossSum Trainer<C>::compute_gradient(const Examples<C>& all) {
+  look_for_weightless_rows(all);
+  const Examples<C> batch = gather(all, nullptr, 0, all.rows);
+  const LossSum sum = forward_to_loss(batch);
+  backward_layers(batch.x, batch.rows, nullptr);
+  return sum;
+}
+
+template <class C>
+void Trainer<C>::backward(const C* x, std::size_t rows, const C* by_outputs, C* by_inputs) {
+  pack();
+  forward(x, rows);
+  std::copy_n(by_outputs, rows * outputs(), deltas_[0].data());
+  backward_layers(x, rows, by_inputs);
+}
+
+template LossSum compute_loss(Loss, float, const float*, std::size_t, std::size_t, const Targets<float>&, Reduction, float*,
+                              float*, float*);
+template LossSum compute_loss(Loss, double, const double*, std::size_t, std::size_t, const Targets<double>&, Reduction, double*,
+                              double*, double*);
+template class Trainer<float>;
+template class Trainer<double>;
+
+}  // namespace nnkernels
