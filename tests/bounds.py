@@ -71,22 +71,19 @@ def of_logarithm(z: Array, dtype: type[np.floating]) -> Array:
 
 def cross_entropy(z: Array, targets: Array, dtype: type[np.floating], label_smoothing: float = 0.0) -> tuple[Array, Array]:
     t = reference.target_probabilities(targets, z, label_smoothing)
-    rest, p = t.sum(axis=-1, keepdims=True) - t, reference.softmax(z)
     logarithms = np.abs(reference.log_softmax(z)) + of_logarithm(z, dtype)[..., np.newaxis]
     losses = np.where(t == 0, 0, t * logarithms).sum(axis=-1)
-    # Where one probability is near 1, of rest - (1 - p), whose terms are small, rather than of p - t.
-    largest = np.arange(z.shape[-1]) == z.argmax(axis=-1)[..., np.newaxis]
-    others = np.where(largest, np.where(largest, 0, p).sum(axis=-1, keepdims=True), np.inf)
-    gradient = (height(z.shape[-1]) + 6.1) * np.minimum((t + rest) * p + t, (t + rest) * others + rest)
-    if targets.ndim == z.ndim or label_smoothing:
-        return (height(z.shape[-1]) + 4) * losses, gradient + 2 * t
-    return losses, gradient
+    h = height(z.shape[-1])
+    if targets.ndim < z.ndim and not label_smoothing:
+        return losses, (h + 7) * np.abs(reference.cross_entropy(z, targets)[1])
+    total, p = t.sum(axis=-1, keepdims=True), reference.softmax(z)
+    return (h + 4) * losses, (h + 7) * total * np.minimum(p, 1 - p) + (h + 2) * (total + t)
 
 
 def binary_cross_entropy(z: Array, y: Array, dtype: type[np.floating], pos_weight: float = 1.0) -> tuple[Array, Array]:
     losses, _ = reference.binary_cross_entropy(z, y, pos_weight)
     y = np.asarray(y, np.longdouble)
-    return 9 * losses, 7 * ((1 - y) * reference.sigmoid(z) + pos_weight * y * reference.sigmoid(-z))
+    return 8 * losses, 10 * ((1 - y) * reference.sigmoid(z) + pos_weight * y * reference.sigmoid(-z))
 
 
 def squared_error(z: Array, y: Array, dtype: type[np.floating]) -> tuple[Array, Array]:
@@ -105,8 +102,8 @@ def huber(z: Array, y: Array, dtype: type[np.floating], delta: float = 1.0) -> t
 
 
 def poisson(z: Array, y: Array, dtype: type[np.floating]) -> tuple[Array, Array]:
-    rate = reference.exp(z)
-    return 3 * (rate + np.abs(np.multiply(y, z, dtype=np.longdouble))), 3 * (rate + np.abs(y))
+    losses, gradient = reference.poisson(z, y)
+    return 1.6 * reference.exp(z) + np.abs(losses), 1.6 * reference.exp(z) + np.abs(gradient)
 
 
 LOSSES = {
@@ -129,12 +126,17 @@ def loss(
     terms = LOSSES[name](outputs, targets, dtype, **options)
     exact = [np.abs(array) for array in reference.LOSSES[name](outputs, targets, **options)]
     weights = 0 if sample_weight is None and reduction != "mean" else 2
-    in_double = 0 if reduction == "none" else 1 + exact[0].size * unit(np.float64) / unit(dtype)
+    # Sums of losses and of weights are in double: 8 partial sums in a block of 256 rows, and a tree of the blocks.
+    rows = outputs.shape[0]
+    path = -(-min(rows, 256) * exact[0].size // rows // 8) + 3 + height(-(-rows // 256))
+    in_double = path * unit(np.float64) / unit(dtype)
+    of_losses = 0 if reduction == "none" else 1 + in_double
+    of_weights = in_double if sample_weight is not None and reduction == "mean" else 0
     results = []
     for term, magnitude, roundings in zip(
         reference.reduced(*terms, sample_weight, reduction),
         reference.reduced(*exact, sample_weight, reduction),
-        (weights + in_double, weights),
+        (weights + of_losses + of_weights, weights + of_weights),
         strict=True,
     ):
         error = unit(dtype) * (term + roundings * magnitude + np.finfo(unit(dtype).dtype).tiny)

@@ -77,11 +77,14 @@ def logits(kind: str, name: str, rng: np.random.Generator, shape: tuple[int, ...
     """Return outputs that are ordinary, or difficult in one way."""
     info = np.finfo(dtype)
     normal = rng.normal(0, 3, shape)
+    # So that no sum of losses overflows, but in float16.
+    largest = {"squared_error": info.max**0.5 / 2**9, "poisson": 0.9 * np.log(info.max)}.get(
+        name, min(info.max / 16, info.max**0.75)
+    )
     if kind.startswith("margin"):  # how sure a row is
         sure = np.arange(shape[-1]) == rng.integers(0, shape[-1], shape[:-1])[..., np.newaxis]
         normal = normal / 30 + np.where(sure, float(kind.split()[1]), 0) * rng.choice([-1, 1])
     if kind == "huge":
-        largest = {"squared_error": info.max**0.5 / 16, "poisson": 0.9 * np.log(info.max)}.get(name, info.max / 8)
         normal = rng.uniform(-largest, largest, shape)
     if kind == "tiny":
         normal = normal * info.tiny
@@ -90,20 +93,20 @@ def logits(kind: str, name: str, rng: np.random.Generator, shape: tuple[int, ...
     return normal.astype(dtype)
 
 
-@pytest.mark.parametrize("kind", ["ordinary", "margin 17", "margin 80", "margin 700", "huge", "tiny", "equal"])
+@pytest.mark.parametrize("kind", ["ordinary", "margin 17", "margin 80", "huge", "tiny", "equal"])
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_accuracy(
     name: str, options: dict[str, float], kind: str, measured_dtype: type[np.floating], rng: np.random.Generator
 ) -> None:
-    if kind == "margin 700" and measured_dtype is np.float16:
-        kind = "margin 8"
-    for shape, soft, reduction in product([(300, 1), (70, 3), (40, 10), (9, 33), (3, 1100)], [False, True], REDUCTIONS):
+    for shape, soft in product([(300, 1), (70, 3), (9, 33), (3, 1100)], [False, True]):
         outputs = logits(kind, name, rng, shape, measured_dtype)
         targets = make_targets(name, rng, shape, measured_dtype, soft=soft)
-        for sample_weight in (None, rng.uniform(0, 2, shape[0]), np.arange(shape[0]) % 3):
-            check(name, outputs, targets, sample_weight=sample_weight, reduction=reduction, **options)
-        if name != "cross_entropy":
-            check(name, outputs, targets, sample_weight=rng.uniform(0, 2, shape), reduction=reduction, **options)
+        by_row, by_term = rng.uniform(0, 2, shape[0]), rng.integers(0, 3, shape[:1] if name == "cross_entropy" else shape)
+        for reduction, sample_weight in (
+            ("none", None), ("none", by_row), ("sum", by_term), ("mean", None), ("mean", by_row), ("mean", by_term),
+        ):  # fmt: skip
+            with np.errstate(over="ignore"):  # in float16 the sum may
+                check(name, outputs, targets, sample_weight=sample_weight, reduction=reduction, **options)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 100, 1000])
@@ -233,30 +236,33 @@ def test_special_outputs(name: str, special: list[tuple[float, ...]], dtype: typ
         np.testing.assert_array_equal(actual[1][before:], gradients)
 
 
-@pytest.mark.parametrize("bad", [nan, inf, -inf])
-@pytest.mark.parametrize("n", [1, 3, 40, 1100])
+@pytest.mark.parametrize("n", [1, 3, 40, 500])
 @pytest.mark.parametrize("name", LOSSES)
-def test_weight_0_hides_a_row(name: str, n: int, bad: float, dtype: type[np.floating], rng: np.random.Generator) -> None:
+def test_weight_0_hides_a_row(name: str, n: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
     outputs = rng.normal(0, 1, (9, n)).astype(dtype)
     targets = make_targets(name, rng, outputs.shape, dtype)
     weights = np.array([1, 0.5, 0, 2, 0, 0, 0.25, 3, 0])
     kept = weights > 0
-    outputs[~kept] = bad
-    for reduction in REDUCTIONS:
-        value, gradient = gradient_of(name, outputs, targets, sample_weight=weights, reduction=reduction)
-        expected = gradient_of(name, outputs[kept], targets[kept], sample_weight=weights[kept], reduction=reduction)
-        assert same_bits(np.asarray(value[kept] if reduction == "none" else value), np.asarray(expected[0]))
-        assert same_bits(gradient[kept], expected[1])
+    for reduction, bad in product(REDUCTIONS, (nan, inf, -inf)):
+        keywords = {"sample_weight": weights, "reduction": reduction}
+        expected, of_expected = gradient_of(name, np.where(kept[:, np.newaxis], outputs, dtype(1)), targets, **keywords)
+        hidden = np.where(kept[:, np.newaxis], outputs, dtype(bad))
+        value, gradient = gradient_of(name, hidden, targets, **keywords)
+        assert same_bits(np.asarray(value), np.asarray(expected))
+        assert same_bits(gradient, of_expected)
         assert not gradient[~kept].any()
         if reduction == "none":
             assert not value[~kept].any()
+        else:  # and it counts as if it were not there
+            alone = call(name, outputs[kept], targets[kept], sample_weight=weights[kept], reduction=reduction)
+            np.testing.assert_allclose(value.astype(float), alone.astype(float), rtol=2 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_weight_0_hides_an_element(name: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
     outputs = rng.normal(0, 1, (9, 4)).astype(dtype)
     targets, weights = make_targets(name, rng, outputs.shape, dtype), rng.integers(0, 2, outputs.shape)
-    hidden = np.where(weights, outputs, nan).astype(dtype)
+    hidden = np.where(weights, outputs, dtype(nan))
     for reduction in REDUCTIONS:
         keywords = {"sample_weight": weights, "reduction": reduction}
         for actual, expected in zip(
@@ -345,9 +351,9 @@ def test_every_number_of_rows(name: str, options: dict[str, float], rng: np.rand
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "contiguous": np.copy,
-    "columns": np.asfortranarray,
+    "columns": lambda array: np.array(array, order="F"),
     "apart": lambda array: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
-    "backwards": lambda array: np.flip(np.flip(array).copy()),
+    "backwards": lambda array: np.asarray(np.flip(np.flip(array).copy())),
     "swapped": lambda array: array.astype(array.dtype.newbyteorder()),
     "misaligned": lambda array: np.frombuffer(b"\0" + array.tobytes(), np.uint8)[1:].view(array.dtype).reshape(array.shape),
 }
@@ -379,9 +385,9 @@ def test_shapes_and_layouts(
     rng = np.random.default_rng(seed)
     name, options = case
     outputs = rng.normal(0, 3, (*shape, n)).astype(dtype)
-    targets = make_targets(name, rng, outputs.shape, dtype, soft=soft)
+    targets = np.asarray(make_targets(name, rng, outputs.shape, dtype, soft=soft))
     of_losses = shape if name == "cross_entropy" else outputs.shape
-    weights = None if weighted == "no" else rng.random(shape if weighted == "rows" else of_losses)
+    weights = None if weighted == "no" else np.asarray(rng.random(shape if weighted == "rows" and shape else of_losses))
     rows = [outputs.reshape(-1, n), targets.reshape((-1, n)[: targets.ndim - len(shape) + 1]), weights]
     if weights is not None:
         rows[2] = weights.reshape((-1, n)[: weights.ndim - len(shape) + 1])
