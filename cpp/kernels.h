@@ -193,7 +193,12 @@ struct LossRows {
   C* gradients;                // rows x n, or null; not the outputs
   const C* factors;            // what the gradient of each term is multiplied by; where it is 0, so is the gradient
   C factor;                    // that of all terms where `factors` is null
+  C least;                     // smaller magnitudes of the gradient become 0
 };
+
+// Gradients and moments below it are taken as 0 in a step of an optimizer.
+template <class C>
+constexpr C kLeastGradient = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
 
 // v = momentum v + g with g = gradient + decay p, then p -= rate (nesterov ? g + momentum v : v). velocity may be null where
 // momentum is 0.

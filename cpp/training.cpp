@@ -178,13 +178,14 @@ C* at_least(Buffer<C>& buffer, std::size_t n) {
 
 template <class C>
 LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors) {
+                     Reduction reduction, C* losses, C* gradients, C* factors, C least) {
   const std::size_t terms = terms_of(loss, n);
   LossSum sum;
   sum.weights = sum_weights(targets, rows, terms);
   const double divisor = reduction == Reduction::kMean ? sum.weights : 1;
   LossRows<C> all{outputs, rows,   n,         targets.labels, targets.targets,
-                  option,  losses, gradients, nullptr,        static_cast<C>(1 / divisor)};
+                  option,  losses, gradients, nullptr,        static_cast<C>(1 / divisor),
+                  least};
   if (gradients != nullptr && targets.weights != nullptr) {
     for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) / divisor);
     all.factors = factors;
@@ -449,12 +450,12 @@ void Trainer<C>::look_for_weightless_rows(const Examples<C>& all) {
 
 // Forward, loss, and the gradient by the outputs, in the first of the two deltas.
 template <class C>
-LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch) {
+LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C least) {
   pack();
   forward(batch.x, batch.rows);
   C* const factors = batch.targets.weights != nullptr ? at_least(factors_, batch_ * terms_of(loss_, outputs())) : nullptr;
   return compute_loss(loss_, option_, activations_.back().data(), batch.rows, outputs(), batch.targets, Reduction::kMean,
-                      losses_.data(), deltas_[0].data(), factors);
+                      losses_.data(), deltas_[0].data(), factors, least);
 }
 
 template <class C>
@@ -466,7 +467,7 @@ LossSum Trainer<C>::run_epoch(const Examples<C>& all, const Optimizer& optimizer
   LossSum sum;
   for (std::size_t first = 0; first < all.rows; first += batch_) {
     const Examples<C> batch = gather(all, order, first, std::min(batch_, all.rows - first));
-    const LossSum loss = forward_to_loss(batch);
+    const LossSum loss = forward_to_loss(batch, kLeastGradient<C>);
     if (loss.weights == 0) continue;
     sum.losses += loss.losses;
     sum.weights += loss.weights;
@@ -488,7 +489,7 @@ LossSum Trainer<C>::evaluate(const Examples<C>& all) {
       const Targets<C> targets = targets_from(all.targets, row, n, terms);
       forward(all.x + row * inputs(), count);
       loss_terms<C>(loss_, {activations_.back().data(), count, n, targets.labels, targets.targets, option_,
-                            losses_.data() + (row - block) * terms, nullptr, nullptr, 1});
+                            losses_.data() + (row - block) * terms, nullptr, nullptr, 1, 0});
     }
     const Targets<C> targets = targets_from(all.targets, block, n, terms);
     double sum =
@@ -505,7 +506,7 @@ template <class C>
 LossSum Trainer<C>::compute_gradient(const Examples<C>& all) {
   look_for_weightless_rows(all);
   const Examples<C> batch = gather(all, nullptr, 0, all.rows);
-  const LossSum sum = forward_to_loss(batch);
+  const LossSum sum = forward_to_loss(batch, 0);
   backward_layers(batch.x, batch.rows, nullptr);
   return sum;
 }
@@ -519,9 +520,9 @@ void Trainer<C>::backward(const C* x, std::size_t rows, const C* by_outputs, C* 
 }
 
 template LossSum compute_loss(Loss, float, const float*, std::size_t, std::size_t, const Targets<float>&, Reduction, float*,
-                              float*, float*);
+                              float*, float*, float);
 template LossSum compute_loss(Loss, double, const double*, std::size_t, std::size_t, const Targets<double>&, Reduction, double*,
-                              double*, double*);
+                              double*, double*, double);
 template class Trainer<float>;
 template class Trainer<double>;
 

@@ -37,11 +37,12 @@ struct LossSum {
 };
 
 // The losses of the terms, without their weights, and, unless null, the gradient of the reduced loss by the outputs. `factors`:
-// room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it is.
-// Terms are added in double: in 8 interleaved partial sums within 256 rows, and these sums as the tree of kernels/sum.h.
+// room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it is, and so
+// does an element of the gradient below `least`. Terms are added in double: in 8 interleaved partial sums within 256 rows, and
+// these sums as the tree of kernels/sum.h.
 template <class C>
 LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors);
+                     Reduction reduction, C* losses, C* gradients, C* factors, C least = 0);
 
 struct Optimizer {
   enum class Kind { kSgd, kAdam, kAdamW } kind;
@@ -116,7 +117,7 @@ class Trainer {
   void multiply(OuterProduct<C> product);
   void pack();
   void forward(const C* x, std::size_t rows);
-  LossSum forward_to_loss(const Examples<C>& batch);
+  LossSum forward_to_loss(const Examples<C>& batch, C least);
   void backward_layers(const C* x, std::size_t rows, C* by_inputs);
   void step(const Optimizer& optimizer);
   void raise_powers(const Optimizer& optimizer);

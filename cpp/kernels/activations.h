@@ -26,6 +26,12 @@ V magnitude_of(V x) {
   return as<V>(as<Integers<V>>(x) & ~sign_bits<V>());
 }
 
+// x, or 0 where its magnitude is below the least.
+template <class V>
+V unless_below(Element<V> least, V x) {
+  return magnitude_of(x) < least ? V{} : x;
+}
+
 // A number that is not negative, with the sign of x.
 template <class V>
 V with_sign_of(V x, V magnitude) {

@@ -92,10 +92,10 @@ struct RowSums {
   }
 };
 
-// gradient * factor, and 0 where the factor is.
+// gradient * factor, and 0 where the factor is, or where the product is below the least.
 template <class V>
-V times_factor(V gradient, V factor) {
-  return factor == 0 ? V{} : gradient * factor;
+V times_factor(V gradient, V factor, Element<V> least) {
+  return factor == 0 ? V{} : unless_below<V>(least, gradient * factor);
 }
 
 // Up to kLanes rows of at most kShortRow elements, one in each lane.
@@ -163,7 +163,7 @@ void cross_entropy_lanes(const LossRows<C>& rows, std::size_t count) {
   if (rows.gradients == nullptr) return;
   const V factor = rows.factors != nullptr ? load_lanes<Target>(rows.factors, count, C(0)) : broadcast<V>(rows.factor);
   for (std::size_t i = 0; i < n; ++i) {
-    const V gradient = times_factor<V>(sums.gradient(z[i], exponentials[i], targets[i], total), factor);
+    const V gradient = times_factor<V>(sums.gradient(z[i], exponentials[i], targets[i], total), factor, rows.least);
     alignas(64) C lanes[kWidth];
     store(lanes, gradient);
     for (std::size_t row = 0; row < count; ++row) rows.gradients[row * n + i] = lanes[row];
@@ -228,7 +228,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
     const std::size_t lanes = least(kWidth, n - i);
     const V e = load_lanes<Target>(rows.gradients + i, lanes, C(0));
     const V gradient = sums.gradient(load_lanes<Target>(z + i, lanes, C(0)), e, target(i, lanes), total);
-    store_lanes<Target>(rows.gradients + i, times_factor<V>(gradient, factor), lanes);
+    store_lanes<Target>(rows.gradients + i, times_factor<V>(gradient, factor, rows.least), lanes);
   }
 }
 
@@ -273,7 +273,7 @@ void map_losses(const LossRows<C>& rows, Function function) {
     store_lanes<Target>(r.losses + i, result.loss, lanes);
     if (r.gradients == nullptr) continue;
     const V factor = r.factors != nullptr ? load_lanes<Target>(r.factors + i, lanes, C(0)) : broadcast<V>(r.factor);
-    store_lanes<Target>(r.gradients + i, times_factor<V>(result.derivative, factor), lanes);
+    store_lanes<Target>(r.gradients + i, times_factor<V>(result.derivative, factor, r.least), lanes);
   }
 }
 

@@ -10,12 +10,13 @@
 namespace nnkernels {
 namespace {
 
-// Smaller moments are taken as 0: those of a unit that is dead decay until they stick in the subnormal numbers, with which a
-// step takes 2 to 3 times as long.
-template <class C>
-constexpr C kLeastMoment = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
+// Second moments below the first number are taken as 0, as gradients and moments are below kLeastGradient, and a gradient below
+// the second number adds nothing to the second moment. So no operation meets a subnormal number, with which a step takes 2 to 3
+// times as long: the moments of a dead unit decay until they stick there, and so do the gradients of a network without errors.
 template <class C>
 constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
+template <class C>
+constexpr C kLeastRoot = static_cast<C>(sizeof(C) == 4 ? 0x1p-57 : 0x1p-500);
 
 // Calls step(i, lanes) for vectors of elements i, i + 1, ...
 template <class Target, class C, class Step>
@@ -35,11 +36,11 @@ void sgd(const SgdStep<C>& step) {
   const V rate = broadcast<V>(-s.rate), momentum = broadcast<V>(s.momentum), decay = broadcast<V>(s.decay);
   visit_vectors<Target, C>(s.n, [&](std::size_t i, std::size_t lanes) {
     const V p = load_lanes<Target>(s.parameters + i, lanes, C(0));
-    const V g = Target::fma(decay, p, load_lanes<Target>(s.gradient + i, lanes, C(0)));
+    const V g = Target::fma(decay, p, unless_below(kLeastGradient<C>, load_lanes<Target>(s.gradient + i, lanes, C(0))));
     V direction = g;
     if (s.velocity != nullptr) {
       V v = Target::fma(momentum, load_lanes<Target>(s.velocity + i, lanes, C(0)), g);
-      v = magnitude_of(v) < kLeastMoment<C> ? V{} : v;
+      v = unless_below(kLeastGradient<C>, v);
       store_lanes<Target>(s.velocity + i, v, lanes);
       direction = s.nesterov ? V(Target::fma(momentum, v, g)) : v;
     }
@@ -57,13 +58,14 @@ void adam(const AdamStep<C>& step) {
   const V decay = broadcast<V>(s.decay), shrink = broadcast<V>(s.shrink);
   visit_vectors<Target, C>(s.n, [&](std::size_t i, std::size_t lanes) {
     const V p = load_lanes<Target>(s.parameters + i, lanes, C(0));
-    const V g = Target::fma(decay, p, load_lanes<Target>(s.gradient + i, lanes, C(0)));
+    const V g = Target::fma(decay, p, unless_below(kLeastGradient<C>, load_lanes<Target>(s.gradient + i, lanes, C(0))));
     V m = load_lanes<Target>(s.first_moment + i, lanes, C(0));
     V v = load_lanes<Target>(s.second_moment + i, lanes, C(0));
     m = Target::fma(rest_1, V(g - m), m);
-    v = Target::fma(rest_2, V(Target::fma(g, g, V(-v))), v);
-    m = magnitude_of(m) < kLeastMoment<C> ? V{} : m;
-    v = v < kLeastSquare<C> ? V{} : v;
+    const V root = unless_below(kLeastRoot<C>, g);
+    v = Target::fma(rest_2, V(Target::fma(root, root, V(-v))), v);
+    m = unless_below(kLeastGradient<C>, m);
+    v = unless_below(kLeastSquare<C>, v);
     const V quotient = m / Target::fma(Target::sqrt(v), root_scale, epsilon);
     store_lanes<Target>(s.parameters + i, V(Target::fma(rate, quotient, V(shrink * p))), lanes);
     store_lanes<Target>(s.first_moment + i, m, lanes);
