@@ -1,4 +1,4 @@
-"""Neural-network kernels for NumPy: the forward pass as C++ SIMD ufuncs, with the same bits on every CPU.
+"""Neural networks for NumPy: they predict and learn by C++ SIMD kernels, with the same bits on every CPU.
 
 >>> import nnkernels as nnk
 >>> nnk.softmax([2.5, 0.3, -1.2])
@@ -7,26 +7,42 @@ array([0.88064861, 0.09757865, 0.02177274])
 
 from nnkernels._core import dot, relu, sigmoid, tanh
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
+from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
 from nnkernels.network import Dense, Network, load
+from nnkernels.optimizers import SGD, Adam, AdamW
 from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
+from nnkernels.training import Training, TrainingError, TrainingState, train
 
 __version__ = config()["version"]
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
     "Dense",
     "Network",
+    "Training",
+    "TrainingError",
+    "TrainingState",
     "__version__",
+    "absolute_error",
+    "binary_cross_entropy",
     "config",
+    "cross_entropy",
     "dense",
     "dot",
     "get_num_threads",
+    "huber",
     "load",
     "log_softmax",
     "logsumexp",
+    "poisson",
     "relu",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "softmax",
+    "squared_error",
     "tanh",
+    "train",
 ]

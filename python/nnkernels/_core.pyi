@@ -37,6 +37,49 @@ class Network:
     @property
     def one_neuron(self) -> bool: ...
 
+class Trainer:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[int],
+        type: int,
+        loss: int,
+        option: float,
+        batch_size: int,
+        moments: int,
+    ) -> None: ...
+    @property
+    def parameters(self) -> NDArray[Any]: ...
+    @property
+    def gradient_array(self) -> NDArray[Any]: ...
+    @property
+    def moments(self) -> tuple[NDArray[Any], ...]: ...
+    steps: int
+    def epoch(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        optimizer: Sequence[float],
+        seed: int,
+        epoch: int,
+        shuffle: bool,
+    ) -> tuple[float, float]: ...
+    def evaluate(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> tuple[float, float]: ...
+    def gradient(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float: ...
+    def backward(self, x: NDArray[Any], upstream: NDArray[Any], x_gradient: NDArray[Any]) -> None: ...
+
+def loss(
+    kind: int,
+    option: float,
+    outputs: NDArray[Any],
+    targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    reduction: int,
+    gradient: bool,
+) -> tuple[Any, NDArray[Any] | None]: ...
+def permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...
+def random_uniform(seed: int, stream: int, n: int) -> NDArray[np.float64]: ...
 def config() -> Config: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...

@@ -27,8 +27,11 @@ Labels of pandas and xarray objects are kept where the result has the argument's
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from numbers import Real
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -48,9 +51,9 @@ def is_float(dtype: Any) -> bool:
 
 def is_real(dtype: Any) -> bool:
     """Say whether a dtype of NumPy or pandas holds real numbers that a float64 holds too."""
-    if _library(dtype) == "pandas":
-        return dtype.kind in "biuf" or dtype == "null[pyarrow]"
-    return dtype.kind in "biu" or is_float(dtype)
+    if isinstance(dtype, np.dtype):
+        return dtype.kind in "biu" or is_float(dtype)
+    return dtype.kind in "biuf" or dtype == "null[pyarrow]"
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -122,6 +125,20 @@ def as_real(value: Any) -> NDArray[Any]:
     if not is_real(array.dtype):
         raise TypeError(f"{array.dtype} is no real dtype")
     return array
+
+
+def as_targets(value: Any) -> NDArray[Any]:
+    """Return what ``as_real`` does, but pandas' nullable integers as integers where none is missing: they may be labels."""
+    if _is_nullable_integer(value):
+        with suppress(TypeError, ValueError):  # pandas': an NA is no integer
+            integers: NDArray[Any] = value.to_numpy(np.int64)
+            return integers
+    return as_real(value)
+
+
+def as_contiguous(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array as C++ reads it: C-contiguous, aligned and of a native dtype; the array itself if it is so."""
+    return np.require(array, dtype, ("C", "A"))
 
 
 def as_output(out: Any, *arguments: Any) -> Any:
@@ -197,6 +214,10 @@ def _is_mixed(value: Any) -> bool:
     return all(map(is_real, dtypes)) and (0 < booleans < len(dtypes) or any(_library(dtype) == "pandas" for dtype in dtypes))
 
 
+def _is_nullable_integer(value: Any) -> bool:
+    return _library(value) == "pandas" and all(_library(dtype) == "pandas" and dtype.kind in "biu" for dtype in _dtypes(value))
+
+
 def _values(value: Any) -> NDArray[Any]:
     if not all(map(is_real, _dtypes(value))):
         raise TypeError("a column is of no real dtype")
@@ -252,6 +273,41 @@ def _refuse_sparse(value: Any) -> None:
         raise TypeError(f"a {_kind(value).__name__} is sparse: give its toarray()")
 
 
+# --- Numbers ---
+
+# Seeds are from 0 to this.
+MOST_SEED = 2**64 - 1
+
+
+def as_number(function: str, name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> float:
+    """Return a setting as a float. ``accepts`` says whether it is ``expected``, a text for the error message."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{function} expected {name} to be {expected}, got {value!r} of type {type(value).__name__}")
+    with suppress(OverflowError):  # an integer beyond all floats
+        if accepts(float(value)):
+            return float(value)
+    raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+
+
+def as_integer(function: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    """Return a setting as an int from ``least`` to ``most``."""
+    expected = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function} expected {name} to be {expected}, got {value!r} of type {type(value).__name__}") from None
+    if integer < least or (most is not None and integer > most):
+        raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+    return integer
+
+
+def as_bool(function: str, name: str, value: object) -> bool:
+    """Return a setting that is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{function} expected {name} to be True or False, got {value!r} of type {type(value).__name__}")
+    return bool(value)
+
+
 # --- Dask ---
 
 
@@ -301,6 +357,9 @@ def map_chunks(
 
 # --- What errors say of arguments ---
 
+# What is not mentioned where it is None.
+_OPTIONAL = ("bias", "out", "sample_weight")
+
 
 def describe(value: Any) -> str:
     """Say what an argument is, for an error message: kind, dtype and shape, or the type if it is no array."""
@@ -331,7 +390,9 @@ def explained(error: Exception, function: str, expected: str, **arguments: objec
 
     OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
     """
-    given = {name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out")}
+    given = {
+        name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out", "sample_weight")
+    }
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
     context = f"got {came}; expected {expected}"
     if type(error) in (TypeError, ValueError, OverflowError):

@@ -1,14 +1,12 @@
-"""Networks of dense layers: description, forward pass, files."""
+"""Networks of dense layers: description, forward pass, gradients, files."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
-from os import PathLike, fsdecode, fstat
-from stat import S_ISREG
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, SupportsIndex, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -16,8 +14,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from nnkernels import _core
 from nnkernels.arrays import (
     FLOAT,
+    MOST_SEED,
     REAL,
     as_array,
+    as_integer,
     as_output,
     as_real,
     describe,
@@ -29,10 +29,10 @@ from nnkernels.arrays import (
     need_known,
     promoted,
 )
+from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
-
-# What open() takes for a file's name.
-Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
+from nnkernels.losses import LossLike
+from nnkernels.trainer import backward, gradient
 
 
 class Dense:
@@ -271,6 +271,184 @@ class Network(_core.Network):
         lengths = None if self.one_neuron else [self.outputs]
         return map_chunks(partial(_core.Network.__call__, self), x, [x.ndim - 1], lengths, self.dtype)
 
+    @classmethod
+    def random(
+        cls,
+        sizes: Iterable[SupportsIndex],
+        activation: Activation = "relu",
+        output: Activation = None,
+        *,
+        seed: SupportsIndex,
+        initializer: str = "glorot",
+        dtype: DTypeLike = np.float32,
+    ) -> Self:
+        """Return a network with random weights, to be trained.
+
+        Each weight is (2 u - 1) bound, where u is uniform in [0, 1).
+
+        Parameters
+        ----------
+        sizes : iterable of int
+            The number of inputs, then the outputs of each layer; each at least 1.
+        activation, output : optional
+            The activation of the hidden layers, and that of the last: None, "relu", "sigmoid", "tanh", "softmax" or the ufunc.
+        seed : int
+            From 0 to 2**64 - 1. A seed gives the same bits on every machine.
+        initializer : {"glorot", "he", "torch"}
+            The bound: sqrt(6 / (inputs + outputs)), sqrt(6 / inputs), or 1 / sqrt(inputs) as in PyTorch's Linear. Biases are 0,
+            but with "torch" they are random in the same way.
+        dtype : optional
+            float16, float32 or float64. The numbers are float64, rounded once.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an argument that is not as above.
+        MemoryError
+            Where there is too little for the weights.
+
+        Notes
+        -----
+        Random numbers: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011 (Philox4x64-10). Bounds:
+        X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; K. He et
+        al., "Delving deep into rectifiers", 2015.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk
+        >>> nnk.Network.random([64, 32, 10], "relu", "softmax", seed=0)
+        Network of 2 layers, float32
+          layer  inputs  outputs  activation  parameters
+              1      64       32  relu              2080
+              2      32       10  softmax            330
+          total                                     2410
+        """
+        function = "Network.random"
+        try:
+            lengths = [as_integer(function, "each size", size, 1) for size in sizes]
+        except TypeError as error:
+            raise TypeError(f"{function} expected sizes to be integers, inputs first; got {sizes!r}") from error
+        if len(lengths) < 2:
+            raise ValueError(f"{function} expected at least two sizes, inputs and outputs, got {sizes!r}")
+        seed = as_integer(function, "seed", seed, 0, MOST_SEED)
+        if initializer not in _BOUNDS:
+            raise ValueError(f"{function} expected initializer to be one of {', '.join(_BOUNDS)}, got {initializer!r}")
+        activation_number(activation)  # which no layer may have
+        layers = []
+        for index, (inputs, outputs) in enumerate(pairwise(lengths)):
+            bound = _BOUNDS[initializer](inputs, outputs)
+            weights = (2 * _core.random_uniform(seed, 2 * index, inputs * outputs) - 1) * bound
+            bias = (2 * _core.random_uniform(seed, 2 * index + 1, outputs) - 1) * bound if initializer == "torch" else None
+            last = index == len(lengths) - 2
+            layers.append(Dense(weights.reshape(outputs, inputs), bias, output if last else activation))
+        return cls(layers, dtype)
+
+    def gradient(
+        self, x: ArrayLike, targets: ArrayLike, loss: LossLike = None, *, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, tuple[Dense, ...]]:
+        """Return the mean loss of the outputs for x, and its gradients by weights and biases.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., inputs)
+            Rows of inputs.
+        targets : array_like
+            What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
+        loss : optional
+            A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that sets its option
+            (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax has cross_entropy, sigmoid
+            binary_cross_entropy, others squared_error. An activation's own loss is computed from the logits, so that it is
+            accurate where the outputs round to 0 or 1.
+        sample_weight : array_like, shape (...) or that of the losses, optional
+            What each row or term of the loss counts; finite and not negative. A row of weight 0 counts nothing, even if it
+            holds NaN.
+
+        Returns
+        -------
+        value : NumPy scalar
+            The sum of weight times loss over the sum of the weights, of the network's dtype.
+        gradients : tuple of Dense
+            For each layer a Dense of its shapes, without activation: the gradients by its weights and its bias.
+
+        A float16 network is computed in float32; value and gradients are rounded once.
+
+        Raises
+        ------
+        TypeError
+            For arguments of the wrong kind, as in the losses.
+        ValueError
+            For shapes that do not fit, a label or target out of range, a bad weight (the message has its row, counted from 0),
+            an unknown loss, and a loss of logits after softmax or sigmoid that is not its own.
+        MemoryError
+            Where there is too little for the activations of all rows.
+
+        Notes
+        -----
+        Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
+        errors", 1986. The value is the loss of ``net(x)``. No rows, or weights that are all 0, give NaN.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk
+        >>> net = nnk.Network([nnk.Dense([[1.0, -1.0]])])
+        >>> value, (layer,) = net.gradient([[3.0, 1.0], [0.0, 2.0]], [[1.0], [1.0]])
+        >>> float(value), layer.weights, layer.bias
+        (5.0, array([[ 3., -5.]]), array([-2.]))
+        """
+        value, layers = gradient(self, x, targets, loss, sample_weight)
+        return value, tuple(Dense(weights, bias) for weights, bias in layers)
+
+    def backward(self, x: ArrayLike, upstream: ArrayLike) -> tuple[tuple[Dense, ...], NDArray[Any]]:
+        """Return the gradients of a loss of one's own, from its gradient by the outputs.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., inputs)
+            Rows of inputs.
+        upstream : array_like, shape (..., outputs)
+            The gradient by ``net(x)``, of its shape; (...) where the last layer is one neuron.
+
+        Returns
+        -------
+        gradients : tuple of Dense
+            For each layer a Dense of its shapes, without activation: the gradients by its weights and its bias, sums over all
+            rows.
+        x_gradient : array of the shape of x
+            The gradient by x, of the network's dtype. A float16 network is computed in float32; gradients are rounded once.
+
+        Raises
+        ------
+        TypeError
+            For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
+        ValueError
+            For shapes that do not fit.
+        MemoryError
+            Where there is too little for the activations of all rows.
+
+        Notes
+        -----
+        For each layer, with activation f, inputs x and z = x weights^T + bias: by z it is d = upstream f'(z) (of softmax the
+        product with its Jacobian), by the weights d^T x, by the bias the sum of d over the rows, and by x, which is upstream
+        for the layer before, d weights.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk
+        >>> net = nnk.Network([nnk.Dense([[1.0, -1.0]], activation="relu")])
+        >>> (layer,), x_gradient = net.backward([[3.0, 1.0], [0.0, 2.0]], [[1.0], [1.0]])
+        >>> layer.weights, layer.bias
+        (array([[3., 1.]]), array([1.]))
+        >>> x_gradient
+        array([[ 1., -1.],
+               [ 0.,  0.]])
+        """
+        layers, x_gradient = backward(self, x, upstream)
+        return tuple(Dense(weights, bias) for weights, bias in layers), x_gradient
+
     def save(self, path: Path) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
@@ -290,49 +468,23 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
-        import json
-
-        # Written here, for safetensors' own writer has two copies of all tensors made, and panics where there is no memory.
         layers = self.layers
         tensors = {f"layers.{index}.{part}": getattr(layer, part) for index, layer in enumerate(layers) for part in _PARTS}
-        header: dict[str, Any] = {"__metadata__": {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)}}
-        end = 0
-        for name in sorted(tensors):
-            begin, end = end, end + tensors[name].nbytes
-            dtype = f"F{8 * tensors[name].itemsize}"
-            header[name] = {"dtype": dtype, "shape": tensors[name].shape, "data_offsets": [begin, end]}
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)  # what follows is aligned
-        with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in sorted(tensors):
-                file.write(tensors[name].data)
+        write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)})
 
+
+# The bound of random weights, by inputs and outputs. Square root and division round alike on every machine.
+_BOUNDS: dict[str, Callable[[int, int], float]] = {
+    "glorot": lambda inputs, outputs: math.sqrt(6 / (inputs + outputs)),
+    "he": lambda inputs, outputs: math.sqrt(6 / inputs),
+    "torch": lambda inputs, outputs: 1 / math.sqrt(inputs),
+}
 
 # The key of a file's metadata.
 _ACTIVATIONS = "nnkernels.activations"
 
 # A layer's tensors.
 _PARTS = ("weights", "bias")
-
-# The names of dtypes in a file.
-_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
-
-
-# Files of other kinds: how they begin, what they are, and what reads them.
-_OTHER_FILES = (
-    (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
-    (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
-    (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
-    (rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([dl]p0\n|[}\]]q\0", "a pickle", "the library that wrote it"),
-    (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
-    (rb"GGUF", "a GGUF file", "gguf"),
-    (rb'\s*[{\[]\s*["{\[\d-]', "a JSON file", "the library that wrote it"),
-    (rb"\x93NUMPY", "an .npy file", "numpy.load"),
-    (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
-    (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
-    (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it"),
-)
 
 
 def load(path: Path) -> Network:
@@ -370,64 +522,22 @@ def load(path: Path) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
-    from safetensors import SafetensorError, safe_open
-
-    name = fsdecode(path)
-    with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
-        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors opens it once more, and maps it into memory
-            raise ValueError(f"{name}: a network is read from a file, not from a pipe or a device")
-        beginning = opened.read(256)
-    try:
-        with safe_open(name, framework="numpy") as file:
-            return Network(_read_layers(file))
-    except (SafetensorError, TypeError, ValueError) as error:
-        reason = _other_kind(beginning) or f"{error}; expected a file that Network.save wrote"
-        raise ValueError(f"{name} does not hold a network: {reason}") from None
-    except OSError as error:
-        if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
-            raise MemoryError(f"{name}: {error}") from None
-        raise type(error)(f"{name}: {error}") from None
-
-
-def _other_kind(beginning: bytes) -> str | None:
-    """Say what kind of file begins so, if it is a well-known one, and what to do."""
-    import re
-
-    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
-        return None
-    if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
-        return "it is a Git LFS pointer, not the model; git lfs pull fetches that"
-    if re.match(rb"\s*<[!?\w]", beginning):
-        return "it is an HTML page, not the model; download that"
-    for pattern, kind, reader in _OTHER_FILES:
-        if re.match(pattern, beginning, re.DOTALL):
-            return f"it is {kind}; read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
-    return None
+    return read_file(
+        path,
+        lambda file: Network(_read_layers(file)),
+        content="a network",
+        writer="Network.save",
+        advice="read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])",
+    )
 
 
 def _read_layers(file: Any) -> list[Dense]:
-    metadata = file.metadata() or {}
-    if _ACTIVATIONS not in metadata:
-        raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}")
-    names = set(file.keys())
-    activations = metadata[_ACTIVATIONS].split(",", len(names))  # no longer list than the tensors are worth
-    expected = [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS]
-    for name in names.symmetric_difference(expected):
-        raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in names else 'missing'}")
-    for name in expected:
-        dtype = file.get_slice(name).get_dtype()
-        if dtype not in _DTYPES:
-            raise ValueError(f"tensor {name!r} should be of dtype F16, F32 or F64, but is {dtype}")
+    activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # no longer list than the tensors are worth
+    tensors = read_tensors(file, [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS])
     layers = []
     for index, activation in enumerate(activations):
-        weights, bias = (_read_tensor(file.get_slice(f"layers.{index}.{part}")) for part in _PARTS)
+        weights, bias = (tensors[f"layers.{index}.{part}"] for part in _PARTS)
         if bias.shape != weights.shape[:-1]:
             raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
         layers.append(Dense(weights, bias, None if activation == "none" else activation))
     return layers
-
-
-def _read_tensor(tensor: Any) -> NDArray[Any]:
-    np.empty(tensor.get_shape(), _DTYPES[tensor.get_dtype()])  # Where there is no memory NumPy raises, and the reader panics.
-    whole: NDArray[Any] = tensor[()]
-    return whole

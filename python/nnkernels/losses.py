@@ -1,0 +1,435 @@
+"""Losses: how wrong outputs are, and in which direction they would be less so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkernels import _core
+from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted
+
+# What may stand for a loss: a name, a function of this module, a partial of it, or None: the last activation's own.
+LossLike: TypeAlias = str | Callable[..., Any] | None
+
+_REDUCTIONS = ("none", "sum", "mean")
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Cross-entropy of softmax(logits): -sum t log softmax(z), over the last axis.
+
+    For classes that exclude each other. Of a label it is logsumexp(z) - z[label].
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., classes)
+        The outputs z before softmax.
+    targets : array_like, shape (...) or (..., classes)
+        Integer labels from 0, or probabilities t.
+    sample_weight : array_like, shape (...), optional
+        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN.
+    label_smoothing : float
+        e in [0, 1]: the targets are (1 - e) t + e / classes.
+    reduction : {"mean", "sum", "none"}
+        "none" is each row's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights.
+    gradient : bool
+        Return the gradient by the logits too: weight (sum(t) softmax(z) - t), of "mean" over the sum of the weights, and of
+        "none" each row's own.
+
+    Returns
+    -------
+    value, or (value, gradient)
+        A NumPy scalar, with "none" an array of shape (...). The gradient has the logits' shape. Both have the logits' dtype:
+        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
+        ``np.result_type(logits, np.float32)``.
+
+    Raises
+    ------
+    TypeError
+        For dtypes that are not real, labels that are no integers, masked and sparse arrays, and numbers with a unit.
+    ValueError
+        For shapes that do not fit, a label that is no class, a bad weight (the message has its row, counted from 0), and
+        another ``label_smoothing`` or ``reduction``.
+    MemoryError
+        Where there is too little for the gradient, or for converted copies.
+
+    Notes
+    -----
+    A target of 0 adds 0, also at a logit of -inf. A label there gives inf, NaN in a row NaN; so does the mean of no rows. The
+    gradient of a confident row is accurate where softmax(z) rounds to 1. Losses are added in double, in a fixed order: the bits
+    depend on the arguments alone (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking the Inception
+    architecture for computer vision", 2016.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> logits = [[2.0, 1.0, 0.1], [0.5, 2.5, 0.0]]
+    >>> print(f"{nnk.cross_entropy(logits, [0, 1]):.6f}")
+    0.306882
+    >>> value, gradient = nnk.cross_entropy(logits, [0, 1], gradient=True)
+    >>> gradient.round(4)
+    array([[-0.1705,  0.1212,  0.0493],
+           [ 0.0556, -0.0893,  0.0337]])
+    """
+    return _evaluate("cross_entropy", {"label_smoothing": label_smoothing}, logits, targets, sample_weight, reduction, gradient)
+
+
+def binary_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: float = 1.0,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Cross-entropy of sigmoid(logits): -(pos_weight y log sigmoid(z) + (1 - y) log(1 - sigmoid(z))), element by element.
+
+    For one class or not, and for several classes that do not exclude each other. Computed as
+    (1 - y) softplus(z) + pos_weight y softplus(-z), which neither overflows nor cancels.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., outputs)
+        The outputs z before sigmoid.
+    targets : array_like, shape (..., outputs)
+        Probabilities y in [0, 1]; NaN gives NaN.
+    sample_weight : array_like, shape (...) or (..., outputs), optional
+        What each row or element counts; finite and not negative. An element of weight 0 adds 0, even if it is NaN.
+    pos_weight : float
+        What y counts beside 1 - y; finite and not negative.
+    reduction : {"mean", "sum", "none"}
+        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights, where a
+        row's weight counts once for each of its elements.
+    gradient : bool
+        Return the gradient by the logits too: weight ((1 - y) sigmoid(z) - pos_weight y sigmoid(-z)), of "mean" over the sum
+        of the weights, and of "none" each element's own.
+
+    Returns
+    -------
+    value, or (value, gradient)
+        A NumPy scalar, with "none" an array of the logits' shape, which the gradient has too. The dtype is that of
+        ``cross_entropy``.
+
+    Raises
+    ------
+    TypeError
+        For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
+    ValueError
+        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a target outside [0, 1] or a bad weight (the message
+        has its row, counted from 0), and another ``pos_weight`` or ``reduction``.
+    MemoryError
+        Where there is too little for the gradient, or for converted copies.
+
+    Notes
+    -----
+    The mean of no elements is NaN. Source of the formula: D. R. Cox, "The regression analysis of binary sequences", 1958.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> print(f"{nnk.binary_cross_entropy([2.0, -1.0, 40.0], [1, 0, 1]):.6f}")
+    0.146730
+    """
+    return _evaluate("binary_cross_entropy", {"pos_weight": pos_weight}, logits, targets, sample_weight, reduction, gradient)
+
+
+def squared_error(
+    outputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Squared error: (z - y)^2, element by element, without a factor of 1/2. Its gradient is 2 (z - y).
+
+    Parameters
+    ----------
+    outputs : array_like, shape (..., outputs)
+        Predictions z.
+    targets : array_like, shape (..., outputs)
+        What they should be, y.
+    sample_weight : array_like, shape (...) or (..., outputs), optional
+        What each row or element counts; finite and not negative. An element of weight 0 adds 0, even if it is NaN.
+    reduction : {"mean", "sum", "none"}
+        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights, where a
+        row's weight counts once for each of its elements.
+    gradient : bool
+        Return the gradient by the outputs too, times the weight, of "mean" over the sum of the weights, and of "none" each
+        element's own.
+
+    Returns
+    -------
+    value, or (value, gradient)
+        A NumPy scalar, with "none" an array of the outputs' shape, which the gradient has too. Both have the outputs' dtype:
+        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
+        ``np.result_type(outputs, np.float32)``.
+
+    Raises
+    ------
+    TypeError
+        For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
+    ValueError
+        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a bad weight (the message has its row, counted from
+        0), and another ``reduction``.
+    MemoryError
+        Where there is too little for the gradient, or for converted copies.
+
+    Notes
+    -----
+    The mean of no elements is NaN. Source: C. F. Gauss, "Theoria combinationis observationum", 1823.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> float(nnk.squared_error([1.0, 2.0], [1.5, 0.0]))
+    2.125
+    >>> nnk.squared_error([1.0, 2.0], [1.5, 0.0], reduction="sum", gradient=True)
+    (np.float64(4.25), array([-1.,  4.]))
+    """
+    return _evaluate("squared_error", {}, outputs, targets, sample_weight, reduction, gradient)
+
+
+def absolute_error(
+    outputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Absolute error: |z - y|, element by element. Its gradient is the sign of z - y, and 0 where they are equal.
+
+    Parameters, results and errors are those of ``squared_error``. Source: P.-S. Laplace, "Memoire sur la probabilite des causes
+    par les evenements", 1774.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> float(nnk.absolute_error([1.0, 2.0], [1.5, 0.0]))
+    1.25
+    """
+    return _evaluate("absolute_error", {}, outputs, targets, sample_weight, reduction, gradient)
+
+
+def huber(
+    outputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    delta: float = 1.0,
+    sample_weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Huber's loss: d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond, of d = z - y, element by element.
+
+    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is
+    above 0. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust estimation
+    of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.huber([1.0, 2.0], [1.5, 0.0], reduction="none")
+    array([0.125, 1.5  ])
+    """
+    return _evaluate("huber", {"delta": delta}, outputs, targets, sample_weight, reduction, gradient)
+
+
+def poisson(
+    outputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    gradient: bool = False,
+) -> Any:
+    """Poisson loss of log rates: exp(z) - y z, element by element. Its gradient is exp(z) - y.
+
+    For counts y whose expectation is exp(z): the negative log-likelihood but for log(y!), which does not depend on z.
+    Parameters, results and errors are those of ``squared_error``. Source: J. A. Nelder and R. W. M. Wedderburn, "Generalized
+    linear models", 1972.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.poisson([0.0, 0.0], [1, 3], gradient=True)
+    (np.float64(1.0), array([ 0., -1.]))
+    """
+    return _evaluate("poisson", {}, outputs, targets, sample_weight, reduction, gradient)
+
+
+_FUNCTIONS: tuple[Any, ...] = (cross_entropy, binary_cross_entropy, squared_error, absolute_error, huber, poisson)
+
+# The losses' names; the place of each is its number in C++.
+LOSSES: tuple[str, ...] = tuple(function.__name__ for function in _FUNCTIONS)
+
+
+class _Option(NamedTuple):
+    name: str
+    expected: str
+    accepts: Callable[[float], bool]
+
+
+_OPTIONS = {
+    "cross_entropy": _Option("label_smoothing", "a number in [0, 1]", lambda value: 0 <= value <= 1),
+    "binary_cross_entropy": _Option("pos_weight", "a finite number of at least 0", lambda value: 0 <= value < math.inf),
+    "huber": _Option("delta", "a number above 0", lambda value: value > 0),
+}
+
+# The losses of logits, and the activations whose own loss is one of them.
+_OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
+_OWN = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+
+
+class Loss(NamedTuple):
+    """A loss and the value of its option, as C++ takes them; 0 where it has no option."""
+
+    name: str
+    option: float
+
+    @property
+    def number(self) -> int:
+        """The loss's number in C++."""
+        return LOSSES.index(self.name)
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether each row of outputs has a loss, and not each output."""
+        return self.name == "cross_entropy"
+
+    @property
+    def expected(self) -> str:
+        """The targets and weights that it takes, for error messages."""
+        if self.of_rows:
+            return "integer labels (...) or probabilities (..., classes) as targets, and a sample_weight (...) or None"
+        return "targets of the outputs' shape, and a sample_weight of this shape, with or without the last axis, or None"
+
+
+def choose_loss(function: str, loss: LossLike, activation: str) -> tuple[Loss, str]:
+    """Return the loss that an argument stands for, and the last activation for the outputs that it is a loss of.
+
+    That is "none" where the loss is the activation's own: it is computed from the logits.
+    """
+    own = _OWN.get(activation, "squared_error")
+    chosen = _as_loss(function, own if loss is None else loss)
+    if activation not in _OWN or chosen.name not in _OF_LOGITS:
+        return chosen, activation
+    if chosen.name != own:
+        cause = f"{chosen.name} takes logits, but the last layer's {activation} gives probabilities"
+        raise ValueError(f"{function}: {cause}; its own loss is {own}")
+    return chosen, "none"
+
+
+def _as_loss(function: str, loss: object) -> Loss:
+    given, options = (loss.func, loss.keywords) if isinstance(loss, partial) and not loss.args else (loss, {})
+    name = given if isinstance(given, str) else next((name for name in LOSSES if _function(name) is given), None)
+    if name not in LOSSES:
+        expected = f"None, {', '.join(LOSSES)}, or a functools.partial that sets an option"
+        kind = ValueError if isinstance(loss, str) else TypeError
+        raise kind(f"{function} expected loss to be {expected}, got {loss!r}")
+    for keyword in options:
+        if name not in _OPTIONS or keyword != _OPTIONS[name].name:
+            allowed = f"only {_OPTIONS[name].name}" if name in _OPTIONS else "nothing"
+            raise TypeError(f"{function}: a functools.partial of {name} can set {allowed} for a loss, got {keyword}")
+    return _checked(name, {**_function(name).__kwdefaults__, **options})
+
+
+def _function(name: str) -> Any:
+    return _FUNCTIONS[LOSSES.index(name)]
+
+
+def _checked(name: str, options: dict[str, Any]) -> Loss:
+    if name not in _OPTIONS:
+        return Loss(name, 0.0)
+    option = _OPTIONS[name]
+    return Loss(name, as_number(name, option.name, options[option.name], option.expected, option.accepts))
+
+
+def as_terms(
+    loss: Loss,
+    targets: Any,
+    sample_weight: Any,
+    leading: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return targets and weights as C++ takes them: (rows,) or (rows, outputs).
+
+    The outputs have this shape and are computed in this dtype; their leading axes count rows.
+    """
+    rows, outputs = math.prod(leading), math.prod(shape[len(leading) :])
+    array = as_targets(targets)
+    if loss.of_rows and array.shape == leading:
+        if array.dtype.kind not in "biu":
+            raise TypeError(f"labels are integers, not {array.dtype}")
+        _need((array >= 0) & (array < outputs), array, len(leading), "label", f"no class from 0 to {outputs - 1}")
+        array = as_contiguous(array, np.int64).reshape(rows)
+    elif array.shape == shape:
+        if loss.name == "binary_cross_entropy":
+            _need(~((array < 0) | (array > 1)), array, len(leading), "target", "not in [0, 1]")
+        array = as_contiguous(array, dtype).reshape(rows, outputs)
+    else:
+        raise ValueError("the shape of the targets does not fit")
+    if sample_weight is None:
+        return array, None
+    weights = as_real(sample_weight)
+    if weights.shape != leading and (loss.of_rows or weights.shape != shape):
+        raise ValueError("the shape of sample_weight does not fit")
+    _need((weights >= 0) & (weights < math.inf), weights, len(leading), "sample_weight", "negative or not finite")
+    return array, as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
+
+
+def _need(good: NDArray[np.bool_], array: NDArray[Any], axes: int, name: str, fault: str) -> None:
+    """Raise ValueError for the first element that is not good; the first axes count rows."""
+    if good.all():
+        return
+    place = tuple(map(int, np.unravel_index(np.argmin(good), good.shape)))
+    row, output = place[:axes] or (0,), place[axes:]
+    where = f"row {row[0] if len(row) == 1 else row}" + (f", output {output[0]}" if output else "")
+    raise ValueError(f"{where}: {name} {array[place]} is {fault}")
+
+
+def _evaluate(
+    name: str, options: dict[str, float], outputs: Any, targets: Any, sample_weight: Any, reduction: str, gradient: bool
+) -> Any:
+    """Return the value of a loss, or the value and the gradient."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{name} expected reduction to be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+    loss = _checked(name, options)
+    try:
+        array = as_real(outputs)
+        shape = array.shape
+        if loss.of_rows and array.ndim == 0:
+            raise ValueError("logits need an axis of classes")
+        leading = shape[:-1] if loss.of_rows or array.ndim > 1 else shape
+        dtype = promoted(array.dtype)
+        computed = np.result_type(dtype, np.float32)
+        terms = as_terms(loss, targets, sample_weight, leading, shape, computed)
+    except (TypeError, ValueError) as error:
+        first = "logits" if name in _OF_LOGITS[:2] else "outputs"
+        raise explained(
+            error, name, f"{loss.expected}; all of {REAL}", **{first: outputs}, targets=targets, sample_weight=sample_weight
+        ) from None
+    rows = as_contiguous(array, computed).reshape(math.prod(leading), math.prod(shape[len(leading) :]))
+    value, slope = _core.loss(loss.number, loss.option, rows, *terms, _REDUCTIONS.index(reduction), bool(gradient))
+    value = _rounded(value, leading if loss.of_rows else shape, dtype) if reduction == "none" else dtype.type(value)
+    return value if slope is None else (value, _rounded(slope, shape, dtype))
+
+
+def _rounded(array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return the result of a kernel; as from a ufunc, one without dimensions is a scalar."""
+    return array.reshape(shape).astype(dtype, copy=False)[()]

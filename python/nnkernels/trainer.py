@@ -1,0 +1,153 @@
+"""What a network and its data become for the C++ ``Trainer``, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkernels import _core
+from nnkernels.arrays import REAL, as_contiguous, as_real, explained
+from nnkernels.functions import ACTIVATIONS
+from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
+
+if TYPE_CHECKING:
+    from nnkernels.network import Network
+
+
+# Weights and bias of each layer.
+Layers: TypeAlias = list[tuple[NDArray[Any], NDArray[Any]]]
+
+
+class Rows(NamedTuple):
+    """Inputs, targets and weights of a Trainer: x (rows, inputs), targets (rows,) or (rows, outputs)."""
+
+    x: NDArray[Any]
+    targets: NDArray[Any]
+    weights: NDArray[np.float64] | None
+
+
+class Architecture(NamedTuple):
+    """A network without its parameters."""
+
+    sizes: tuple[int, ...]  # the inputs, and the outputs of each layer
+    activations: tuple[str, ...]
+    one_neuron: bool
+    dtype: np.dtype[Any]
+    computed: np.dtype[Any]  # the dtype of a Trainer: a float16 network learns in float32
+
+    def shape_of_outputs(self, leading: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the outputs for rows of inputs in these axes."""
+        return leading if self.one_neuron else (*leading, self.sizes[-1])
+
+    @property
+    def outputs_text(self) -> str:
+        """The shape of the outputs, for error messages."""
+        return "(...)" if self.one_neuron else f"(..., {self.sizes[-1]})"
+
+    def split(self, flat: NDArray[Any]) -> Layers:
+        """Return views of each layer's weights and bias in a flat array of a Trainer."""
+        layers = []
+        begin = 0
+        for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
+            middle = begin + inputs * outputs
+            layers.append((flat[begin:middle].reshape(outputs, inputs), flat[middle : middle + outputs]))
+            begin = middle + outputs
+        if self.one_neuron:
+            weights, bias = layers[-1]
+            layers[-1] = weights[0], bias[0, ...]
+        return layers
+
+
+class Problem(NamedTuple):
+    """A network to be improved, and by which loss."""
+
+    function: str  # the caller, for error messages
+    architecture: Architecture
+    loss: Loss
+    last_activation: str  # gives the outputs that the loss is of
+
+    def as_x(self, x: Any) -> NDArray[Any]:
+        """Return inputs (..., inputs) as a Trainer takes them, but for the leading axes."""
+        array = as_real(x)
+        if array.shape[-1:] != self.architecture.sizes[:1]:
+            raise ValueError(f"x needs {self.architecture.sizes[0]} elements on its last axis")
+        return as_contiguous(array, self.architecture.computed)
+
+    def as_rows(self, x: Any, targets: Any, sample_weight: Any) -> Rows:
+        """Return data as a Trainer takes them."""
+        architecture, loss = self.architecture, self.loss
+        try:
+            if loss.of_rows and architecture.one_neuron:
+                raise ValueError(f"{loss.name} needs an axis of classes, which the outputs of one neuron do not have")
+            array = self.as_x(x)
+            leading = array.shape[:-1]
+            terms = as_terms(
+                loss, targets, sample_weight, leading, architecture.shape_of_outputs(leading), architecture.computed
+            )
+        except (TypeError, ValueError) as error:
+            expected = f"x (..., {architecture.sizes[0]}) for outputs {architecture.outputs_text}; {loss.expected}, of {REAL}"
+            raise explained(error, self.function, expected, x=x, targets=targets, sample_weight=sample_weight) from None
+        return Rows(array.reshape(math.prod(leading), array.shape[-1]), *terms)
+
+    def trainer(self, batch_size: int, moments: int = 0) -> _core.Trainer:
+        """Return a new Trainer, whose parameters are 0."""
+        activations = (*self.architecture.activations[:-1], self.last_activation)
+        return _core.Trainer(
+            self.architecture.sizes,
+            [ACTIVATIONS.index(activation) for activation in activations],
+            self.architecture.computed.num,
+            self.loss.number,
+            self.loss.option,
+            batch_size,
+            moments,
+        )
+
+
+def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
+    """Return the problem of a network and a loss, and the network's parameters as a Trainer has them."""
+    layers = [net._layer(index) for index in range(len(net))]
+    sizes = (net.inputs, *(len(bias) for _, bias, _ in layers))
+    activations = tuple(ACTIVATIONS[number] for _, _, number in layers)
+    computed = np.result_type(net.dtype, np.float32)
+    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed)
+    parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
+    return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
+
+
+def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
+    """Return the loss of a network, and its gradients by the parameters of each layer."""
+    problem, parameters = take_apart("Network.gradient", net, loss)
+    rows = problem.as_rows(x, targets, sample_weight)
+    trainer = problem.trainer(max(1, len(rows.x)))
+    trainer.parameters[:] = parameters
+    value = trainer.gradient(*rows)
+    return net.dtype.type(value), problem.architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
+
+
+def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
+    """Return the gradients by the parameters of each layer and by x, from those by the outputs."""
+    problem, parameters = take_apart("Network.backward", net, "squared_error")  # a loss of the outputs themselves
+    architecture = problem.architecture
+    try:
+        array = problem.as_x(x)
+        shape = architecture.shape_of_outputs(array.shape[:-1])
+        by_outputs = as_real(upstream)
+        if by_outputs.shape != shape:
+            raise ValueError("upstream needs the shape of the outputs")
+    except (TypeError, ValueError) as error:
+        expected = f"x (..., {architecture.sizes[0]}) and upstream {architecture.outputs_text}, of {REAL}"
+        raise explained(error, problem.function, expected, x=x, upstream=upstream) from None
+    rows = math.prod(array.shape[:-1])
+    trainer = problem.trainer(max(1, rows))
+    trainer.parameters[:] = parameters
+    by_inputs = np.empty_like(array)
+    trainer.backward(
+        array.reshape(rows, architecture.sizes[0]),
+        as_contiguous(by_outputs, architecture.computed).reshape(rows, architecture.sizes[-1]),
+        by_inputs.reshape(rows, architecture.sizes[0]),
+    )
+    layers = architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
+    return layers, by_inputs.astype(net.dtype, copy=False)

@@ -1,0 +1,498 @@
+"""The training loop, and what it leaves: a network, the losses of its epochs, and a state to go on from."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkernels import _core
+from nnkernels.arrays import MOST_SEED, as_bool, as_integer
+from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.functions import ACTIVATIONS
+from nnkernels.losses import LOSSES, LossLike
+from nnkernels.network import Dense, Network
+from nnkernels.optimizers import MOMENTS, OptimizerLike, as_optimizer
+from nnkernels.trainer import Architecture, Problem, Rows, take_apart
+
+# What train calls after each epoch; True ends the training.
+Callback: TypeAlias = Callable[["Training"], object]
+
+# A run that takes more seconds than this shows its progress.
+_PROGRESS_DELAY = 0.5
+
+# Epochs that take no more seconds than this together are made without a look at them in between: it would take longer than a
+# tiny network's epoch.
+_LOOK_DELAY = 0.02
+
+
+class Description(NamedTuple):
+    """What a state is of: training goes on only where all of it is the same."""
+
+    sizes: str
+    activations: str
+    dtype: str
+    loss: str
+    optimizer: str
+
+
+class TrainingState:
+    """Where a training stands: ``train(..., state=training.state)`` goes on from there.
+
+    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states.
+
+    Attributes
+    ----------
+    epochs, steps : int
+        How many were made so far.
+    parameters : array
+        Weights (outputs, inputs) and bias of layer after layer, flat and read-only: float64 for a float64 network, and float32
+        for a float32 or float16 one.
+    moments : tuple of arrays
+        Of the optimizer, each of the parameters' shape: m and v of Adam, v of SGD with momentum.
+    description : tuple of str
+        The network's sizes, activations and dtype, the loss, and the kind of optimizer, which must be the same to go on. Their
+        settings may change: a learning rate, for example.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk, pathlib, tempfile
+    >>> net, x, y = nnk.Network.random([1, 4, 1], seed=0), [[-1.0], [1.0]], [[0.5], [2.0]]
+    >>> first = nnk.train(net, x, y, epochs=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first.state.save(pathlib.Path(folder, "state.safetensors"))
+    ...     state = nnk.TrainingState.load(pathlib.Path(folder, "state.safetensors"))
+    >>> second = nnk.train(net, x, y, epochs=6, state=state)
+    >>> first.losses + second.losses == nnk.train(net, x, y, epochs=10).losses
+    True
+    """
+
+    __slots__ = ("description", "epochs", "moments", "parameters", "steps")
+
+    def __init__(
+        self, description: Description, epochs: int, steps: int, parameters: NDArray[Any], moments: Iterable[NDArray[Any]]
+    ) -> None:
+        self.description = description
+        self.epochs = epochs
+        self.steps = steps
+        self.parameters = _frozen(parameters)
+        self.moments = tuple(map(_frozen, moments))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.description, self.epochs, self.steps, self.parameters, self.moments)
+
+    def __repr__(self) -> str:
+        texts = (f"{name}={text!r}" for name, text in zip(self.description._fields, self.description, strict=True))
+        return f"TrainingState(epochs={self.epochs}, steps={self.steps}, {', '.join(texts)})"
+
+    def restore(self, trainer: _core.Trainer) -> None:
+        """Let a Trainer go on from here."""
+        trainer.parameters[:] = self.parameters
+        for moment, values in zip(trainer.moments, self.moments, strict=True):
+            moment[:] = values
+        trainer.steps = self.steps
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file in the safetensors format, which ``load`` reads; the same state gives the same bytes.
+
+        Tensors ``parameters``, ``moments.0``, ``moments.1``; entries ``nnkernels.training.epochs``, ``.steps``, ``.sizes``, ...
+        of the metadata. A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part
+        may then be left.
+        """
+        tensors = dict(zip(_tensor_names(len(self.moments)), (self.parameters, *self.moments), strict=True))
+        values = {"epochs": self.epochs, "steps": self.steps, **self.description._asdict()}
+        write_file(path, tensors, {_PREFIX + name: str(value) for name, value in values.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a state that ``save`` wrote.
+
+        Nothing in a file is ever executed, and memory stays in proportion to its size. Raises ValueError where the file does
+        not hold a whole state, OSError where the system cannot read it, and MemoryError.
+        """
+        return read_file(
+            path,
+            lambda file: cls(*_read_state(file)),
+            content="a state of training",
+            writer="TrainingState.save",
+            advice="expected a file that TrainingState.save wrote",
+        )
+
+
+# The beginning of the keys of a file's metadata.
+_PREFIX = "nnkernels.training."
+
+# Epochs and steps are below this.
+_MOST_STEPS = 2**63
+
+
+def _tensor_names(moments: int) -> list[str]:
+    return ["parameters", *(f"moments.{number}" for number in range(moments))]
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[NDArray[Any]]]:
+    description = Description(*(read_metadata(file, _PREFIX + name) for name in Description._fields))
+    epochs, steps = (int(read_metadata(file, _PREFIX + name)) for name in ("epochs", "steps"))
+    sizes = list(map(int, description.sizes.split("-")))
+    activations = description.activations.split(",")
+    for good, what in (
+        (0 <= epochs < _MOST_STEPS and 0 <= steps < _MOST_STEPS, "number of epochs or steps"),
+        (len(activations) == len(sizes) - 1, "number of sizes or activations"),
+        (set(activations) <= set(ACTIVATIONS), "activation"),
+        (description.dtype in ("float16", "float32", "float64"), "dtype"),
+        (description.loss in LOSSES, "loss"),
+        (description.optimizer in MOMENTS, "optimizer"),
+    ):
+        if not good:
+            raise ValueError(f"a bad {what} is in its metadata")
+    names = _tensor_names(MOMENTS[description.optimizer])
+    tensors = read_tensors(file, names)
+    length = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    dtype = np.result_type(description.dtype, np.float32)
+    for name, tensor in tensors.items():
+        if tensor.shape != (length,) or tensor.dtype != dtype:
+            raise ValueError(f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, and should be {dtype} of ({length},)")
+    return description, epochs, steps, tensors[names[0]], [tensors[name] for name in names[1:]]
+
+
+class Training:
+    """What ``train`` returns, and gives to its ``callback``.
+
+    Attributes
+    ----------
+    losses : tuple of float
+        One for each epoch of this call: the mean over its rows, each batch's loss taken before its step.
+    validation_losses : tuple of float
+        One for each epoch, taken after it; () without ``validation``.
+    state : TrainingState
+        To go on from.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.train(nnk.Network([nnk.Dense([[0.0]])]), [[1.0]], [[1.0]], optimizer=nnk.SGD(0.125), epochs=3)
+    Training(epochs=3, loss=0.0625)
+    """
+
+    __slots__ = ("_architecture", "_network", "_parameters", "losses", "state", "validation_losses")
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        parameters: NDArray[Any],
+        losses: Iterable[float],
+        validation_losses: Iterable[float],
+        state: TrainingState,
+    ) -> None:
+        self._architecture = architecture
+        self._parameters = parameters
+        self._network: Network | None = None
+        self.losses = tuple(losses)
+        self.validation_losses = tuple(validation_losses)
+        self.state = state
+
+    @property
+    def network(self) -> Network:
+        """The network that has learnt."""
+        if self._network is None:
+            layers = zip(self._architecture.split(self._parameters), self._architecture.activations, strict=True)
+            self._network = Network(
+                [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers],
+                self._architecture.dtype,
+            )
+        return self._network
+
+    def __repr__(self) -> str:
+        text = f"Training(epochs={len(self.losses)}"
+        for name, losses in (("loss", self.losses), ("validation_loss", self.validation_losses)):
+            text += f", {name}={losses[-1]:.6g}" if losses else ""
+        return text + ")"
+
+
+class TrainingError(FloatingPointError):
+    """A loss, or a parameter, is no longer finite.
+
+    Attributes
+    ----------
+    training : Training
+        Up to the last epoch in which all was finite.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> net = nnk.Network([nnk.Dense([[0.0]])])
+    >>> try:
+    ...     nnk.train(net, [[1.0]], [[1.0]], optimizer=nnk.SGD(1e200), epochs=10)
+    ... except nnk.TrainingError as error:
+    ...     error.training
+    Training(epochs=1, loss=1)
+    """
+
+    def __init__(self, message: str, training: Training) -> None:
+        super().__init__(message)
+        self.training = training
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.training)
+
+
+def train(
+    net: Network,
+    x: ArrayLike,
+    targets: ArrayLike,
+    *,
+    loss: LossLike = None,
+    optimizer: OptimizerLike = "adam",
+    epochs: SupportsIndex = 10,
+    batch_size: SupportsIndex = 32,
+    seed: SupportsIndex = 0,
+    shuffle: bool = True,
+    sample_weight: ArrayLike | None = None,
+    validation: tuple[Any, ...] | None = None,
+    patience: SupportsIndex | None = None,
+    callback: Callback | None = None,
+    progress: bool | None = None,
+    state: TrainingState | None = None,
+) -> Training:
+    """Train a network: return one with a lower loss; the given one stays as it is.
+
+    Each step takes ``batch_size`` rows, computes the gradient of their mean loss by the network's parameters, and lets the
+    optimizer change these. The last batch of an epoch may be shorter.
+
+    Parameters
+    ----------
+    net : Network
+        For example of ``Network.random``. A float16 network learns in float32.
+    x : array_like, shape (..., inputs)
+        Rows of inputs. They are not copied if they are C-contiguous and of the network's dtype.
+    targets : array_like
+        What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
+    loss : optional
+        As in ``Network.gradient``: a name, a function, a ``functools.partial`` of it that sets its option, or None for the last
+        activation's own.
+    optimizer : SGD, Adam or AdamW
+        Or "sgd", "adam" or "adamw", with their defaults.
+    epochs : int
+        Passes over the rows, beside those of ``state``; 0 makes no step.
+    batch_size : int
+        At least 1; all rows if there are fewer.
+    seed : int
+        Of the order of rows, from 0 to 2**64 - 1.
+    shuffle : bool
+        Whether each epoch has its own random order of rows, or all have the given one.
+    sample_weight : array_like, shape (...) or that of the losses, optional
+        What each row or term of the loss counts; finite and not negative, and not all 0. A row of weight 0 counts nothing, even
+        if it holds NaN; a batch of such rows makes no step.
+    validation : (x, targets) or (x, targets, sample_weight), optional
+        Rows whose loss is computed after each epoch.
+    patience : int, optional
+        End after so many epochs without a lower validation loss, at least 1, and return the network whose validation loss was
+        the lowest. The state is that after the last epoch.
+    callback : callable, optional
+        Called after each epoch with a Training of the present network, losses and state; if it returns True, training ends.
+    progress : bool, optional
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+    state : TrainingState, optional
+        Where to go on, rather than at the network's weights: that of a training with a network of the same sizes, activations
+        and dtype, the same loss, and the same kind of optimizer.
+
+    Returns
+    -------
+    Training
+        With attributes ``network``, ``losses``, ``validation_losses`` and ``state``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before the first step: for arguments of the wrong kind, shapes that do not fit, no rows, weights that are all 0, a
+        state of another training, ``patience`` without ``validation``, and a label, target or weight out of range (the message
+        has its row, counted from 0).
+    TrainingError
+        A loss or a parameter is no longer finite: a FloatingPointError whose ``training`` is that of the last finite epoch.
+    MemoryError
+        Where there is too little for parameters, gradient, moments, and the activations of a batch.
+
+    Notes
+    -----
+    The trained network depends on data, settings and seed alone: its bits are the same on every CPU, for any number of threads,
+    and in one call or several by ``state``. Order of rows: Fisher-Yates by Philox4x64-10 (J. K. Salmon et al., "Parallel random
+    numbers: as easy as 1, 2, 3", 2011), keyed by seed and epoch.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> x, targets = [[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]]
+    >>> net = nnk.Network.random([2, 8, 1], "tanh", "sigmoid", seed=0)
+    >>> training = nnk.train(net, x, targets, optimizer=nnk.Adam(0.05), epochs=500)
+    >>> training.losses[-1] < 0.01
+    True
+    >>> training.network(x).round().ravel()
+    array([0., 1., 1., 0.], dtype=float32)
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"train expected net to be a Network, got a {type(net).__name__}")
+    chosen = as_optimizer("train", optimizer)
+    epochs = as_integer("train", "epochs", epochs, 0)
+    batch_size = as_integer("train", "batch_size", batch_size, 1)
+    seed = as_integer("train", "seed", seed, 0, MOST_SEED)
+    shuffle = as_bool("train", "shuffle", shuffle)
+    if patience is not None:
+        patience = as_integer("train", "patience", patience, 1)
+        if validation is None:
+            raise ValueError("train expected validation where there is patience: it waits for a lower validation loss")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"train expected callback to be a function, got {callback!r}")
+    if progress is not None:
+        progress = as_bool("train", "progress", progress)
+
+    problem, parameters = take_apart("train", net, loss)
+    architecture = problem.architecture
+    rows = _as_rows(problem, x, targets, sample_weight)
+    held_back = None if validation is None else _as_validation(problem, validation)
+    description = Description(
+        "-".join(map(str, architecture.sizes)),
+        ",".join(architecture.activations),
+        str(architecture.dtype),
+        problem.loss.name,
+        chosen.kind,
+    )
+    if state is None:
+        current = TrainingState(description, 0, 0, parameters, [np.zeros_like(parameters)] * MOMENTS[chosen.kind])
+    else:
+        _check_state(state, description)
+        current = state
+
+    trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments))
+    current.restore(trainer)
+
+    numbers = chosen.numbers()
+    losses: list[float] = []
+    validation_losses: list[float] = []
+    best = 0  # the epoch of this call with the lowest validation loss
+    best_parameters = current.parameters
+    one_by_one = callback is not None or held_back is not None
+    count = 1  # epochs between two looks at the trainer
+
+    def training(parameters: NDArray[Any]) -> Training:
+        return Training(architecture, parameters, losses, validation_losses, current)
+
+    with _Progress(epochs, progress) as bar:
+        while len(losses) < epochs:
+            begin = perf_counter()
+            count = min(count, epochs - len(losses))
+            numbered = range(current.epochs, current.epochs + count)
+            new_losses = [_mean(trainer.epoch(*rows, numbers, seed, number, shuffle)) for number in numbered]
+            validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
+            failure = _find_failure(new_losses, validation_loss, trainer.parameters)
+            if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
+                current.restore(trainer)
+                count, one_by_one = 1, True
+                continue
+            if failure:
+                advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
+                raise TrainingError(
+                    f"train: {failure} in epoch {current.epochs}; {advice}. The exception's training is the one before it",
+                    training(current.parameters),
+                )
+            losses += new_losses
+            current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
+            if validation_loss is not None:
+                validation_losses.append(validation_loss)
+                if validation_loss < validation_losses[best] or len(losses) == 1:
+                    best, best_parameters = len(losses) - 1, current.parameters
+            bar.update(len(losses), losses[-1])
+            if callback is not None and _is_true(callback(training(current.parameters))):
+                break
+            if patience is not None and len(losses) - 1 - best >= patience:
+                break
+            if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
+                count *= 2
+    return training(current.parameters if patience is None else best_parameters)
+
+
+def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
+    """Return data of at least one row that counts."""
+    rows = problem.as_rows(x, targets, sample_weight)
+    if len(rows.x) == 0:
+        raise ValueError(f"{problem.function} expected at least one row, got x of shape {np.shape(x)}")
+    if rows.weights is not None and not rows.weights.any():
+        raise ValueError(f"{problem.function} expected a sample_weight above 0, got weights that are all 0")
+    return rows
+
+
+def _as_validation(problem: Problem, validation: object) -> Rows:
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        got = f"{len(validation)} items" if isinstance(validation, (tuple, list)) else f"a {type(validation).__name__}"
+        raise TypeError(f"train expected validation to be (x, targets) or (x, targets, sample_weight), got {got}")
+    x, targets, sample_weight = (*validation, None)[:3]
+    return _as_rows(problem._replace(function="train's validation"), x, targets, sample_weight)
+
+
+def _check_state(state: object, description: Description) -> None:
+    if not isinstance(state, TrainingState):
+        raise TypeError(f"train expected state to be a TrainingState, got a {type(state).__name__}")
+    for name, theirs, ours in zip(Description._fields, state.description, description, strict=True):
+        if theirs != ours:
+            raise ValueError(f"train: the state is of a training with {name} {theirs}, but this one has {name} {ours}")
+
+
+def _mean(sums: tuple[float, float]) -> float:
+    """Return the mean of losses, from their sum and the sum of their weights."""
+    return sums[0] / sums[1]
+
+
+def _find_failure(losses: list[float], validation_loss: float | None, parameters: NDArray[Any]) -> str | None:
+    """Say what is not finite."""
+    for loss in losses:
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+    if validation_loss is not None and not math.isfinite(validation_loss):
+        return f"the validation loss is {validation_loss}"
+    return None if np.isfinite(parameters).all() else "the parameters are no longer finite"
+
+
+def _is_true(value: object) -> bool:
+    """Say whether a callback has returned True, not only something that counts as true."""
+    return isinstance(value, (bool, np.bool_)) and bool(value)
+
+
+class _Progress:
+    """A bar of tqdm, which is imported when the bar is first shown."""
+
+    def __init__(self, epochs: int, show: bool | None) -> None:
+        self._epochs = epochs
+        self._bar: Any = None
+        if sys.stderr is None or show is False or (show is None and not sys.stderr.isatty()):
+            self._due = math.inf
+        else:
+            self._due = 0.0 if show else perf_counter() + _PROGRESS_DELAY
+
+    def update(self, epochs: int, loss: float) -> None:
+        """Show how many epochs were made, and the loss of the last."""
+        if self._bar is None:
+            if perf_counter() < self._due:
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._epochs, initial=epochs, unit="epoch")
+        self._bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        self._bar.update(epochs - self._bar.n)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
