@@ -44,7 +44,8 @@ def make_targets(name: str, rng: np.random.Generator, shape: tuple[int, ...], dt
         return rng.integers(0, shape[-1], shape[:-1])
     if name == "binary_cross_entropy":
         return (rng.random(shape) if soft else rng.integers(0, 2, shape)).astype(dtype)
-    return np.abs(rng.normal(0, 3, shape)).astype(dtype)
+    values = rng.normal(0, 3, shape).astype(dtype)
+    return np.abs(values) if name == "poisson" else values
 
 
 def gradient_of(name: str, *arguments: Any, **keywords: Any) -> tuple[Any, Any]:
