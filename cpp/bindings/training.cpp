@@ -175,8 +175,9 @@ class PyTrainer {
         trainer_);
   }
 
-  std::pair<double, double> epoch(const py::object& x, const py::object& targets, const py::object& weights,
-                                  const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t epoch, bool shuffle) {
+  std::vector<std::pair<double, double>> epochs(const py::object& x, const py::object& targets, const py::object& weights,
+                                                const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t first,
+                                                std::size_t count, bool shuffle) {
     if (optimizer.size() != 6) throw py::value_error("expected six numbers of an optimizer");
     const Optimizer steps{static_cast<Optimizer::Kind>(static_cast<int>(optimizer[0])),
                           optimizer[1],
@@ -184,11 +185,19 @@ class PyTrainer {
                           optimizer[3],
                           optimizer[4],
                           optimizer[5]};
-    return run(x, targets, weights, [&](auto& trainer, const auto& examples) {
+    std::vector<std::pair<double, double>> sums(count);
+    run(x, targets, weights, [&](auto& trainer, const auto& examples) {
       const std::size_t least = steps.kind == Optimizer::Kind::kSgd ? (steps.beta_1 != 0 ? 1 : 0) : 2;
       if (trainer.moments() < least) throw py::value_error("the optimizer needs more moments");
-      return [&, seed, epoch, shuffle] { return trainer.run_epoch(examples, steps, seed, epoch, shuffle); };
+      return [&, seed, first, shuffle] {
+        for (std::size_t i = 0; i < sums.size(); ++i) {
+          const LossSum sum = trainer.run_epoch(examples, steps, seed, first + i, shuffle);
+          sums[i] = {sum.losses, sum.weights};
+        }
+        return LossSum();
+      };
     });
+    return sums;
   }
 
   std::pair<double, double> evaluate(const py::object& x, const py::object& targets, const py::object& weights) {
@@ -312,8 +321,9 @@ void add_training(py::module_& module) {
           "The gradient by the parameters.")
       .def_property_readonly(
           "moments", [](py::handle self) { return self.cast<const PyTrainer&>().moments(self); }, "The optimizer's moments.")
-      .def("epoch", &PyTrainer::epoch, py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
-           py::arg("seed"), py::arg("epoch"), py::arg("shuffle"), "Steps over all rows; sums of losses and weights.")
+      .def("epochs", &PyTrainer::epochs, py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
+           py::arg("seed"), py::arg("first"), py::arg("count"), py::arg("shuffle"),
+           "Steps over all rows, so many times; each time's sums of losses and weights.")
       .def("evaluate", &PyTrainer::evaluate, py::arg("x"), py::arg("targets"), py::arg("weights"),
            "The sums of losses and weights.")
       .def("gradient", &PyTrainer::gradient, py::arg("x"), py::arg("targets"), py::arg("weights"),

@@ -55,16 +55,17 @@ class Trainer:
     @property
     def moments(self) -> tuple[NDArray[Any], ...]: ...
     steps: int
-    def epoch(
+    def epochs(
         self,
         x: NDArray[Any],
         targets: NDArray[Any],
         weights: NDArray[np.float64] | None,
         optimizer: Sequence[float],
         seed: int,
-        epoch: int,
+        first: int,
+        count: int,
         shuffle: bool,
-    ) -> tuple[float, float]: ...
+    ) -> list[tuple[float, float]]: ...
     def evaluate(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> tuple[float, float]: ...
     def gradient(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float: ...
     def backward(self, x: NDArray[Any], upstream: NDArray[Any], x_gradient: NDArray[Any]) -> None: ...

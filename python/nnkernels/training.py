@@ -392,8 +392,8 @@ def train(
         while len(losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(losses))
-            numbered = range(current.epochs, current.epochs + count)
-            new_losses = [_mean(trainer.epoch(*rows, numbers, seed, number, shuffle)) for number in numbered]
+            sums = trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)
+            new_losses = [total / weights for total, weights in sums]
             validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
             failure = _find_failure(new_losses, validation_loss, trainer.parameters)
             if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
@@ -407,7 +407,7 @@ def train(
                     training(current.parameters),
                 )
             losses += new_losses
-            current = TrainingState(description, numbered.stop, trainer.steps, trainer.parameters, trainer.moments)
+            current = TrainingState(description, current.epochs + count, trainer.steps, trainer.parameters, trainer.moments)
             if validation_loss is not None:
                 validation_losses.append(validation_loss)
                 if validation_loss < validation_losses[best] or len(losses) == 1:
