@@ -178,7 +178,7 @@ def trainer(dtype: type[np.floating]) -> _core.Trainer:
 
 def epoch(trainer: _core.Trainer, x: Array, learning_rate: float = 0.0) -> None:
     settings = (1, learning_rate, 0.9, 0.999, 1e-8, 0.0)
-    trainer.epoch(x, np.zeros((len(x), 1), x.dtype), None, settings, 0, 0, False)
+    trainer.epochs(x, np.zeros((len(x), 1), x.dtype), None, settings, 0, 0, 1, False)
 
 
 @pytest.mark.parametrize(("dtype", "least_m"), [(np.float32, 2.0**-100), (np.float64, 2.0**-900)])
