@@ -178,6 +178,7 @@ struct OuterProduct {
   std::size_t columns;
   C* outputs;
   std::ptrdiff_t outputs_stride;
+  C* scratch;  // Learning::outer_scratch elements
 };
 
 // Losses of rows of n outputs, and their gradient by these. A term is a row of cross_entropy, and an output otherwise.
@@ -235,6 +236,7 @@ struct AdamStep {
 // Kernels of learning, in the compute types.
 template <class C>
 struct Learning {
+  std::size_t (*outer_scratch)(const OuterProduct<C>& product);
   void (*outer_product)(const OuterProduct<C>& product);
 
   using Loss = void(const LossRows<C>& rows);

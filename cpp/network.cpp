@@ -21,12 +21,6 @@ constexpr std::size_t kReadRows = 4;
 // Up to so many rows threads share a layer's outputs, with more the rows.
 constexpr std::size_t kFewRows = 127;
 
-// A multiple of the rows that the dense kernel takes at once.
-constexpr std::size_t kTileMultiple = 12;
-
-// Bytes of activations that a block of rows may take, so that they stay in the cache between layers. More than dense_scratch.
-constexpr std::size_t kBlockBytes = 768 * 1024;
-
 // Networks of layers up to so wide are computed with a row in each lane.
 constexpr std::size_t kNarrow = 128;
 
@@ -98,36 +92,6 @@ void narrow_rows(const Compute<T>* from, const Rows<T>& outputs, std::size_t cou
   for (std::size_t i = 0; i < count; ++i) table.narrow(from + i * n, outputs.row(i), n);
 }
 
-// The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
-// half. `staging`, where there is any, has room for the rows in the compute type: softmax of short rows of halves is mostly
-// conversions, which are quicker for all rows at once.
-template <class T>
-void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr) {
-  if (activation == Activation::kNone || activation == Activation::kRelu) return;
-  const Kernels<T>& table = kernels().of<T>();
-  if (activation == Activation::kSoftmax) {
-    if (kIsCompute<T> || staging == nullptr) {
-      table.softmax(read_only(x), x, count, n);
-    } else {
-      const Rows<Compute<T>> wide = side_by_side(staging, n);
-      widen_rows(read_only(x), staging, count, n);
-      kernels().of<Compute<T>>().softmax(read_only(wide), wide, count, n);
-      narrow_rows(staging, x, count, n);
-    }
-    return;
-  }
-  const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
-  const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-  if (are_side_by_side(x, n) || (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
-    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
-    return;
-  }
-  for (std::size_t i = 0; i < count; ++i) {
-    const Strided<T> row = x.row(i);
-    kernel({row.data, row.stride}, row, n, Stores::kCached);
-  }
-}
-
 // One layer over a block of rows, of which `layer` has the weights and bias. Rows that the dense kernel cannot use where they
 // are go through `staging`, which has room for inputs + outputs elements a row.
 template <class T>
@@ -174,6 +138,33 @@ void share_outputs(std::size_t count, const WeightsView<T>& weights, Activation 
 }
 
 }  // namespace
+
+template <class T>
+void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging) {
+  if (activation == Activation::kNone || activation == Activation::kRelu) return;
+  const Kernels<T>& table = kernels().of<T>();
+  if (activation == Activation::kSoftmax) {
+    if (kIsCompute<T> || staging == nullptr) {
+      table.softmax(read_only(x), x, count, n);
+    } else {
+      const Rows<Compute<T>> wide = side_by_side(staging, n);
+      widen_rows(read_only(x), staging, count, n);
+      kernels().of<Compute<T>>().softmax(read_only(wide), wide, count, n);
+      narrow_rows(staging, x, count, n);
+    }
+    return;
+  }
+  const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
+  const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+  if (are_side_by_side(x, n) || (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
+    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Strided<T> row = x.row(i);
+    kernel({row.data, row.stride}, row, n, Stores::kCached);
+  }
+}
 
 template <class T>
 void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
@@ -378,6 +369,9 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
   });
 }
 
+template void activate(Activation, const Rows<Half>&, std::size_t, std::size_t, float*);
+template void activate(Activation, const Rows<float>&, std::size_t, std::size_t, float*);
+template void activate(Activation, const Rows<double>&, std::size_t, std::size_t, double*);
 template void dense(Rows<const Half>, std::size_t, const WeightsView<Half>&, Strided<const Half>, Activation, Rows<Half>);
 template void dense(Rows<const float>, std::size_t, const WeightsView<float>&, Strided<const float>, Activation, Rows<float>);
 template void dense(Rows<const double>, std::size_t, const WeightsView<double>&, Strided<const double>, Activation,

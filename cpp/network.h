@@ -15,6 +15,18 @@ namespace nnkernels {
 
 enum class Activation { kNone, kRelu, kSigmoid, kTanh, kSoftmax };
 
+// A multiple of the rows that the dense kernel takes at once.
+constexpr std::size_t kTileMultiple = 12;
+
+// Bytes of activations that a block of rows may take, so that they stay in the cache between layers. More than dense_scratch.
+constexpr std::size_t kBlockBytes = 768 * 1024;
+
+// The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
+// half. `staging`, where there is any, has room for the rows in the compute type: softmax of short rows of halves is mostly
+// conversions, which are quicker for all rows at once.
+template <class T>
+void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr);
+
 // outputs = activation(x weights^T + bias) for `count` rows; the outputs must not overlap the rest. Overflow and invalid
 // operations before the activation raise their exception flags. Throws std::bad_alloc.
 template <class T>

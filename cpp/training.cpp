@@ -16,21 +16,19 @@ namespace {
 // Multiplications between two polls: about 10 ms on one thread.
 constexpr std::size_t kPollWork = 500'000'000;
 
-// Overhead of an element of a row, of an output's loss and of a parameter's step, in multiplications.
+// What it takes to gather an element, which may come from memory, to pack or activate one, to compute an output's loss, and to
+// step with a parameter, in multiplications.
+constexpr std::size_t kGatherWork = 16;
 constexpr std::size_t kElementWork = 4;
 constexpr std::size_t kLossWork = 100;
 constexpr std::size_t kStepWork = 16;
 
-// A multiple of the rows that the dense kernel takes at once, and of the elements of a vector.
-constexpr std::size_t kTileMultiple = 12;
+// A multiple of the elements of a vector.
 constexpr std::size_t kVectorMultiple = 16;
 
 // Rows whose losses are added one after the other, in so many partial sums; the rows' sums are the leaves of a tree.
 constexpr std::size_t kLossBlock = 256;
 constexpr std::size_t kLossSums = 8;
-
-// Bytes of activations that a block of rows may take, so that they stay in the cache between layers.
-constexpr std::size_t kBlockBytes = 768 * 1024;
 
 using LossTree = TreeSums<double, 1, 56>;
 
@@ -129,20 +127,6 @@ void loss_terms(Loss loss, LossRows<C> all) {
     if (all.factors != nullptr) part.factors += begin * terms;
     loss_kernel<C>(loss)(part);
   });
-}
-
-// An activation of contiguous rows, in place, for what the dense kernel has not applied.
-template <class C>
-void activate(Activation activation, C* outputs, std::size_t rows, std::size_t n) {
-  const Kernels<C>& table = kernels().of<C>();
-  const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(n * sizeof(C));
-  if (activation == Activation::kSigmoid) {
-    table.sigmoid({outputs, size}, {outputs, size}, rows * n, Stores::kCached);
-  } else if (activation == Activation::kTanh) {
-    table.tanh({outputs, size}, {outputs, size}, rows * n, Stores::kCached);
-  } else if (activation == Activation::kSoftmax) {
-    table.softmax({outputs, row_bytes, size}, {outputs, row_bytes, size}, rows, n);
-  }
 }
 
 // From the gradient by the outputs of an activation to that by its inputs, in place.
@@ -244,15 +228,18 @@ void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Bo
 // Shared along the longer side of the outputs.
 template <class C>
 void Trainer<C>::multiply(OuterProduct<C> product) {
-  const auto kernel = kernels().learning<C>().outer_product;
+  const Learning<C>& table = kernels().learning<C>();
+  const auto compute = [&](OuterProduct<C> part) {
+    part.scratch = reinterpret_cast<C*>(thread_scratch(table.outer_scratch(part) * sizeof(C)));
+    table.outer_product(part);
+  };
   if (product.rows >= product.columns) {
     share(product.rows, product.columns * product.steps, kTileMultiple, [&](std::size_t begin, std::size_t end) {
       OuterProduct<C> part = product;
-      const auto row = static_cast<std::ptrdiff_t>(begin);
-      part.a += row * product.a_row;
-      part.outputs += row * product.outputs_stride;
+      part.a += static_cast<std::ptrdiff_t>(begin) * product.a_row;
+      part.outputs += static_cast<std::ptrdiff_t>(begin) * product.outputs_stride;
       part.rows = end - begin;
-      kernel(part);
+      compute(part);
     });
   } else {
     share(product.columns, product.rows * product.steps, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
@@ -260,7 +247,7 @@ void Trainer<C>::multiply(OuterProduct<C> product) {
       part.b += begin;
       part.outputs += begin;
       part.columns = end - begin;
-      kernel(part);
+      compute(part);
     });
   }
 }
@@ -308,7 +295,8 @@ void Trainer<C>::forward(const C* x, std::size_t rows) {
         dense.outputs = to;
         dense.outputs_stride = static_cast<std::ptrdiff_t>(layer.outputs);
         table.dense(dense);
-        activate(layer.activation, to, count, layer.outputs);
+        const auto row_bytes = static_cast<std::ptrdiff_t>(layer.outputs * sizeof(C));
+        activate(layer.activation, Rows<C>{to, row_bytes, sizeof(C)}, count, layer.outputs);
         from = to;
       }
     }
@@ -329,12 +317,13 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
                           end - begin, layer.outputs);
     });
     const C* const inputs = l == 0 ? x : activations_[l - 1].data();
-    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in});
-    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out});
+    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in,
+              nullptr});
+    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out, nullptr});
     C* const before = l == 0 ? by_inputs : other;
     if (before == nullptr) break;
     const C* const weights = parameters_.data() + places_[l].weights;
-    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in});
+    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in, nullptr});
     std::swap(delta, other);
   }
 }
@@ -412,7 +401,7 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
   std::int64_t* const labels = from.labels != nullptr ? at_least(batch_labels_, batch_) : nullptr;
   double* const weights = from.weights != nullptr ? at_least(batch_weights_, batch_ * row_weights) : nullptr;
   const auto number = [&](std::size_t i) { return order != nullptr ? order[first + i] : first + i; };
-  share(rows, (inputs() + n) * kElementWork, 1, [&](std::size_t begin, std::size_t end) {
+  share(rows, (inputs() + n) * kGatherWork, 1, [&](std::size_t begin, std::size_t end) {
     constexpr std::size_t kAhead = 4;  // rows, which come from anywhere
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t row = number(i);

@@ -8,7 +8,7 @@
 // Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times min(K, 256) + ceil(log2(ceil(K / 256))).
 //
 // A tile of rows and vectors of columns has its sums in registers. Each step takes one element of `a` for each row, in all
-// lanes, and a vector of b for each vector of columns: no packing, and no shuffle.
+// lanes, and a vector of b for each vector of columns, without a shuffle.
 //
 // Zeros are never skipped: 0 x inf is NaN.
 #pragma once
@@ -81,93 +81,141 @@ void outer_tile_of_rows(const OuterProduct<C>& product, std::size_t lanes) {
   }
 }
 
-// A tile over all steps. With kAcross its outputs are a part of a transposed matrix: [r][j] is at outputs[j * stride + r].
-template <class Target, class C, std::size_t kVectors, bool kAcross>
-void outer_tile_of_blocks(OuterProduct<C> product, std::size_t lanes) {
-  using V = Lanes<Target, C>;
-  constexpr std::size_t kRows = kOuterRows<Target, kVectors>;
-  constexpr std::size_t kWidth = kVectors * kLanes<Target, C>;
-  const std::size_t steps = product.steps;
-  if (!kAcross && steps <= kStepBlock) {
-    outer_tile_of_rows<Target, C, kRows, kVectors>(product, lanes);
-    return;
-  }
-  C* const outputs = product.outputs;
-  const std::ptrdiff_t stride = product.outputs_stride;
-  alignas(64) C sums[kRows * kWidth] = {};
-  product.outputs = sums;
-  product.outputs_stride = kWidth;
-  product.steps = least(kStepBlock, steps);
-  outer_tile_of_rows<Target, C, kRows, kVectors>(product, lanes);
-  if (steps > kStepBlock) {
-    TreeSums<V, kRows * kVectors, 24> trees;
-    V terms[kRows * kVectors];
-    for (std::size_t k = kStepBlock;; k += kStepBlock) {
-      std::memcpy(terms, sums, sizeof terms);
-      trees.add(terms);
-      if (k >= steps) break;
-      product.a += static_cast<std::ptrdiff_t>(kStepBlock) * product.a_step;
-      product.b += static_cast<std::ptrdiff_t>(kStepBlock) * product.b_step;
-      product.steps = least(kStepBlock, steps - k);
-      outer_tile_of_rows<Target, C, kRows, kVectors>(product, lanes);
-    }
-    trees.totals(terms);
-    std::memcpy(sums, terms, sizeof terms);
-  }
-  for (std::size_t row = 0; row < product.rows; ++row) {
-    for (std::size_t column = 0; column < product.columns; ++column) {
-      const auto r = static_cast<std::ptrdiff_t>(row), j = static_cast<std::ptrdiff_t>(column);
-      outputs[kAcross ? j * stride + r : r * stride + j] = sums[row * kWidth + column];
-    }
-  }
-}
+// The columns of a panel.
+template <class Target, class C>
+constexpr std::size_t kPanelColumns = kOuterVectors<Target>* kLanes<Target, C>;
 
-// All rows, for so many vectors of columns, at most kVectors.
-template <class Target, class C, bool kAcross, std::size_t kVectors = kOuterVectors<Target>>
-void outer_panel(const OuterProduct<C>& product, std::size_t vectors) {
+// All rows of one block of steps, for so many vectors of columns, at most kVectors.
+template <class Target, class C, std::size_t kVectors = kOuterVectors<Target>>
+void outer_rows(const OuterProduct<C>& product, std::size_t vectors) {
   if (vectors == kVectors) {
     visit_tiles<kOuterRows<Target, kVectors>>(product.rows, [&](std::size_t, std::size_t row, std::size_t count) {
-      const auto offset = static_cast<std::ptrdiff_t>(row);
       OuterProduct<C> tile = product;
-      tile.a += offset * product.a_row;
+      tile.a += static_cast<std::ptrdiff_t>(row) * product.a_row;
+      tile.outputs += static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
       tile.rows = count;
-      tile.outputs += kAcross ? offset : offset * product.outputs_stride;
-      outer_tile_of_blocks<Target, C, kVectors, kAcross>(tile, product.columns - (kVectors - 1) * kLanes<Target, C>);
+      outer_tile_of_rows<Target, C, kOuterRows<Target, kVectors>, kVectors>(
+          tile, product.columns - (kVectors - 1) * kLanes<Target, C>);
     });
   } else if constexpr (kVectors > 1) {
-    outer_panel<Target, C, kAcross, kVectors - 1>(product, vectors);
+    outer_rows<Target, C, kVectors - 1>(product, vectors);
   }
 }
 
-template <class Target, class C, bool kAcross>
-void outer_panels(const OuterProduct<C>& product) {
+// What vectors of columns are taken of: the other side of the product, if it fills them better.
+template <class C>
+struct Orientation {
+  OuterProduct<C> product;
+  bool across;  // [r][j] of the product is at outputs[j * stride + r]
+};
+
+template <class Target, class C>
+Orientation<C> orient(const OuterProduct<C>& product) {
+  const auto vectors = [](std::size_t n) { return (n + kLanes<Target, C> - 1) / kLanes<Target, C>; };
+  // To write the outputs across takes about as long as so many steps.
+  constexpr std::size_t kAcrossSteps = 8;
+  if (product.a_row != 1 || product.columns * vectors(product.rows) * (product.steps + kAcrossSteps) >=
+                                product.rows * vectors(product.columns) * product.steps) {
+    return {product, false};
+  }
+  OuterProduct<C> other = product;
+  other.a = product.b, other.a_step = product.b_step;
+  other.b = product.a, other.b_step = product.a_step;
+  other.rows = product.columns, other.columns = product.rows;
+  return {other, true};
+}
+
+// Whether a block of b is copied, so that its rows lie side by side: where they are read often, and would not stay in the first
+// cache, or push each other out of it.
+template <class C>
+bool copies_block(const OuterProduct<C>& product) {
+  constexpr std::size_t kNear = 16384, kOften = 24;
+  const auto bytes = static_cast<std::size_t>(product.b_step) * least(product.steps, kStepBlock) * sizeof(C);
+  return product.rows >= kOften && bytes > kNear;
+}
+
+// Subtrees of blocks' sums that are there at the same time; 0 if the only one can be in the outputs.
+template <class C>
+std::size_t count_subtrees(const Orientation<C>& oriented) {
+  const std::size_t blocks = (oriented.product.steps + kStepBlock - 1) / kStepBlock;
+  std::size_t subtrees = oriented.across || blocks > 1 ? 1 : 0;
+  for (std::size_t i = 1; i < blocks; i *= 2) ++subtrees;
+  return subtrees;
+}
+
+template <class Target, class C>
+std::size_t outer_scratch(const OuterProduct<C>& product) {
+  const Orientation<C> oriented = orient<Target, C>(product);
+  return kPanelColumns<Target, C> * (kStepBlock + count_subtrees(oriented) * oriented.product.rows);
+}
+
+// A panel of columns, block after block, so that what is read stays in the second cache.
+template <class Target, class C>
+void outer_panel(const Orientation<C>& oriented, std::size_t vectors) {
+  using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  visit_tiles<kOuterVectors<Target>>((product.columns + kWidth - 1) / kWidth,
-                                     [&](std::size_t, std::size_t v, std::size_t count) {
-                                       const auto column = static_cast<std::ptrdiff_t>(v * kWidth);
-                                       OuterProduct<C> panel = product;
-                                       panel.b += column;
-                                       panel.columns = least(count * kWidth, product.columns - v * kWidth);
-                                       panel.outputs += kAcross ? column * product.outputs_stride : column;
-                                       outer_panel<Target, C, kAcross>(panel, count);
-                                     });
+  const OuterProduct<C>& product = oriented.product;
+  const bool copies = copies_block(product);
+  const bool direct = count_subtrees(oriented) == 0;
+  const std::size_t stride = vectors * kWidth, size = product.rows * stride;
+  C* const block_of_b = product.scratch;
+  C* const subtrees = product.scratch + kStepBlock * kPanelColumns<Target, C>;  // one behind the other, the highest first
+  std::size_t count = 0;
+  const auto merge = [&] {
+    --count;
+    C* const left = subtrees + (count - 1) * size;
+    for (std::size_t i = 0; i < size; i += kWidth) store(left + i, V(load<V>(left + i) + load<V>(left + size + i)));
+  };
+  for (std::size_t k = 0, number = 0; k == 0 || k < product.steps; k += kStepBlock, ++number) {
+    OuterProduct<C> block = product;
+    block.steps = least(kStepBlock, product.steps - k);
+    block.a += static_cast<std::ptrdiff_t>(k) * product.a_step;
+    block.b += static_cast<std::ptrdiff_t>(k) * product.b_step;
+    if (copies) {
+      for (std::size_t step = 0; step < block.steps; ++step) {
+        const C* const from = block.b + static_cast<std::ptrdiff_t>(step) * product.b_step;
+        for (std::size_t i = 0; i < product.columns; i += kWidth) {
+          const V v = load_lanes<Target>(from + i, least(kWidth, product.columns - i), C(0));
+          store(block_of_b + step * stride + i, v);
+        }
+      }
+      block.b = block_of_b;
+      block.b_step = static_cast<std::ptrdiff_t>(stride);
+      block.columns = direct ? product.columns : stride;
+    }
+    if (direct) {
+      outer_rows<Target, C>(block, vectors);
+      return;
+    }
+    block.outputs = subtrees + count * size;
+    block.outputs_stride = static_cast<std::ptrdiff_t>(stride);
+    outer_rows<Target, C>(block, vectors);
+    ++count;
+    for (std::size_t digit = number; digit & 1; digit >>= 1) merge();
+  }
+  while (count > 1) merge();
+  for (std::size_t row = 0; row < product.rows; ++row) {
+    C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * (oriented.across ? 1 : product.outputs_stride);
+    const std::ptrdiff_t step = oriented.across ? product.outputs_stride : 1;
+    for (std::size_t column = 0; column < product.columns; ++column) {
+      outputs[static_cast<std::ptrdiff_t>(column) * step] = subtrees[row * stride + column];
+    }
+  }
 }
 
 template <class Target, class C>
 void outer_product(const OuterProduct<C>& product) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  const auto vectors = [](std::size_t n) { return (n + kWidth - 1) / kWidth; };
-  // Vectors along the side that fills them better; to write the outputs across takes about as long as 8 steps.
-  if (product.a_row == 1 &&
-      product.columns * vectors(product.rows) * (product.steps + 8) < product.rows * vectors(product.columns) * product.steps) {
-    OuterProduct<C> transposed = product;
-    transposed.a = product.b, transposed.a_step = product.b_step;
-    transposed.b = product.a, transposed.b_step = product.a_step;
-    transposed.rows = product.columns, transposed.columns = product.rows;
-    outer_panels<Target, C, true>(transposed);
-  } else {
-    outer_panels<Target, C, false>(product);
-  }
+  const Orientation<C> oriented = orient<Target, C>(product);
+  const std::size_t columns = oriented.product.columns;
+  visit_tiles<kOuterVectors<Target>>((columns + kWidth - 1) / kWidth, [&](std::size_t, std::size_t v, std::size_t count) {
+    const auto column = static_cast<std::ptrdiff_t>(v * kWidth);
+    Orientation<C> panel = oriented;
+    panel.product.b += column;
+    panel.product.columns = least(count * kWidth, columns - v * kWidth);
+    panel.product.outputs += oriented.across ? column * oriented.product.outputs_stride : column;
+    outer_panel<Target, C>(panel, count);
+  });
 }
 
 // gradients[i] = function(outputs[i], gradients[i])

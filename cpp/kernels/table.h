@@ -27,11 +27,13 @@ constexpr Kernels<T> make_kernels() {
 template <class Target, class C>
 constexpr Learning<C> make_learning() {
   return {
-      outer_product<Target, C>, cross_entropy<Target, C>,    binary_cross_entropy<Target, C>,
-      squared_error<Target, C>, absolute_error<Target, C>,   huber<Target, C>,
-      poisson<Target, C>,       relu_gradient<Target, C>,    sigmoid_gradient<Target, C>,
-      tanh_gradient<Target, C>, softmax_gradient<Target, C>, sgd<Target, C>,
-      adam<Target, C>,
+      outer_scratch<Target, C>, outer_product<Target, C>,
+      cross_entropy<Target, C>, binary_cross_entropy<Target, C>,
+      squared_error<Target, C>, absolute_error<Target, C>,
+      huber<Target, C>,         poisson<Target, C>,
+      relu_gradient<Target, C>, sigmoid_gradient<Target, C>,
+      tanh_gradient<Target, C>, softmax_gradient<Target, C>,
+      sgd<Target, C>,           adam<Target, C>,
   };
 }
 
