@@ -1,4 +1,4 @@
-"""The error bounds that cpp/kernels state: sum.h for dot, dense.h, softmax.h."""
+"""The error bounds that cpp/kernels state: sum.h for dot, dense.h, softmax.h, losses.h, gradients.h."""
 
 from typing import Any
 
@@ -64,3 +64,91 @@ def of_logarithm(z: Array, dtype: type[np.floating]) -> Array:
     z = np.asarray(z, np.longdouble)
     logarithm = reference.logsumexp(z - z.max(axis=-1, keepdims=True))
     return (height(z.shape[-1]) + 4.2) * logarithm + np.finfo(dtype).tiny
+
+
+# --- losses.h: how far off a loss of each term, and its derivative by the outputs, may be, in units ---
+
+
+def cross_entropy(z: Array, targets: Array, dtype: type[np.floating], label_smoothing: float = 0.0) -> tuple[Array, Array]:
+    t = reference.target_probabilities(targets, z, label_smoothing)
+    logarithms = np.abs(reference.log_softmax(z)) + of_logarithm(z, dtype)[..., np.newaxis]
+    losses = np.where(t == 0, 0, t * logarithms).sum(axis=-1)
+    h = height(z.shape[-1])
+    if targets.ndim < z.ndim and not label_smoothing:
+        return losses, (h + 7) * np.abs(reference.cross_entropy(z, targets)[1])
+    total, p = t.sum(axis=-1, keepdims=True), reference.softmax(z)
+    return (h + 4) * losses, (h + 7) * total * np.minimum(p, 1 - p) + (h + 2) * (total + t)
+
+
+def binary_cross_entropy(z: Array, y: Array, dtype: type[np.floating], pos_weight: float = 1.0) -> tuple[Array, Array]:
+    losses, _ = reference.binary_cross_entropy(z, y, pos_weight)
+    y = np.asarray(y, np.longdouble)
+    return 8 * losses, 10 * ((1 - y) * reference.sigmoid(z) + pos_weight * y * reference.sigmoid(-z))
+
+
+def squared_error(z: Array, y: Array, dtype: type[np.floating]) -> tuple[Array, Array]:
+    losses, gradient = reference.squared_error(z, y)
+    return 3 * losses, np.abs(gradient)
+
+
+def absolute_error(z: Array, y: Array, dtype: type[np.floating]) -> tuple[Array, Array]:
+    losses, gradient = reference.absolute_error(z, y)
+    return losses, 0 * gradient
+
+
+def huber(z: Array, y: Array, dtype: type[np.floating], delta: float = 1.0) -> tuple[Array, Array]:
+    losses, gradient = reference.huber(z, y, delta)
+    return 6 * losses, np.abs(gradient)
+
+
+def poisson(z: Array, y: Array, dtype: type[np.floating]) -> tuple[Array, Array]:
+    losses, gradient = reference.poisson(z, y)
+    return 1.6 * reference.exp(z) + np.abs(losses), 1.6 * reference.exp(z) + np.abs(gradient)
+
+
+LOSSES = {
+    function.__name__: function
+    for function in (cross_entropy, binary_cross_entropy, squared_error, absolute_error, huber, poisson)
+}
+
+
+def loss(
+    name: str,
+    outputs: Array,
+    targets: Array,
+    dtype: type[np.floating],
+    *,
+    sample_weight: Array | None = None,
+    reduction: str = "mean",
+    **options: float,
+) -> list[Array]:
+    """Return how far off a loss and its gradient may be: their terms, the weights, the sum in double, the last rounding."""
+    terms = LOSSES[name](outputs, targets, dtype, **options)
+    exact = [np.abs(array) for array in reference.LOSSES[name](outputs, targets, **options)]
+    weights = 0 if sample_weight is None and reduction != "mean" else 2
+    # Sums of losses and of weights are in double: 8 partial sums in a block of 256 rows, and a tree of the blocks.
+    rows = outputs.shape[0]
+    path = -(-min(rows, 256) * exact[0].size // rows // 8) + 3 + height(-(-rows // 256))
+    in_double = path * unit(np.float64) / unit(dtype)
+    of_losses = 0 if reduction == "none" else 1 + in_double
+    of_weights = in_double if sample_weight is not None and reduction == "mean" else 0
+    results = []
+    for term, magnitude, roundings in zip(
+        reference.reduced(*terms, sample_weight, reduction),
+        reference.reduced(*exact, sample_weight, reduction),
+        (weights + of_losses + of_weights, weights + of_weights),
+        strict=True,
+    ):
+        error = unit(dtype) * (term + roundings * magnitude + np.finfo(unit(dtype).dtype).tiny)
+        results.append(error + rounding(magnitude, dtype))
+    return results
+
+
+# --- gradients.h ---
+
+
+def gradient_sum(a: Array, b: Array, dtype: type[np.floating]) -> Array:
+    """Return how far off the sum over the rows of a^T b may be: a chain in blocks of 256 rows, and a tree of them."""
+    rows = len(a)
+    path = min(rows, 256) + height(-(-rows // 256))
+    return path * unit(dtype) * (np.abs(a).astype(np.longdouble).T @ np.abs(b).astype(np.longdouble))

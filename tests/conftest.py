@@ -16,6 +16,7 @@ settings.register_profile("long", max_examples=10_000, deadline=None, print_blob
 settings.load_profile("suite")
 
 DTYPES = (np.float16, np.float32, np.float64)
+TUTORIAL_ROWS = [[1, 2, 3, 2.5], [2, 5, -1, 2], [-1.5, 2.7, 3.3, -0.8]]
 TARGETS = tuple(nnk.config()["targets"])
 
 
@@ -48,6 +49,17 @@ def bias(rng: np.random.Generator) -> Array:
 def network(weights: Array, bias: Array, rng: np.random.Generator) -> nnk.Network:
     second = rng.normal(size=(3, 4)).astype(np.float32)
     return nnk.Network([nnk.Dense(weights, bias, "tanh"), nnk.Dense(second, None, "softmax")])
+
+
+@pytest.fixture
+def tutorial() -> nnk.Network:
+    """Return the tutorial's network."""
+    weights = [[0.2, 0.8, -0.5, 1], [0.5, -0.91, 0.26, -0.5], [-0.26, -0.27, 0.17, 0.87], [0.8, 0.45, -0.15, -0.33],
+               [0.4, -0.2, 0.9, -0.5]]  # fmt: skip
+    weights_2 = [[0.1, -0.14, 0.5, 0.3, -0.2], [-0.5, 0.12, -0.33, 0.5, 0.8], [0.3, 0.5, -0.3, 0.2, 0.1]]
+    return nnk.Network(
+        [nnk.Dense(weights, [[2, 3, 0.5, -1, 2.5]], "relu"), nnk.Dense(weights_2, [[0.5, -0.3, 0.8]], "softmax")]
+    )
 
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)

@@ -10,9 +10,11 @@ the same names.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,8 @@ HEADER = "# SHA-256 of results, by name. tests/golden.py says what they are and 
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
+
+Loss = Callable[..., Any]
 
 
 def golden_results() -> Iterator[tuple[str, Array]]:
@@ -57,11 +61,137 @@ def golden_results() -> Iterator[tuple[str, Array]]:
                 for index, (inputs, outputs) in enumerate(pairwise(widths))
             ]
             yield f"{dtype} network {' '.join(map(str, widths))}", nnk.Network(layers)(numbers(dtype, 37, widths[0]))
+    yield from learning_results()
 
 
 def weights_and_bias(dtype: str, outputs: int, inputs: int, layer: int) -> tuple[Array, Array]:
     """Return a layer's weights, in [-1/4, 1/4), and bias."""
     return numbers(dtype, outputs, inputs, seed=2 + 2 * layer) / 16, numbers(dtype, outputs, seed=3 + 2 * layer)
+
+
+# --- Learning ---
+
+# Functions of the outputs and targets, by name, and the kind of their targets: see `targets`.
+LOSSES: dict[str, tuple[Loss, str]] = {
+    "cross_entropy": (nnk.cross_entropy, "labels"),
+    "cross_entropy smoothed": (partial(nnk.cross_entropy, label_smoothing=0.1), "labels"),
+    "cross_entropy of probabilities": (nnk.cross_entropy, "fractions"),
+    "binary_cross_entropy": (nnk.binary_cross_entropy, "fractions"),
+    "binary_cross_entropy weighted": (partial(nnk.binary_cross_entropy, pos_weight=3.0), "bits"),
+    "squared_error": (nnk.squared_error, "numbers"),
+    "absolute_error": (nnk.absolute_error, "numbers"),
+    "huber": (partial(nnk.huber, delta=0.75), "numbers"),
+    "poisson": (nnk.poisson, "counts"),
+}
+ROWS = 300  # more than a block of 256, and no multiple of the batches
+
+
+def targets(dtype: str, kind: str, outputs: int) -> Array:
+    """Return targets of each row: labels 0, 7, 14, ... modulo the outputs, or exact numbers of a range."""
+    values = numbers(dtype, ROWS, outputs, seed=2)
+    if kind == "labels":
+        return np.arange(ROWS) * 7 % outputs
+    if kind == "bits":
+        return (values > 0).astype(dtype)
+    return {"numbers": values, "counts": values + 4, "fractions": (values + 4) / 8}[kind]
+
+
+class Fit(NamedTuple):
+    """A new network of seed 5, and how it is trained."""
+
+    loss: str | None = "cross_entropy"  # in LOSSES, or None: the network's own, which has the targets of cross_entropy
+    sizes: tuple[int, ...] = (6, 8, 5)
+    hidden: str = "relu"
+    last: str | None = "softmax"
+    initializer: str = "glorot"
+    optimizer: Any = nnk.Adam(0.01)
+    epochs: int = 3
+    batch_size: int = 32
+    shuffle: bool = True
+    weighted: bool = False  # row i has the weight (i mod 5) / 4
+
+    def arguments(self, dtype: str) -> dict[str, Any]:
+        """Return the arguments of nnk.train."""
+        loss, kind = LOSSES[self.loss or "cross_entropy"]
+        return {
+            "net": nnk.Network.random(
+                self.sizes, self.hidden, self.last, seed=5, initializer=self.initializer, dtype=np.dtype(dtype)
+            ),
+            "x": numbers(dtype, ROWS, self.sizes[0]),
+            "targets": targets(dtype, kind, self.sizes[-1]),
+            "loss": self.loss and loss,
+            "optimizer": self.optimizer,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "seed": 2**63 + 5,
+            "sample_weight": np.arange(ROWS) % 5 / 4 if self.weighted else None,
+        }
+
+
+FITS = {
+    "batch 32": Fit(),
+    "batch 1": Fit(batch_size=1, epochs=1),
+    "batch 7": Fit(batch_size=7),
+    "batch 256": Fit(batch_size=256),
+    "batch 300": Fit(batch_size=300),
+    "batch 1000": Fit(batch_size=1000),
+    "in order": Fit(shuffle=False),
+    "sgd": Fit(optimizer=nnk.SGD(0.05)),
+    "momentum": Fit(optimizer=nnk.SGD(0.02, momentum=0.9)),
+    "nesterov": Fit(optimizer=nnk.SGD(0.02, momentum=0.9, nesterov=True)),
+    "sgd weight decay": Fit(optimizer=nnk.SGD(0.05, weight_decay=0.1)),
+    "momentum weight decay": Fit(optimizer=nnk.SGD(0.02, momentum=0.9, weight_decay=0.1)),
+    "adam settings": Fit(optimizer=nnk.Adam(0.02, beta_1=0.8, beta_2=0.95, epsilon=1e-4)),
+    "adam weight decay": Fit(optimizer=nnk.Adam(0.01, weight_decay=0.1)),
+    "adamw": Fit(optimizer=nnk.AdamW(0.01, weight_decay=0.1)),
+    "sample weights": Fit(weighted=True),
+    "own loss": Fit(loss=None, initializer="he"),
+    "label smoothing": Fit(loss="cross_entropy smoothed"),
+    "probabilities": Fit(loss="cross_entropy of probabilities", batch_size=256),
+    "logits without activation": Fit(last=None),
+    "binary": Fit(loss="binary_cross_entropy", sizes=(6, 8, 1), last="sigmoid"),
+    "multi-label": Fit(loss="binary_cross_entropy weighted", last="sigmoid", weighted=True),
+    "squared_error": Fit(loss="squared_error", sizes=(6, 8, 8, 1), hidden="tanh", last=None, initializer="torch"),
+    "squared_error after softmax": Fit(loss="squared_error", batch_size=7),
+    "squared_error after relu": Fit(loss="squared_error", last="relu"),
+    "absolute_error after tanh": Fit(loss="absolute_error", last="tanh", optimizer=nnk.SGD(0.01)),
+    "huber after sigmoid": Fit(loss="huber", last="sigmoid", weighted=True),
+    "poisson": Fit(loss="poisson", sizes=(6, 5), last=None),
+    "one layer": Fit(sizes=(6, 5)),
+    "four layers": Fit(sizes=(6, 7, 9, 17, 5), hidden="sigmoid"),
+    "softmax within": Fit(sizes=(6, 7, 9, 5), hidden="softmax"),
+    "wide": Fit(sizes=(6, 290, 270, 5), batch_size=300, epochs=1),  # sums over more than 256 outputs as well
+}
+
+
+def parameters_and_losses(training: nnk.Training) -> Array:
+    """Return in float64, which holds them exactly: weights and bias of each layer, then the loss of each epoch."""
+    layers = [array.ravel() for layer in training.network.layers for array in (layer.weights, layer.bias)]
+    return np.concatenate([*layers, training.losses]).astype(np.float64)
+
+
+def learning_results() -> Iterator[tuple[str, Array]]:
+    for n in (1, 2, 10, 1000):
+        yield f"permutation {n}", _core.permutation(2**63 + 5, 3, n)
+    yield "random_uniform", _core.random_uniform(5, 1, 1000)
+    for dtype in ("float32", "float64"):
+        for initializer in ("glorot", "he", "torch"):
+            net = nnk.Network.random((6, 8, 5), seed=5, initializer=initializer, dtype=np.dtype(dtype))
+            yield (
+                f"{dtype} initial {initializer}",
+                np.concatenate([np.append(layer.weights, layer.bias) for layer in net.layers]),
+            )
+        for (name, (loss, kind)), n in product(LOSSES.items(), (3, 40, 1100)):
+            wanted = targets(dtype, kind, n)
+            for corpus, reduction in ((numbers, "mean"), (numbers, "none"), (anything, "none")):
+                # The value or values, then the gradient.
+                result = loss(corpus(dtype, ROWS, n), wanted, reduction=reduction, gradient=True)
+                yield f"{dtype} {corpus.__name__} {name} {reduction} {n}", np.concatenate([np.ravel(part) for part in result])
+    for (name, fit), dtype in product(FITS.items(), ("float32", "float64")):
+        yield f"{dtype} training {name}", parameters_and_losses(nnk.train(**fit.arguments(dtype)))
+    # Weights of float16 that learn in float32, and are rounded at the end.
+    yield "float16 training batch 32", parameters_and_losses(nnk.train(**FITS["batch 32"].arguments("float16")))
 
 
 def golden_hashes() -> dict[str, str]:

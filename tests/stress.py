@@ -130,6 +130,16 @@ class Case(NamedTuple):
         check(np.array_equal(as_bytes(self.call()), self.expected), f"other bits from {self.call.func}")
 
 
+def learned(net: nnk.Network, x: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the parameters that a network learns."""
+    layers = nnk.train(net, x, labels, epochs=2, batch_size=300).network.layers
+    return np.concatenate([array.ravel() for layer in layers for array in (layer.weights, layer.bias)])
+
+
+def gradient(net: nnk.Network, x: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    return net.gradient(x, labels)[1][0].weights
+
+
 def calls(dtype: type[np.floating[Any]], rows: int, inputs: int, outputs: int, elements: int) -> list[partial[Any]]:
     rng = np.random.default_rng(rows)
     flat, x, weights, bias = (
@@ -139,6 +149,7 @@ def calls(dtype: type[np.floating[Any]], rows: int, inputs: int, outputs: int, e
     strided = np.repeat(x, 2, axis=1)[:, ::2]
     elementwise: list[partial[Any]] = [partial(function, flat) for function in (nnk.relu, nnk.sigmoid, nnk.tanh)]
     layers = [partial(nnk.dense, x, weights, bias, activation=activation) for activation in ACTIVATIONS]
+    labels = np.arange(rows) % net(x).shape[-1]
     return [
         *elementwise,
         *layers,
@@ -146,6 +157,8 @@ def calls(dtype: type[np.floating[Any]], rows: int, inputs: int, outputs: int, e
         partial(nnk.dot, x, weights[0]),
         partial(nnk.dense, strided, weights[::-1], 1.0),
         *(partial(net, array) for array in (x, strided, x.astype(np.float64), x.astype(np.float16))),
+        *(partial(function, net, array, labels) for function in (learned, gradient) for array in (x, strided)),
+        partial(nnk.cross_entropy, x, labels, reduction="none"),
     ]
 
 
@@ -319,6 +332,13 @@ def places(folder: Path) -> dict[str, Callable[[], Any]]:
     wide = rng.normal(0, 0.1, (3, 400_000)).astype(np.float16)
     halves = nnk.Network([nnk.Dense(half)])
     kept = np.empty_like(x)
+    labels = np.arange(600) * 7 % 600
+    state = nnk.train(net, x, labels, epochs=1).state
+
+    def go_on() -> NDArray[Any]:
+        state.save(folder / "state")
+        restored = nnk.TrainingState.load(folder / "state")
+        return nnk.train(net, x, labels, epochs=1, state=restored).network.layers[0].weights
 
     def dense_in_place() -> Any:
         kept[...] = x
@@ -349,6 +369,15 @@ def places(folder: Path) -> dict[str, Callable[[], Any]]:
         "pickle": lambda: pickle.loads(pickle.dumps(net))(x[0]),
         "save": save,
         "load": lambda: nnk.load(path)(x[0]),
+        "loss": lambda: nnk.cross_entropy(single, labels, gradient=True)[1],
+        "loss of another dtype": lambda: nnk.squared_error(half, x, gradient=True)[1],
+        "Network.random": lambda: nnk.Network.random((600, 600), seed=1)(x[0]),
+        "gradient": partial(gradient, net, x, labels),
+        "backward": lambda: net.backward(single, single)[1],
+        "train": partial(learned, net, x, labels),
+        "train, x of another dtype": partial(learned, net, single, labels),
+        "train, float16": partial(learned, halves, half, x),
+        "state": go_on,
     }
 
 

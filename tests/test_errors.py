@@ -33,6 +33,7 @@ WEIGHTS = np.linspace(-2, 2, 12).reshape(4, 3).astype(np.float32)
 BIAS = np.arange(4, dtype=np.int16)
 NETWORK = nnk.Network([nnk.Dense(WEIGHTS, BIAS, "relu")])
 ALONG_AXIS = (nnk.softmax, nnk.log_softmax, nnk.logsumexp)
+LOSSES = (nnk.cross_entropy, nnk.binary_cross_entropy, nnk.squared_error, nnk.absolute_error, nnk.huber, nnk.poisson)
 
 
 # --- Calls that fail ---
@@ -240,12 +241,36 @@ def other_failing_calls() -> dict[str, Failing]:
     return calls
 
 
+def failing_calls_of_learning() -> dict[str, Failing]:
+    """Return calls with a bad array in each place; other errors of theirs are tested beside what they do."""
+    targets = np.zeros((2, 4))
+    takers: dict[str, partial[Any]] = {
+        **{loss.__name__: partial(loss, targets) for loss in LOSSES},
+        "Network.gradient": partial(NETWORK.gradient, X),
+        "Network.backward": partial(NETWORK.backward, X),
+        "train": partial(nnk.train, NETWORK, X, epochs=1),
+    }
+    calls = {}
+    for kind, bad in BAD_ARRAYS.items():
+        for name, taker in takers.items():
+            calls[f"{name}, targets {kind}"] = Failing(partial(taker, bad), TypeError, (bad, name))
+            if name != "Network.backward":
+                weights = bad[:, 0]
+                calls[f"{name}, weights {kind}"] = Failing(
+                    partial(taker, targets, sample_weight=weights), TypeError, (weights, targets, name)
+                )
+            of_x = partial(taker.func, *taker.args[:-1], bad, targets)
+            calls[f"{name}, x {kind}"] = Failing(of_x, TypeError, (bad, targets, name))
+    return calls
+
+
 CALLS = {
     **calls_with_bad_values(),
     **calls_with_bad_shapes(),
     **calls_with_numbers_too_large_for_c(),
     **calls_with_bad_outputs(),
     **other_failing_calls(),
+    **failing_calls_of_learning(),
 }
 
 
@@ -886,6 +911,7 @@ def successful_calls(folder: Path) -> list[Callable[[], object]]:
     """Return calls of everything public, with and without conversion, copies and out; they write to the folder."""
     whole, half = np.arange(6).reshape(2, 3), WEIGHTS.astype(np.float16)
     strided = np.zeros((2, 8), np.float32)[:, ::2]
+    targets, state = np.eye(2, 4), folder / "state"
     elementwise_and_along_axis: tuple[Callable[..., object], ...] = (nnk.relu, nnk.sigmoid, nnk.tanh, *ALONG_AXIS)
     return [
         *(partial(function, array) for function in elementwise_and_along_axis for array in (X, half, whole, X.T, [[1.0]])),
@@ -905,6 +931,19 @@ def successful_calls(folder: Path) -> list[Callable[[], object]]:
         lambda: pickle.loads(pickle.dumps(NETWORK)),
         partial(NETWORK.save, folder / "net"),
         partial(nnk.load, folder / "net"),
+        *(partial(loss, X @ WEIGHTS.T, targets, sample_weight=[1, 2], gradient=True) for loss in LOSSES),
+        *(partial(loss, strided, targets, reduction="none") for loss in LOSSES),
+        partial(nnk.cross_entropy, half.T[:2], [3, 0]),
+        partial(nnk.Network.random, (3, 4, 2), "tanh", seed=1, initializer="torch"),
+        partial(NETWORK.gradient, X, targets, "huber", sample_weight=[0, 1]),
+        partial(NETWORK.backward, whole, targets),
+        partial(nnk.train, NETWORK, X, targets, epochs=2, validation=(X, targets), patience=1, callback=lambda _: False),
+        *(
+            partial(nnk.train, NETWORK, X, targets, optimizer=optimizer, epochs=1)
+            for optimizer in (nnk.SGD(), nnk.SGD(momentum=0.5), nnk.AdamW())
+        ),
+        lambda: nnk.train(NETWORK, whole, targets, epochs=1).state.save(state),
+        lambda: nnk.train(NETWORK, X, targets, epochs=1, state=nnk.TrainingState.load(state)).network,
         nnk.config,
         lambda: nnk.set_num_threads(nnk.get_num_threads()),
     ]

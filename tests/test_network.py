@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import nnkernels as nnk
+from conftest import TUTORIAL_ROWS
 from nnkernels import _core
 from ulp import same_bits
 
@@ -254,24 +255,18 @@ def test_overflow_is_silent() -> None:
         assert net([1e10, 1e10]) == 1
 
 
-def test_tutorial() -> None:
-    x = [[1, 2, 3, 2.5], [2, 5, -1, 2], [-1.5, 2.7, 3.3, -0.8]]
-    weights = [[0.2, 0.8, -0.5, 1], [0.5, -0.91, 0.26, -0.5], [-0.26, -0.27, 0.17, 0.87], [0.8, 0.45, -0.15, -0.33],
-               [0.4, -0.2, 0.9, -0.5]]  # fmt: skip
-    bias = [[2, 3, 0.5, -1, 2.5]]
-    weights_2 = [[0.1, -0.14, 0.5, 0.3, -0.2], [-0.5, 0.12, -0.33, 0.5, 0.8], [0.3, 0.5, -0.3, 0.2, 0.1]]
-    bias_2 = [[0.5, -0.3, 0.8]]
-    hidden = nnk.relu(nnk.dense(x, weights, bias))
+def test_tutorial(tutorial: nnk.Network) -> None:
+    first, second = tutorial.layers
+    hidden = nnk.relu(nnk.dense(TUTORIAL_ROWS, first.weights, first.bias))
     np.testing.assert_allclose(
         hidden, [[4.8, 1.21, 2.385, 0, 3.95], [8.9, 0, 0.2, 2.34, 0.4], [1.41, 1.051, 0.026, 0, 4.73]], rtol=1e-13
     )
-    output = nnk.softmax(nnk.dense(hidden, weights_2, bias_2))
+    output = nnk.softmax(nnk.dense(hidden, second.weights, second.bias))
     printed = [
         [2.01644962e-01, 4.99767821e-02, 7.48378255e-01],
         [1.41035714e-01, 6.13247392e-04, 8.58351038e-01],
         [2.30990753e-02, 6.49025876e-01, 3.27875049e-01],
     ]
     assert [[f"{p:.8e}" for p in row] for row in output] == [[f"{p:.8e}" for p in row] for row in printed]
-    layers = [nnk.Dense(weights, bias, "relu"), nnk.Dense(weights_2, bias_2, "softmax")]
-    assert same_bits(chained(layers, np.array(x), fused=True), output)
-    assert same_bits(nnk.Network(layers)(x), output)
+    assert same_bits(chained([first, second], np.array(TUTORIAL_ROWS), fused=True), output)
+    assert same_bits(tutorial(TUTORIAL_ROWS), output)

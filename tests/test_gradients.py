@@ -1,0 +1,349 @@
+"""Gradients of networks: beside references and central differences, exact sums, arguments, backward beside gradient."""
+
+import re
+from functools import partial
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bounds
+import nnkernels as nnk
+import reference
+from corpus import Array
+from test_losses import make_targets
+from ulp import same_bits
+
+LAST = (None, "relu", "sigmoid", "tanh", "softmax")
+OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
+OWN = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+# Losses of logits do not take the probabilities of another activation.
+REFUSED = [(last, loss) for last, loss in product(OWN, OF_LOGITS) if OWN[last] != loss]
+TAKEN = [pair for pair in product(LAST, reference.LOSSES) if pair not in REFUSED]
+
+
+def network(rng: np.random.Generator, sizes: tuple[int, ...], hidden: str, last: str | None, dtype: Any = float) -> nnk.Network:
+    """Return a network whose weights and biases are random, but no unit of it is dead."""
+    pairs = list(pairwise(sizes))
+    return nnk.Network(
+        [
+            nnk.Dense(
+                rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(dtype),
+                rng.uniform(0, 1, outputs).astype(dtype),
+                hidden if number < len(pairs) else last,
+            )
+            for number, (inputs, outputs) in enumerate(pairs, 1)
+        ]
+    )
+
+
+def parameters(layers: Any) -> Array:
+    return reference.flat((layer.weights, layer.bias) for layer in layers)
+
+
+def with_parameters(net: nnk.Network, values: Array) -> nnk.Network:
+    """Return a network with other weights and biases."""
+    layers, end = [], 0
+    for layer in net.layers:
+        begin, middle, end = end, end + layer.weights.size, end + layer.weights.size + layer.bias.size
+        layers.append(nnk.Dense(values[begin:middle].reshape(layer.weights.shape), values[middle:end], layer.activation))
+    return nnk.Network(layers, net.dtype)
+
+
+def differences(function: Any, at: Array, step: float = 1e-5) -> Array:
+    """Return the central differences of a function by each element."""
+    slopes = np.empty_like(at)
+    for place in np.ndindex(at.shape):
+        above, below = at.copy(), at.copy()
+        above[place] += step
+        below[place] -= step
+        slopes[place] = (function(above) - function(below)) / (2 * step)
+    return slopes
+
+
+SHAPES = [((4, 3), "relu"), *product([(4, 5, 3), (4, 5, 6, 3), (4, 5, 3, 6, 3)], ["relu", "sigmoid", "tanh", "softmax"])]
+
+
+@pytest.mark.parametrize(("sizes", "hidden"), SHAPES, ids=str)
+@pytest.mark.parametrize(("last", "loss"), TAKEN)
+def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: str, rng: np.random.Generator) -> None:
+    """In float64, beside central differences (error 1e-10 here) and the reference, whose formulas are the textbook's."""
+    net = network(rng, sizes, hidden, last)
+    x = rng.normal(0, 1, (6, 4))
+    targets = make_targets(loss, rng, (6, 3), float, soft=True)
+    keywords = {"sample_weight": rng.uniform(0.5, 2, 6)}
+    value, gradients = net.gradient(x, targets, loss, **keywords)
+    exact, exact_gradients = reference.gradient(net.layers, x, targets, loss, **keywords)
+    largest = np.abs(reference.flat(exact_gradients)).max()
+    np.testing.assert_allclose(float(value), float(exact), rtol=1e-14)
+    np.testing.assert_allclose(
+        parameters(gradients), reference.flat(exact_gradients).astype(float), rtol=0, atol=1e-14 * largest
+    )
+    slopes = differences(
+        lambda values: with_parameters(net, values).gradient(x, targets, loss, **keywords)[0], parameters(net.layers)
+    )
+    np.testing.assert_allclose(parameters(gradients), slopes, rtol=0, atol=1e-8 * largest)
+
+
+@pytest.mark.parametrize(("last", "loss"), REFUSED)
+def test_losses_of_logits_refuse_probabilities(last: str, loss: str, rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "relu", last)
+    x, targets = rng.normal(0, 1, (6, 4)), make_targets(loss, rng, (6, 3), float)
+    for call in (net.gradient, partial(nnk.train, net)):
+        with pytest.raises(ValueError, match=f"(?s){loss}.*logits"):
+            call(x, targets, loss=loss)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize(("last", "loss"), TAKEN)
+def test_gradient_in_each_dtype(
+    last: str | None, loss: str, hidden: str, dtype: type[np.floating], rng: np.random.Generator
+) -> None:
+    net = network(rng, (20, 30, 10), hidden, last, dtype)
+    x = rng.normal(0, 1, (300, 20)).astype(dtype)
+    targets = make_targets(loss, rng, (300, 10), dtype)
+    value, gradients = net.gradient(x, targets, loss)
+    exact, exact_gradients = reference.gradient(net.layers, x, targets, loss)
+    unit = bounds.unit(np.float32) * 16 if dtype is np.float16 else bounds.unit(dtype)
+    rounding = np.finfo(dtype).eps if dtype is np.float16 else 0
+    np.testing.assert_allclose(float(value), float(exact), rtol=rounding + 32 * unit)
+    for layer, pair, described in zip(gradients, exact_gradients, net.layers, strict=True):
+        assert isinstance(layer, nnk.Dense)
+        assert layer.weights.shape == described.weights.shape
+        assert layer.bias.shape == described.bias.shape
+        for actual, array in zip((layer.weights, layer.bias), pair, strict=True):
+            largest = float(np.abs(array).max())
+            np.testing.assert_allclose(actual.astype(float), array.astype(float), rtol=0, atol=(rounding + 64 * unit) * largest)
+
+
+@pytest.mark.parametrize(
+    ("last", "own"), [*OWN.items(), (None, "squared_error"), *((a, "squared_error") for a in ("relu", "tanh"))]
+)
+def test_own_loss(last: str | None, own: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """loss=None is the last activation's own, by name, function or partial; one of logits is computed before the activation."""
+    net = network(rng, (4, 5, 3), "tanh", last, dtype)
+    x, targets = rng.normal(0, 1, (6, 4)).astype(dtype), make_targets(own, rng, (6, 3), dtype)
+    value, gradients = net.gradient(x, targets)
+    for loss in (own, getattr(nnk, own), partial(getattr(nnk, own))):
+        other_value, others = net.gradient(x, targets, loss)
+        assert same_bits(np.asarray(other_value), np.asarray(value))
+        assert same_bits(parameters(others), parameters(gradients))
+    *hidden, output = net.layers
+    before = nnk.Network([*hidden, nnk.Dense(output.weights, output.bias)]) if own in OF_LOGITS else net
+    # The loss of the forward pass, bit for bit.
+    assert same_bits(np.asarray(value), np.asarray(getattr(nnk, own)(before(x), targets)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [("cross_entropy", {"label_smoothing": 0.2}), ("binary_cross_entropy", {"pos_weight": 2.5}), ("huber", {"delta": 0.2})],
+)
+def test_options_of_a_loss(loss: str, options: dict[str, float], rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "tanh", None)
+    x, targets = rng.normal(0, 1, (6, 4)), make_targets(loss, rng, (6, 3), float)
+    value, gradients = net.gradient(x, targets, partial(getattr(nnk, loss), **options))
+    exact, exact_gradients = reference.gradient(net.layers, x, targets, loss, **options)
+    np.testing.assert_allclose(float(value), float(exact), rtol=1e-14)
+    np.testing.assert_allclose(parameters(gradients), reference.flat(exact_gradients).astype(float), rtol=1e-12, atol=1e-15)
+    assert value != net.gradient(x, targets, loss)[0]
+
+
+def test_confident_rows_have_a_gradient(dtype: type[np.floating]) -> None:
+    """The margin is so large that p rounds to 1: the gradient is the small one that pushes further."""
+    margin = 8.0 if dtype is np.float16 else 17.0 if dtype is np.float32 else 40.0
+    for last, output, targets in (("softmax", [[margin], [0.0]], [0]), ("sigmoid", [[-margin]], [[0.0]])):
+        net = nnk.Network([nnk.Dense(np.array(output, dtype), activation=last)])
+        (layer,) = net.gradient(np.ones((1, 1), dtype), targets)[1]
+        exact = 1 / (1 + np.exp(margin))
+        np.testing.assert_allclose(np.abs(layer.weights.astype(float)), exact, rtol=4 * np.finfo(dtype).eps)
+
+
+# --- backward ---
+
+
+@pytest.mark.parametrize("hidden", ["relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("last", LAST)
+def test_backward(last: str | None, hidden: str, rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 6, 3), hidden, last)
+    x, upstream = rng.normal(0, 1, (7, 4)), rng.normal(0, 1, (7, 3))
+    gradients, of_x = net.backward(x, upstream)
+    exact, exact_of_x = reference.backward(net.layers, x, upstream)
+    for actual, wanted in ((parameters(gradients), reference.flat(exact)), (of_x, exact_of_x)):
+        np.testing.assert_allclose(actual, wanted.astype(float), rtol=0, atol=1e-14 * float(np.abs(wanted).max()))
+    slopes = differences(lambda moved: (net(moved) * upstream).sum(), x)
+    np.testing.assert_allclose(of_x, slopes, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # by hand float16 is rounded between loss and backward
+@pytest.mark.parametrize("last", LAST)
+def test_backward_is_gradient_by_hand(last: str | None, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """A loss of the outputs, and its gradient given to backward: the bits of gradient."""
+    net = network(rng, (6, 5, 3), "tanh", last, dtype)
+    x, targets = rng.normal(0, 1, (300, 6)).astype(dtype), rng.normal(0, 1, (300, 3)).astype(dtype)
+    for loss in ("squared_error", "absolute_error", "huber"):
+        _, upstream = getattr(nnk, loss)(net(x), targets, gradient=True)
+        assert same_bits(parameters(net.backward(x, upstream)[0]), parameters(net.gradient(x, targets, loss)[1]))
+
+
+# --- The sums ---
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 8, 17, 64, 255, 256, 257, 511, 513, 1030])
+def test_sums_of_integers_are_exact(rows: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """Every number of rows, inputs and outputs: small integers, whose sums round nothing."""
+    widths = (1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 70)
+    for inputs, outputs in [*product(widths, widths[:7]), (3, 257), (5, 600), (257, 70)]:
+        x, upstream = rng.integers(-9, 9, (rows, inputs)), rng.integers(-9, 9, (rows, outputs))
+        weights = rng.integers(-9, 9, (outputs, inputs))
+        (layer,), of_x = nnk.Network([nnk.Dense(weights.astype(dtype))]).backward(x.astype(dtype), upstream.astype(dtype))
+        assert same_bits(layer.weights, (upstream.T @ x).astype(dtype))
+        assert same_bits(layer.bias, upstream.sum(axis=0).astype(dtype))
+        assert same_bits(of_x, (upstream @ weights).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 40, 256, 257, 1000, 5000])
+def test_bound_of_sums(rows: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, upstream = (rng.normal(0, 1, (rows, n)).astype(dtype) for n in (20, 7))
+    net = nnk.Network([nnk.Dense(rng.normal(0, 1, (7, 20)).astype(dtype))])
+    (layer,), of_x = net.backward(x, upstream)
+    weights = net.layers[0].weights
+    for actual, a, b in (
+        (layer.weights, upstream, x),
+        (layer.bias, upstream, np.ones(rows, dtype)),
+        (of_x.T, weights, upstream.T),
+    ):
+        exact = a.astype(np.longdouble).T @ b.astype(np.longdouble)
+        assert (np.abs(actual - exact) <= bounds.gradient_sum(a, b, dtype)).all()
+
+
+def test_wide_layers(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """More than a block of 256 outputs; rows do not change each other's gradient of x."""
+    net = network(rng, (30, 600, 270, 5), "tanh", None, dtype)
+    x, upstream = (rng.normal(0, 1, (40, n)).astype(dtype) for n in (30, 5))
+    _, of_x = net.backward(x, upstream)
+    for row in range(40):
+        assert same_bits(net.backward(x[row : row + 1], upstream[row : row + 1])[1][0], of_x[row])
+
+
+# --- Weights and rows ---
+
+
+@pytest.mark.parametrize(("last", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), (None, "huber")])
+def test_rows_of_weight_0_may_hold_anything(last: str, loss: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "relu", last, dtype)
+    x, targets = rng.normal(0, 1, (20, 4)).astype(dtype), make_targets(loss, rng, (20, 3), dtype)
+    weights = rng.integers(0, 3, 20) / 2
+    value, gradients = net.gradient(
+        np.where(weights[:, np.newaxis] > 0, x, 0).astype(dtype), targets, loss, sample_weight=weights
+    )
+    for bad in (np.nan, np.inf):
+        x[weights == 0] = bad
+        other_value, others = net.gradient(x, targets, loss, sample_weight=weights)
+        assert same_bits(np.asarray(other_value), np.asarray(value))
+        assert same_bits(parameters(others), parameters(gradients))
+    kept = weights > 0
+    alone, of_alone = net.gradient(x[kept], targets[kept], loss, sample_weight=weights[kept])
+    np.testing.assert_allclose(float(value), float(alone), rtol=4 * np.finfo(dtype).eps)
+    largest = float(np.abs(parameters(of_alone)).max())
+    np.testing.assert_allclose(parameters(gradients), parameters(of_alone), rtol=0, atol=4 * np.finfo(dtype).eps * largest)
+    assert np.isnan(net.gradient(x, targets, loss)[0])
+
+
+def test_no_rows(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    with np.errstate(all="raise"):
+        value, gradients = network(rng, (4, 5, 3), "relu", "softmax", dtype).gradient(np.empty((0, 4), dtype), np.empty(0, int))
+    assert np.isnan(value)
+    assert [layer.weights.shape for layer in gradients] == [(5, 4), (3, 5)]
+
+
+# --- Arguments ---
+
+
+def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    """A last layer of one neuron, with targets (rows,), has the gradients of the layer of that one neuron."""
+    hidden, last = network(rng, (4, 5, 1), "relu", "sigmoid", dtype).layers
+    neuron = nnk.Network([hidden, nnk.Dense(last.weights[0], last.bias[0], "sigmoid")])
+    layer = nnk.Network([hidden, last])
+    x, targets = rng.normal(0, 1, (9, 4)).astype(dtype), rng.integers(0, 2, 9)
+    value, gradients = neuron.gradient(x, targets)
+    expected, of_layer = layer.gradient(x, targets[:, np.newaxis])
+    assert same_bits(np.asarray(value), np.asarray(expected))
+    assert same_bits(parameters(gradients), parameters(of_layer))
+    assert gradients[-1].weights.shape == (5,)
+    upstream = rng.normal(0, 1, 9).astype(dtype)
+    for actual, wanted in zip(neuron.backward(x, upstream), layer.backward(x, upstream[:, np.newaxis]), strict=True):
+        arrays = [array if isinstance(array, np.ndarray) else parameters(array) for array in (actual, wanted)]
+        assert same_bits(*arrays)
+    for net, wrong in ((neuron, targets[:, np.newaxis]), (neuron, targets[:8]), (layer, targets)):
+        with pytest.raises(ValueError, match=rf"targets int64 of shape {re.escape(str(wrong.shape))}"):
+            net.gradient(x, wrong)
+
+
+def test_rows_in_any_shape(dtype: type[np.floating], rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "tanh", "softmax", dtype)
+    x, labels = rng.normal(0, 1, (12, 4)).astype(dtype), rng.integers(0, 3, 12)
+    value, gradients = net.gradient(x, labels)
+    _, of_x = net.backward(x, net(x))
+    for shape in ((3, 4), (2, 3, 2)):
+        other_value, others = net.gradient(x.reshape(*shape, 4), labels.reshape(shape))
+        assert same_bits(np.asarray(other_value), np.asarray(value))
+        assert same_bits(parameters(others), parameters(gradients))
+        assert same_bits(net.backward(x.reshape(*shape, 4), net(x).reshape(*shape, 3))[1], of_x.reshape(*shape, 4))
+
+
+def test_arguments_of_other_kinds(rng: np.random.Generator) -> None:
+    """Lists, pandas, other dtypes and layouts: the bits of plain arrays. Gradients have the network's dtype."""
+    net = network(rng, (4, 5, 3), "tanh", "softmax", np.float32)
+    x, labels, weights = rng.integers(-3, 3, (12, 4)).astype(np.float32), rng.integers(0, 3, 12), rng.random(12)
+    value, gradients = net.gradient(x, labels, sample_weight=weights)
+    assert value.dtype == gradients[0].dtype == np.float32
+    upstream = net(x)
+    expected = net.backward(x, upstream)
+    kinds: list[Any] = [
+        (x.tolist(), labels.tolist(), weights.tolist()),
+        (pd.DataFrame(x), pd.Series(labels), pd.Series(weights)),
+        (np.asfortranarray(x), labels.astype(np.uint8), weights),
+        (x[::-1].copy()[::-1], labels, weights),
+        *((x.astype(kind), labels, weights) for kind in (np.float16, np.float64, np.int8)),
+    ]
+    for other_x, other_labels, other_weights in kinds:
+        other_value, others = net.gradient(other_x, other_labels, sample_weight=other_weights)
+        assert same_bits(np.asarray(other_value), np.asarray(value))
+        assert same_bits(parameters(others), parameters(gradients))
+        layers, of_x = net.backward(other_x, np.asfortranarray(upstream))
+        assert same_bits(parameters(layers), parameters(expected[0]))
+        assert same_bits(of_x, expected[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "targets", "keywords", "pattern"),
+    [
+        ((6, 5), (6,), {}, r"\(6, 5\).*float64"),
+        ((6, 4), (5,), {}, r"(?s)\(6, 4\).*\(5,\)|\(5,\).*\(6,\)"),
+        ((6, 4), (6,), {"sample_weight": np.ones(5)}, r"\(5,\)"),
+        ((6, 4), (6,), {"sample_weight": -np.ones(6)}, "row 0"),
+        ((6, 4), (6,), {"loss": "log_loss"}, "(?s)loss.*cross_entropy.*poisson"),
+        ((6, 4), (6,), {"loss": "squared_error"}, r"\(6,\)"),
+    ],
+    ids=str,
+)
+def test_errors(x: tuple[int, ...], targets: tuple[int, ...], keywords: Any, pattern: str, rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "relu", "softmax")
+    with pytest.raises(ValueError, match=pattern):
+        net.gradient(np.ones(x), np.zeros(targets, int), **keywords)
+
+
+def test_errors_of_backward(rng: np.random.Generator) -> None:
+    net = network(rng, (4, 5, 3), "relu", "softmax")
+    for x, upstream in (((6, 5), (6, 3)), ((6, 4), (6, 4)), ((6, 4), (5, 3)), ((6, 4), (3,)), ((6, 4), (6, 1))):
+        with pytest.raises(ValueError, match=r"backward.*\(6, .\)"):
+            net.backward(np.ones(x), np.ones(upstream))
+    with pytest.raises(TypeError, match=r"backward.*complex128"):
+        net.backward(np.ones((6, 4)), np.ones((6, 3), complex))
+    for loss in (3, np.tanh, partial(np.tanh)):
+        with pytest.raises(TypeError, match="loss"):
+            net.gradient(np.ones((6, 4)), np.zeros(6, int), loss)

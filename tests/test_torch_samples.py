@@ -1,0 +1,108 @@
+"""PyTorch's own samples of its losses (OpInfo), values and gradients, where PyTorch and expecttest are installed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnkernels as nnk
+from corpus import Array
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("expecttest", reason="PyTorch's samples need it")
+
+Sample = tuple[Array, Array, dict[str, Any]]
+
+
+def cross_entropy(
+    scores: Array, targets: Array, weight: Array | None = None, ignore_index: int = -100, **keywords: Any
+) -> tuple[Any, Array]:
+    """PyTorch has the classes on the second axis, and weights of them."""
+    counts = np.ones(scores.shape[1]) if weight is None else weight
+    if targets.ndim == scores.ndim:
+        targets, sample_weight = np.moveaxis(targets, 1, -1) * counts, None
+    else:
+        ignored = targets == ignore_index
+        targets = np.where(ignored, 0, targets)
+        sample_weight = np.where(ignored, 0, counts[targets])
+    logits = np.moveaxis(scores, 1, -1)
+    value, gradient = nnk.cross_entropy(logits, targets, sample_weight=sample_weight, gradient=True, **keywords)
+    return value, np.moveaxis(gradient, -1, 1)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Array,
+    targets: Array,
+    weight: Array | None = None,
+    pos_weight: Array | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Array]:
+    """PyTorch's mean of weighted losses is over their number, and each column may have a pos_weight."""
+    sample_weight = None if weight is None else np.broadcast_to(weight, logits.shape)
+    keywords: dict[str, Any] = {"reduction": "none", "gradient": True}
+    if pos_weight is None:
+        value, gradient = nnk.binary_cross_entropy(logits, targets, sample_weight=sample_weight, **keywords)
+    else:
+        columns = [
+            nnk.binary_cross_entropy(
+                logits[:, i], targets[:, i], sample_weight=None if weight is None else weight[:, i], pos_weight=p, **keywords
+            )
+            for i, p in enumerate(pos_weight)
+        ]
+        value, gradient = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
+    if reduction == "none":
+        return value, gradient
+    return value.sum() / (value.size if reduction == "mean" else 1), gradient / (value.size if reduction == "mean" else 1)
+
+
+def poisson_nll_loss(log_rates: Array, targets: Array, *, eps: float = 0.0, **keywords: Any) -> tuple[Any, Array]:
+    """Of log rates, without log(y!)."""
+    return nnk.poisson(log_rates, targets, gradient=True, reduction=keywords["reduction"])
+
+
+OURS: dict[str, Any] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+    "mse_loss": lambda outputs, targets, **keywords: nnk.squared_error(outputs, targets, gradient=True, **keywords),
+    "l1_loss": lambda outputs, targets, **keywords: nnk.absolute_error(outputs, targets, gradient=True, **keywords),
+    "huber_loss": lambda outputs, targets, **keywords: nnk.huber(outputs, targets, gradient=True, **keywords),
+    "poisson_nll_loss": poisson_nll_loss,
+}
+LEAST_SAMPLES = {
+    "cross_entropy": 21, "binary_cross_entropy_with_logits": 26, "mse_loss": 6, "l1_loss": 6, "huber_loss": 9,
+    "poisson_nll_loss": 18,
+}  # fmt: skip
+
+
+def samples(name: str, dtype: Any) -> Iterator[Any]:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    (info,) = (info for info in op_db if info.name == f"nn.functional.{name}")
+    for sample in info.sample_inputs("cpu", dtype, requires_grad=False):
+        if name != "poisson_nll_loss" or (sample.kwargs["log_input"] and not sample.kwargs["full"]):
+            for key in sample.kwargs.keys() & {"weight", "pos_weight"}:
+                sample.kwargs[key] = sample.kwargs[key].abs()  # we take no negative weights
+            yield sample
+
+
+def as_numpy(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+@pytest.mark.filterwarnings("ignore")  # of what PyTorch's tests import
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OURS)
+def test_samples(name: str, dtype: str) -> None:
+    function, given = getattr(torch.nn.functional, name), list(samples(name, getattr(torch, dtype)))
+    assert len(given) >= LEAST_SAMPLES[name]
+    for sample in given:
+        outputs = sample.input.clone().requires_grad_()
+        expected = function(outputs, *sample.args, **sample.kwargs)
+        expected.sum().backward()
+        keywords = {key: as_numpy(value) for key, value in sample.kwargs.items()}
+        value, gradient = OURS[name](sample.input.numpy(), *map(as_numpy, sample.args), **keywords)
+        for actual, wanted in ((value, expected.detach()), (gradient, outputs.grad)):
+            scale = max(1.0, float(wanted.abs().max()))
+            np.testing.assert_allclose(actual, wanted.numpy(), rtol=0, atol=8 * np.finfo(dtype).eps * scale)
+        assert gradient.shape == outputs.shape

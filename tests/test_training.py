@@ -1,0 +1,734 @@
+"""train: the same network always, what it returns, state, stopping, errors; and that networks learn."""
+
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import nnkernels as nnk
+from conftest import TARGETS
+from corpus import Array, numbers
+from golden import FITS, ROWS, parameters_and_losses
+from nnkernels import _core
+from test_errors import put_together, run, take_apart
+from test_gradients import parameters
+from test_losses import LAYOUTS
+from test_reproducible import sleeps, woke_since
+from ulp import same_bits
+
+Arguments = dict[str, Any]
+
+CASES = [*product(FITS, ("float32", "float64")), ("batch 32", "float16")]
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": nnk.SGD(0.05),
+    "momentum": nnk.SGD(0.02, momentum=0.9, nesterov=True),
+    "adam": nnk.Adam(0.01),
+    "adamw": nnk.AdamW(0.01),
+}
+
+
+def weights_of(net: nnk.Network) -> Array:
+    return parameters(net.layers)
+
+
+def loss_of(net: nnk.Network, x: Array, labels: Array, **keywords: Any) -> float:
+    """Return the cross-entropy of a network with softmax at the end, by functions."""
+    *hidden, last = net.layers
+    return float(nnk.cross_entropy(nnk.Network([*hidden, nnk.Dense(last.weights, last.bias)])(x), labels, **keywords))
+
+
+# --- The same network, whatever the way to it ---
+
+
+@cache
+def arguments(name: str, dtype: str) -> Arguments:
+    return FITS[name].arguments(dtype)
+
+
+@cache
+def expected(name: str, dtype: str) -> Array:
+    return parameters_and_losses(nnk.train(**arguments(name, dtype)))
+
+
+def laid_out(layout: Callable[[Array], Array], given: Arguments) -> Array:
+    """Train with x, targets and weights in another place in memory."""
+    others = {key: layout(given[key]) for key in ("x", "targets", "sample_weight") if given[key] is not None}
+    for array in others.values():
+        array.flags.writeable = False
+    return parameters_and_losses(nnk.train(**given | others))
+
+
+def in_parts(carry: Callable[[nnk.TrainingState], nnk.TrainingState], given: Arguments) -> Array:
+    """Train an epoch, and go on from its state."""
+    first = nnk.train(**given | {"epochs": 1})
+    if given["epochs"] == 1:
+        return parameters_and_losses(first)
+    second = nnk.train(**given | {"epochs": given["epochs"] - 1, "state": carry(first.state)})
+    return np.concatenate([weights_of(second.network).astype(float), first.losses, second.losses])
+
+
+def saved(folder: Path, state: nnk.TrainingState) -> nnk.TrainingState:
+    state.save(folder / "state")
+    return nnk.TrainingState.load(folder / "state")
+
+
+def pickled(state: nnk.TrainingState) -> nnk.TrainingState:
+    return pickle.loads(pickle.dumps(state))
+
+
+def with_validation(given: Arguments) -> Array:
+    training = nnk.train(**given, validation=(given["x"][:3], given["targets"][:3]))
+    assert len(training.validation_losses) == given["epochs"]
+    return parameters_and_losses(training)
+
+
+def with_callback(given: Arguments) -> Array:
+    seen: list[int] = []
+    training = nnk.train(**given, callback=lambda training: seen.append(len(training.losses)))
+    assert seen == list(range(1, given["epochs"] + 1))
+    return parameters_and_losses(training)
+
+
+def of_float64(given: Arguments) -> Array:
+    return parameters_and_losses(nnk.train(**given | {"x": given["x"].astype(np.float64)}))
+
+
+WAYS: dict[str, Callable[[Arguments], Array]] = {
+    **{layout: partial(laid_out, way) for layout, way in LAYOUTS.items()},
+    "in two parts": partial(in_parts, lambda state: state),
+    "pickled": partial(in_parts, pickled),
+    "validation": with_validation,
+    "callback": with_callback,
+    "x of float64": of_float64,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_same_network(name: str, dtype: str, way: str) -> None:
+    assert same_bits(WAYS[way](arguments(name, dtype)), expected(name, dtype))
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_same_network_from_a_saved_state(name: str, dtype: str, tmp_path: Path) -> None:
+    assert same_bits(in_parts(partial(saved, tmp_path), arguments(name, dtype)), expected(name, dtype))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads_used", [1, 2, 7])
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_same_network_by_threads(name: str, dtype: str, threads_used: int) -> None:
+    nnk.set_num_threads(threads_used)
+    assert same_bits(parameters_and_losses(nnk.train(**arguments(name, dtype))), expected(name, dtype))
+
+
+def test_same_network_from_many_fits_at_once() -> None:
+    jobs = [*CASES, *CASES[::-1]]
+    with ThreadPoolExecutor(6) as pool:
+        results = pool.map(lambda case: parameters_and_losses(nnk.train(**arguments(*case))), jobs)
+        for case, result in zip(jobs, results, strict=True):
+            assert same_bits(result, expected(*case)), case
+
+
+@cache
+def large(dtype: str, threads_used: int) -> tuple[Array, int]:
+    """Return the result of steps that are worth several threads, and how many threads woke for them."""
+    net = nnk.Network.random((300, 520, 350, 10), "tanh", "softmax", seed=1, dtype=np.dtype(dtype))
+    nnk.set_num_threads(threads_used)
+    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+    time.sleep(0.002)
+    before = sleeps() if sys.platform == "linux" else {}
+    x = numbers(dtype, 700, 300)
+    training = nnk.train(net, x, np.arange(700) % 10, epochs=2, batch_size=600)
+    woken = woke_since(before) if sys.platform == "linux" else threads_used - 1
+    return parameters_and_losses(training), woken
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads_used", [2, 7])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_network_from_shared_steps(dtype: str, threads_used: int) -> None:
+    """The last batch is short: fewer rows than the threads shared before."""
+    result, woken = large(dtype, threads_used)
+    assert same_bits(result, large(dtype, 1)[0])
+    assert woken >= threads_used - 1
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_same_network_4_and_6_epochs_are_10(dtype: str, optimizer: str, tmp_path: Path) -> None:
+    given = arguments("batch 32", dtype) | {"optimizer": OPTIMIZERS[optimizer], "epochs": 10}
+    whole = parameters_and_losses(nnk.train(**given))
+    first = nnk.train(**given | {"epochs": 4})
+    # The state's weights count, not the network's; and a state is not changed by going on from it.
+    for net, carry in product((given["net"], first.network), (lambda state: state, pickled, partial(saved, tmp_path))):
+        second = nnk.train(**given | {"net": net, "epochs": 6, "state": carry(first.state)})
+        assert len(second.losses) == 6
+        assert same_bits(np.concatenate([weights_of(second.network).astype(float), first.losses, second.losses]), whole)
+    steps = [first, *(nnk.train(**given | {"epochs": 1, "state": first.state}) for _ in range(2))]
+    assert same_bits(weights_of(steps[1].network), weights_of(steps[2].network))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_same_network_from_input_of_each_dtype(dtype: str) -> None:
+    given = arguments("squared_error", dtype) | {"x": numbers(np.float16, ROWS, 6), "targets": numbers(np.float16, ROWS, 1)}
+    exact = parameters_and_losses(nnk.train(**given))
+    for code in "efd":
+        others = {key: given[key].astype(code) for key in ("x", "targets")}
+        assert same_bits(parameters_and_losses(nnk.train(**given | others)), exact)
+    whole: Arguments = {key: np.rint(given[key]) for key in ("x", "targets")}
+    exact = parameters_and_losses(nnk.train(**given | whole))
+    kinds: list[Callable[[Array], Any]] = [np.int8, np.int64, np.ndarray.tolist, pd.DataFrame]
+    for kind in kinds:
+        others = {key: kind(array) for key, array in whole.items()}
+        assert same_bits(parameters_and_losses(nnk.train(**given | others)), exact)
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
+def test_other_targets(target: str) -> None:
+    """All ways on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network"]
+    finished = subprocess.run(
+        command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout
+
+
+# --- What train does ---
+
+
+def test_signature() -> None:
+    defaults = {name: parameter.default for name, parameter in inspect.signature(nnk.train).parameters.items()}
+    empty = inspect.Parameter.empty
+    assert defaults == {
+        "net": empty, "x": empty, "targets": empty, "loss": None, "optimizer": "adam", "epochs": 10, "batch_size": 32,
+        "seed": 0, "shuffle": True, "sample_weight": None, "validation": None, "patience": None, "callback": None,
+        "progress": None, "state": None,
+    }  # fmt: skip
+    given = arguments("batch 32", "float32")
+    training = nnk.train(given["net"], given["x"], given["targets"])
+    explicit = nnk.train(
+        given["net"], given["x"], given["targets"], loss="cross_entropy", optimizer=nnk.Adam(), epochs=10, batch_size=32, seed=0
+    )
+    assert same_bits(parameters_and_losses(training), parameters_and_losses(explicit))
+    assert isinstance(training, nnk.Training)
+    assert isinstance(training.state, nnk.TrainingState)
+    assert isinstance(training.network, nnk.Network)
+    assert (len(training.losses), training.validation_losses) == (10, ())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_given_network_is_unchanged(dtype: str) -> None:
+    given = arguments("batch 32", dtype)
+    before = weights_of(given["net"])
+    trained = nnk.train(**given).network
+    assert same_bits(weights_of(given["net"]), before)
+    assert not np.array_equal(weights_of(trained), before)
+    assert trained.dtype == given["net"].dtype
+    assert [layer.activation for layer in trained.layers] == [layer.activation for layer in given["net"].layers]
+
+
+def test_shuffled_rows_are_the_permutation_of_the_epoch() -> None:
+    given = arguments("batch 32", "float32") | {"sample_weight": np.arange(ROWS) % 5 / 4}
+    state, seed = None, given["seed"]
+    for epoch in range(3):
+        order = _core.permutation(seed, epoch, ROWS)
+        rows = {key: given[key][order] for key in ("x", "targets", "sample_weight")}
+        by_hand = nnk.train(**given | rows | {"epochs": 1, "shuffle": False, "state": state})
+        state = by_hand.state
+    assert same_bits(weights_of(by_hand.network), weights_of(nnk.train(**given | {"epochs": 3}).network))
+    assert not np.array_equal(weights_of(by_hand.network), weights_of(nnk.train(**given | {"seed": 1}).network))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_are_the_running_mean(weighted: bool) -> None:
+    """Each batch's loss before its step, weighted as the mean of a loss is."""
+    given = arguments("in order", "float64") | {"epochs": 1, "sample_weight": np.arange(ROWS) % 5 / 4 if weighted else None}
+    whole = given | {"batch_size": ROWS}
+    before = loss_of(given["net"], given["x"], given["targets"], sample_weight=given["sample_weight"])
+    np.testing.assert_allclose(nnk.train(**whole).losses, [before], rtol=1e-15)
+    total, state, net = 0.0, None, given["net"]
+    for begin in range(0, ROWS, 32):
+        rows = {
+            key: None if given[key] is None else given[key][begin : begin + 32] for key in ("x", "targets", "sample_weight")
+        }
+        weight = len(rows["x"]) if rows["sample_weight"] is None else rows["sample_weight"].sum()
+        total += weight * loss_of(net, rows["x"], rows["targets"], sample_weight=rows["sample_weight"])
+        step = nnk.train(**given | rows | {"state": state})
+        state, net = step.state, step.network
+    weights = ROWS if given["sample_weight"] is None else given["sample_weight"].sum()
+    training = nnk.train(**given)
+    np.testing.assert_allclose(training.losses, [total / weights], rtol=1e-14)
+    assert same_bits(weights_of(training.network), weights_of(net))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_rows_of_weight_0(optimizer: str) -> None:
+    """They add nothing whatever they hold; a batch of them alone makes no step, not even one of momentum or weight decay."""
+    given = arguments("in order", "float32") | {"optimizer": OPTIMIZERS[optimizer]}
+    weights = np.ones(ROWS)
+    weights[32:96] = weights[100:110] = weights[-5:] = 0
+    zeros, anything = (np.where(weights[:, np.newaxis] > 0, given["x"], fill).astype(np.float32) for fill in (0, np.nan))
+    expected = parameters_and_losses(nnk.train(**given | {"x": zeros, "sample_weight": weights}))
+    assert same_bits(parameters_and_losses(nnk.train(**given | {"x": anything, "sample_weight": weights})), expected)
+    kept = np.r_[0:32, 96:ROWS]
+    rows = {"x": anything[kept], "targets": given["targets"][kept], "sample_weight": weights[kept]}
+    assert same_bits(parameters_and_losses(nnk.train(**given | rows)), expected)
+
+
+def test_weights_of_elements(rng: np.random.Generator) -> None:
+    given = arguments("multi-label", "float32")
+    rows = rng.integers(0, 3, ROWS) / 2
+    by_row, by_element = (
+        nnk.train(**given | {"sample_weight": weights}) for weights in (rows, np.repeat(rows[:, np.newaxis], 5, axis=1))
+    )
+    assert same_bits(parameters_and_losses(by_row), parameters_and_losses(by_element))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_validation_losses_are_those_after_each_epoch(weighted: bool) -> None:
+    given = arguments("sample weights", "float32")
+    x, labels, weights = numbers(np.float32, 70, 6, seed=9), np.arange(70) % 5, np.arange(70) % 3 if weighted else None
+    networks: list[nnk.Network] = []
+    validation = (x, labels, weights) if weighted else (x, labels)
+    training = nnk.train(**given, validation=validation, callback=lambda training: networks.append(training.network))
+    assert len(training.validation_losses) == len(networks) == given["epochs"]
+    for net, loss in zip(networks, training.validation_losses, strict=True):
+        assert np.float32(loss) == np.float32(loss_of(net, x, labels, sample_weight=weights))
+    assert same_bits(weights_of(networks[-1]), weights_of(training.network))
+
+
+def overfitting() -> Arguments:
+    """Return arguments of a fit whose validation loss falls at first, and then rises."""
+    rng = np.random.default_rng(1)
+    x, labels = rng.normal(0, 1, (30, 8)), rng.integers(0, 3, 30)
+    noisy = np.where(rng.random(30) < 0.7, labels, rng.integers(0, 3, 30))
+    return {
+        "net": nnk.Network.random((8, 40, 3), "tanh", "softmax", seed=3),
+        "x": x,
+        "targets": noisy,
+        "optimizer": nnk.Adam(0.02),
+        "validation": (x + rng.normal(0, 0.5, x.shape), labels),
+    }
+
+
+@pytest.mark.parametrize("patience", [1, 3, 10])
+def test_patience(patience: int) -> None:
+    given = overfitting()
+    training = nnk.train(**given, epochs=200, patience=patience)
+    best = int(np.argmin(training.validation_losses))
+    assert len(training.validation_losses) == len(training.losses) == best + 1 + patience < 200
+    assert same_bits(weights_of(training.network), weights_of(nnk.train(**given, epochs=best + 1).network))
+    # The state goes on from the last epoch.
+    more = nnk.train(**given, epochs=2, state=training.state)
+    whole = nnk.train(**given, epochs=best + 3 + patience)
+    assert same_bits(weights_of(more.network), weights_of(whole.network))
+    assert training.losses + more.losses == whole.losses
+    assert training.validation_losses + more.validation_losses == whole.validation_losses
+
+
+def test_patience_that_does_not_end_gives_the_best_network() -> None:
+    given = overfitting()
+    training = nnk.train(**given, epochs=150, patience=1000)
+    best = int(np.argmin(training.validation_losses))
+    assert best < 149
+    assert same_bits(weights_of(training.network), weights_of(nnk.train(**given, epochs=best + 1).network))
+    assert same_bits(weights_of(nnk.train(**given, epochs=150).network), weights_of(nnk.train(**given, epochs=150).network))
+
+
+def test_callback_ends_it_by_returning_true() -> None:
+    given = arguments("batch 32", "float32")
+    for last in (1, 3):
+        ended = nnk.train(**given | {"epochs": 50}, callback=lambda training, last=last: len(training.losses) == last)
+        assert same_bits(parameters_and_losses(ended), parameters_and_losses(nnk.train(**given | {"epochs": last})))
+
+
+def test_callback_sees_the_current_training() -> None:
+    given = arguments("batch 32", "float32")
+    seen: list[nnk.Training] = []
+    nnk.train(**given, callback=seen.append)
+    for epochs, training in enumerate(seen, 1):
+        alone = nnk.train(**given | {"epochs": epochs})
+        assert same_bits(parameters_and_losses(training), parameters_and_losses(alone))
+        more, more_alone = (nnk.train(**given | {"epochs": 1, "state": other.state}) for other in (training, alone))
+        assert same_bits(weights_of(more.network), weights_of(more_alone.network))
+
+
+def test_callback_that_raises_or_trains_itself() -> None:
+    given = arguments("batch 32", "float32")
+
+    def fail(training: nnk.Training) -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        nnk.train(**given, callback=fail)
+    inner: list[Array] = []
+    outer = nnk.train(**given, callback=lambda _: inner.append(parameters_and_losses(nnk.train(**given))))
+    for result in (*inner, parameters_and_losses(outer)):
+        assert same_bits(result, expected("batch 32", "float32"))
+
+
+def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    given = arguments("batch 32", "float32")
+    results = []
+    for progress in (None, False, True):
+        results.append(parameters_and_losses(nnk.train(**given, progress=progress)))
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert bool(err) == bool(progress)
+    assert "3/3" in err
+    for result in results:
+        assert same_bits(result, results[0])
+
+
+def test_one_neuron() -> None:
+    """A last layer of one neuron stays one, and learns from targets (rows,) what the layer of that one neuron learns."""
+    given = arguments("binary", "float32")
+    hidden, last = given["net"].layers
+    neuron = nnk.Network([hidden, nnk.Dense(last.weights[0], last.bias[0], last.activation)])
+    training = nnk.train(**given | {"net": neuron, "targets": given["targets"][:, 0]})
+    assert same_bits(parameters_and_losses(training), expected("binary", "float32"))
+    assert training.network.layers[-1].weights.shape == (8,)
+    assert training.network(given["x"]).shape == (ROWS,)
+
+
+# --- Networks learn ---
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_xor(seed: int) -> None:
+    x, targets = [[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]]
+    net = nnk.Network.random((2, 8, 1), "tanh", "sigmoid", seed=seed)
+    training = nnk.train(net, x, targets, optimizer=nnk.Adam(0.05), epochs=500, seed=seed)
+    assert nnk.binary_cross_entropy(nnk.Network([*training.network.layers[:-1], linear(training.network)])(x), targets) < 0.01
+    assert (np.rint(training.network(x)) == targets).all()
+
+
+def linear(net: nnk.Network) -> nnk.Dense:
+    """Return the last layer without its activation."""
+    last = net.layers[-1]
+    return nnk.Dense(last.weights, last.bias)
+
+
+def test_sine() -> None:
+    x = np.linspace(-np.pi, np.pi, 256)[:, np.newaxis]
+    net = nnk.Network.random((1, 32, 32, 1), "tanh", seed=0)
+    training = nnk.train(net, x, np.sin(x), optimizer=nnk.Adam(0.005), epochs=300)
+    assert nnk.squared_error(training.network(x), np.sin(x).astype(np.float32)) < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_digits(seed: int) -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    x, held_back, digits, held_digits = train_test_split(
+        pixels / 16, labels, test_size=1 / 3, random_state=seed, stratify=labels
+    )
+    net = nnk.Network.random([64, 64, 10], "relu", "softmax", seed=seed)
+    training = nnk.train(net, x, digits, optimizer=nnk.Adam(0.01), epochs=30, batch_size=32, seed=seed)
+    assert (training.network(held_back).argmax(-1) == held_digits).mean() >= 0.96
+
+
+# --- Losses that are no longer finite ---
+
+
+def diverging(**keywords: Any) -> Arguments:
+    """Return arguments of a fit whose loss overflows after some epochs."""
+    x = numbers(np.float32, 64, 3)
+    return {
+        "net": nnk.Network.random((3, 4, 1), "relu", seed=1),
+        "x": x,
+        "targets": x[:, :1],
+        "optimizer": nnk.SGD(0.3),
+        "epochs": 500,
+    } | keywords
+
+
+def test_training_error_carries_the_last_finite_epoch() -> None:
+    given = diverging()
+    with pytest.raises(nnk.TrainingError, match="finite") as caught:
+        nnk.train(**given)
+    assert isinstance(caught.value, FloatingPointError)
+    training = caught.value.training
+    epochs = len(training.losses)
+    assert 0 < epochs < 500
+    assert np.isfinite(parameters_and_losses(training)).all()
+    same = nnk.train(**given | {"epochs": epochs})
+    assert same_bits(parameters_and_losses(training), parameters_and_losses(same))
+    with pytest.raises(nnk.TrainingError) as again:
+        nnk.train(**given | {"state": training.state})
+    assert same_bits(weights_of(again.value.training.network), weights_of(training.network))
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert same_bits(parameters_and_losses(copied.training), parameters_and_losses(training))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_training_error_in_the_first_epoch(bad: float) -> None:
+    given = arguments("batch 32", "float32")
+    x = given["x"].copy()
+    x[250, 2] = bad
+    with pytest.raises(nnk.TrainingError) as caught:
+        nnk.train(**given | {"x": x})
+    assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
+    assert caught.value.training.losses == ()
+
+
+# --- Errors before the first step ---
+
+
+def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
+    """Return what is wrong with a call, the exception, and a pattern for its message."""
+    classes = {key: arguments("batch 32", "float32")[key] for key in ("net", "x", "targets")}
+    binary = {key: arguments("multi-label", "float32")[key] for key in ("net", "x", "targets", "loss")}
+    labels, x = classes["targets"], classes["x"]
+    bad: dict[str, tuple[Arguments, Any, str]] = {}
+
+    def add(what: str, error: Any, pattern: str, **given: Any) -> None:
+        bad[what] = classes | given, error, pattern
+
+    last = np.arange(ROWS) == ROWS - 1
+    add("label", ValueError, r"row 299.*\b5\b|\b5\b.*row 299", targets=np.where(last, 5, labels))
+    add("negative label", ValueError, "row 299", targets=np.where(last, -1, labels))
+    add("fractional labels", TypeError, "integer", targets=labels / 2)
+    add("binary target", ValueError, "row 299", **binary | {"targets": np.where(last[:, np.newaxis], 2, binary["targets"])})
+    add("negative weight", ValueError, "row 299", sample_weight=np.where(last, -1, 1))
+    add("weight that is no number", ValueError, "row 299", sample_weight=np.where(last, np.nan, 1))
+    add("all weights 0", ValueError, "weight", sample_weight=np.zeros(ROWS))
+    add("no rows", ValueError, "row", x=x[:0], targets=labels[:0])
+    add("targets of another length", ValueError, r"\(300, 6\).*\(299,\)", targets=labels[1:])
+    add("weights of another length", ValueError, r"\(299,\)", sample_weight=np.ones(299))
+    add("inputs", ValueError, r"6.*\(300, 5\)", x=x[:, 1:])
+    add("complex x", TypeError, "complex64", x=x.astype(np.complex64))
+    add("no network", TypeError, "Network.*list", net=[1, 2])
+    add("layers", TypeError, "Network", net=classes["net"].layers)
+    add("unknown loss", ValueError, "loss.*cross_entropy", loss="log_loss")
+    add("loss of another kind", TypeError, "loss", loss=3)
+    add("unknown optimizer", ValueError, "optimizer.*adam", optimizer="rmsprop")
+    add("optimizer that is no instance", TypeError, "optimizer", optimizer=nnk.Adam)
+    for number in (-1, 0):
+        add(f"batch_size {number}", ValueError, "batch_size", batch_size=number)
+        add(f"patience {number}", ValueError, "patience", patience=number, validation=(x, labels))
+    add("epochs", ValueError, "epochs", epochs=-1)
+    for name in ("epochs", "batch_size", "patience"):
+        add(f"{name} 2.5", TypeError, name, **{name: 2.5}, validation=(x, labels))
+    add("patience alone", ValueError, "patience.*validation", patience=3)
+    add("shuffle", TypeError, "shuffle", shuffle="yes")
+    add("progress", TypeError, "progress", progress="yes")
+    add("callback", TypeError, "callback", callback=3)
+    add("state", TypeError, "state.*TrainingState", state={})
+    add("validation of x alone", (TypeError, ValueError), "validation", validation=x)
+    add("validation of four", (TypeError, ValueError), "validation", validation=(x, labels, None, labels))
+    add("validation labels", ValueError, "validation.*row 299", validation=(x, np.where(last, 5, labels)))
+    add("validation inputs", ValueError, "validation", validation=(x[:, 1:], labels))
+    add("validation of no rows", ValueError, "validation", validation=(x[:0], labels[:0]))
+    return bad
+
+
+BAD_ARGUMENTS = bad_arguments()
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_errors_before_the_first_step(case: str) -> None:
+    given, error, pattern = BAD_ARGUMENTS[case]
+    with pytest.raises(error, match=f"(?s)train.*({pattern})"):
+        nnk.train(**{"callback": pytest.fail} | given)
+
+
+# --- States ---
+
+
+def states() -> dict[str, nnk.TrainingState]:
+    return {name: nnk.train(**arguments("batch 32", "float32") | {"optimizer": OPTIMIZERS[name]}).state for name in OPTIMIZERS}
+
+
+def test_state_of_another_fit() -> None:
+    given = arguments("batch 32", "float32")
+    for (of, state), name in product(states().items(), OPTIMIZERS):
+        if of != name:
+            with pytest.raises(ValueError, match=r"(?s)train.*state"):
+                nnk.train(**given | {"optimizer": OPTIMIZERS[name], "state": state})
+    state = nnk.train(**given).state
+    for other in ("squared_error", "four layers", "one layer"):
+        with pytest.raises(ValueError, match=r"(?s)train.*state"):
+            nnk.train(**arguments(other, "float32") | {"state": state, "optimizer": given["optimizer"]})
+    with pytest.raises(ValueError, match=r"(?s)train.*state"):
+        nnk.train(**arguments("batch 32", "float64") | {"state": state})
+
+
+def test_learning_rate_may_change_on_the_way() -> None:
+    given = arguments("batch 32", "float32")
+    state = nnk.train(**given).state
+    slow, fast = (nnk.train(**given | {"state": state, "optimizer": nnk.Adam(rate)}) for rate in (0.0, 0.1))
+    assert not np.array_equal(weights_of(slow.network), weights_of(fast.network))
+    assert same_bits(weights_of(slow.network), weights_of(nnk.train(**given).network))
+
+
+@pytest.fixture(scope="module")
+def state_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("states") / "state.safetensors"
+    nnk.train(**arguments("one layer", "float32")).state.save(path)
+    return path
+
+
+def go_on(path: Path) -> None:
+    """Load a state and train with it, if it can be loaded."""
+    nnk.train(**arguments("one layer", "float32") | {"epochs": 1, "state": nnk.TrainingState.load(path)})
+
+
+def test_broken_state_files(state_file: Path, tmp_path: Path) -> None:
+    content, path = state_file.read_bytes(), tmp_path / "broken"
+    header, data = take_apart(content)
+    path.write_bytes(put_together(header, data))
+    go_on(path)
+    broken = [content[:length] for length in range(0, len(content), 7)]
+    broken += [content + b"\0", b"", b"{}", put_together({}, b"")]
+    metadata = header.pop("__metadata__")
+    for key, value in metadata.items():
+        for wrong in ("", "x", "-1", "1e9", "18446744073709551616", "[]", value + "0" * 400):
+            broken.append(put_together({"__metadata__": metadata | {key: wrong}, **header}, data))
+        broken.append(put_together({"__metadata__": {k: v for k, v in metadata.items() if k != key}, **header}, data))
+    broken.append(put_together(header, data))
+    for name, tensor in header.items():
+        others = {key: value for key, value in header.items() if key != name}
+        longer = tensor | {"shape": [*tensor["shape"], 1]}
+        whole = tensor | {"dtype": "I32"}
+        renamed = {f"{name}.more": tensor}
+        for changed in (renamed, {name: longer}, {name: whole}):
+            broken.append(put_together({"__metadata__": metadata, **others, **changed}, data))
+    for wrong in broken:
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"state|broken"):
+            go_on(path)
+
+
+def test_state_files_of_other_tensors(state_file: Path, tmp_path: Path) -> None:
+    tensors = safetensors.numpy.load_file(state_file)
+    header, _ = take_apart(state_file.read_bytes())
+    for name, tensor in tensors.items():
+        for wrong in (tensor.astype(np.float64), tensor[:-1], np.zeros((0, *tensor.shape[1:]), tensor.dtype)):
+            safetensors.numpy.save_file(tensors | {name: wrong}, tmp_path / "other", header["__metadata__"])
+            with pytest.raises(ValueError, match=r"state|other"):
+                go_on(tmp_path / "other")
+
+
+def test_network_file_is_no_state_and_the_other_way_round(state_file: Path, tmp_path: Path) -> None:
+    arguments("one layer", "float32")["net"].save(tmp_path / "net")
+    with pytest.raises(ValueError, match=r"(?s)net.*state"):
+        nnk.TrainingState.load(tmp_path / "net")
+    with pytest.raises(ValueError, match=r"(?s)state.*network"):
+        nnk.load(state_file)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        nnk.TrainingState.load(tmp_path / "nothing")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_changed_bytes_of_a_state_go_on_or_are_refused(state_file: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(state_file.read_bytes())
+    end = int.from_bytes(content[:8], "little") + 16
+    places = st.integers(0, end) | st.integers(0, len(content) - 1)
+    for place, byte in data.draw(
+        st.dictionaries(places, st.sampled_from(b'0123456789[]{},"F\0\xff') | st.integers(0, 255), min_size=1)
+    ).items():
+        content[place] = byte
+    (tmp_path / "changed").write_bytes(content)
+    with np.errstate(all="ignore"):
+        try:
+            go_on(tmp_path / "changed")
+        except (ValueError, nnk.TrainingError):
+            return
+
+
+# --- Ctrl-C and memory ---
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+import nnkernels as nnk
+
+rows, sizes, batch = eval(sys.argv[1])
+x = np.linspace(-1, 1, rows * sizes[0], dtype=np.float32).reshape(rows, sizes[0])
+labels = np.arange(rows) % sizes[-1]
+net = nnk.Network.random(sizes, "relu", "softmax", seed=0)
+small = lambda: nnk.train(net, x[:20], labels[:20], epochs=1).network.layers[-1].weights.tobytes()
+before = small()
+
+def interrupt():
+    global sent
+    sent = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+
+timer = threading.Timer(0.5, interrupt)
+timer.start()
+try:
+    nnk.train(net, x, labels, epochs=10**9, batch_size=batch)
+except KeyboardInterrupt:
+    print(time.monotonic() - sent, small() == before)
+"""
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        (100, (8, 8, 3), 10),  # short epochs
+        (200_000, (32, 64, 3), 32),  # long ones
+        (9000, (784, 2048, 2048, 10), 9000),  # a step of seconds
+    ],
+    ids=str,
+)
+def test_ctrl_c(problem: Any) -> None:
+    seconds, unbroken = run(INTERRUPTED, str(problem)).stdout.split()
+    assert float(seconds) < 1
+    assert unbroken == "True"
+
+
+def test_little_memory() -> None:
+    """A refusal is a MemoryError, and the next fit is as any other."""
+    ran = run(
+        """
+import resource, sys
+import numpy as np
+import nnkernels as nnk
+
+x = np.linspace(-1, 1, 40000, dtype=np.float32).reshape(200, 200)
+net = nnk.Network.random((200, 1000, 200), "tanh", seed=0)
+calls = [
+    lambda: nnk.train(net, x, x, epochs=1).network.layers[0].weights.tobytes(),
+    lambda: nnk.train(net, x.astype(np.float64), x, epochs=1, batch_size=200).losses,
+    lambda: net.gradient(x, x)[1][0].weights.tobytes(),
+    lambda: net.backward(x, x)[1].tobytes(),
+    lambda: nnk.Network.random((2000, 600), seed=0).layers[0].weights.tobytes(),
+]
+for call in calls:
+    expected, outcomes = call(), []
+    most = resource.getrlimit(resource.RLIMIT_AS)
+    for kilobytes in [*range(0, 12000, 150), 100_000]:
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + kilobytes * 1024, most[1]))
+        try:
+            assert call() == expected
+            outcomes.append("done")
+        except MemoryError:
+            outcomes.append("refused")
+        resource.setrlimit(resource.RLIMIT_AS, most)
+    print(*sorted(set(outcomes)), outcomes[-1])
+""",
+        MALLOC_MMAP_THRESHOLD_="65536",
+    )
+    assert (ran.stdout, ran.stderr) == ("done refused done\n" * 5, "")
