@@ -54,8 +54,8 @@ template <class T>
 T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, const char* name) {
   if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is no array");
   PyArrayObject* array = as_array(object);
-  bool good = PyArray_TYPE(array) == type && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISBEHAVED_RO(array) &&
-              PyArray_NDIM(array) == static_cast<int>(shape.size());
+  bool good = PyArray_EquivTypenums(PyArray_TYPE(array), type) && PyArray_IS_C_CONTIGUOUS(array) &&
+              PyArray_ISBEHAVED_RO(array) && PyArray_NDIM(array) == static_cast<int>(shape.size());
   for (std::size_t i = 0; good && i < shape.size(); ++i) {
     good = PyArray_DIM(array, static_cast<int>(i)) == static_cast<npy_intp>(shape[i]);
   }
