@@ -60,7 +60,7 @@ inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t 
 template <class C>
 struct PlainLoss {
   LossSum sum;
-  std::vector<C> losses;     // of the terms, without their weights
+  std::vector<C> losses;     // of the terms, by kNone times their weights
   std::vector<C> gradients;  // of the reduced loss by the outputs
 };
 
@@ -88,6 +88,9 @@ PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std:
     numbers[i] = weights[i] == 0 ? 0 : static_cast<double>(result.losses[i]) * weights[i];
   }
   result.sum.losses = plain_sum_of_rows(numbers, terms);
+  if (reduction == Reduction::kNone) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) result.losses[i] = static_cast<C>(numbers[i]);
+  }
   return result;
 }
 
