@@ -203,8 +203,8 @@ def test_same_network_from_input_of_each_dtype(dtype: str) -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str) -> None:
-    """All ways on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network"]
+    """Threads and states on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network_"]
     finished = subprocess.run(
         command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
     )
