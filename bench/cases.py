@@ -1,4 +1,4 @@
-"""What peers.py measures: tables of cases, the work of each, and what it must reach."""
+"""What peers.py measures but for learning: tables of cases, the work of each, and what it must reach."""
 
 import itertools
 import time
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import nnkernels as nnk
-from engines import ENGINES, Array, Layer, Way, blank, nnkernels_ways
+from engines import ENGINES, Array, Layer, Way, blank, descriptions, nnkernels_ways
 from measure import OURS, Check, Contender, Limit, Work
 
 Dtype = type[np.float16] | type[np.float32] | type[np.float64]
@@ -27,8 +27,9 @@ DTYPES: tuple[Dtype, ...] = (np.float32, np.float64)
 class Goal:
     """What a figure of a case must reach.
 
-    "ratio" is the best peer's time over that of nnkernels, "versus" that of the contender the table names; "over" is the
-    time of nnkernels less the latter, in the table's unit; "percent" is that of the limit; "value" is what `direct` finds.
+    "ratio" is the best peer's time over that of nnkernels, a library's name that of this peer, "versus" that of the contender
+    the table names; "over" is the time of nnkernels less the latter, in the table's unit; "percent" is that of the limit;
+    "value" is what `direct` finds.
     """
 
     figure: str
@@ -74,6 +75,7 @@ class Group:
     tables: Callable[[], list[Table]]
     threads: int = 1
     target: str | None = None
+    learns: bool = False  # needs PyTorch's gradients
 
 
 def uniform(shape: tuple[int, ...], limit: float, dtype: Dtype, seed: int) -> Array:
@@ -129,6 +131,20 @@ def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtyp
     ]
 
 
+def add_peers(work: Work, libraries: Sequence[str], make: Callable[[str], Contender | None]) -> None:
+    """Add the contenders of libraries that can do the work; make() gives None where one cannot or is not installed."""
+    for library in libraries:
+        if library not in ENGINES:
+            continue
+        try:
+            contender = make(library)
+        except Exception as error:  # whatever a peer may raise
+            work.notes.append(f"{library} cannot do it: {error}")
+            continue
+        if contender:
+            work.contenders[library] = contender
+
+
 def beside_peers(
     layers: Sequence[Layer],
     x: Array,
@@ -140,16 +156,12 @@ def beside_peers(
     """Work for nnkernels and peers on the same layers and rows; without `packed`, nnkernels calls `dense` on the one layer."""
     check = forward(layers, x)
     work = Work({OURS: Contender(nnkernels_ways(layers, x, packed), units, check)})
-    for library in engines:
-        if library not in ENGINES:
-            continue
-        try:
-            ways = ENGINES[library](layers, x, threads)
-        except Exception as error:  # whatever a peer may raise
-            work.notes.append(f"{library} cannot do it: {error}")
-            continue
-        if ways:
-            work.contenders[library] = Contender(ways, units, check)
+
+    def peer(library: str) -> Contender | None:
+        ways = ENGINES[library](layers, x, threads)
+        return Contender(ways, units, check) if ways else None
+
+    add_peers(work, engines, peer)
     numbers = sum(array.size for layer in layers for array in (layer.weights, layer.bias) if array is not None)
     work.flops = 2 * len(x) * sum(layer.weights.size for layer in layers if layer.weights is not None)
     work.bytes = (numbers + x.size + check.expected.size) * x.itemsize
@@ -170,7 +182,7 @@ class Shape:
 
     sizes: tuple[int, ...]
     hidden: str = "relu"
-    last: str = "softmax"
+    last: str | None = "softmax"
 
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes)) + " tanh" * (self.hidden == "tanh")
@@ -571,6 +583,10 @@ def many_rows(shape: Shape, batch: int, threads: int) -> Work:
     return Work(contenders)
 
 
+# Linux forgets the largest size of the process until now where "5" is written to it.
+CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
 def resident_bytes(kind: str = "VmRSS") -> int:
     """Memory of this process; "VmHWM" is the most there was since `growth_of` was called."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
@@ -579,7 +595,7 @@ def resident_bytes(kind: str = "VmRSS") -> int:
 
 def growth_of(run: Way) -> int:
     """By how many bytes the process grows at most in a call, made in a new thread, which has no scratch memory yet."""
-    Path("/proc/self/clear_refs").write_text("5")  # forget the largest size until now
+    CLEAR_REFS.write_text("5")
     before = resident_bytes()
     at_once([run], 1)
     return resident_bytes("VmHWM") - before
@@ -587,11 +603,7 @@ def growth_of(run: Way) -> int:
 
 def packed_ratio(shape: Shape) -> float:
     """Memory of a Network's packed weights over that of the weights."""
-    layers = [
-        nnk.Dense(layer.weights, layer.bias, layer.activation)
-        for layer in shape.layers(np.float32)
-        if layer.weights is not None
-    ]
+    layers = descriptions(shape.layers(np.float32))
     before = resident_bytes()
     net = nnk.Network(layers)
     after = resident_bytes()
@@ -649,7 +661,7 @@ def growth_tables() -> list[Table]:
         ),
     ]
     return [
-        Table("Memory", "", memory if Path("/proc/self/clear_refs").exists() else []),
+        Table("Memory", "", memory if CLEAR_REFS.exists() else []),
         Table("Large batches beside 256 rows, float32", "ns a row", rows, versus="256 rows"),
     ]
 

@@ -1,15 +1,19 @@
 // Runs the main kernels once each, on every target that this CPU has, for count_instructions.py to count their instructions.
 //
 // Prints the compiler it was built by, and then the name of each call, target/kernel/type/shape, in the order of the calls.
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "buffer.h"
 #include "dispatch.h"
 #include "network.h"
 #include "threads.h"
+#include "training.h"
 
 using namespace nnkernels;
 
@@ -77,6 +81,19 @@ class Counter {
     count("network", "4-5-3x" + std::to_string(batch), [&] {
       network.forward({x.data(), 4 * sizeof(T), sizeof(T)}, batch, {outputs.data(), 3 * sizeof(T), sizeof(T)});
     });
+  }
+
+  // A step of Adam on a batch of 32 rows.
+  void training_64_64_10() const {
+    constexpr std::size_t kRows = 32;
+    Trainer<T> trainer({{64, 64, Activation::kRelu}, {64, 10, Activation::kNone}}, Loss::kCrossEntropy, 0, kRows, 2);
+    const Buffer<T> x = numbers<T>(kRows * 64), parameters = numbers<T>(trainer.size());
+    std::transform(parameters.data(), parameters.data() + trainer.size(), trainer.parameters(), [](T p) { return p / 64; });
+    std::vector<std::int64_t> labels(kRows);
+    for (std::size_t row = 0; row < kRows; ++row) labels[row] = static_cast<std::int64_t>(row % 10);
+    const Examples<T> examples{x.data(), kRows, {labels.data(), nullptr, nullptr, false}};
+    const Optimizer adam{Optimizer::Kind::kAdam, 0.001, 0.9, 0.999, 1e-8, 0};
+    count("training", "64-64-10x32", [&] { trainer.run_epoch(examples, adam, 0, 0, true); });
   }
 
  private:
@@ -161,4 +178,5 @@ int main() {
   const Counter<float> best(kernels(), "float32");
   best.network_4_5_3(1);
   best.network_4_5_3(256);
+  best.training_64_64_10();
 }

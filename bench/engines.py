@@ -72,14 +72,18 @@ def chain(steps: list[Way], result: Any) -> Way:
     return run
 
 
+def descriptions(layers: Sequence[Layer]) -> list[nnk.Dense]:
+    """What a Network is made of: the layers that have weights."""
+    return [nnk.Dense(layer.weights, layer.bias, layer.activation) for layer in layers if layer.weights is not None]
+
+
 def nnkernels_ways(layers: Sequence[Layer], x: Array, packed: bool = True) -> list[Way]:
     """A Network, whose weights are packed beforehand; or `dense`, or a function, for the one layer there is."""
     *_, (last, out) = buffers(layers, x)
     if last.weights is None:
         return [partial(getattr(nnk, str(last.activation)), x, out=out)]
     if packed:
-        descriptions = [nnk.Dense(layer.weights, layer.bias, layer.activation) for layer in layers if layer.weights is not None]
-        return [partial(nnk.Network(descriptions), x, out)]
+        return [partial(nnk.Network(descriptions(layers)), x, out)]
     return [partial(nnk.dense, x, last.weights, last.bias, activation=last.activation, out=out)]
 
 

@@ -412,17 +412,250 @@ class Pack {
   Buffer<Compute<T>> packed_;
 };
 
+// outputs[r][j] = sum over k of a(k, r) b[k][j]. The gradient of a layer's weights: rows are its outputs, columns its inputs,
+// steps the rows of the batch. That of its inputs: rows of the batch, inputs, outputs, and `a` has the steps side by side.
+template <class C>
+class Outer {
+ public:
+  struct Shape {
+    std::size_t rows, columns, steps;
+  };
+
+  Outer(Shape shape, bool steps_together)
+      : shape_(shape),
+        steps_together_(steps_together),
+        a_(uniform<C>(shape.steps * shape.rows, 1, 1)),
+        b_(uniform<C>(shape.steps * shape.columns, 1, 2)),
+        outputs_(shape.rows * shape.columns) {}
+
+  void prepare(const Learning<C>& kernels) { scratch_ = Buffer<C>(kernels.outer_scratch(product())); }
+
+  void run(const Learning<C>& kernels) { kernels.outer_product(product()); }
+
+  const Buffer<C>& results() const { return outputs_; }
+
+  // The bound of cpp/kernels/gradients.h.
+  std::vector<Expected<C>> expected() const {
+    const Numbers<C> a = numbers(a_), b = numbers(b_);
+    const double blocks = std::ceil(static_cast<double>(shape_.steps) / 256);
+    const auto roundings = std::min(static_cast<double>(shape_.steps), 256.0) + std::ceil(std::log2(blocks));
+    std::vector<Expected<C>> expected;
+    for (std::size_t row = 0; row < shape_.rows; ++row) {
+      for (std::size_t column = 0; column < shape_.columns; ++column) {
+        Wide<C> sum = 0, magnitude = 0;
+        for (std::size_t k = 0; k < shape_.steps; ++k) {
+          const Wide<C> factor = a[steps_together_ ? row * shape_.steps + k : k * shape_.rows + row];
+          const Wide<C> product = factor * b[k * shape_.columns + column];
+          sum += product;
+          magnitude += std::fabs(product);
+        }
+        expected.push_back({sum, static_cast<Wide<C>>(roundings) * kRounding<C> * magnitude});
+      }
+    }
+    return expected;
+  }
+
+  Work work() const {
+    const std::size_t flops = 2 * shape_.rows * shape_.columns * shape_.steps;
+    return {Limit::kFma, 0, flops, (a_.size() + b_.size() + outputs_.size()) * sizeof(C)};
+  }
+
+ private:
+  OuterProduct<C> product() const {
+    const auto rows = static_cast<std::ptrdiff_t>(shape_.rows), columns = static_cast<std::ptrdiff_t>(shape_.columns);
+    const auto steps = static_cast<std::ptrdiff_t>(shape_.steps);
+    return {a_.data(),
+            steps_together_ ? 1 : rows,
+            steps_together_ ? steps : 1,
+            b_.data(),
+            columns,
+            shape_.steps,
+            shape_.rows,
+            shape_.columns,
+            outputs_.data(),
+            columns,
+            scratch_.data()};
+  }
+
+  Shape shape_;
+  bool steps_together_;
+  Buffer<C> a_, b_, outputs_, scratch_;
+};
+
+// The loss of an output beside its target, its derivative, and how far the kernel's may be off, cpp/kernels/losses.h.
+template <class C>
+struct LossKernel {
+  const char* name;
+  typename Learning<C>::Loss* Learning<C>::*function;
+  Expected<C> (*loss)(Wide<C> z, Wide<C> y);
+  Expected<C> (*derivative)(Wide<C> z, Wide<C> y);
+};
+
+template <class C>
+const LossKernel<C> kLosses[] = {
+    {"binary_cross_entropy", &Learning<C>::binary_cross_entropy,
+     [](Wide<C> z, Wide<C> y) {
+       return expect_ulp<C>(std::log1p(std::exp(-std::fabs(z))) + std::max(z, Wide<C>(0)) - y * z, 4);
+     },
+     [](Wide<C> z, Wide<C> y) { return expect_ulp<C>(y == 0 ? 1 / (1 + std::exp(-z)) : -1 / (1 + std::exp(z)), 5); }},
+    {"squared_error", &Learning<C>::squared_error, [](Wide<C> z, Wide<C> y) { return expect_ulp<C>((z - y) * (z - y), 2); },
+     [](Wide<C> z, Wide<C> y) { return expect_ulp<C>(2 * (z - y), 1); }},
+};
+
+// Losses of rows of n outputs and their gradients, one behind the other; of cross_entropy by labels where there is no `kernel`.
+template <class C>
+class Losses {
+ public:
+  Losses(const LossKernel<C>* kernel, std::size_t rows, std::size_t n)
+      : kernel_(kernel),
+        rows_(rows),
+        n_(n),
+        outputs_(uniform<C>(rows * n, 8, 1)),
+        targets_(rows * n),
+        labels_(rows),
+        results_((kernel == nullptr ? rows : rows * n) + rows * n) {
+    for (std::size_t row = 0; row < rows; ++row) labels_[row] = static_cast<std::int64_t>(row % n);
+    for (std::size_t i = 0; i < targets_.size(); ++i) targets_.data()[i] = static_cast<C>(i % 2);
+  }
+
+  void prepare(const Learning<C>&) {}
+
+  void run(const Learning<C>& kernels) {
+    LossRows<C> call{};
+    call.outputs = outputs_.data();
+    call.rows = rows_;
+    call.n = n_;
+    call.labels = kernel_ == nullptr ? labels_.data() : nullptr;
+    call.targets = targets_.data();
+    call.option = kernel_ == nullptr ? 0 : 1;
+    call.losses = results_.data();
+    call.gradients = results_.data() + terms();
+    call.factor = 1;
+    (kernels.*(kernel_ == nullptr ? &Learning<C>::cross_entropy : kernel_->function))(call);
+  }
+
+  const Buffer<C>& results() const { return results_; }
+
+  std::vector<Expected<C>> expected() const {
+    const Numbers<C> z = numbers(outputs_), y = numbers(targets_);
+    std::vector<Expected<C>> losses, gradients;
+    if (kernel_ != nullptr) {
+      for (std::size_t i = 0; i < z.size(); ++i) {
+        losses.push_back(kernel_->loss(z[i], y[i]));
+        gradients.push_back(kernel_->derivative(z[i], y[i]));
+      }
+    } else {
+      const Wide<C> roundings = std::ceil(std::log2(static_cast<Wide<C>>(n_))) + 7;
+      for (std::size_t row = 0; row < rows_; ++row) {
+        const auto start = z.begin() + static_cast<std::ptrdiff_t>(row * n_);
+        const Numbers<C> logs = plain_log_softmax<C>({start, start + static_cast<std::ptrdiff_t>(n_)});
+        const auto label = static_cast<std::size_t>(labels_[row]);
+        losses.push_back(expect_ulp<C>(-logs[label], 4));
+        for (std::size_t i = 0; i < n_; ++i) {
+          const Wide<C> p = std::exp(logs[i]), t = i == label ? 1 : 0;
+          gradients.push_back({p - t, roundings * kRounding<C> * (p + t)});
+        }
+      }
+    }
+    losses.insert(losses.end(), gradients.begin(), gradients.end());
+    return losses;
+  }
+
+  Work work() const {
+    const std::size_t targets = kernel_ == nullptr ? rows_ * sizeof labels_[0] : targets_.size() * sizeof(C);
+    return {Limit::kCopy, outputs_.size(), 0, (outputs_.size() + results_.size()) * sizeof(C) + targets};
+  }
+
+ private:
+  std::size_t terms() const { return kernel_ == nullptr ? rows_ : rows_ * n_; }
+
+  const LossKernel<C>* kernel_;
+  std::size_t rows_, n_;
+  Buffer<C> outputs_, targets_;
+  std::vector<std::int64_t> labels_;
+  Buffer<C> results_;
+};
+
+// Steps of an optimizer over n parameters: these and their moments, one behind the other. Each run makes a step.
+template <class C>
+class Step {
+ public:
+  Step(bool adam, std::size_t n)
+      : adam_(adam),
+        n_(n),
+        gradient_(uniform<C>(n, 1, 1)),
+        start_(uniform<C>((adam ? 3 : 2) * n, 1, 2)),
+        state_((adam ? 3 : 2) * n) {
+    if (adam) {  // second moments are not negative
+      for (std::size_t i = 2 * n; i < 3 * n; ++i) start_.data()[i] *= start_.data()[i];
+    }
+  }
+
+  void prepare(const Learning<C>&) { std::copy_n(start_.data(), start_.size(), state_.data()); }
+
+  void run(const Learning<C>& kernels) {
+    C* const p = state_.data();
+    if (adam_) {
+      kernels.adam({p, p + n_, p + 2 * n_, gradient_.data(), n_, kRate, kRootScale, kRest1, kRest2, kEpsilon, 0, 1});
+    } else {
+      kernels.sgd({p, p + n_, gradient_.data(), n_, kRate, kMomentum, 0, true});
+    }
+  }
+
+  const Buffer<C>& results() const { return state_; }
+
+  // Each operation of cpp/kernels/optimizers.h is rounded once.
+  std::vector<Expected<C>> expected() const {
+    const Numbers<C> start = numbers(start_), gradient = numbers(gradient_);
+    std::vector<Expected<C>> parameters, first, second;
+    const auto rounded = [](Wide<C> value, Wide<C> magnitude) { return Expected<C>{value, kRounding<C> * magnitude}; };
+    for (std::size_t i = 0; i < n_; ++i) {
+      const Wide<C> g = gradient[i], p = start[i], before = start[n_ + i];
+      if (adam_) {
+        const Wide<C> v_before = start[2 * n_ + i];
+        const Wide<C> m = before + kRest1 * (g - before), v = v_before + kRest2 * (g * g - v_before);
+        const Wide<C> root = std::sqrt(v) * kRootScale + kEpsilon;
+        const Wide<C> m_error = 2 * (std::fabs(g) + std::fabs(before));
+        first.push_back(rounded(m, m_error));
+        second.push_back(rounded(v, 2 * (g * g + v_before)));
+        const Wide<C> next = p - kRate * m / root;
+        // The error of the root is a few roundings of itself, as v has no negative terms that cancel.
+        const Wide<C> step_error = kRate * (m_error + 8 * std::fabs(m)) / root;
+        parameters.push_back(rounded(next, 2 * std::fabs(p) + step_error));
+      } else {
+        const Wide<C> v = kMomentum * before + g, magnitude = std::fabs(before) + std::fabs(g);
+        first.push_back(rounded(v, magnitude));
+        parameters.push_back(rounded(p - kRate * (g + kMomentum * v), 2 * (std::fabs(p) + kRate * 2 * magnitude)));
+      }
+    }
+    parameters.insert(parameters.end(), first.begin(), first.end());
+    parameters.insert(parameters.end(), second.begin(), second.end());
+    return parameters;
+  }
+
+  // Parameters and moments are read and written, the gradient is read.
+  Work work() const { return {Limit::kCopy, n_, 0, (2 * state_.size() + n_) * sizeof(C)}; }
+
+ private:
+  static constexpr C kRate = C(0.001), kMomentum = C(0.9), kRootScale = 2, kRest1 = C(0.1), kRest2 = C(0.001);
+  static constexpr C kEpsilon = C(1e-8);
+
+  bool adam_;
+  std::size_t n_;
+  Buffer<C> gradient_, start_, state_;
+};
+
 // What is wrong with the kernel's results on a target; empty if they are right.
-template <class T, class Benchmark>
-std::string verify(const Kernels<T>& kernels, Benchmark& benchmark) {
-  const auto results_of = [&benchmark](const Kernels<T>& table) {
+template <class T, class Table, class Benchmark>
+std::string verify(const Table& generic, const Table& kernels, Benchmark& benchmark) {
+  const auto results_of = [&benchmark](const Table& table) {
     const auto& results = benchmark.results();
-    benchmark.prepare(table);
     std::memset(results.data(), 0xff, results.size() * sizeof *results.data());  // NaN, so that none is left out unnoticed
+    benchmark.prepare(table);
     benchmark.run(table);
     return numbers(results);
   };
-  const auto specified = results_of(generic_kernels<T>());
+  const auto specified = results_of(generic);
   const auto results = results_of(kernels);
   const auto expected = benchmark.expected();
   char error[200] = "";
@@ -466,15 +699,16 @@ void count(benchmark::State& state, const Work& work, const char* target, std::s
 
 bool all_verified = true;
 
-// Registers the benchmark that make() prepares.
-template <class T, class Make>
-void add(const KernelTable& table, const std::string& kernel, const std::string& shape, Make make) {
+// Registers the benchmark that make() prepares, of kernels of T in a part of the table.
+template <class T, class Part, class Make>
+void add(const KernelTable& table, const Part& (KernelTable::*part)() const, const std::string& kernel,
+         const std::string& shape, Make make) {
   // Google Benchmark calls this again until it has run for long enough; the kernel is verified once.
-  auto run = [&table, make, verified = false](benchmark::State& state) mutable {
-    const Kernels<T>& kernels = table.of<T>();
+  auto run = [&table, part, make, verified = false](benchmark::State& state) mutable {
+    const Part& kernels = (table.*part)();
     auto benchmark = make();
     if (!verified) {
-      const std::string error = verify<T>(kernels, benchmark);
+      const std::string error = verify<T>((supported_tables().front()->*part)(), kernels, benchmark);
       if (!error.empty()) {
         all_verified = false;
         state.SkipWithError(error.c_str());
@@ -491,6 +725,11 @@ void add(const KernelTable& table, const std::string& kernel, const std::string&
   };
   const std::string name = std::string(table.target) + "/" + kernel + "/" + kTypeName<T> + "/" + shape;
   benchmark::RegisterBenchmark(name.c_str(), run);
+}
+
+template <class T, class Make>
+void add(const KernelTable& table, const std::string& kernel, const std::string& shape, Make make) {
+  add<T>(table, &KernelTable::of<T>, kernel, shape, make);
 }
 
 // Elements of a call: the first lives in the first cache, the second in the second, the last beyond, more or less.
@@ -530,6 +769,35 @@ void add_all(const KernelTable& table) {
   add<T>(table, "pack_unpack", "1024x1024", [] { return Pack<T>(1024, 1024); });
 }
 
+// In the sizes of a step of 64-64-10 with 32 rows, and of 784-128-10 with 128.
+template <class C>
+void add_learning(const KernelTable& table) {
+  const auto add_one = [&table](const std::string& kernel, const std::string& shape, auto make) {
+    add<C>(table, &KernelTable::learning<C>, kernel, shape, make);
+  };
+  using Shape = typename Outer<C>::Shape;
+  const auto name = [](Shape shape) {
+    return std::to_string(shape.rows) + "x" + std::to_string(shape.columns) + "x" + std::to_string(shape.steps);
+  };
+  for (const Shape shape : {Shape{64, 64, 32}, Shape{10, 64, 32}, Shape{128, 784, 128}, Shape{10, 128, 128}}) {
+    add_one("outer_product", name(shape), [shape] { return Outer<C>(shape, false); });
+  }
+  for (const Shape shape : {Shape{32, 64, 10}, Shape{128, 128, 10}}) {
+    add_one("outer_product_of_rows", name(shape), [shape] { return Outer<C>(shape, true); });
+  }
+  for (const std::size_t rows : {std::size_t{32}, std::size_t{128}}) {
+    const std::string count = std::to_string(rows);
+    add_one("cross_entropy", count + "x10", [rows] { return Losses<C>(nullptr, rows, 10); });
+    for (const auto& kernel : kLosses<C>) {
+      add_one(kernel.name, count + "x1", [&kernel, rows] { return Losses<C>(&kernel, rows, 1); });
+    }
+  }
+  for (const std::size_t parameters : {std::size_t{4810}, std::size_t{101770}}) {
+    add_one("adam", std::to_string(parameters), [parameters] { return Step<C>(true, parameters); });
+    add_one("sgd", std::to_string(parameters), [parameters] { return Step<C>(false, parameters); });
+  }
+}
+
 }  // namespace
 }  // namespace nnkernels
 
@@ -540,6 +808,8 @@ int main(int argc, char** argv) {
     nnkernels::add_all<nnkernels::Half>(*table);
     nnkernels::add_all<float>(*table);
     nnkernels::add_all<double>(*table);
+    nnkernels::add_learning<float>(*table);
+    nnkernels::add_learning<double>(*table);
     for (const std::size_t size : {sizeof(float), sizeof(double)}) {
       char peak[40];
       std::snprintf(peak, sizeof peak, "%.1f GFLOP/s", nnkernels::fma_peak(table->target, size) * 1e-9);

@@ -22,14 +22,15 @@ LONG = 0.05
 
 @dataclass(frozen=True)
 class Check:
-    """What a result should be, and how far it may be off."""
+    """What a result, or a figure of it, should be, and how far it may be off."""
 
     expected: Array
     tolerance: Array | float
+    figure: Callable[[Any], Any] = np.asarray
 
     def error(self, way: Way) -> str | None:
         """What is wrong with a result; None if it is right."""
-        result = np.asarray(way())
+        result = np.asarray(self.figure(way()))
         if result.shape != self.expected.shape:
             return f"expected shape {self.expected.shape}, got {result.shape}"
         with np.errstate(all="ignore"):

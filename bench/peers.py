@@ -4,7 +4,7 @@
 
 Each result is verified before it is timed, and the contenders of a case take turns, so that whatever else the machine does
 meets all of them. README.md says how to read the tables; cases.py holds the work and the goals, engines.py the libraries'
-ways to do it, measure.py takes the time, plots.py draws.
+ways to do it, learning.py both for training, measure.py takes the time, plots.py draws.
 """
 
 import argparse
@@ -28,11 +28,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import cases
+import learning
 import nnkernels as nnk
-from cases import GROUPS, Case, Group, Table
+from cases import Case, Group, Table
 from engines import ENGINES, module
 from measure import OURS, Effort, Limits, Time, Work, take_turns, verify
 from plots import draw
+
+GROUPS = [*cases.GROUPS, *learning.GROUPS]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -133,6 +137,7 @@ def figures(case: Case, table: Table, work: Work, times: dict[str, Time], limit:
     if peers := [times[library].median for library in ENGINES if library in times]:
         found["ratio"] = min(peers) / ours
     wanted = {goal.figure for goal in case.goals}
+    found |= {library: times[library].median / ours for library in wanted & times.keys()}
     if table.versus and "versus" in wanted:
         found["versus"] = times[table.versus].median / ours
     if table.versus and "over" in wanted:
@@ -178,9 +183,8 @@ def show_progress(text: str) -> None:
         print(f"\r{text:80}\r", end="", file=sys.stderr, flush=True)
 
 
-def run_group(name: str, options: Options) -> tuple[list[Row], dict[str, list[float]]]:
+def run_group(group: Group, options: Options) -> tuple[list[Row], dict[str, list[float]]]:
     """Measure a group, in a process of its own; return the rows and the limits' samples."""
-    (group,) = (group for group in GROUPS if group.name == name)
     effort = SMOKE_TEST if options.quick else MEASUREMENT if group.threads == 1 else MEASUREMENT_OF_THREADS
     if options.alone:
         ENGINES.clear()  # of this process
@@ -188,7 +192,7 @@ def run_group(name: str, options: Options) -> tuple[list[Row], dict[str, list[fl
     limits.measure()
     nnk.set_num_threads(group.threads)
     rows: list[Row] = []
-    torch = None if options.alone else module("torch")
+    torch = None if options.alone or group.learns else module("torch")
     with torch.inference_mode() if torch else contextlib.nullcontext():
         for table in group.tables():
             chosen = [
@@ -218,7 +222,9 @@ def print_table(table: Table, rows: list[Row]) -> None:
     names = [OURS, *([table.versus] if table.versus else []), *ENGINES]
     names = [name for name in names if any(name in row["seconds"] for row in rows)]
     titles = {"ratio": "ratio", "versus": "ratio to it", "over": "over it", "percent": "of limit", "value": "value"}
+    titles |= {library: f"ratio to {library}" for library in ENGINES}
     in_goals = {"ratio": "ratio ", "versus": f"{table.versus} ", "over": "over it ", "percent": "limit ", "value": ""}
+    in_goals |= {library: f"{library} " for library in ENGINES}
     shown = [figure for figure in titles if any(figure in row["figures"] for row in rows)]
     has_rate = any(row["flops"] for row in rows)
     print(f"\n{table.title}{f' ({table.unit})' if table.unit else ''}\n")
@@ -237,7 +243,8 @@ def print_table(table: Table, rows: list[Row]) -> None:
             else:
                 cells.append(f"{value:.3g}" if figure in ("over", "value") else f"{value:.2f}")
         if has_rate:
-            cells.append(f"{row['flops'] / row['seconds'][OURS]['median'] * 1e-9:.4g}" if row["flops"] else "")
+            seconds = row["seconds"][OURS]["median"] * row["calls"][OURS]
+            cells.append(f"{row['flops'] / seconds * 1e-9:.4g}" if row["flops"] else "")
         cells.append(", ".join(in_goals[goal["figure"]] + goal["bound"] for goal in row["goals"]))
         cells.append(("yes" if all(goal["reached"] for goal in row["goals"]) else "**no**") if row["goals"] else "")
         print(line(cells))
@@ -326,7 +333,7 @@ def machine() -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description="Time nnkernels beside its peers, and against the limits of the machine.")
-    names = [group.name for group in GROUPS]
+    names = list(dict.fromkeys(group.name for group in GROUPS))
     parser.add_argument("--group", action="append", choices=names, help="only this group; may be given again (default: all)")
     parser.add_argument("--filter", default="", metavar="REGEX", help='only cases in whose "table: case" it is found')
     parser.add_argument("--quick", action="store_true", help="small cases, few and short samples: a smoke test")
@@ -368,7 +375,7 @@ def main() -> None:
         warn_of_other_processes()
         spawn = multiprocessing.get_context("spawn")
         with settings_for(group.threads, group.target, arguments.cpu), ProcessPoolExecutor(1, spawn) as pool:
-            group_rows, group_limits = pool.submit(run_group, group.name, options).result()
+            group_rows, group_limits = pool.submit(run_group, group, options).result()
         rows += group_rows
         for name, values in group_limits.items():
             limits.setdefault(name, []).extend(values)

@@ -63,6 +63,7 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         "batch": time_by_batch,
         "elementwise": time_by_size,
         "tiny": tiny_latency,
+        "learning": learning_steps,
     }
     for name, plot in plots.items():
         if figure := plot(results):
@@ -250,6 +251,26 @@ def tiny_latency(results: dict[str, Any]) -> Any:
         panel.set(xscale="log", title=row["labels"]["network"])
         panel.set_xlim(right=max(times.values()) * 3)
         plain_ticks(panel.xaxis)
+    return figure
+
+
+def learning_steps(results: dict[str, Any]) -> Any:
+    """Microseconds of a training step, for each task."""
+    tables = {kind: rows_of(results, f"Learning with Adam, {kind}") for kind in ("float32", "float64")}
+    tables = {kind: rows[::-1] for kind, rows in tables.items() if rows}
+    if not tables:
+        return None
+    figure, axes = new_figure(results, 4, ncols=len(tables), sharey="row")
+    for panel, (kind, rows) in zip(axes.flat, tables.items(), strict=True):
+        for library, (colour, marker) in STYLES.items():
+            chosen = [row for row in rows if library in row["seconds"]]
+            if chosen:
+                times = [row["seconds"][library]["median"] * 1e6 for row in chosen]
+                names = [textwrap.fill(row["labels"]["task"], 22) for row in chosen]
+                panel.plot(times, names, marker, color=colour, markersize=8, label=library, zorder=3 if library == OURS else 2)
+        panel.set(xscale="log", title=kind, xlabel="us a step")
+        plain_ticks(panel.xaxis)
+    legend_for_all(figure, axes, "Learning with Adam, one thread: microseconds a step")
     return figure
 
 

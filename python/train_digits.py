@@ -1,57 +1,64 @@
-"""Train the network that ``python -m nnkernels`` shows, and write it and the digits it has never seen.
+"""Train the network that ``python -m nnkernels`` trains, and write it to nnkernels/digits.safetensors.
 
-    python -P python/train_digits.py
+    python -P python/train_digits.py [--renew-data]
 
-(-P makes it import the installed nnkernels, not the folder beside it.) Needs scikit-learn, which has a copy of the data:
-"Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998, UCI Machine Learning Repository,
+(-P makes it import the installed nnkernels, not the folder beside it.) The data are in nnkernels/digits.npz: "Optical
+Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998, UCI Machine Learning Repository,
 https://doi.org/10.24432/C50P49), licence CC BY 4.0. It is the 1797 digits that 13 people wrote, each a picture of 8 x 8
 pixels from 0 to 16. A third of each digit's pictures, drawn at random, is held back, so that a writer can be on both sides.
-Writes nnkernels/digits.safetensors (the network) and nnkernels/digits.npz (the digits held back, unchanged).
+--renew-data takes them from scikit-learn's copy again, and needs scikit-learn.
+
+If the weights change on purpose, set DIGITS_SHA256 in nnkernels/commands/demonstration.py to the printed hash.
 """
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
 
-import nnkernels as nnk
+from nnkernels.commands.demonstration import Digits, as_inputs, learn_digits, read_digits, sha256
 
+FOLDER = Path(__file__).with_name("nnkernels")
 SOURCE = (
     'UCI "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998, '
-    "https://doi.org/10.24432/C50P49, licence CC BY 4.0; scikit-learn's copy, a third of it, unchanged"
+    "https://doi.org/10.24432/C50P49, licence CC BY 4.0; scikit-learn's copy, unchanged"
 )
 SEED = 1998
-FOLDER = Path(__file__).with_name("nnkernels")
 
 
-def split() -> list[NDArray[np.uint8]]:
-    """Return pixels to train on, pixels held back, labels to train on, labels held back."""
+def split_digits() -> Digits:
+    """Return scikit-learn's copy of the data, split in two."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = (array.astype(np.uint8) for array in load_digits(return_X_y=True))
-    sides: list[NDArray[np.uint8]] = train_test_split(pixels, labels, test_size=1 / 3, random_state=SEED, stratify=labels)
-    return sides
+    train_pixels, held_pixels, train_labels, held_labels = train_test_split(
+        pixels, labels, test_size=1 / 3, random_state=SEED, stratify=labels
+    )
+    return Digits(train_pixels, train_labels, held_pixels, held_labels, SOURCE)
+
+
+def write_network(folder: Path) -> None:
+    """Train, write the network, and print its hash and how often it is right on each side of the split."""
+    digits = read_digits(folder)
+    training = learn_digits(digits)
+    training.network.save(folder / "digits.safetensors")
+    print(f"SHA-256     {sha256(training)}")
+    for side, pixels, labels in (
+        ("trained on", digits.train_pixels, digits.train_labels),
+        ("held back", digits.held_pixels, digits.held_labels),
+    ):
+        right = np.count_nonzero(training.network(as_inputs(pixels)).argmax(axis=-1) == labels)
+        print(f"{side:10}  {right} of {len(labels)} right, {right / len(labels):.1%}")
 
 
 def main() -> None:
-    """Train, write, and print how often the network is right on each side of the split."""
-    train_pixels, held_pixels, train_labels, held_labels = split()
-
-    classifier = MLPClassifier((64,), alpha=0.1, max_iter=1000, random_state=SEED)
-    classifier.fit(train_pixels / 16, train_labels)
-
-    layers = [
-        nnk.Dense(weights.T, bias, activation)
-        for weights, bias, activation in zip(classifier.coefs_, classifier.intercepts_, ("relu", "softmax"), strict=True)
-    ]
-    net = nnk.Network(layers, np.float32)
-    net.save(FOLDER / "digits.safetensors")
-    np.savez_compressed(FOLDER / "digits.npz", pixels=held_pixels, labels=held_labels, source=np.array(SOURCE))
-
-    for side, rows, digits in (("trained on", train_pixels, train_labels), ("held back", held_pixels, held_labels)):
-        right = np.count_nonzero(net(rows / 16).argmax(axis=-1) == digits)
-        print(f"{side:10}  {right} of {len(digits)} right, {right / len(digits):.1%}")
+    """Run the command line."""
+    parser = ArgumentParser(description="Train the network of the demonstration, and write it.")
+    parser.add_argument("--renew-data", action="store_true", help="write digits.npz from scikit-learn's copy first")
+    if parser.parse_args().renew_data:
+        np.savez_compressed(FOLDER / "digits.npz", **split_digits()._asdict())
+    write_network(FOLDER)
 
 
 if __name__ == "__main__":

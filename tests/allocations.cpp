@@ -1,7 +1,8 @@
-// Memory: no call allocates in the steady state, a thread's scratch stays within 1 MB however large the batch, and packed
-// weights within 1.1 times the weights and a panel. Whichever allocation is refused, the call throws std::bad_alloc or does
-// without, leaves nothing behind, and the next one is right. Fails if one does not hold.
+// Memory: no call allocates in the steady state, nor training after its first epoch, a thread's scratch stays within 1 MB
+// however large the batch, and packed weights within 1.1 times the weights and a panel. Whichever allocation is refused, the
+// call throws std::bad_alloc or does without, leaves nothing behind, and the next one is right. Fails if one does not hold.
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include "dispatch.h"
 #include "network.h"
 #include "threads.h"
+#include "training.h"
 
 using namespace nnkernels;
 
@@ -104,6 +106,51 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
   }
 }
 
+// Rows to learn from: as classes or as targets, with a weight a row or without.
+template <class C>
+struct Lesson {
+  static constexpr std::size_t kInputs = 30, kOutputs = 7, kRows = 300;
+
+  std::vector<C> x = std::vector<C>(kRows * kInputs, C(0.5)), targets = std::vector<C>(kRows * kOutputs, C(0.25));
+  std::vector<std::int64_t> labels = std::vector<std::int64_t>(kRows, 2);
+  std::vector<double> weights = std::vector<double>(kRows, 1);
+
+  Lesson() { weights[1] = 0; }
+
+  Examples<C> examples(bool by_label, bool weighted) const {
+    return {
+        x.data(),
+        kRows,
+        {by_label ? labels.data() : nullptr, by_label ? nullptr : targets.data(), weighted ? weights.data() : nullptr, false}};
+  }
+  static Trainer<C> trainer(Loss loss) {
+    return Trainer<C>({{kInputs, 40, Activation::kRelu}, {40, kOutputs, Activation::kNone}}, loss, 0, 32, 2);
+  }
+};
+
+constexpr Optimizer kAdam{Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0};
+
+// In the first epoch the order of rows and room for a batch are allocated, in later ones nothing.
+template <class C>
+void test_training() {
+  const Lesson<C> lesson;
+  for (const Loss loss : {Loss::kCrossEntropy, Loss::kHuber}) {
+    for (const bool weighted : {false, true}) {
+      for (const bool shuffle : {false, true}) {
+        Trainer<C> trainer = lesson.trainer(loss);
+        const Examples<C> examples = lesson.examples(loss == Loss::kCrossEntropy, weighted);
+        const auto learn = [&] {
+          for (std::uint64_t epoch = 0; epoch < 3; ++epoch) trainer.run_epoch(examples, kAdam, 0, epoch, shuffle);
+        };
+        trainer.run_epoch(examples, kAdam, 0, 0, shuffle);
+        check_call<C>("epochs", 3, learn);
+        check_call<C>("evaluate", 1, [&] { trainer.evaluate(examples); });
+        check_call<C>("epochs after evaluate", 3, learn);
+      }
+    }
+  }
+}
+
 template <class T>
 void test_packed() {
   const Kernels<T>& table = kernels().of<T>();
@@ -166,6 +213,38 @@ void test_refusals() {
   });
 }
 
+// A trainer with a step of each kind; its result is the parameters.
+template <class C>
+void test_refused_training() {
+  const Lesson<C> lesson;
+  for (const Loss loss : {Loss::kCrossEntropy, Loss::kHuber}) {
+    check_refusals("training refused", 12, [&] {
+      Trainer<C> trainer = lesson.trainer(loss);
+      const Examples<C> examples = lesson.examples(loss == Loss::kCrossEntropy, true);
+      trainer.run_epoch(examples, kAdam, 0, 0, true);
+      trainer.evaluate(examples);
+      return std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size());
+    });
+  }
+  // An allocation refused in an epoch leaves the trainer as it was: all are before the first step.
+  Trainer<C> trainer = lesson.trainer(Loss::kHuber);
+  const Examples<C> examples = lesson.examples(false, true);
+  std::size_t thrown = 0;
+  for (bool done = false; !done;) {
+    refused = thrown == 0 ? 0 : 1;  // what the call before was refused is given
+    try {
+      trainer.run_epoch(examples, kAdam, 0, 0, true);
+      done = true;
+    } catch (const std::bad_alloc&) {
+      ++thrown;
+      check(trainer.steps == 0 && trainer.parameters()[0] == 0, "an epoch refused makes steps", thrown, sizeof(C));
+    }
+    refused = -1;
+  }
+  check(thrown >= 5, "allocations of an epoch", thrown, sizeof(C));
+  check(trainer.steps == (lesson.kRows + 31) / 32, "steps after refusals", trainer.steps, sizeof(C));
+}
+
 // The pool starts another worker in each call, or does without.
 void test_refused_workers(int threads) {
   for (long n = 0; n < 6; ++n) {
@@ -195,6 +274,8 @@ int main() {
     warm_up(threads);
     test<Half>(), test<float>(), test<double>();
     test_refusals<Half>(), test_refusals<float>(), test_refusals<double>();
+    test_training<float>(), test_training<double>();
+    test_refused_training<float>(), test_refused_training<double>();
   }
   test_refused_workers(5);
   check_call<float>("empty buffer", 0, [] { Buffer<float>{0}; });

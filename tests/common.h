@@ -1,12 +1,18 @@
-// What the C++ tests share: numbers that repeat, equality of bits, memory between pages that nobody may touch.
+// What the C++ tests share: numbers that repeat, equality of bits, memory between pages that nobody may touch and in which
+// every element is accounted for.
 #pragma once
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <limits>
 #include <vector>
 
 #include "dispatch.h"
@@ -29,6 +35,15 @@ struct Random {
   // In [-4, 4).
   double number() { return static_cast<double>(bits() >> 11) * 0x1p-50 - 4; }
 };
+
+template <class C>
+constexpr C kSpecial[] = {C(0),
+                          -C(0),
+                          std::numeric_limits<C>::infinity(),
+                          -std::numeric_limits<C>::infinity(),
+                          std::numeric_limits<C>::quiet_NaN(),
+                          std::numeric_limits<C>::max(),
+                          std::numeric_limits<C>::denorm_min()};
 
 template <class T>
 bool is_nan(T x) {
@@ -53,6 +68,15 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   bool equal = a.size() == b.size();
   for (std::size_t i = 0; equal && i < a.size(); ++i) equal = same(a[i], b[i]);
   return equal;
+}
+
+// The sum of blocks begin, ..., end - 1, with the largest possible power of two of them on the left of each addition.
+template <class C>
+C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
+  if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
+  std::size_t left = 1;
+  while (2 * left < end - begin) left *= 2;
+  return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
 }
 
 // Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.
@@ -84,6 +108,76 @@ class Guarded {
   std::size_t pages_;
   char* map_;
   T* data_;
+};
+
+// At which end of the memory an array lies, and how many elements from it.
+struct Place {
+  bool at_end;
+  std::size_t offset;
+};
+
+// Room for `length` elements in memory number `role`, between pages that nobody may touch.
+template <class T>
+T* room(std::size_t role, Place place, std::size_t length) {
+  constexpr std::size_t kBytes = std::size_t{16} << 20;
+  static const Guarded<char> memories[] = {Guarded<char>(kBytes), Guarded<char>(kBytes), Guarded<char>(kBytes),
+                                           Guarded<char>(kBytes), Guarded<char>(kBytes), Guarded<char>(kBytes)};
+  if ((length + place.offset) * sizeof(T) > kBytes) std::abort();
+  T* const begin = reinterpret_cast<T*>(memories[role].data());
+  return place.at_end ? begin + kBytes / sizeof(T) - place.offset - length : begin + place.offset;
+}
+
+// Such a room, and what should be in it and beside it.
+template <class T>
+class Window {
+ public:
+  Window(std::size_t role, Place place, std::size_t length) : data_(room<T>(role, place, length)) {
+    constexpr std::size_t kBeside = 70;
+    const std::size_t inside = std::min(place.offset, kBeside);
+    before_ = place.at_end ? kBeside : inside;
+    expected_.resize(before_ + length + (place.at_end ? inside : kBeside));
+    std::memset(static_cast<void*>(expected_.data()), 0x5a, expected_.size() * sizeof(T));
+    copy_out();
+  }
+
+  // What a kernel reads.
+  Window(std::size_t role, Place place, const std::vector<T>& values) : Window(role, place, values.size()) { put(values, 0); }
+
+  void put(const std::vector<T>& values, std::size_t at) {
+    std::copy(values.begin(), values.end(), expected_.begin() + static_cast<std::ptrdiff_t>(before_ + at));
+    copy_out();
+  }
+
+  // What should be in it, from the first element on, when the kernel is done.
+  void expect(const std::vector<T>& values) {
+    std::copy(values.begin(), values.end(), expected_.begin() + static_cast<std::ptrdiff_t>(before_));
+  }
+
+  T* data() const { return data_; }
+  T& expected(std::size_t i) { return expected_[before_ + i]; }
+
+  // If not, says where.
+  bool as_expected() const {
+    const T* const memory = data_ - before_;
+    for (std::size_t i = 0; i < expected_.size(); ++i) {
+      if (same(memory[i], expected_[i])) continue;
+      static int shown = 0;
+      if (shown++ >= 20) return false;
+      std::uint64_t actual = 0, expected = 0;
+      std::memcpy(&actual, &memory[i], sizeof(T));
+      std::memcpy(&expected, &expected_[i], sizeof(T));
+      std::fprintf(stderr, "element %td is %#lx, expected %#lx\n", memory + i - data_, actual, expected);
+      return false;
+    }
+    return true;
+  }
+
+ private:
+  void copy_out() { std::memcpy(static_cast<void*>(data_ - before_), expected_.data(), expected_.size() * sizeof(T)); }
+
+  T* data_;
+  std::size_t before_;
+  std::vector<T> expected_;
 };
 
 }  // namespace nnkernels

@@ -1,5 +1,4 @@
-// What the fuzzers share: an input's bytes as choices, arrays of any layout, and memory in which every element is accounted
-// for.
+// What the fuzzers share: an input's bytes as choices, and arrays of any layout.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -131,20 +129,12 @@ std::vector<T> numbers(Choices& choices, std::size_t n) {
     fill_bits(random, result.data(), n);
   } else {
     using C = Compute<T>;
-    constexpr C kInfinity = std::numeric_limits<C>::infinity();
-    constexpr C kSpecial[] = {C(0),
-                              -C(0),
-                              kInfinity,
-                              -kInfinity,
-                              std::numeric_limits<C>::quiet_NaN(),
-                              std::numeric_limits<C>::max(),
-                              std::numeric_limits<C>::denorm_min()};
     const int exponent = kind == 1 ? 0 : static_cast<int>(choices.step(100));
     std::vector<C> wide(n);
     for (C& value : wide) {
       const double number = kind == 2 ? std::floor(random.number()) : random.number();
       value = static_cast<C>(std::ldexp(number, exponent));
-      if (kind == 4 && random.bits() % 64 == 0) value = kSpecial[random.bits() % std::size(kSpecial)];
+      if (kind == 4 && random.bits() % 64 == 0) value = kSpecial<C>[random.bits() % std::size(kSpecial<C>)];
     }
     generic.of<T>().narrow(wide.data(), {result.data(), sizeof(T)}, n);
   }
@@ -171,78 +161,6 @@ struct Operand {
 
   Layout layout;
   std::vector<T> memory;
-};
-
-// At which end of the memory an array lies, and how many elements from it.
-struct Place {
-  bool at_end;
-  std::size_t offset;
-};
-
-// Room for `length` elements in memory number `role`, between pages that nobody may touch.
-template <class T>
-T* room(std::size_t role, Place place, std::size_t length) {
-  constexpr std::size_t kBytes = std::size_t{16} << 20;
-  static const Guarded<char> memories[] = {Guarded<char>(kBytes), Guarded<char>(kBytes), Guarded<char>(kBytes),
-                                           Guarded<char>(kBytes), Guarded<char>(kBytes), Guarded<char>(kBytes)};
-  if ((length + place.offset) * sizeof(T) > kBytes) std::abort();
-  T* const begin = reinterpret_cast<T*>(memories[role].data());
-  return place.at_end ? begin + kBytes / sizeof(T) - place.offset - length : begin + place.offset;
-}
-
-// Such a room, and what should be in it and beside it.
-template <class T>
-class Window {
- public:
-  Window(std::size_t role, Place place, std::size_t length) : data_(room<T>(role, place, length)) {
-    constexpr std::size_t kBeside = 70;
-    const std::size_t inside = std::min(place.offset, kBeside);
-    before_ = place.at_end ? kBeside : inside;
-    expected_.resize(before_ + length + (place.at_end ? inside : kBeside));
-    std::memset(static_cast<void*>(expected_.data()), 0x5a, expected_.size() * sizeof(T));
-    copy_out();
-  }
-
-  // What a kernel reads.
-  Window(std::size_t role, Place place, const Operand<T>& operand) : Window(role, place, operand.memory.size()) {
-    put(operand, 0);
-  }
-
-  void put(const Operand<T>& operand, std::size_t at) {
-    std::copy(operand.memory.begin(), operand.memory.end(), expected_.begin() + static_cast<std::ptrdiff_t>(before_ + at));
-    copy_out();
-  }
-
-  T* data() const { return data_; }
-  T& expected(std::size_t i) { return expected_[before_ + i]; }
-
-  // Expects the elements of a layout as they are.
-  void accept(const Layout& layout) {
-    for (std::size_t row = 0; row < layout.rows; ++row) {
-      for (std::size_t i = 0; i < layout.n; ++i) expected(layout.place(row, i)) = data_[layout.place(row, i)];
-    }
-  }
-
-  // If not, says where.
-  bool as_expected() const {
-    const T* const memory = data_ - before_;
-    for (std::size_t i = 0; i < expected_.size(); ++i) {
-      if (same(memory[i], expected_[i])) continue;
-      std::uint64_t actual = 0, expected = 0;
-      std::memcpy(&actual, &memory[i], sizeof(T));
-      std::memcpy(&expected, &expected_[i], sizeof(T));
-      std::fprintf(stderr, "element %td is %#lx, expected %#lx\n", memory + i - data_, actual, expected);
-      return false;
-    }
-    return true;
-  }
-
- private:
-  void copy_out() { std::memcpy(static_cast<void*>(data_ - before_), expected_.data(), expected_.size() * sizeof(T)); }
-
-  T* data_;
-  std::size_t before_;
-  std::vector<T> expected_;
 };
 
 // A finding: says where, and stops, so that the fuzzer keeps the input.

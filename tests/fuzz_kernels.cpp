@@ -67,12 +67,12 @@ static void fuzz_elementwise(Choices& choices, Select select) {
   for_each_target(choices, [&](const KernelTable& table, Place place) {
     if (shared) {
       Window<T> both(0, place, std::max(x_begin + x.layout.length(), y_begin + to.length()));
-      both.put(x, x_begin);
+      both.put(x.memory, x_begin);
       expect(both, y_begin);
       select(table)(strided_at<const T>(both.data() + x_begin, x.layout), strided_at(both.data() + y_begin, to), n, stores);
       check(both.as_expected(), table, "elements in one memory", n, sizeof(T));
     } else {
-      const Window<T> input(0, place, x);
+      const Window<T> input(0, place, x.memory);
       Window<T> output(1, place, to.length());
       expect(output, 0);
       select(table)(strided_at<const T>(input.data(), x.layout), strided_at(output.data(), to), n, stores);
@@ -93,7 +93,7 @@ static void fuzz_rowwise(Choices& choices, typename Kernels<T>::Rowwise* Kernels
     (generic.of<T>().*kernel)({contiguous.data() + row * n, 0, sizeof(T)}, {expected.data() + row * n, 0, sizeof(T)}, 1, n);
   }
   for_each_target(choices, [&](const KernelTable& table, Place place) {
-    Window<T> input(0, place, x);
+    Window<T> input(0, place, x.memory);
     Window<T> apart(1, place, in_place ? 0 : to.length());
     Window<T>& output = in_place ? input : apart;
     for (std::size_t row = 0; row < rows; ++row) {
@@ -115,7 +115,7 @@ static void fuzz_reductions(Choices& choices, bool of_two) {
   };
   const T expected = call(generic, {xs.data(), sizeof(T)}, {ws.data(), sizeof(T)});
   for_each_target(choices, [&](const KernelTable& table, Place place) {
-    const Window<T> a(0, place, x), b(1, place, weights);
+    const Window<T> a(0, place, x.memory), b(1, place, weights.memory);
     const T actual = call(table, strided_at<const T>(a.data(), x.layout), strided_at<const T>(b.data(), weights.layout));
     check(same(actual, expected) && a.as_expected() && b.as_expected(), table, "sum of a row", of_two, n, sizeof(T));
   });
@@ -132,13 +132,13 @@ static void fuzz_conversions(Choices& choices) {
   std::vector<T> narrowed(n);
   generic.of<T>().narrow(wide.memory.data(), {narrowed.data(), sizeof(T)}, n);
   for_each_target(choices, [&](const KernelTable& table, Place place) {
-    const Window<T> from(0, place, stored);
+    const Window<T> from(0, place, stored.memory);
     Window<C> widened_output(1, place, n);
-    std::copy(widened_ones.begin(), widened_ones.end(), &widened_output.expected(0));
+    widened_output.expect(widened_ones);
     table.of<T>().widen(strided_at<const T>(from.data(), stored.layout), widened_output.data(), n);
     check(widened_output.as_expected() && from.as_expected(), table, "widen", n, sizeof(T));
 
-    const Window<C> wide_input(0, place, wide);
+    const Window<C> wide_input(0, place, wide.memory);
     Window<T> output(1, place, to.length());
     for (std::size_t i = 0; i < n; ++i) output.expected(to.place(0, i)) = narrowed[i];
     table.of<T>().narrow(wide_input.data(), strided_at(output.data(), to), n);
@@ -184,8 +184,8 @@ static void fuzz_dense(Choices& choices) {
 
   for_each_target(choices, [&](const KernelTable& table, Place place) {
     const Kernels<T>& kernels = table.of<T>();
-    const Window<C> x_window(0, place, x), bias_window(1, place, bias);
-    const Window<T> weights_window(2, place, weights);
+    const Window<C> x_window(0, place, x.memory), bias_window(1, place, bias.memory);
+    const Window<T> weights_window(2, place, weights.memory);
     const Rows<const T> weights_rows = rows_at<const T>(weights_window.data(), weights.layout);
     const WeightsView<T> view{weights_rows.data, weights_rows.row_stride, weights_rows.element_stride, outputs, inputs};
     const auto run = [&](const char* what, DenseRows<T> call) {
@@ -223,7 +223,7 @@ static void fuzz_dense(Choices& choices) {
     run("dense, packed", call);
 
     Window<T> unpacked(5, place, matrix.size());
-    std::copy(matrix.begin(), matrix.end(), &unpacked.expected(0));
+    unpacked.expect(matrix);
     kernels.unpack(packed, outputs, inputs, unpacked.data());
     check(unpacked.as_expected(), table, "unpack", outputs, inputs, sizeof(T));
     check(x_window.as_expected() && bias_window.as_expected() && weights_window.as_expected(), table, "dense writes its input");
@@ -266,7 +266,7 @@ static void fuzz_dense_lanes(Choices& choices) {
     }
     C* const packed = room<C>(1, place, kernels.packed_size(outputs, inputs));
     kernels.pack(view, packed);
-    const Window<C> bias_window(2, place, bias);
+    const Window<C> bias_window(2, place, bias.memory);
     Window<C> output(3, place, outputs * rows);
     for (std::size_t i = 0; i < outputs; ++i) {
       for (std::size_t row = 0; row < rows; ++row) output.expected(i * rows + row) = expected[row * outputs + i];
@@ -286,7 +286,7 @@ static void fuzz_copy_rows(Choices& choices) {
     const std::size_t rows = table.of<T>().lane_rows;
     const Operand<C> x(same_choices, any_layout(same_choices, rows, n));
     const Layout to = distinct_layout(same_choices, rows, n);
-    const Window<C> input(0, place, x);
+    const Window<C> input(0, place, x.memory);
     Window<C> output(1, place, to.length());
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t i = 0; i < n; ++i) output.expected(to.place(row, i)) = x.at(row, i);

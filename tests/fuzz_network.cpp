@@ -154,7 +154,7 @@ static void fuzz_forward(Choices& choices) {
 
   for (const bool at_end : {false, true}) {
     const Place place{at_end, offset};
-    const Window<T> input(0, place, x);
+    const Window<T> input(0, place, x.memory);
     Window<T> output(1, place, to.length());
     const Rows<const T> from = rows_at<const T>(input.data(), x.layout);
     const Rows<T> results = rows_at(output.data(), to);
@@ -171,7 +171,9 @@ static void fuzz_forward(Choices& choices) {
       const LimitedMemory limit(allocations < 15 ? static_cast<std::ptrdiff_t>(allocations) : kUnlimited);
       run();
     } catch (const std::bad_alloc&) {
-      output.accept(to);
+      for (std::size_t row = 0; row < count; ++row) {
+        for (std::size_t i = 0; i < outputs; ++i) output.expected(to.place(row, i)) = output.data()[to.place(row, i)];
+      }
       check(output.as_expected(), kernels(), "a call that failed writes beside its outputs", count, sizeof(T));
     }
     for (std::size_t row = 0; row < count; ++row) {

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,12 +59,17 @@ C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
   return sum + bias;
 }
 
+// Partial sums of kernels/sum.h.
 template <class C>
-C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
-  if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
-  std::size_t left = 1;
-  while (2 * left < end - begin) left *= 2;
-  return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
+constexpr std::size_t kPartialSums = 256 / sizeof(C);
+
+// The sum of a block's partial sums. Overwrites them.
+template <class C>
+C plain_fold(C* sums) {
+  for (std::size_t half = kPartialSums<C> / 2; half > 0; half /= 2) {
+    for (std::size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
 }
 
 // The order of summation of kernels/dot.h and sum.h, as plain loops.
@@ -73,17 +80,14 @@ C plain_dot(const C* x, const C* weights, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) sum = std::fma(double{x[i]}, double{weights[i]}, sum);
     return static_cast<C>(sum);
   }
-  constexpr std::size_t kPartialSums = 256 / sizeof(C);
   std::vector<C> blocks;
   for (std::size_t block = 0; block < n; block += 1024) {
-    C sums[kPartialSums] = {};
+    C sums[kPartialSums<C>] = {};
     for (std::size_t i = block; i < n && i < block + 1024; ++i) {
-      sums[i % kPartialSums] = std::fma(x[i], weights[i], sums[i % kPartialSums]);
+      C& sum = sums[i % kPartialSums<C>];
+      sum = std::fma(x[i], weights[i], sum);
     }
-    for (std::size_t half = kPartialSums / 2; half > 0; half /= 2) {
-      for (std::size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
-    }
-    blocks.push_back(sums[0]);
+    blocks.push_back(plain_fold(sums));
   }
   return plain_tree(blocks, 0, blocks.size());
 }
@@ -314,8 +318,8 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
 
 // Numbers of every magnitude and kind: random bits.
 template <class T>
-std::vector<T> random_bits(std::size_t n) {
-  Random random;
+std::vector<T> random_bits(std::size_t n, std::uint64_t seed = 1) {
+  Random random{seed};
   std::vector<T> result(n);
   for (T& value : result) {
     const std::uint64_t bits = random.bits();
@@ -388,6 +392,579 @@ void test_network() {
   check(same(actual, expected), kernels(), "network", sizeof(T));
 }
 
+// --- Learning ---
+
+// The order of summation of cross_entropy, by kernels/sum.h, as plain loops.
+template <class C>
+C plain_sum(const std::vector<C>& terms) {
+  std::vector<C> blocks;
+  for (std::size_t block = 0; block < terms.size(); block += 1024) {
+    C sums[kPartialSums<C>];
+    for (std::size_t j = 0; j < kPartialSums<C>; ++j) {
+      std::vector<C> of_j;
+      for (std::size_t i = block + j; i < terms.size() && i < block + 1024; i += kPartialSums<C>) of_j.push_back(terms[i]);
+      sums[j] = plain_tree(of_j, 0, of_j.size());
+    }
+    blocks.push_back(plain_fold(sums));
+  }
+  return plain_tree(blocks, 0, blocks.size());
+}
+
+// The order of summation of kernels/gradients.h, as plain loops.
+template <class C>
+C plain_outer(const OuterProduct<C>& product, std::size_t row, std::size_t column) {
+  std::vector<C> blocks;
+  for (std::size_t block = 0; block < product.steps; block += 256) {
+    C sum = 0;
+    for (std::size_t k = block; k < product.steps && k < block + 256; ++k) {
+      const auto step = static_cast<std::ptrdiff_t>(k), r = static_cast<std::ptrdiff_t>(row);
+      sum = std::fma(product.a[step * product.a_step + r * product.a_row],
+                     product.b[step * product.b_step + static_cast<std::ptrdiff_t>(column)], sum);
+    }
+    blocks.push_back(sum);
+  }
+  return plain_tree(blocks, 0, blocks.size());
+}
+
+// With the rows of `a` side by side, or its steps; `apart` numbers lie between the rows of b and of the outputs.
+template <class C>
+void test_outer_product(const KernelTable& table, std::size_t steps, std::size_t rows, std::size_t columns, bool rows_beside,
+                        std::size_t apart) {
+  Random random;
+  const auto a = numbers<C>(random, steps * rows);
+  const auto b = numbers<C>(random, steps == 0 ? 0 : (steps - 1) * (columns + apart) + columns);
+  const std::size_t stride = columns + apart, length = (rows - 1) * stride + columns;
+  OuterProduct<C> product{};
+  product.a = a.data();
+  product.a_step = rows_beside ? static_cast<std::ptrdiff_t>(rows) : 1;
+  product.a_row = rows_beside ? 1 : static_cast<std::ptrdiff_t>(steps);
+  product.b = b.data();
+  product.b_step = product.outputs_stride = static_cast<std::ptrdiff_t>(stride);
+  product.steps = steps;
+  product.rows = rows;
+  product.columns = columns;
+  std::vector<C> expected;
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t column = 0; column < columns; ++column) expected.push_back(plain_outer(product, row, column));
+  }
+  for (const bool at_end : {false, true}) {
+    const Place place{at_end, 0};
+    const Window<C> a_window(0, place, a), b_window(1, place, b);
+    Window<C> outputs(2, place, length);
+    for (std::size_t i = 0; i < expected.size(); ++i) outputs.expected(i / columns * stride + i % columns) = expected[i];
+    product.a = a_window.data();
+    product.b = b_window.data();
+    product.outputs = outputs.data();
+    table.learning<C>().outer_product(product);
+    check(outputs.as_expected() && a_window.as_expected() && b_window.as_expected(), table,
+          rows_beside ? "outer_product, rows beside" : "outer_product, steps beside", steps, rows, columns);
+  }
+}
+
+template <class C>
+void test_outer_product(const KernelTable& table) {
+  for (const bool rows_beside : {false, true}) {
+    // All tiles: up to 8 rows and 4 vectors, and what is left of each.
+    for (std::size_t few = 1; few <= 18; few += emulated ? 7 : 1) {
+      for (std::size_t many = 1; many <= 4 * 16 + 17; many += emulated ? 5 : 1) {
+        test_outer_product<C>(table, 2, few, many, rows_beside, 0);
+        test_outer_product<C>(table, 7, many, few, rows_beside, 2);
+      }
+    }
+    // Blocks of steps.
+    for (std::size_t steps : Sizes{0, 1, 2, 255, 256, 257, 511, 512, 513, 768, 769, 1024, 1300}) {
+      test_outer_product<C>(table, steps, 1, 1, rows_beside, 1);
+      test_outer_product<C>(table, steps, 3, 40, rows_beside, 1);
+      test_outer_product<C>(table, steps, 40, 3, rows_beside, 0);
+      if (!emulated) test_outer_product<C>(table, steps, 19, 70, rows_beside, 0);
+    }
+  }
+}
+
+// x, or 0 where its magnitude is below the least.
+template <class C>
+C unless_below(C least, C x) {
+  return std::abs(x) < least ? C(0) : x;
+}
+
+// What a loss's kernel reads.
+template <class C>
+struct LossInput {
+  std::size_t rows, n;
+  std::vector<C> outputs;
+  std::vector<std::int64_t> labels;  // or none
+  std::vector<C> targets;            // where there are no labels
+  C option;
+  std::vector<C> factors;  // one a term
+
+  // The loss of row i, whose gradient is not multiplied.
+  LossRows<C> row(std::size_t i) const {
+    LossRows<C> view{};
+    view.outputs = outputs.data() + i * n;
+    view.rows = 1;
+    view.n = n;
+    view.labels = labels.empty() ? nullptr : labels.data() + i;
+    view.targets = labels.empty() ? targets.data() + i * n : nullptr;
+    view.option = option;
+    view.factor = 1;
+    return view;
+  }
+};
+
+template <class C>
+struct LossResult {
+  std::vector<C> losses, gradients;
+};
+
+// By `generic`, one row after the other.
+template <class C>
+LossResult<C> loss_of_rows(typename Learning<C>::Loss* Learning<C>::*kernel, const LossInput<C>& input) {
+  const std::size_t terms = input.factors.size() / std::max<std::size_t>(input.rows, 1);
+  LossResult<C> result{std::vector<C>(input.factors.size()), std::vector<C>(input.outputs.size())};
+  for (std::size_t i = 0; i < input.rows; ++i) {
+    LossRows<C> row = input.row(i);
+    row.losses = result.losses.data() + i * terms;
+    row.gradients = result.gradients.data() + i * input.n;
+    (generic.learning<C>().*kernel)(row);
+  }
+  return result;
+}
+
+// Losses with and without gradients, one factor and one a term, a least gradient or none, up to the ends of what may be read
+// and written, against those of each row.
+template <class C>
+void test_loss_rows(const KernelTable& table, const char* name, typename Learning<C>::Loss* Learning<C>::*kernel,
+                    const LossInput<C>& input, const LossResult<C>& expected) {
+  constexpr C kFactor = C(-0.375), kLeast = C(0.125);
+  const auto scaled = [&](C least, auto factor_of_term) {
+    std::vector<C> gradients = expected.gradients;
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      const C factor = factor_of_term(input.factors.size() == input.rows ? i / input.n : i);
+      gradients[i] = factor == 0 ? C(0) : unless_below(least, gradients[i] * factor);
+    }
+    return gradients;
+  };
+  const auto by_factor = scaled(kLeast, [&](std::size_t) { return kFactor; });
+  const auto by_factors = scaled(0, [&](std::size_t term) { return input.factors[term]; });
+  for (const bool at_end : {false, true}) {
+    const Place place{at_end, 0};
+    const Window<C> outputs(0, place, input.outputs), targets(1, place, input.targets), factors(2, place, input.factors);
+    const Window<std::int64_t> labels(3, place, input.labels);
+    LossRows<C> rows{};
+    rows.outputs = outputs.data();
+    rows.rows = input.rows;
+    rows.n = input.n;
+    rows.labels = input.labels.empty() ? nullptr : labels.data();
+    rows.targets = input.labels.empty() ? targets.data() : nullptr;
+    rows.option = input.option;
+    rows.factor = kFactor;
+    for (const std::vector<C>* gradients : {static_cast<const std::vector<C>*>(nullptr), &by_factor, &by_factors}) {
+      Window<C> losses(4, place, input.factors.size()), gradient_window(5, place, input.outputs.size());
+      losses.expect(expected.losses);
+      if (gradients != nullptr) gradient_window.expect(*gradients);
+      rows.losses = losses.data();
+      rows.gradients = gradients != nullptr ? gradient_window.data() : nullptr;
+      rows.factors = gradients == &by_factors ? factors.data() : nullptr;
+      rows.least = gradients == &by_factor ? kLeast : 0;
+      (table.learning<C>().*kernel)(rows);
+      check(losses.as_expected() && gradient_window.as_expected(), table, name, input.rows, input.n, sizeof(C));
+    }
+    check(outputs.as_expected() && targets.as_expected() && factors.as_expected() && labels.as_expected(), table, name,
+          input.rows, input.n);
+  }
+}
+
+// Ordinary numbers; larger ones, with which a row is confident; any bits; ordinary numbers with special ones among them.
+constexpr std::size_t kKinds = 4;
+
+template <class C>
+std::vector<C> numbers_of_kind(Random& random, std::size_t kind, std::size_t n) {
+  if (kind == 2) return random_bits<C>(n, random.bits());
+  std::vector<C> result = numbers<C>(random, n);
+  for (C& value : result) {
+    if (kind == 1) value *= 30;
+    if (kind == 3 && random.bits() % 16 == 0) value = kSpecial<C>[random.bits() % std::size(kSpecial<C>)];
+  }
+  return result;
+}
+
+// In [0, 1], its ends among them.
+template <class C>
+std::vector<C> fractions(Random& random, std::size_t n) {
+  std::vector<C> result = numbers<C>(random, n);
+  for (C& value : result) value = std::min(std::max(value / 6 + C(0.5), C(0)), C(1));
+  return result;
+}
+
+// A third of them 0.
+template <class C>
+std::vector<C> any_factors(Random& random, std::size_t n) {
+  std::vector<C> result = numbers<C>(random, n);
+  for (C& value : result) {
+    if (random.bits() % 3 == 0) value = 0;
+  }
+  return result;
+}
+
+// The formulas of kernels/losses.h as plain loops: the losses bit for bit, the gradient of finite rows within its bound.
+template <class C>
+void check_cross_entropy(const LossInput<C>& input, const LossResult<C>& result) {
+  constexpr long double kHalfUlp = std::numeric_limits<C>::epsilon() / 2;
+  const std::size_t n = input.n;
+  const long double height = std::ceil(std::log2(static_cast<long double>(n)));
+  for (std::size_t row = 0; row < input.rows; ++row) {
+    const C* const z = input.outputs.data() + row * n;
+    std::vector<C> log_p(n), t(n), terms(n);
+    generic.of<C>().log_softmax({z, 0, sizeof(C)}, {log_p.data(), 0, sizeof(C)}, 1, n);
+    const C off = input.option / static_cast<C>(n), scale = 1 - input.option;
+    for (std::size_t i = 0; i < n; ++i) {
+      t[i] = !input.labels.empty() ? (static_cast<std::int64_t>(i) == input.labels[row] ? scale + off : off)
+                                   : input.targets[row * n + i] * scale + off;
+      terms[i] = t[i] == 0 ? C(0) : 0 - t[i] * log_p[i];
+    }
+    const bool exact = !input.labels.empty() && input.option == 0;
+    const C loss = exact ? 0 - log_p[static_cast<std::size_t>(input.labels[row])] : plain_sum(terms);
+    check(same(result.losses[row], loss), generic, "cross_entropy", row, n, sizeof(C));
+
+    if (!std::all_of(z, z + n, [](C x) { return std::abs(x) < 1000; })) continue;
+    const auto label = std::max_element(z, z + n) - z;
+    long double total = 0, others = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      total += t[i];
+      if (static_cast<std::ptrdiff_t>(i) != label) others += std::exp(static_cast<long double>(z[i]) - z[label]);
+    }
+    if (!input.labels.empty()) total = 1;
+    for (std::size_t i = 0; i < n; ++i) {
+      const bool largest = static_cast<std::ptrdiff_t>(i) == label;
+      const long double p = std::exp(static_cast<long double>(z[i]) - z[label]) / (1 + others);
+      const long double q = largest ? others / (1 + others) : 1 - p;
+      const long double gradient = largest ? (total - t[i]) - total * q : total * p - t[i];
+      const long double bound =
+          exact ? (height + 7) * std::abs(gradient) : (height + 7) * total * std::min(p, q) + (height + 2) * (total + t[i]);
+      check(std::abs(static_cast<long double>(result.gradients[row * n + i]) - gradient) <=
+                bound * kHalfUlp + std::numeric_limits<C>::denorm_min(),
+            generic, "gradient of cross_entropy", row, i, n);
+    }
+  }
+}
+
+template <class C>
+void test_cross_entropy(const KernelTable& table) {
+  Random random;
+  const auto test = [&](std::size_t rows, std::size_t n) {
+    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+      for (const C smoothing : {C(0), C(0.125)}) {
+        for (const bool by_label : {true, false}) {
+          LossInput<C> input{
+              rows, n, numbers_of_kind<C>(random, kind, rows * n), {}, {}, smoothing, any_factors<C>(random, rows)};
+          for (std::size_t row = 0; by_label && row < rows; ++row)
+            input.labels.push_back(static_cast<std::int64_t>(random.bits() % n));
+          if (!by_label) input.targets = fractions<C>(random, rows * n);
+          const auto expected = loss_of_rows(&Learning<C>::cross_entropy, input);
+          if (&table == &generic) check_cross_entropy(input, expected);
+          test_loss_rows(table, "cross_entropy, rows", &Learning<C>::cross_entropy, input, expected);
+        }
+      }
+    }
+  };
+  const std::size_t step = emulated ? 9 : 1;
+  for (std::size_t n : Sizes{1, 2, 10, 31, 32}) {
+    for (std::size_t rows = 1; rows <= 33; rows += step) test(rows, n);
+  }
+  for (std::size_t n : Sizes{33, 100, 1025}) test(1, n), test(3, n);
+  for (std::size_t n = 34; n < 34 + 64; n += step) test(1, n);
+}
+
+// Rows by whose labels and infinities the loss is known.
+template <class C>
+void test_special_rows(const KernelTable& table) {
+  constexpr C kInfinity = std::numeric_limits<C>::infinity();
+  constexpr C kNaN = std::numeric_limits<C>::quiet_NaN();
+  for (std::size_t n : Sizes{3, 32, 33, 100}) {
+    // The first two numbers of a row, all others, the loss of label 0, and whether its gradient is finite.
+    struct Row {
+      C first, second, rest, loss;
+      bool finite;
+    };
+    const C huge = std::numeric_limits<C>::max();
+    for (const Row& row : {Row{0, -kInfinity, -kInfinity, 0, true}, Row{-kInfinity, 0, 0, kInfinity, true},
+                           Row{-kInfinity, -kInfinity, -kInfinity, kNaN, false}, Row{kInfinity, 0, 0, kNaN, false},
+                           Row{0, kInfinity, 0, kNaN, false}, Row{0, kNaN, 0, kNaN, false}, Row{kNaN, 0, 0, kNaN, false},
+                           Row{huge, -huge, -huge, 0, true}, Row{-huge, huge, -huge, kInfinity, true}}) {
+      std::vector<C> z(n, row.rest), gradient(n), factors{0};
+      z[0] = row.first;
+      z[1] = row.second;
+      const std::int64_t label = 0;
+      C loss = 77;
+      LossRows<C> rows{z.data(), 1, n, &label, nullptr, 0, &loss, gradient.data(), nullptr, 1, 0};
+      table.learning<C>().cross_entropy(rows);
+      check(same(loss, row.loss), table, "loss of a special row", n, sizeof(C));
+      check(std::all_of(gradient.begin(), gradient.end(), [&](C g) { return row.finite ? std::abs(g) <= 1 : is_nan(g); }),
+            table, "gradient of a special row", n, sizeof(C));
+      rows.factors = factors.data();
+      table.learning<C>().cross_entropy(rows);
+      check(same(gradient, std::vector<C>(n)), table, "gradient of a special row that does not count", n, sizeof(C));
+    }
+  }
+}
+
+// The loss of an output and its derivative, by plain arithmetic on the table's exponential.
+template <class C>
+struct PlainLoss {
+  C loss, derivative;
+};
+
+template <class C>
+C plain_exp(C x) {
+  C result;
+  generic.of<C>().exp({&x, sizeof(C)}, {&result, sizeof(C)}, 1, Stores::kCached);
+  return result;
+}
+
+template <class C>
+PlainLoss<C> plain_squared_error(C z, C y, C) {
+  return {(z - y) * (z - y), 2 * (z - y)};
+}
+
+template <class C>
+PlainLoss<C> plain_absolute_error(C z, C y, C) {
+  const C d = z - y;
+  return {std::abs(d), d > 0 ? C(1) : d < 0 ? C(-1) : d};
+}
+
+template <class C>
+PlainLoss<C> plain_huber(C z, C y, C delta) {
+  const C d = z - y;
+  if (std::abs(d) <= delta) return {d * d * C(0.5), d};
+  return {delta * (std::abs(d) - delta * C(0.5)), d > 0 ? delta : d < 0 ? -delta : d};
+}
+
+template <class C>
+PlainLoss<C> plain_poisson(C z, C y, C) {
+  const C e = plain_exp(z);
+  return {y == 0 ? e : std::fma(-y, z, e), e - y};
+}
+
+template <class C>
+void check_binary_cross_entropy(const LossInput<C>& input, const LossResult<C>& result) {
+  for (std::size_t i = 0; i < input.outputs.size(); ++i) {
+    const long double z = input.outputs[i], y = input.targets[i], w = input.option;
+    if (!(std::abs(z) < 5000)) continue;
+    const long double negative = 1 - y, positive = w * y, log = std::log1p(std::exp(-std::abs(z)));
+    const long double loss = negative * (std::max(z, 0.0L) + log) + positive * (std::max(-z, 0.0L) + log);
+    const long double up = negative / (1 + std::exp(-z)), down = positive / (1 + std::exp(z));
+    constexpr long double kUlp = std::numeric_limits<C>::epsilon(), kTiniest = std::numeric_limits<C>::denorm_min();
+    const long double least = (4 + w) * kTiniest;
+    check(std::abs(result.losses[i] - loss) <= 4 * kUlp * loss + least, generic, "binary_cross_entropy", i, sizeof(C));
+    check(std::abs(result.gradients[i] - (up - down)) <= 5 * kUlp * (up + down) + least, generic,
+          "derivative of binary_cross_entropy", i, sizeof(C));
+  }
+}
+
+// A loss of one output; plain(z, y, option) is what it must be, or null.
+template <class C>
+void test_loss(const KernelTable& table, const char* name, typename Learning<C>::Loss* Learning<C>::*kernel,
+               std::vector<C> (*targets)(Random&, std::size_t), C option, PlainLoss<C> (*plain)(C, C, C)) {
+  Random random;
+  for (std::size_t kind = 0; kind < kKinds; ++kind) {
+    for (std::size_t n : {std::size_t{0}, std::size_t{1000}}) {
+      for (std::size_t rows = n == 0 ? 0 : 1; rows <= (n == 0 ? 33 : 1); ++rows) {
+        const std::size_t columns = n == 0 ? 1 : n;
+        const LossInput<C> input{rows,
+                                 columns,
+                                 numbers_of_kind<C>(random, kind, rows * columns),
+                                 {},
+                                 targets(random, rows * columns),
+                                 option,
+                                 any_factors<C>(random, rows * columns)};
+        const auto expected = loss_of_rows(kernel, input);
+        for (std::size_t i = 0; plain != nullptr && i < expected.losses.size(); ++i) {
+          const PlainLoss<C> loss = plain(input.outputs[i], input.targets[i], option);
+          check(same(expected.losses[i], loss.loss) && same(expected.gradients[i], loss.derivative), generic, name, i,
+                sizeof(C));
+        }
+        if (plain == nullptr && &table == &generic) check_binary_cross_entropy(input, expected);
+        test_loss_rows(table, name, kernel, input, expected);
+      }
+    }
+  }
+}
+
+template <class C>
+void test_losses(const KernelTable& table) {
+  using L = Learning<C>;
+  test_cross_entropy<C>(table);
+  test_special_rows<C>(table);
+  const auto any = [](Random& random, std::size_t n) { return numbers_of_kind<C>(random, 3, n); };
+  for (const C option : {C(1), C(0.375), C(20)}) {
+    test_loss<C>(table, "binary_cross_entropy", &L::binary_cross_entropy, fractions<C>, option, nullptr);
+    test_loss<C>(table, "huber", &L::huber, any, option, plain_huber<C>);
+  }
+  test_loss<C>(table, "squared_error", &L::squared_error, any, 0, plain_squared_error<C>);
+  test_loss<C>(table, "absolute_error", &L::absolute_error, any, 0, plain_absolute_error<C>);
+  test_loss<C>(table, "poisson", &L::poisson, any, 0, plain_poisson<C>);
+}
+
+// In place, up to the ends of what may be read and written: function(y, g) is what becomes of each gradient.
+template <class C, class Function>
+void test_activation_gradient(const KernelTable& table, const char* name, typename Learning<C>::ActivationGradient* kernel,
+                              Function function) {
+  Random random;
+  for (std::size_t n = 0; n <= 34; ++n) {
+    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+      const auto y = numbers_of_kind<C>(random, kind, n), g = numbers_of_kind<C>(random, kind, n);
+      std::vector<C> expected(n);
+      for (std::size_t i = 0; i < n; ++i) expected[i] = function(y[i], g[i]);
+      for (const bool at_end : {false, true}) {
+        const Window<C> outputs(0, {at_end, 0}, y);
+        Window<C> gradients(1, {at_end, 0}, g);
+        gradients.expect(expected);
+        kernel(outputs.data(), gradients.data(), n);
+        check(gradients.as_expected() && outputs.as_expected(), table, name, n, sizeof(C));
+      }
+    }
+  }
+}
+
+template <class C>
+void test_activation_gradients(const KernelTable& table) {
+  const Learning<C>& kernels = table.learning<C>();
+  test_activation_gradient<C>(table, "relu_gradient", kernels.relu_gradient, [](C y, C g) { return y <= 0 ? C(0) : g; });
+  test_activation_gradient<C>(table, "sigmoid_gradient", kernels.sigmoid_gradient, [](C y, C g) { return g * (y * (1 - y)); });
+  test_activation_gradient<C>(table, "tanh_gradient", kernels.tanh_gradient,
+                              [](C y, C g) { return g * std::fma(-y, y, C(1)); });
+  Random random;
+  for (std::size_t n : Sizes{0, 1, 2, 7, 8, 31, 32, 33, 100, 1025}) {
+    for (std::size_t rows : Sizes{1, 3}) {
+      for (std::size_t kind = 0; kind < kKinds; ++kind) {
+        const auto p = numbers_of_kind<C>(random, kind, rows * n), g = numbers_of_kind<C>(random, kind, rows * n);
+        std::vector<C> expected(rows * n);
+        for (std::size_t i = 0; i < rows * n; ++i) {
+          const std::size_t row = i / n * n;
+          expected[i] = p[i] * (g[i] - plain_dot(p.data() + row, g.data() + row, n));
+        }
+        for (const bool at_end : {false, true}) {
+          const Window<C> outputs(0, {at_end, 0}, p);
+          Window<C> gradients(1, {at_end, 0}, g);
+          gradients.expect(expected);
+          kernels.softmax_gradient(outputs.data(), gradients.data(), rows, n);
+          check(gradients.as_expected() && outputs.as_expected(), table, "softmax_gradient", rows, n, sizeof(C));
+        }
+      }
+    }
+  }
+}
+
+// kernels/optimizers.h: below these, and gradients and moments below kLeastGradient, numbers are taken as 0: second moments,
+// and gradients that are squared.
+template <class C>
+constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
+template <class C>
+constexpr C kLeastRoot = static_cast<C>(sizeof(C) == 4 ? 0x1p-57 : 0x1p-500);
+
+// A few of each kind, and of magnitudes about those.
+template <class C>
+std::vector<C> numbers_about_the_least(Random& random, std::size_t n) {
+  std::vector<C> result = numbers_of_kind<C>(random, 3, n);
+  constexpr C kScales[] = {1, kLeastGradient<C>, kLeastSquare<C>, kLeastRoot<C>};
+  for (C& value : result) value *= kScales[random.bits() % 4];
+  return result;
+}
+
+// What an optimizer changes: the parameters, and its moments.
+template <class C>
+using Parameters = std::vector<std::vector<C>>;
+
+// Calls run(parameters, gradient) with them up to the ends of what may be read and written.
+template <class C, class Run>
+void check_step(const KernelTable& table, const char* name, const Parameters<C>& before, const std::vector<C>& gradient,
+                const Parameters<C>& after, Run run) {
+  for (const bool at_end : {false, true}) {
+    const Window<C> gradient_window(0, {at_end, 0}, gradient);
+    std::vector<Window<C>> windows;
+    std::vector<C*> data;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      windows.emplace_back(i + 1, Place{at_end, 0}, before[i]);
+      windows.back().expect(after[i]);
+      data.push_back(windows.back().data());
+    }
+    run(data, gradient_window.data());
+    check(gradient_window.as_expected(), table, name, gradient.size(), sizeof(C));
+    for (const Window<C>& window : windows) check(window.as_expected(), table, name, gradient.size(), sizeof(C));
+  }
+}
+
+template <class C>
+void test_sgd(const KernelTable& table, std::size_t n, C momentum, bool nesterov, C decay) {
+  Random random;
+  constexpr C kRate = C(0.0625);
+  const auto gradient = numbers_about_the_least<C>(random, n);
+  Parameters<C> before{numbers_about_the_least<C>(random, n)};
+  if (momentum != 0) before.push_back(numbers_about_the_least<C>(random, n));
+  Parameters<C> after = before;
+  for (std::size_t i = 0; i < n; ++i) {
+    C& p = after[0][i];
+    const C g = std::fma(decay, p, unless_below(kLeastGradient<C>, gradient[i]));
+    C direction = g;
+    if (momentum != 0) {
+      C& v = after[1][i];
+      v = unless_below(kLeastGradient<C>, std::fma(momentum, v, g));
+      direction = nesterov ? std::fma(momentum, v, g) : v;
+    }
+    p = std::fma(-kRate, direction, p);
+  }
+  check_step<C>(table, "sgd", before, gradient, after, [&](const std::vector<C*>& data, const C* g) {
+    table.learning<C>().sgd({data[0], momentum != 0 ? data[1] : nullptr, g, n, kRate, momentum, decay, nesterov});
+  });
+}
+
+template <class C>
+void test_adam(const KernelTable& table, std::size_t n, C decay, C shrink) {
+  Random random;
+  AdamStep<C> step{};
+  step.n = n;
+  step.rate = C(0.0625), step.root_scale = C(1.5), step.rest_1 = C(0.1), step.rest_2 = C(0.001);
+  step.epsilon = C(1e-8), step.decay = decay, step.shrink = shrink;
+  const auto gradient = numbers_about_the_least<C>(random, n);
+  Parameters<C> before{numbers_about_the_least<C>(random, n), numbers_about_the_least<C>(random, n),
+                       numbers_about_the_least<C>(random, n)};
+  for (C& square : before[2]) square = std::abs(square);
+  Parameters<C> after = before;
+  for (std::size_t i = 0; i < n; ++i) {
+    C &p = after[0][i], &m = after[1][i], &v = after[2][i];
+    const C g = std::fma(decay, p, unless_below(kLeastGradient<C>, gradient[i]));
+    const C root = unless_below(kLeastRoot<C>, g);
+    m = unless_below(kLeastGradient<C>, std::fma(step.rest_1, g - m, m));
+    v = unless_below(kLeastSquare<C>, std::fma(step.rest_2, std::fma(root, root, -v), v));
+    p = std::fma(-step.rate, m / std::fma(std::sqrt(v), step.root_scale, step.epsilon), shrink * p);
+  }
+  check_step<C>(table, "adam", before, gradient, after, [&](const std::vector<C*>& data, const C* g) {
+    step.parameters = data[0], step.first_moment = data[1], step.second_moment = data[2], step.gradient = g;
+    table.learning<C>().adam(step);
+  });
+}
+
+template <class C>
+void test_optimizers(const KernelTable& table) {
+  for (std::size_t n = 0; n <= 1000; n = n < 34 ? n + 1 : n * 4) {
+    for (const C decay : {C(0), C(0.25)}) {
+      test_sgd<C>(table, n, 0, false, decay);
+      test_sgd<C>(table, n, C(0.875), false, decay);
+      test_sgd<C>(table, n, C(0.875), true, decay);
+      test_adam<C>(table, n, decay, 1);
+    }
+    test_adam<C>(table, n, 0, C(0.75));
+  }
+}
+
+template <class C>
+void test_learning(const KernelTable& table) {
+  test_outer_product<C>(table);
+  test_losses<C>(table);
+  test_activation_gradients<C>(table);
+  test_optimizers<C>(table);
+}
+
 int main(int argc, char** argv) {
   std::vector<std::string> names(argv + 1, argv + argc);
   emulated = !names.empty() && names.front() == "--emulated";
@@ -400,6 +977,7 @@ int main(int argc, char** argv) {
     test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
     test_dense_lanes<Half>(*table), test_dense_lanes<float>(*table), test_dense_lanes<double>(*table);
     test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
+    test_learning<float>(*table), test_learning<double>(*table);
     for (const std::string& name : names) compared += name == table->target;
   }
   test_network<Half>(), test_network<float>(), test_network<double>();

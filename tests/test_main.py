@@ -22,9 +22,11 @@ import pytest
 from numpy.typing import NDArray
 
 import nnkernels as nnk
+from conftest import TARGETS
 from nnkernels.__main__ import main
 from nnkernels.commands import demonstration
 from nnkernels.commands import predict as predict_module
+from nnkernels.commands.demonstration import DIGITS_SHA256
 from ulp import same_bits
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
@@ -70,20 +72,19 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 # --- The demonstration ---
 
 
-def matrix_after(title: str, text: str) -> NDArray[np.float64]:
-    lines = text[text.index(title) + len(title) :].splitlines()[1:4]
+def matrix_after(title: str, text: str, rows: int = 3) -> NDArray[np.float64]:
+    lines = text[text.index(title) + len(title) :].splitlines()[1 : rows + 1]
     return np.array([[float(field) for field in line.strip(" []").split()] for line in lines])
 
 
-def held_back() -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    with np.load(PACKAGE / "digits.npz") as data:
-        return data["pixels"], data["labels"], str(data["source"])
-
-
 def digits_right() -> int:
-    pixels, labels, _ = held_back()
+    digits = demonstration.read_digits()
     net = nnk.load(PACKAGE / "digits.safetensors")
-    return int(np.count_nonzero(net(pixels / 16).argmax(axis=-1) == labels))
+    return int(np.count_nonzero(net(digits.held_pixels / 16).argmax(axis=-1) == digits.held_labels))
+
+
+def train_digits() -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parent.parent / "python" / "train_digits.py"))
 
 
 def test_demonstration() -> None:
@@ -98,39 +99,95 @@ def test_demonstration() -> None:
     np.testing.assert_array_equal(matrix_after("hidden layer, ReLU:", shown.stdout), hidden)
     np.testing.assert_array_equal(matrix_after("output layer, softmax:", shown.stdout), output)
 
-    rows = len(held_back()[1])
+    losses = -np.log([0.748378255, 0.858351038, 0.649025876])
+    np.testing.assert_allclose(matrix_after("for labels [2, 2, 1]:", shown.stdout, 1)[0], losses, rtol=1e-7)
+    np.testing.assert_allclose(
+        matrix_after("mean loss, which training makes smaller:", shown.stdout, 1), losses.mean(), rtol=1e-8
+    )
+
+    rows = len(demonstration.read_digits().held_labels)
     assert f"{digits_right()} of {rows} right" in shown.stdout
     assert f"nnkernels {rows} of {rows}, NumPy" in shown.stdout
     assert "CC BY 4.0" in shown.stdout
+    assert re.search(
+        r"\n  trained from random weights in \d+\.\d{3} seconds:\n    30 epochs.* 1,198 digits.* 1,140 steps", shown.stdout
+    )
     assert "\n  equal to NumPy up to rounding:" in shown.stdout
     assert re.search(r"one row in a call +[\d,]+ +[\d,]+\n", shown.stdout)
-    assert "██" in shown.stdout
+    assert "▓██" in shown.stdout  # in a picture
 
 
-def test_demonstration_shows_digits_in_ascii_where_blocks_cannot_be_printed() -> None:
+def test_demonstration_is_in_ascii_where_blocks_cannot_be_printed() -> None:
     shown = run(env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.isascii()
-    assert "##" in shown.stdout
+    assert "*##" in shown.stdout  # in a picture
+
+
+@pytest.mark.parametrize(("encoding", "parts"), [("utf-8", "▏▎▍▌▋▊▉█"), ("ascii", "#")])
+def test_bars_are_as_long_as_the_losses(encoding: str, parts: str) -> None:
+    losses = demonstration.learn_digits(demonstration.read_digits()).losses
+    shown = run(env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}).stdout
+    lines = re.findall(r"^    epoch +(\d+)  (\d\.\d{4})  (\S+)$", shown, re.MULTILINE)
+    assert [int(epoch) for epoch, _, _ in lines] == [1, 2, 3, 4, 5, 10, 15, 20, 25, 30]
+    for epoch, printed, bar in lines:
+        loss = losses[int(epoch) - 1]
+        assert printed == f"{loss:.4f}"
+        assert bar[:-1].strip(parts[-1]) == ""
+        length = len(bar) - 1 + (parts.index(bar[-1]) + 1) / len(parts)
+        assert 0 <= length - 64 * loss / losses[0] < 1 / len(parts)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("target", TARGETS)
+def test_demonstration_trains_the_same_network_everywhere(target: str, threads: int) -> None:
+    shown = run(env=ENVIRONMENT | {"NNKERNELS_TARGET": target, "NNKERNELS_NUM_THREADS": str(threads)})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(f"nnkernels {nnk.__version__}, target {target}, threads {threads}\n")
+    assert (
+        f"\n  equal, bit for bit, to the weights learnt on every other machine:\n    SHA-256 {DIGITS_SHA256}\n" in shown.stdout
+    )
+
+
+def test_demonstration_notices_other_weights(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = demonstration.read_digits().train_pixels
+    pixels[0, 0] ^= 1
+    learn = demonstration.learn_digits
+    monkeypatch.setattr(demonstration, "learn_digits", lambda digits: learn(digits._replace(train_pixels=pixels)))
+    assert main([]) == 1
+    shown = capsys.readouterr().out
+    assert re.search(rf"\n  NOT EQUAL, bit for bit, .*\n    SHA-256 [0-9a-f]{{64}}\n    but not {DIGITS_SHA256}\n", shown)
+    assert "\n  equal to NumPy" in shown
 
 
 def test_shipped_digits() -> None:
-    pixels, labels, source = held_back()
-    assert pixels.shape == (599, 64)
-    assert pixels.dtype == labels.dtype == np.uint8
-    assert pixels.max() == 16
-    assert set(labels) == set(range(10))
-    assert digits_right() >= 0.95 * len(labels)
-    assert all(part in source for part in ("UCI", "Alpaydin", "Kaynak", "1998", "CC BY 4.0"))
+    digits = demonstration.read_digits()
+    for pixels, labels, rows in (
+        (digits.train_pixels, digits.train_labels, 1198),
+        (digits.held_pixels, digits.held_labels, 599),
+    ):
+        assert pixels.shape == (rows, 64)
+        assert pixels.dtype == labels.dtype == np.uint8
+        assert pixels.max() == 16
+        assert set(labels) == set(range(10))
+    assert digits_right() >= 0.96 * len(digits.held_labels)
+    assert all(part in digits.source for part in ("UCI", "Alpaydin", "Kaynak", "1998", "CC BY 4.0"))
     assert sum(path.stat().st_size for path in PACKAGE.glob("digits*")) < 200_000
 
 
-def test_held_back_digits_are_those_that_training_leaves_out() -> None:
-    script = runpy.run_path(str(Path(__file__).parent.parent / "python" / "train_digits.py"))
-    _, pixels, _, labels = script["split"]()
-    held, digits, _ = held_back()
-    assert np.array_equal(held, pixels)
-    assert np.array_equal(digits, labels)
+def test_shipped_digits_are_those_of_scikit_learn() -> None:
+    for shipped, original in zip(demonstration.read_digits(), train_digits()["split_digits"](), strict=True):
+        assert np.array_equal(shipped, original)
+
+
+def test_shipped_network_is_the_one_that_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # importing it fails
+    shutil.copy(PACKAGE / "digits.npz", folder)
+    train_digits()["write_network"](folder)
+    assert (folder / "digits.safetensors").read_bytes() == (PACKAGE / "digits.safetensors").read_bytes()
+    assert capsys.readouterr().out.splitlines()[0].split() == ["SHA-256", DIGITS_SHA256]
 
 
 def test_demonstration_notices_a_network_that_is_not_equal(

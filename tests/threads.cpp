@@ -1,5 +1,6 @@
 // The pool under load: loops from several threads at once, with limits that change, workers awake and asleep. Each index is
-// visited once, flags and exceptions reach the caller. Fails if one does not hold; -fsanitize=thread finds the races.
+// visited once, flags and exceptions reach the caller. And networks that learn at once, each as if alone. Fails if one does not
+// hold; -fsanitize=thread finds the races.
 #include "threads.h"
 
 #include <atomic>
@@ -9,6 +10,9 @@
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "common.h"
+#include "training.h"
 
 using namespace nnkernels;
 
@@ -59,6 +63,42 @@ static void call_loops(int caller) {
   }
 }
 
+// The parameters of a network after some epochs, with steps that are worth several threads.
+template <class C>
+static std::vector<C> learn(std::uint64_t seed) {
+  constexpr std::size_t kInputs = 40, kOutputs = 5, kRows = 450;
+  Random random{seed};
+  std::vector<C> x(kRows * kInputs);
+  std::vector<std::int64_t> labels(kRows);
+  for (C& number : x) number = static_cast<C>(random.number());
+  for (std::int64_t& label : labels) label = static_cast<std::int64_t>(random.bits() % kOutputs);
+  Trainer<C> trainer({{kInputs, 60, Activation::kTanh}, {60, kOutputs, Activation::kNone}}, Loss::kCrossEntropy, 0, 200, 2);
+  for (std::size_t i = 0; i < trainer.size(); ++i) trainer.parameters()[i] = static_cast<C>(random.number() / 16);
+  const Examples<C> examples{x.data(), kRows, {labels.data(), nullptr, nullptr, false}};
+  for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+    trainer.run_epoch(examples, {Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0}, seed, epoch, true);
+  }
+  return std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size());
+}
+
+template <class C>
+static void learn_at_once() {
+  constexpr std::uint64_t kCallers = 4;
+  set_num_threads(1);
+  std::vector<std::vector<C>> alone;
+  for (std::uint64_t caller = 0; caller < kCallers; ++caller) alone.push_back(learn<C>(caller));
+  std::vector<std::thread> threads;
+  for (std::uint64_t caller = 0; caller < kCallers; ++caller) {
+    threads.emplace_back([&alone, caller] {
+      for (int round = 0; round < 6; ++round) {
+        if (caller == 0) set_num_threads(1 + round * 5 % 7);
+        check(same(learn<C>(caller), alone[caller]), "a network that learns beside others", caller);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 int main() {
   initialize_threads();
   for (const int callers : {1, 4}) {
@@ -66,6 +106,7 @@ int main() {
     for (int caller = 0; caller < callers; ++caller) threads.emplace_back(call_loops, caller);
     for (std::thread& thread : threads) thread.join();
   }
+  learn_at_once<float>(), learn_at_once<double>();
   std::printf("%d failures\n", failures.load());
   return failures != 0;
 }

@@ -20,7 +20,7 @@ namespace {
 // with p = softmax(z), and t the targets mixed with 1/n by label_smoothing: (1 - e) t + e / n. The loss of a label is the
 // number that log_softmax gives, without its sign: log p is made as in log_softmax_row, and the sums are in the order of sum.h.
 // Error of the gradient, with u half an ULP of 1 and h = ceil(log2(n)): (h + 7) u of itself for labels, and for probabilities
-// (h + 7) u of T min(p, q) + 2 u (T + t).
+// (h + 7) u of T min(p, q) + (h + 2) u (T + t), where T is rounded, too.
 // A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
 
 // The targets of the same element of several rows.
@@ -67,10 +67,11 @@ struct RowSums {
       sum_high[lane] = static_cast<C>(high[lane]);
       sum_low[lane] = static_cast<C>((high[lane] - static_cast<double>(sum_high[lane])) + low[lane]);
     }
-    log_high = load<V>(sum_high) + (largest - largest);  // NaN where the maximum is infinite
+    const V infinite = largest - largest;  // NaN where the maximum is, and else 0
+    log_high = load<V>(sum_high) + infinite;
     log_low = load<V>(sum_low);
     const V up = load<V>(others_up);
-    reciprocal = 1 / (up + kUp<C>);
+    reciprocal = infinite + 1 / (up + kUp<C>);
     others = up * reciprocal;
   }
 
@@ -80,15 +81,15 @@ struct RowSums {
     return result.high == kLeast<C> ? result.high : V(result.high + (result.low + (d.low - log_low)));
   }
 
-  // -t log(p)
-  V loss(V z, V t) const { return t == 0 ? V{} : -t * log_probability(z); }
+  // -t log(p), never -0
+  V loss(V z, V t) const { return t == 0 ? V{} : V{} - t * log_probability(z); }
 
   // From the exponential, times kUp, which is 0 at a maximum; `total` is the sum of t.
   V gradient(V z, V exponential, V t, V total) const {
     const auto is_max = z == max;
     const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
     const V confident = Target::fma(-total, others, V(total - t));
-    return is_max & (others < C(0.5)) ? confident : V(Target::fma(total, p, V(-t)));
+    return (is_max & (others < C(0.5))) ? confident : V(Target::fma(total, p, V(-t)));
   }
 };
 
@@ -185,7 +186,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
     if (label < kWidth) t[label] = smooth.on;
     return t;
   };
-  const auto sum_of = [n](auto term) {
+  const auto sum_of = [&](auto term) {
     return sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
       return sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
         const V value = term(start + i, lanes);

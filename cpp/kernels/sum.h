@@ -30,9 +30,10 @@ C fold_partial_sums(Lanes<Target, C>* sums) {
 }
 
 // Sum of one block of `count` elements, by chains. accumulate(sums, i, lanes) adds the elements i, i + 1, ... to as many lanes
-// of `sums` and returns it; no lane of it may ever be -0, which the sums start without.
+// of `sums` and returns it; no lane of it may ever be -0, which the sums start without. Always inlined, or the sums would begin
+// in memory.
 template <class Target, class C, class Accumulate>
-C sum_block_in_chains(std::size_t count, Accumulate accumulate) {
+inline __attribute__((always_inline)) C sum_block_in_chains(std::size_t count, Accumulate accumulate) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
   Lanes<Target, C> sums[kVectors] = {};

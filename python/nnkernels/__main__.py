@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m nnkernels",
-        description="Without a command: run a small network, then one that reads handwritten digits, and compare with NumPy.",
+        description="Without a command: run a small network, train one to read handwritten digits, and compare with NumPy.",
     )
     parser.add_argument("--version", action="version", version=f"nnkernels {__version__}")
     commands = parser.add_subparsers(dest="command", title="commands")

@@ -12,6 +12,7 @@ pandas, NumPy dtypes           in relu, sigmoid and tanh column by column, by pa
 pandas, other columns          float64, NA as NaN: nullable, pyarrow and sparse columns, and bool beside other dtypes (in
                                ``relu`` too: the dtype does not depend on whether an ``Int64`` column has an NA)
 pandas in ``dot``              pandas' own: a DataFrame gives an array, a Series of NumPy's dtypes a number, others TypeError
+pandas, nullable integers      as labels of a loss int64, if none is missing
 pyarrow array, table           NumPy's array of it, null as NaN; bool as float64, 0 and 1
 xarray DataArray               in relu, sigmoid, tanh and ``dot`` xarray's own; elsewhere its data
 Dask array                     itself, and the result is lazy (``Dense`` computes it); each block as an array of its kind
@@ -139,6 +140,12 @@ def as_targets(value: Any) -> NDArray[Any]:
 def as_contiguous(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Return an array as C++ reads it: C-contiguous, aligned and of a native dtype; the array itself if it is so."""
     return np.require(array, dtype, ("C", "A"))
+
+
+def rounded(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return an array or number of a kernel in a dtype, silently: what is beyond its range becomes infinite."""
+    with np.errstate(all="ignore"):
+        return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else dtype.type(value)
 
 
 def as_output(out: Any, *arguments: Any) -> Any:
@@ -281,12 +288,15 @@ MOST_SEED = 2**64 - 1
 
 def as_number(function: str, name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> float:
     """Return a setting as a float. ``accepts`` says whether it is ``expected``, a text for the error message."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{function} expected {name} to be {expected}, got {value!r} of type {type(value).__name__}")
-    with suppress(OverflowError):  # an integer beyond all floats
-        if accepts(float(value)):
-            return float(value)
-    raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not accepts(number):
+        raise ValueError(f"{function} expected {name} to be {expected}, got {value!r}")
+    return number
 
 
 def as_integer(function: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted
+from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted, rounded
 
 # What may stand for a loss: a name, a function of this module, a partial of it, or None: the last activation's own.
 LossLike: TypeAlias = str | Callable[..., Any] | None
@@ -420,16 +420,13 @@ def _evaluate(
         computed = np.result_type(dtype, np.float32)
         terms = as_terms(loss, targets, sample_weight, leading, shape, computed)
     except (TypeError, ValueError) as error:
-        first = "logits" if name in _OF_LOGITS[:2] else "outputs"
+        first = "logits" if name.endswith("cross_entropy") else "outputs"
         raise explained(
             error, name, f"{loss.expected}; all of {REAL}", **{first: outputs}, targets=targets, sample_weight=sample_weight
         ) from None
     rows = as_contiguous(array, computed).reshape(math.prod(leading), math.prod(shape[len(leading) :]))
     value, slope = _core.loss(loss.number, loss.option, rows, *terms, _REDUCTIONS.index(reduction), bool(gradient))
-    value = _rounded(value, leading if loss.of_rows else shape, dtype) if reduction == "none" else dtype.type(value)
-    return value if slope is None else (value, _rounded(slope, shape, dtype))
-
-
-def _rounded(array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return the result of a kernel; as from a ufunc, one without dimensions is a scalar."""
-    return array.reshape(shape).astype(dtype, copy=False)[()]
+    if reduction == "none":
+        value = value.reshape(leading if loss.of_rows else shape)[()]  # as from a ufunc: a scalar where no dimension is left
+    value = rounded(value, dtype)
+    return value if slope is None else (value, rounded(slope.reshape(shape)[()], dtype))

@@ -32,7 +32,7 @@ from nnkernels.arrays import (
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
 from nnkernels.losses import LossLike
-from nnkernels.trainer import backward, gradient
+from nnkernels.trainer import compute_gradient, propagate_back
 
 
 class Dense:
@@ -399,7 +399,7 @@ class Network(_core.Network):
         >>> float(value), layer.weights, layer.bias
         (5.0, array([[ 3., -5.]]), array([-2.]))
         """
-        value, layers = gradient(self, x, targets, loss, sample_weight)
+        value, layers = compute_gradient(self, x, targets, loss, sample_weight)
         return value, tuple(Dense(weights, bias) for weights, bias in layers)
 
     def backward(self, x: ArrayLike, upstream: ArrayLike) -> tuple[tuple[Dense, ...], NDArray[Any]]:
@@ -446,7 +446,7 @@ class Network(_core.Network):
         array([[ 1., -1.],
                [ 0.,  0.]])
         """
-        layers, x_gradient = backward(self, x, upstream)
+        layers, x_gradient = propagate_back(self, x, upstream)
         return tuple(Dense(weights, bias) for weights, bias in layers), x_gradient
 
     def save(self, path: Path) -> None:

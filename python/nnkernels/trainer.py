@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import REAL, as_contiguous, as_real, explained
+from nnkernels.arrays import REAL, as_contiguous, as_real, explained, rounded
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 
 if TYPE_CHECKING:
     from nnkernels.network import Network
-
 
 # Weights and bias of each layer.
 Layers: TypeAlias = list[tuple[NDArray[Any], NDArray[Any]]]
@@ -51,7 +51,7 @@ class Architecture(NamedTuple):
         """Return views of each layer's weights and bias in a flat array of a Trainer."""
         layers = []
         begin = 0
-        for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
+        for inputs, outputs in pairwise(self.sizes):
             middle = begin + inputs * outputs
             layers.append((flat[begin:middle].reshape(outputs, inputs), flat[middle : middle + outputs]))
             begin = middle + outputs
@@ -114,20 +114,21 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     computed = np.result_type(net.dtype, np.float32)
     architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed)
     parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
+    parameters.flags.writeable = False
     return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
 
 
-def gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
+def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
     """Return the loss of a network, and its gradients by the parameters of each layer."""
     problem, parameters = take_apart("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
     trainer = problem.trainer(max(1, len(rows.x)))
     trainer.parameters[:] = parameters
     value = trainer.gradient(*rows)
-    return net.dtype.type(value), problem.architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
+    return rounded(value, net.dtype), problem.architecture.split(rounded(trainer.gradient_array, net.dtype))
 
 
-def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
+def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
     """Return the gradients by the parameters of each layer and by x, from those by the outputs."""
     problem, parameters = take_apart("Network.backward", net, "squared_error")  # a loss of the outputs themselves
     architecture = problem.architecture
@@ -149,5 +150,4 @@ def backward(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]
         as_contiguous(by_outputs, architecture.computed).reshape(rows, architecture.sizes[-1]),
         by_inputs.reshape(rows, architecture.sizes[0]),
     )
-    layers = architecture.split(trainer.gradient_array.astype(net.dtype, copy=False))
-    return layers, by_inputs.astype(net.dtype, copy=False)
+    return architecture.split(rounded(trainer.gradient_array, net.dtype)), rounded(by_inputs, net.dtype)

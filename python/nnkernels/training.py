@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import MOST_SEED, as_bool, as_integer
+from nnkernels.arrays import MOST_SEED, as_bool, as_integer, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import LOSSES, LossLike
@@ -27,9 +27,9 @@ Callback: TypeAlias = Callable[["Training"], object]
 # A run that takes more seconds than this shows its progress.
 _PROGRESS_DELAY = 0.5
 
-# Epochs that take no more seconds than this together are made without a look at them in between: it would take longer than a
-# tiny network's epoch.
-_LOOK_DELAY = 0.02
+# If some epochs took fewer seconds than this, more are made before the next look at their losses, which takes longer than an
+# epoch of a tiny network.
+_LOOK_DELAY = 0.01
 
 
 class Description(NamedTuple):
@@ -137,9 +137,11 @@ def _tensor_names(moments: int) -> list[str]:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
+    """Return a read-only copy, or the array itself if it is read-only."""
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
 
 
 def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[NDArray[Any]]]:
@@ -364,15 +366,18 @@ def train(
     description = Description(
         "-".join(map(str, architecture.sizes)),
         ",".join(architecture.activations),
-        str(architecture.dtype),
+        architecture.dtype.type.__name__,
         problem.loss.name,
         chosen.kind,
     )
     if state is None:
-        current = TrainingState(description, 0, 0, parameters, [np.zeros_like(parameters)] * MOMENTS[chosen.kind])
+        zeros = np.zeros(parameters.shape, parameters.dtype)
+        zeros.flags.writeable = False  # so that the state has no copies
+        current = TrainingState(description, 0, 0, parameters, [zeros] * MOMENTS[chosen.kind])
     else:
         _check_state(state, description)
         current = state
+    del parameters  # the state has them
 
     trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments))
     current.restore(trainer)
@@ -381,7 +386,7 @@ def train(
     losses: list[float] = []
     validation_losses: list[float] = []
     best = 0  # the epoch of this call with the lowest validation loss
-    best_parameters = current.parameters
+    best_parameters = None
     one_by_one = callback is not None or held_back is not None
     count = 1  # epochs between two looks at the trainer
 
@@ -392,8 +397,7 @@ def train(
         while len(losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(losses))
-            sums = trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)
-            new_losses = [total / weights for total, weights in sums]
+            new_losses = [_mean(sums) for sums in trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)]
             validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
             failure = _find_failure(new_losses, validation_loss, trainer.parameters)
             if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
@@ -403,14 +407,17 @@ def train(
             if failure:
                 advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
                 raise TrainingError(
-                    f"train: {failure} in epoch {current.epochs}; {advice}. The exception's training is the one before it",
+                    f"train: {failure} in epoch {current.epochs}, no longer finite; {advice}; "
+                    "training of this exception has the epochs before",
                     training(current.parameters),
                 )
             losses += new_losses
-            current = TrainingState(description, current.epochs + count, trainer.steps, trainer.parameters, trainer.moments)
+            made = current.epochs + count
+            del current  # before the next one takes as much memory
+            current = TrainingState(description, made, trainer.steps, trainer.parameters, trainer.moments)
             if validation_loss is not None:
                 validation_losses.append(validation_loss)
-                if validation_loss < validation_losses[best] or len(losses) == 1:
+                if patience is not None and (best_parameters is None or validation_loss < validation_losses[best]):
                     best, best_parameters = len(losses) - 1, current.parameters
             bar.update(len(losses), losses[-1])
             if callback is not None and _is_true(callback(training(current.parameters))):
@@ -418,15 +425,16 @@ def train(
             if patience is not None and len(losses) - 1 - best >= patience:
                 break
             if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
-                count *= 2
-    return training(current.parameters if patience is None else best_parameters)
+                count *= 8
+    return training(current.parameters if best_parameters is None else best_parameters)
 
 
 def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
-    """Return data of at least one row that counts."""
+    """Return data with at least one loss that counts."""
     rows = problem.as_rows(x, targets, sample_weight)
-    if len(rows.x) == 0:
-        raise ValueError(f"{problem.function} expected at least one row, got x of shape {np.shape(x)}")
+    if rows.targets.size == 0:
+        got = f"x of shape {shape_of(x)} and targets of shape {shape_of(targets)}"
+        raise ValueError(f"{problem.function} expected at least one row, and one output, got {got}")
     if rows.weights is not None and not rows.weights.any():
         raise ValueError(f"{problem.function} expected a sample_weight above 0, got weights that are all 0")
     return rows
@@ -460,7 +468,8 @@ def _find_failure(losses: list[float], validation_loss: float | None, parameters
             return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
-    return None if np.isfinite(parameters).all() else "the parameters are no longer finite"
+    extremes = parameters.min(initial=0), parameters.max(initial=0)  # NaN if one is; np.isfinite would need an array
+    return None if all(map(math.isfinite, extremes)) else "a parameter is NaN or infinite"
 
 
 def _is_true(value: object) -> bool:

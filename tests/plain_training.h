@@ -1,0 +1,279 @@
+// Training as training.h defines it, by plain loops over the kernels of `generic` on one thread: what training.cpp and
+// fuzz_training.cpp compare with.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "common.h"
+#include "kernels.h"
+#include "random.h"
+#include "training.h"
+
+namespace nnkernels {
+
+template <class C>
+std::vector<C> plain_activation(Activation activation, std::vector<C> y, std::size_t n) {
+  const Kernels<C>& kernels = generic.of<C>();
+  const auto row = static_cast<std::ptrdiff_t>(n * sizeof(C));
+  const Strided<C> all{y.data(), sizeof(C)};
+  const Strided<const C> from{y.data(), sizeof(C)};
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      kernels.relu(from, all, y.size(), Stores::kCached);
+      break;
+    case Activation::kSigmoid:
+      kernels.sigmoid(from, all, y.size(), Stores::kCached);
+      break;
+    case Activation::kTanh:
+      kernels.tanh(from, all, y.size(), Stores::kCached);
+      break;
+    case Activation::kSoftmax:
+      kernels.softmax({y.data(), row, sizeof(C)}, {y.data(), row, sizeof(C)}, n == 0 ? 0 : y.size() / n, n);
+  }
+  return y;
+}
+
+template <class C>
+std::vector<C> plain_activation_gradient(Activation activation, const std::vector<C>& y, std::vector<C> g, std::size_t n) {
+  const Learning<C>& kernels = generic.learning<C>();
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      kernels.relu_gradient(y.data(), g.data(), g.size());
+      break;
+    case Activation::kSigmoid:
+      kernels.sigmoid_gradient(y.data(), g.data(), g.size());
+      break;
+    case Activation::kTanh:
+      kernels.tanh_gradient(y.data(), g.data(), g.size());
+      break;
+    case Activation::kSoftmax:
+      kernels.softmax_gradient(y.data(), g.data(), n == 0 ? 0 : g.size() / n, n);
+  }
+  return g;
+}
+
+// The sum of numbers of which each row has `terms`: in 8 interleaved partial sums within 256 rows.
+inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t terms) {
+  std::vector<double> blocks;
+  const std::size_t block_size = 256 * terms;
+  for (std::size_t block = 0; block < numbers.size(); block += block_size) {
+    double sums[8] = {};
+    for (std::size_t i = block; i < numbers.size() && i < block + block_size; ++i) sums[(i - block) % 8] += numbers[i];
+    blocks.push_back(((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7])));
+  }
+  return plain_tree(blocks, 0, blocks.size());
+}
+
+template <class C>
+struct PlainLoss {
+  LossSum sum;
+  std::vector<C> losses;     // of the terms, without their weights
+  std::vector<C> gradients;  // of the reduced loss by the outputs
+};
+
+template <class C>
+PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std::size_t rows, std::size_t n,
+                        const Targets<C>& targets, Reduction reduction, C least) {
+  using L = Learning<C>;
+  constexpr typename L::Loss* L::*kKernels[] = {
+      &L::cross_entropy, &L::binary_cross_entropy, &L::squared_error, &L::absolute_error, &L::huber, &L::poisson};
+  const std::size_t terms = loss == Loss::kCrossEntropy ? 1 : n;
+  std::vector<double> weights(rows * terms, 1);
+  for (std::size_t i = 0; targets.weights != nullptr && i < weights.size(); ++i) {
+    weights[i] = targets.weights[targets.weight_of_term ? i : i / terms];
+  }
+  PlainLoss<C> result{{}, std::vector<C>(rows * terms), std::vector<C>(rows * n)};
+  result.sum.weights = plain_sum_of_rows(weights, terms);
+  const double divisor = reduction == Reduction::kMean ? result.sum.weights : 1;
+  std::vector<C> factors(rows * terms);
+  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = static_cast<C>(weights[i] / divisor);
+  (generic.learning<C>().*kKernels[static_cast<int>(loss)])({outputs.data(), rows, n, targets.labels, targets.targets, option,
+                                                             result.losses.data(), result.gradients.data(), factors.data(), 0,
+                                                             least});
+  std::vector<double> numbers(rows * terms);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = weights[i] == 0 ? 0 : static_cast<double>(result.losses[i]) * weights[i];
+  }
+  result.sum.losses = plain_sum_of_rows(numbers, terms);
+  return result;
+}
+
+template <class C>
+class PlainTrainer {
+ public:
+  using Layer = typename Trainer<C>::Layer;
+
+  PlainTrainer(std::vector<Layer> layers, Loss loss, C option, std::size_t batch, std::size_t moments)
+      : layers_(std::move(layers)), loss_(loss), option_(option), batch_(batch) {
+    std::size_t size = 0;
+    for (const Layer& layer : layers_) size += (layer.inputs + 1) * layer.outputs;
+    parameters.resize(size);
+    gradient.resize(size);
+    this->moments.assign(moments, std::vector<C>(size));
+  }
+
+  std::vector<C> parameters, gradient;
+  std::vector<std::vector<C>> moments;
+  std::uint64_t steps = 0;
+
+  LossSum run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch, bool shuffle) {
+    std::vector<std::size_t> order(all.rows);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    if (shuffle) permutation(seed, epoch, all.rows, order.data());
+    LossSum sum;
+    for (std::size_t first = 0; first < all.rows; first += batch_) {
+      const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
+      const std::vector<std::size_t> rows(begin, begin + static_cast<std::ptrdiff_t>(std::min(batch_, all.rows - first)));
+      const LossSum loss = gradient_of_rows(all, rows, kLeastGradient<C>);
+      if (loss.weights == 0) continue;
+      sum.losses += loss.losses;
+      sum.weights += loss.weights;
+      step(optimizer);
+    }
+    return sum;
+  }
+
+  LossSum evaluate(const Examples<C>& all) const {
+    const std::vector<C> x(all.x, all.x + all.rows * layers_.front().inputs);
+    const std::size_t n = layers_.back().outputs;
+    return plain_loss(loss_, option_, forward(x, all.rows).back(), all.rows, n, all.targets, Reduction::kSum, C(0)).sum;
+  }
+
+  LossSum compute_gradient(const Examples<C>& all) {
+    std::vector<std::size_t> rows(all.rows);
+    std::iota(rows.begin(), rows.end(), std::size_t{0});
+    return gradient_of_rows(all, rows, 0);
+  }
+
+  // Returns the gradient by the inputs.
+  std::vector<C> backward(const std::vector<C>& x, std::size_t rows, std::vector<C> delta) {
+    return backward(x, forward(x, rows), rows, std::move(delta));
+  }
+
+  // The outputs of each layer.
+  std::vector<std::vector<C>> forward(std::vector<C> x, std::size_t rows) const {
+    std::vector<std::vector<C>> outputs;
+    const C* weights = parameters.data();
+    for (const Layer& layer : layers_) {
+      std::vector<C> y(rows * layer.outputs), scratch(generic.of<C>().dense_scratch);
+      DenseRows<C> dense{};
+      dense.x = x.data();
+      dense.x_stride = static_cast<std::ptrdiff_t>(layer.inputs);
+      dense.rows = rows;
+      dense.weights = {weights, static_cast<std::ptrdiff_t>(layer.inputs * sizeof(C)), sizeof(C), layer.outputs, layer.inputs};
+      dense.bias = weights + layer.inputs * layer.outputs;
+      dense.outputs = y.data();
+      dense.outputs_stride = static_cast<std::ptrdiff_t>(layer.outputs);
+      dense.scratch = scratch.data();
+      generic.of<C>().dense(dense);
+      weights += (layer.inputs + 1) * layer.outputs;
+      outputs.push_back(x = plain_activation(layer.activation, std::move(y), layer.outputs));
+    }
+    return outputs;
+  }
+
+ private:
+  LossSum gradient_of_rows(const Examples<C>& all, const std::vector<std::size_t>& rows, C least) {
+    const std::size_t inputs = layers_.front().inputs, n = layers_.back().outputs;
+    const std::size_t terms = loss_ == Loss::kCrossEntropy ? 1 : n, row_weights = all.targets.weight_of_term ? terms : 1;
+    std::vector<C> x, targets;
+    std::vector<std::int64_t> labels;
+    std::vector<double> weights;
+    for (const std::size_t row : rows) {
+      bool counts = all.targets.weights == nullptr;
+      for (std::size_t i = 0; all.targets.weights != nullptr && i < row_weights; ++i) {
+        weights.push_back(all.targets.weights[row * row_weights + i]);
+        counts = counts || weights.back() != 0;
+      }
+      for (std::size_t i = 0; i < inputs; ++i) x.push_back(counts ? all.x[row * inputs + i] : C(0));
+      if (all.targets.labels != nullptr) labels.push_back(all.targets.labels[row]);
+      for (std::size_t i = 0; all.targets.targets != nullptr && i < n; ++i) {
+        targets.push_back(all.targets.targets[row * n + i]);
+      }
+    }
+    const Targets<C> batch{all.targets.labels != nullptr ? labels.data() : nullptr,
+                           all.targets.targets != nullptr ? targets.data() : nullptr,
+                           all.targets.weights != nullptr ? weights.data() : nullptr, all.targets.weight_of_term};
+    const auto outputs = forward(x, rows.size());
+    PlainLoss<C> loss = plain_loss(loss_, option_, outputs.back(), rows.size(), n, batch, Reduction::kMean, least);
+    backward(x, outputs, rows.size(), std::move(loss.gradients));
+    return loss.sum;
+  }
+
+  std::vector<C> backward(const std::vector<C>& x, const std::vector<std::vector<C>>& outputs, std::size_t rows,
+                          std::vector<C> delta) {
+    std::size_t end = parameters.size();
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      const Layer& layer = layers_[l];
+      const std::vector<C>& inputs = l == 0 ? x : outputs[l - 1];
+      const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
+      delta = plain_activation_gradient(layer.activation, outputs[l], std::move(delta), layer.outputs);
+      const std::size_t bias = end - layer.outputs, weights = bias - layer.inputs * layer.outputs;
+      const auto outer_product = generic.learning<C>().outer_product;
+      outer_product(
+          {delta.data(), n_out, 1, inputs.data(), n_in, rows, layer.outputs, layer.inputs, &gradient[0] + weights, n_in});
+      for (std::size_t i = 0; i < layer.outputs; ++i) {
+        std::vector<C> blocks;
+        for (std::size_t row = 0; row < rows; ++row) {
+          if (row % 256 == 0) blocks.push_back(0);
+          blocks.back() += delta[row * layer.outputs + i];
+        }
+        gradient[bias + i] = plain_tree(blocks, 0, blocks.size());
+      }
+      std::vector<C> by_inputs(rows * layer.inputs);
+      outer_product(
+          {delta.data(), 1, n_out, &parameters[0] + weights, n_in, layer.outputs, rows, layer.inputs, by_inputs.data(), n_in});
+      delta = std::move(by_inputs);
+      end = weights;
+    }
+    return delta;
+  }
+
+  void step(const Optimizer& optimizer) {
+    ++steps;
+    std::size_t begin = 0;
+    for (const Layer& layer : layers_) {
+      const std::size_t weights = layer.inputs * layer.outputs;
+      step(optimizer, begin, weights, optimizer.weight_decay);
+      step(optimizer, begin + weights, layer.outputs, 0);
+      begin += weights + layer.outputs;
+    }
+  }
+
+  // Of n parameters from `begin` on.
+  void step(const Optimizer& optimizer, std::size_t begin, std::size_t n, double decay) {
+    C* const p = parameters.data() + begin;
+    const C* const g = gradient.data() + begin;
+    if (optimizer.kind == Optimizer::Kind::kSgd) {
+      C* const velocity = moments.empty() ? nullptr : moments[0].data() + begin;
+      generic.learning<C>().sgd({p, velocity, g, n, static_cast<C>(optimizer.learning_rate), static_cast<C>(optimizer.beta_1),
+                                 static_cast<C>(decay), optimizer.beta_2 != 0});
+      return;
+    }
+    double power_1 = 1, power_2 = 1;
+    for (std::uint64_t t = 0; t < steps; ++t) power_1 *= optimizer.beta_1, power_2 *= optimizer.beta_2;
+    const bool decoupled = optimizer.kind == Optimizer::Kind::kAdamW;
+    generic.learning<C>().adam(
+        {p, moments[0].data() + begin, moments[1].data() + begin, g, n, static_cast<C>(optimizer.learning_rate / (1 - power_1)),
+         static_cast<C>(1 / std::sqrt(1 - power_2)), static_cast<C>(1 - optimizer.beta_1), static_cast<C>(1 - optimizer.beta_2),
+         static_cast<C>(optimizer.epsilon), static_cast<C>(decoupled ? 0 : decay),
+         static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1)});
+  }
+
+  std::vector<Layer> layers_;
+  Loss loss_;
+  C option_;
+  std::size_t batch_;
+};
+
+}  // namespace nnkernels
