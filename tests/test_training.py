@@ -302,16 +302,18 @@ def test_weights_of_elements(rng: np.random.Generator) -> None:
     assert same_bits(parameters_and_losses(by_row), parameters_and_losses(by_element))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 70, 257, 700])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_validation_losses_are_those_after_each_epoch(weighted: bool) -> None:
-    given = arguments("sample weights", "float32")
-    x, labels, weights = numbers(np.float32, 70, 6, seed=9), np.arange(70) % 5, np.arange(70) % 3 if weighted else None
+def test_validation_losses_are_those_after_each_epoch(weighted: bool, rows: int, dtype: str) -> None:
+    given = arguments("sample weights", dtype)
+    x, labels, weights = numbers(dtype, rows, 6, seed=9), np.arange(rows) % 5, np.arange(rows) % 3 + 1 if weighted else None
     networks: list[nnk.Network] = []
     validation = (x, labels, weights) if weighted else (x, labels)
     training = nnk.train(**given, validation=validation, callback=lambda training: networks.append(training.network))
     assert len(training.validation_losses) == len(networks) == given["epochs"]
     for net, loss in zip(networks, training.validation_losses, strict=True):
-        assert np.float32(loss) == np.float32(loss_of(net, x, labels, sample_weight=weights))
+        assert np.dtype(dtype).type(loss) == loss_of(net, x, labels, sample_weight=weights)
     assert same_bits(weights_of(networks[-1]), weights_of(training.network))
 
 
