@@ -176,6 +176,12 @@ LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, st
   }
   loss_terms(loss, all);
   sum.losses = with_weights(targets, terms, losses, [&](auto value) { return sum_rows(rows, terms, value); });
+  if (reduction == Reduction::kNone) {
+    with_weights(targets, terms, losses, [&](auto value) {
+      for (std::size_t i = 0; i < rows * terms; ++i) losses[i] = static_cast<C>(value(i));
+      return 0;
+    });
+  }
   return sum;
 }
 

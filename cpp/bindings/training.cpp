@@ -54,8 +54,8 @@ template <class T>
 T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, const char* name) {
   if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is no array");
   PyArrayObject* array = as_array(object);
-  bool good = PyArray_TYPE(array) == type && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISBEHAVED_RO(array) &&
-              PyArray_NDIM(array) == static_cast<int>(shape.size());
+  bool good = PyArray_EquivTypenums(PyArray_TYPE(array), type) && PyArray_IS_C_CONTIGUOUS(array) &&
+              PyArray_ISBEHAVED_RO(array) && PyArray_NDIM(array) == static_cast<int>(shape.size());
   for (std::size_t i = 0; good && i < shape.size(); ++i) {
     good = PyArray_DIM(array, static_cast<int>(i)) == static_cast<npy_intp>(shape[i]);
   }
@@ -305,6 +305,17 @@ py::object uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n) {
   return array;
 }
 
+// An array as the kernels read it, of the type of that number; itself if it is so. A cast that rounds does so to nearest,
+// whatever the caller has set.
+py::object contiguous(const py::object& array, int type) {
+  if (!PyArray_Check(array.ptr())) throw py::type_error("expected an array");
+  const FloatingPointScope scope(Exceptions::kKeep);
+  auto result = py::reinterpret_steal<py::object>(PyArray_FromArray(
+      as_array(array), PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST));
+  if (!result) throw_python_error();
+  return result;
+}
+
 }  // namespace
 
 void add_training(py::module_& module) {
@@ -333,6 +344,7 @@ void add_training(py::module_& module) {
   module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),
              py::arg("weights"), py::arg("reduction"), py::arg("gradient"),
              "The losses, their sum or their mean, and its gradient by the outputs.");
+  module.def("contiguous", &contiguous, py::arg("array"), py::arg("type"), "An array of a type, as the kernels read it.");
   module.def("permutation", &permutation_of, py::arg("seed"), py::arg("epoch"), py::arg("n"), "The order of rows in an epoch.");
   module.def("random_uniform", &uniform, py::arg("seed"), py::arg("stream"), py::arg("n"), "Numbers in [0, 1).");
 }

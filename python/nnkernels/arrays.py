@@ -37,6 +37,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nnkernels import _core
+
 # What the functions expect, for error messages.
 REAL = "a real dtype (bool, integer, float16, float32 or float64)"
 FLOAT = "float16, float32 or float64"
@@ -139,13 +141,13 @@ def as_targets(value: Any) -> NDArray[Any]:
 
 def as_contiguous(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Return an array as C++ reads it: C-contiguous, aligned and of a native dtype; the array itself if it is so."""
-    return np.require(array, dtype, ("C", "A"))
+    return _core.contiguous(array, np.dtype(dtype).num)
 
 
 def rounded(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return an array or number of a kernel in a dtype, silently: what is beyond its range becomes infinite."""
     with np.errstate(all="ignore"):
-        return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else dtype.type(value)
+        return as_contiguous(np.asarray(value), dtype)[()]
 
 
 def as_output(out: Any, *arguments: Any) -> Any:
