@@ -6,8 +6,10 @@ import pickle
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -155,8 +157,8 @@ def large(dtype: str, threads_used: int) -> tuple[Array, int]:
     nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
     time.sleep(0.002)
     before = sleeps() if sys.platform == "linux" else {}
-    x = numbers(dtype, 700, 300)
-    training = nnk.train(net, x, np.arange(700) % 10, epochs=2, batch_size=600)
+    x = numbers(dtype, 400, 300)
+    training = nnk.train(net, x, np.arange(400) % 10, epochs=1, batch_size=300)
     woken = woke_since(before) if sys.platform == "linux" else threads_used - 1
     return parameters_and_losses(training), woken
 
@@ -362,6 +364,35 @@ def test_callback_ends_it_by_returning_true() -> None:
         assert same_bits(parameters_and_losses(ended), parameters_and_losses(nnk.train(**given | {"epochs": last})))
 
 
+def test_callback_goes_on_where_it_returns_something_else() -> None:
+    given = arguments("batch 32", "float32")
+    for value in (None, False, 1, "end"):
+        training = nnk.train(**given, callback=lambda _, value=value: value)
+        assert same_bits(parameters_and_losses(training), expected("batch 32", "float32"))
+
+
+def test_no_epochs() -> None:
+    given = arguments("batch 32", "float32")
+    nothing = nnk.train(**given | {"epochs": 0})
+    assert (nothing.losses, nothing.validation_losses) == ((), ())
+    assert same_bits(weights_of(nothing.network), weights_of(given["net"]))
+    assert same_bits(parameters_and_losses(nnk.train(**given | {"state": nothing.state})), expected("batch 32", "float32"))
+
+
+def test_x_is_not_copied() -> None:
+    """Where it is as C++ reads it: C-contiguous and of the network's dtype."""
+    x = np.zeros((200_000, 20), np.float32)
+    net = nnk.Network.random((20, 2), output="softmax", seed=0)
+    labels = np.zeros(len(x), np.int64)
+    tracemalloc.start()
+    try:
+        nnk.train(net, x, labels, epochs=1, batch_size=1000, validation=(x, labels))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 8
+
+
 def test_callback_sees_the_current_training() -> None:
     given = arguments("batch 32", "float32")
     seen: list[nnk.Training] = []
@@ -398,6 +429,33 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
     assert "3/3" in err
     for result in results:
         assert same_bits(result, results[0])
+
+
+WITH_A_TERMINAL = """
+import sys
+import numpy as np
+import nnkernels as nnk
+
+x = np.zeros((int(sys.argv[1]), 30), np.float32)
+net = nnk.Network.random((30, 50, 2), output="softmax", seed=0)
+nnk.train(net, x, np.zeros(len(x), int), epochs=200)
+"""
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(32, False), (50_000, True)])
+def test_progress_on_a_terminal(rows: int, shown: bool) -> None:
+    """Only of what takes longer than half a second."""
+    termios = pytest.importorskip("termios")
+    terminal, standard_error = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    text = b""
+    with subprocess.Popen([sys.executable, "-c", WITH_A_TERMINAL, str(rows)], stderr=standard_error):
+        os.close(standard_error)
+        with suppress(OSError):  # the process has ended
+            while part := os.read(terminal, 10_000):
+                text += part
+    os.close(terminal)
+    assert (b"200/200" in text) == shown, text
 
 
 def test_one_neuron() -> None:
@@ -521,6 +579,8 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
     add("layers", TypeError, "Network", net=classes["net"].layers)
     add("unknown loss", ValueError, "loss.*cross_entropy", loss="log_loss")
     add("loss of another kind", TypeError, "loss", loss=3)
+    add("setting that a loss does not have", TypeError, "delta", loss=partial(nnk.cross_entropy, delta=1.0))
+    add("setting that is not the loss's own", TypeError, "reduction", loss=partial(nnk.cross_entropy, reduction="sum"))
     add("unknown optimizer", ValueError, "optimizer.*adam", optimizer="rmsprop")
     add("optimizer that is no instance", TypeError, "optimizer", optimizer=nnk.Adam)
     for number in (-1, 0):
@@ -543,6 +603,11 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
 
 
 BAD_ARGUMENTS = bad_arguments()
+
+
+def test_bad_setting_of_a_loss() -> None:
+    with pytest.raises(ValueError, match=r"cross_entropy.*label_smoothing.*2\.0"):
+        nnk.train(**arguments("batch 32", "float32") | {"loss": partial(nnk.cross_entropy, label_smoothing=2.0)})
 
 
 @pytest.mark.parametrize("case", BAD_ARGUMENTS)
