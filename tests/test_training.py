@@ -348,6 +348,11 @@ def test_patience(patience: int) -> None:
     assert training.validation_losses + more.validation_losses == whole.validation_losses
 
 
+def test_an_equal_validation_loss_is_not_lower() -> None:
+    training = nnk.train(**overfitting() | {"optimizer": nnk.SGD(0.0)}, epochs=50, patience=3)
+    assert len(training.losses) == 4
+
+
 def test_patience_that_does_not_end_gives_the_best_network() -> None:
     given = overfitting()
     training = nnk.train(**given, epochs=150, patience=1000)
@@ -538,13 +543,20 @@ def test_training_error_carries_the_last_finite_epoch() -> None:
     assert same_bits(parameters_and_losses(copied.training), parameters_and_losses(training))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_training_error_in_the_first_epoch(bad: float) -> None:
+@pytest.mark.parametrize("cause", ["NaN in x", "infinity in x", "the step", "the validation loss"])
+def test_training_error_in_the_first_epoch(cause: str) -> None:
+    """The loss of an epoch is that before its steps: what a step makes of the parameters counts too."""
     given = arguments("batch 32", "float32")
-    x = given["x"].copy()
-    x[250, 2] = bad
-    with pytest.raises(nnk.TrainingError) as caught:
-        nnk.train(**given | {"x": x})
+    if cause.endswith("in x"):
+        x = given["x"].copy()
+        x[250, 2] = np.nan if cause == "NaN in x" else np.inf
+        given = given | {"x": x}
+    elif cause == "the step":
+        given = given | {"optimizer": nnk.SGD(3e38), "batch_size": ROWS, "x": given["x"] * np.float32(1000)}
+    else:
+        given = given | {"validation": (given["x"] * np.float32(np.inf), given["targets"])}
+    with pytest.raises(nnk.TrainingError, match="epoch 0") as caught:
+        nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
 
