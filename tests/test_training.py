@@ -629,6 +629,78 @@ def test_errors_before_the_first_step(case: str) -> None:
         nnk.train(**{"callback": pytest.fail} | given)
 
 
+# --- What C++ refuses, whoever calls it ---
+
+F32 = np.dtype(np.float32).num
+X, PROBABILITIES, CLASSES = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), np.zeros(4, np.int64)
+TRAINER = _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 0)
+STEP = (0, 0.1, 0.0, 0.0, 0.0, 0.0)
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "label beyond": lambda: TRAINER.gradient(X, CLASSES + 2, None),
+    "label below": lambda: TRAINER.gradient(X, CLASSES - 1, None),
+    "x of another dtype": lambda: TRAINER.gradient(X.astype(float), CLASSES, None),
+    "x of other bytes": lambda: TRAINER.gradient(X.astype(X.dtype.newbyteorder()), CLASSES, None),
+    "x of fewer inputs": lambda: TRAINER.gradient(PROBABILITIES, CLASSES, None),
+    "x with rows between": lambda: TRAINER.gradient(np.repeat(X, 2, axis=0)[::2], CLASSES, None),
+    "x of more rows": lambda: TRAINER.gradient(np.ones((5, 3), np.float32), np.zeros(5, np.int64), None),
+    "list": lambda: TRAINER.gradient(X.tolist(), CLASSES, None),
+    "fewer labels": lambda: TRAINER.gradient(X, CLASSES[:3], None),
+    "labels of 32 bits": lambda: TRAINER.gradient(X, CLASSES.astype(np.int32), None),
+    "fewer weights": lambda: TRAINER.evaluate(X, CLASSES, np.ones(3)),
+    "weights of float32": lambda: TRAINER.evaluate(X, CLASSES, np.ones(4, np.float32)),
+    "upstream": lambda: TRAINER.backward(X, X, X.copy()),
+    "gradient of x": lambda: TRAINER.backward(X, PROBABILITIES, PROBABILITIES.copy()),
+    "read-only gradient of x": lambda: TRAINER.backward(X, PROBABILITIES, np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape)),
+    "backward of more rows": lambda: TRAINER.backward(*(np.ones((5, n), np.float32) for n in (3, 2, 3))),
+    "optimizer": lambda: TRAINER.epochs(X, CLASSES, None, (7, *STEP[1:]), 0, 0, 1, False),
+    "optimizer of more moments": lambda: TRAINER.epochs(X, CLASSES, None, (1, *STEP[1:]), 0, 0, 1, False),
+    "settings": lambda: TRAINER.epochs(X, CLASSES, None, STEP[:2], 0, 0, 1, False),
+    "negative seed": lambda: TRAINER.epochs(X, CLASSES, None, STEP, -1, 0, 1, False),
+    "negative epochs": lambda: TRAINER.epochs(X, CLASSES, None, STEP, 0, 0, -1, False),
+    "fewer activations": lambda: _core.Trainer([3, 2], [], F32, 0, 0.0, 4, 0),
+    "activation": lambda: _core.Trainer([3, 2], [9], F32, 0, 0.0, 4, 0),
+    "dtype": lambda: _core.Trainer([3, 2], [0], np.dtype(int).num, 0, 0.0, 4, 0),
+    "loss": lambda: _core.Trainer([3, 2], [0], F32, 9, 0.0, 4, 0),
+    "batch of none": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 0, 0),
+    "three moments": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 3),
+    "huge layers": lambda: _core.Trainer([2**40, 2**40], [0], F32, 0, 0.0, 4, 0),
+    "huge batch": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 2**62, 0),
+    "reduction of a loss": lambda: _core.loss(0, 0.0, X, CLASSES, None, 9, False),
+    "label of a loss": lambda: _core.loss(0, 0.0, X, CLASSES + 3, None, 1, True),
+    "labels of another loss": lambda: _core.loss(2, 0.0, X, CLASSES, None, 1, True),
+    "targets of a loss": lambda: _core.loss(2, 0.0, X, X[:3], None, 1, True),
+    "weights of a loss": lambda: _core.loss(2, 0.0, X, X, np.ones((4, 2)), 1, True),
+    "order of 2**62 rows": lambda: _core.permutation(0, 0, 2**62),
+    "2**62 random numbers": lambda: _core.random_uniform(0, 0, 2**62),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_core_refuses(case: str) -> None:
+    with pytest.raises((ValueError, TypeError, MemoryError)):
+        REFUSED[case]()
+
+
+def test_trainer_without_its_init() -> None:
+    ran = run("""
+from nnkernels import _core
+try:
+    _core.Trainer.__new__(_core.Trainer).parameters
+except (ValueError, TypeError):
+    print("refused")
+""")
+    assert ran.stdout == "refused\n"
+
+
+def test_arrays_of_a_trainer_keep_it_alive() -> None:
+    parameters = _core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2).parameters
+    parameters[:] = 3
+    others = [_core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2) for _ in range(20)]
+    assert all((other.parameters == 0).all() for other in others)
+    assert (parameters == 3).all()
+
+
 # --- States ---
 
 
