@@ -240,7 +240,7 @@ struct Learning {
   void (*outer_product)(const OuterProduct<C>& product);
 
   using Loss = void(const LossRows<C>& rows);
-  Loss* cross_entropy;         // -sum t log(softmax(z)), by labels or probabilities; option: label_smoothing
+  Loss* cross_entropy;         // -sum t log(softmax(z)), by labels or probabilities; 0 if n = 0; option: label_smoothing
   Loss* binary_cross_entropy;  // (1 - y) log(1 + e^z) + option y log(1 + e^-z)
   Loss* squared_error;         // (z - y)^2
   Loss* absolute_error;        // |z - y|

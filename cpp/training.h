@@ -36,10 +36,10 @@ struct LossSum {
   double weights = 0;  // the sum of their weights; the number of terms if there are none
 };
 
-// The losses of the terms, by kNone times their weights, and, unless null, the gradient of the reduced loss by the outputs. `factors`:
-// room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it is, and so
-// does an element of the gradient below `least`. Terms are added in double: in 8 interleaved partial sums within 256 rows, and
-// these sums as the tree of kernels/sum.h.
+// The losses of the terms, by kNone times their weights, and, unless null, the gradient of the reduced loss by the outputs.
+// `factors`: room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it
+// is, and so does an element of the gradient below `least`. Terms are added in double: in 8 interleaved partial sums within 256
+// rows, and these sums as the tree of kernels/sum.h.
 template <class C>
 LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
                      Reduction reduction, C* losses, C* gradients, C* factors, C least = 0);

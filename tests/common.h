@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "network.h"
 
 namespace nnkernels {
 
@@ -77,6 +78,30 @@ C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   std::size_t left = 1;
   while (2 * left < end - begin) left *= 2;
   return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
+}
+
+// An activation of contiguous rows of n numbers, in place, by `generic`.
+template <class T>
+void plain_activation(Activation activation, std::vector<T>& y, std::size_t n) {
+  const Kernels<T>& kernels = generic.of<T>();
+  const Strided<const T> from{y.data(), sizeof(T)};
+  const Strided<T> to{y.data(), sizeof(T)};
+  const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      kernels.relu(from, to, y.size(), Stores::kCached);
+      break;
+    case Activation::kSigmoid:
+      kernels.sigmoid(from, to, y.size(), Stores::kCached);
+      break;
+    case Activation::kTanh:
+      kernels.tanh(from, to, y.size(), Stores::kCached);
+      break;
+    case Activation::kSoftmax:
+      kernels.softmax({y.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, n == 0 ? 0 : y.size() / n, n);
+  }
 }
 
 // Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.

@@ -4,7 +4,6 @@
 //
 //   export ASAN_OPTIONS=allocator_may_return_null=1
 //   fuzz_network -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/network
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -12,48 +11,11 @@
 
 #include "dispatch.h"
 #include "fuzz.h"
+#include "limited_memory.h"
 #include "network.h"
 #include "threads.h"
 
 using namespace nnkernels;
-
-// While there is a LimitedMemory: how many allocations succeed, and of how many bytes.
-constexpr std::ptrdiff_t kUnlimited = std::numeric_limits<std::ptrdiff_t>::max();
-constexpr std::size_t kMostBytes = std::size_t{1} << 24;
-static std::atomic<bool> limited{false};
-static std::atomic<std::ptrdiff_t> allocations_left{kUnlimited};
-
-class LimitedMemory {
- public:
-  explicit LimitedMemory(std::ptrdiff_t allocations) {
-    allocations_left = allocations;
-    limited = true;
-  }
-  ~LimitedMemory() { limited = false; }
-  LimitedMemory(const LimitedMemory&) = delete;
-  LimitedMemory& operator=(const LimitedMemory&) = delete;
-};
-
-static void* allocate(std::size_t size, std::size_t alignment) {
-  if (limited && (size > kMostBytes || --allocations_left < 0)) throw std::bad_alloc();
-  void* const data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (data == nullptr) throw std::bad_alloc();
-  return data;
-}
-
-void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return allocate(size, static_cast<std::size_t>(alignment)); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  try {
-    return operator new(size);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-}
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t) noexcept { std::free(data); }
-void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
 
 // Multiplications of a batch: what takes some milliseconds, and now and then more.
 constexpr std::size_t kMostWork = 100'000, kRareWork = 3'000'000;
@@ -93,24 +55,7 @@ static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>&
   kernels.dense(dense);
   std::vector<T> y(count * outputs);
   kernels.narrow(sums.data(), {y.data(), sizeof(T)}, y.size());
-  const Strided<const T> from{y.data(), sizeof(T)};
-  const Strided<T> to{y.data(), sizeof(T)};
-  const auto row_stride = static_cast<std::ptrdiff_t>(outputs * sizeof(T));
-  switch (layer.activation) {
-    case Activation::kNone:
-      break;
-    case Activation::kRelu:
-      kernels.relu(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kSigmoid:
-      kernels.sigmoid(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kTanh:
-      kernels.tanh(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kSoftmax:
-      kernels.softmax({y.data(), row_stride, sizeof(T)}, {y.data(), row_stride, sizeof(T)}, count, outputs);
-  }
+  plain_activation(layer.activation, y, outputs);
   return y;
 }
 

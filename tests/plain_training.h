@@ -18,30 +18,6 @@
 namespace nnkernels {
 
 template <class C>
-std::vector<C> plain_activation(Activation activation, std::vector<C> y, std::size_t n) {
-  const Kernels<C>& kernels = generic.of<C>();
-  const auto row = static_cast<std::ptrdiff_t>(n * sizeof(C));
-  const Strided<C> all{y.data(), sizeof(C)};
-  const Strided<const C> from{y.data(), sizeof(C)};
-  switch (activation) {
-    case Activation::kNone:
-      break;
-    case Activation::kRelu:
-      kernels.relu(from, all, y.size(), Stores::kCached);
-      break;
-    case Activation::kSigmoid:
-      kernels.sigmoid(from, all, y.size(), Stores::kCached);
-      break;
-    case Activation::kTanh:
-      kernels.tanh(from, all, y.size(), Stores::kCached);
-      break;
-    case Activation::kSoftmax:
-      kernels.softmax({y.data(), row, sizeof(C)}, {y.data(), row, sizeof(C)}, n == 0 ? 0 : y.size() / n, n);
-  }
-  return y;
-}
-
-template <class C>
 std::vector<C> plain_activation_gradient(Activation activation, const std::vector<C>& y, std::vector<C> g, std::size_t n) {
   const Learning<C>& kernels = generic.learning<C>();
   switch (activation) {
@@ -62,6 +38,13 @@ std::vector<C> plain_activation_gradient(Activation activation, const std::vecto
   return g;
 }
 
+template <class C>
+void plain_outer_product(OuterProduct<C> product) {
+  std::vector<C> scratch(generic.learning<C>().outer_scratch(product));
+  product.scratch = scratch.data();
+  generic.learning<C>().outer_product(product);
+}
+
 // The sum of numbers of which each row has `terms`: in 8 interleaved partial sums within 256 rows.
 inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t terms) {
   std::vector<double> blocks;
@@ -77,7 +60,7 @@ inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t 
 template <class C>
 struct PlainLoss {
   LossSum sum;
-  std::vector<C> losses;     // of the terms, without their weights
+  std::vector<C> losses;     // of the terms, by kNone times their weights
   std::vector<C> gradients;  // of the reduced loss by the outputs
 };
 
@@ -105,6 +88,9 @@ PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std:
     numbers[i] = weights[i] == 0 ? 0 : static_cast<double>(result.losses[i]) * weights[i];
   }
   result.sum.losses = plain_sum_of_rows(numbers, terms);
+  if (reduction == Reduction::kNone) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) result.losses[i] = static_cast<C>(numbers[i]);
+  }
   return result;
 }
 
@@ -177,7 +163,8 @@ class PlainTrainer {
       dense.scratch = scratch.data();
       generic.of<C>().dense(dense);
       weights += (layer.inputs + 1) * layer.outputs;
-      outputs.push_back(x = plain_activation(layer.activation, std::move(y), layer.outputs));
+      plain_activation(layer.activation, y, layer.outputs);
+      outputs.push_back(x = std::move(y));
     }
     return outputs;
   }
@@ -219,9 +206,8 @@ class PlainTrainer {
       const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
       delta = plain_activation_gradient(layer.activation, outputs[l], std::move(delta), layer.outputs);
       const std::size_t bias = end - layer.outputs, weights = bias - layer.inputs * layer.outputs;
-      const auto outer_product = generic.learning<C>().outer_product;
-      outer_product(
-          {delta.data(), n_out, 1, inputs.data(), n_in, rows, layer.outputs, layer.inputs, &gradient[0] + weights, n_in});
+      plain_outer_product<C>({delta.data(), n_out, 1, inputs.data(), n_in, rows, layer.outputs, layer.inputs,
+                              gradient.data() + weights, n_in, nullptr});
       for (std::size_t i = 0; i < layer.outputs; ++i) {
         std::vector<C> blocks;
         for (std::size_t row = 0; row < rows; ++row) {
@@ -231,8 +217,8 @@ class PlainTrainer {
         gradient[bias + i] = plain_tree(blocks, 0, blocks.size());
       }
       std::vector<C> by_inputs(rows * layer.inputs);
-      outer_product(
-          {delta.data(), 1, n_out, &parameters[0] + weights, n_in, layer.outputs, rows, layer.inputs, by_inputs.data(), n_in});
+      plain_outer_product<C>({delta.data(), 1, n_out, parameters.data() + weights, n_in, layer.outputs, rows, layer.inputs,
+                              by_inputs.data(), n_in, nullptr});
       delta = std::move(by_inputs);
       end = weights;
     }

@@ -166,7 +166,7 @@ void outer_panel(const Orientation<C>& oriented, std::size_t vectors) {
     C* const left = subtrees + (count - 1) * size;
     for (std::size_t i = 0; i < size; i += kWidth) store(left + i, V(load<V>(left + i) + load<V>(left + size + i)));
   };
-  for (std::size_t k = 0, number = 0; k == 0 || k < product.steps; k += kStepBlock, ++number) {
+  for (std::size_t k = 0, number = 0; k < product.steps; k += kStepBlock, ++number) {
     OuterProduct<C> block = product;
     block.steps = least(kStepBlock, product.steps - k);
     block.a += static_cast<std::ptrdiff_t>(k) * product.a_step;
@@ -206,6 +206,13 @@ void outer_panel(const Orientation<C>& oriented, std::size_t vectors) {
 template <class Target, class C>
 void outer_product(const OuterProduct<C>& product) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
+  if (product.rows == 0 || product.steps == 0) {  // a and b, or the outputs, may be null
+    for (std::size_t row = 0; row < product.rows; ++row) {
+      C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
+      for (std::size_t column = 0; column < product.columns; ++column) outputs[column] = 0;
+    }
+    return;
+  }
   const Orientation<C> oriented = orient<Target, C>(product);
   const std::size_t columns = oriented.product.columns;
   visit_tiles<kOuterVectors<Target>>((columns + kWidth - 1) / kWidth, [&](std::size_t, std::size_t v, std::size_t count) {

@@ -235,10 +235,11 @@ void cross_entropy_row(const LossRows<C>& rows) {
 
 template <class Target, class C>
 void cross_entropy(const LossRows<C>& rows) {
-  const std::size_t at_once = rows.n <= kShortRow ? kLanes<Target, C> : 1;
+  const bool in_lanes = rows.n > 0 && rows.n <= kShortRow;
+  const std::size_t at_once = in_lanes ? kLanes<Target, C> : 1;
   LossRows<C> part = rows;
   for (std::size_t row = 0; row < rows.rows; row += at_once) {
-    if (rows.n <= kShortRow) {
+    if (in_lanes) {
       cross_entropy_lanes<Target, C>(part, least(at_once, rows.rows - row));
     } else {
       cross_entropy_row<Target, C>(part);
