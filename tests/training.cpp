@@ -77,9 +77,9 @@ static void test_random() {
         std::vector<double> numbers(n), expected_numbers(n);
         for (std::size_t i = 0; i < n; ++i) {
           const double u = std::ldexp(static_cast<double>(plain_random(seed, 1, stream, i) >> 11), -53);
-          expected_numbers[i] = (2 * u - 1) * 0.7;
+          expected_numbers[i] = (2 * u - 1) / 2;
         }
-        random_weights(seed, stream, 0.7, n, numbers.data());
+        random_weights(seed, stream, Initializer::kTorch, 4, 9, n, numbers.data());
         check(same(numbers, expected_numbers), "random_weights", n);
 
         // R. A. Fisher and F. Yates's shuffle, by D. Lemire's numbers below a bound.
