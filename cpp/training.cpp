@@ -415,8 +415,8 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
         const auto* next = reinterpret_cast<const char*>(all.x + number(i + kAhead) * inputs());
         for (std::size_t byte = 0; byte < inputs() * sizeof(C); byte += kLineBytes) __builtin_prefetch(next + byte);
       }
-      bool counts = weights == nullptr;
-      for (std::size_t j = 0; weights != nullptr && j < row_weights; ++j) {
+      bool counts = from.weights == nullptr;
+      for (std::size_t j = 0; from.weights != nullptr && j < row_weights; ++j) {
         weights[i * row_weights + j] = from.weights[row * row_weights + j];
         counts |= weights[i * row_weights + j] != 0;
       }
