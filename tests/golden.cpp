@@ -4,11 +4,14 @@
 //
 // Fails if one differs, or if the target in use (the best one, or NNKERNELS_TARGET's) is not the one named. Needs no Python, so
 // that it runs under an emulator.
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -18,7 +21,9 @@
 #include "common.h"
 #include "dispatch.h"
 #include "network.h"
+#include "random.h"
 #include "sha256.h"
+#include "training.h"
 
 using namespace nnkernels;
 
@@ -208,6 +213,263 @@ void check_floats(const std::string& dtype) {
   check_network<T>(dtype, {140, 130, 10});
 }
 
+// --- Learning ---
+
+constexpr std::size_t kExamples = 300;
+constexpr std::uint64_t kLargeSeed = (std::uint64_t{1} << 63) + 5;
+
+enum class Kind { kLabels, kBits, kNumbers, kCounts, kFractions };
+
+struct LossCase {
+  const char* name;
+  Loss loss;
+  double option;
+  Kind kind;  // of the targets
+};
+
+static const LossCase kLosses[] = {
+    {"cross_entropy", Loss::kCrossEntropy, 0, Kind::kLabels},
+    {"cross_entropy smoothed", Loss::kCrossEntropy, 0.1, Kind::kLabels},
+    {"cross_entropy of probabilities", Loss::kCrossEntropy, 0, Kind::kFractions},
+    {"binary_cross_entropy", Loss::kBinaryCrossEntropy, 1, Kind::kFractions},
+    {"binary_cross_entropy weighted", Loss::kBinaryCrossEntropy, 3, Kind::kBits},
+    {"squared_error", Loss::kSquaredError, 0, Kind::kNumbers},
+    {"absolute_error", Loss::kAbsoluteError, 0, Kind::kNumbers},
+    {"huber", Loss::kHuber, 0.75, Kind::kNumbers},
+    {"poisson", Loss::kPoisson, 0, Kind::kCounts},
+};
+
+// Targets of all rows, and row i's weight (i mod 5) / 4 if there are weights.
+template <class C>
+struct Wanted {
+  Wanted(Kind kind, std::size_t n, bool weighted) {
+    if (kind == Kind::kLabels) {
+      for (std::size_t i = 0; i < kExamples; ++i) labels.push_back(static_cast<std::int64_t>(i * 7 % n));
+    } else {
+      values = numbers<C>(kExamples * n, 2);
+    }
+    for (C& value : values) {
+      if (kind == Kind::kBits) value = value > 0 ? C(1) : C(0);
+      if (kind == Kind::kCounts) value = value + 4;
+      if (kind == Kind::kFractions) value = (value + 4) / 8;
+    }
+    for (std::size_t i = 0; weighted && i < kExamples; ++i) weights.push_back(static_cast<double>(i % 5) / 4);
+  }
+
+  Targets<C> targets() const {
+    return {labels.empty() ? nullptr : labels.data(), values.empty() ? nullptr : values.data(),
+            weights.empty() ? nullptr : weights.data(), false};
+  }
+
+  std::vector<std::int64_t> labels;
+  std::vector<C> values;
+  std::vector<double> weights;
+};
+
+// The losses, or their mean, and then the gradient.
+template <class C>
+void check_losses(const std::string& dtype) {
+  const auto check_loss = [&](const LossCase& c, std::size_t n, const char* corpus, const std::vector<C>& outputs,
+                              Reduction reduction) {
+    const Wanted<C> wanted(c.kind, n, false);
+    std::vector<C> result(c.loss == Loss::kCrossEntropy ? kExamples : kExamples * n), gradient(kExamples * n);
+    const LossSum sum = compute_loss<C>(c.loss, static_cast<C>(c.option), outputs.data(), kExamples, n, wanted.targets(),
+                                        reduction, result.data(), gradient.data(), nullptr);
+    const bool mean = reduction == Reduction::kMean;
+    if (mean) result = {static_cast<C>(sum.losses / sum.weights)};
+    result.insert(result.end(), gradient.begin(), gradient.end());
+    check(dtype + " " + corpus + " " + c.name + (mean ? " mean " : " none ") + std::to_string(n), result);
+  };
+  for (const LossCase& c : kLosses) {
+    for (const std::size_t n : Sizes{3, 40, 1100}) {
+      const auto ordinary = numbers<C>(kExamples * n, 1);
+      check_loss(c, n, "numbers", ordinary, Reduction::kMean);
+      check_loss(c, n, "numbers", ordinary, Reduction::kNone);
+      check_loss(c, n, "anything", anything<C>(kExamples * n, 1), Reduction::kNone);
+    }
+  }
+}
+
+// Weights and biases of a new network, layer after layer: uniform within a bound.
+std::vector<double> initial_parameters(const std::vector<std::size_t>& sizes, const std::string& initializer) {
+  std::vector<double> parameters;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
+    const auto inputs = static_cast<double>(sizes[l]), outputs = static_cast<double>(sizes[l + 1]);
+    const double bound = initializer == "glorot" ? std::sqrt(6 / (inputs + outputs))
+                         : initializer == "he"   ? std::sqrt(6 / inputs)
+                                                 : 1 / std::sqrt(inputs);
+    const auto append = [&](std::size_t stream, std::size_t n, bool random) {
+      std::vector<double> u(n);
+      random_uniform(5, stream, n, u.data());
+      for (const double number : u) parameters.push_back(random ? (2 * number - 1) * bound : 0);
+    };
+    append(2 * l, sizes[l] * sizes[l + 1], true);
+    append(2 * l + 1, sizes[l + 1], initializer == "torch");
+  }
+  return parameters;
+}
+
+template <class C>
+std::vector<C> rounded(const std::vector<double>& values) {
+  std::vector<C> result;
+  for (const double value : values) result.push_back(static_cast<C>(value));
+  return result;
+}
+
+Optimizer sgd(double rate, double momentum = 0, bool nesterov = false, double decay = 0) {
+  return {Optimizer::Kind::kSgd, rate, momentum, nesterov ? 1.0 : 0.0, 0, decay};
+}
+
+Optimizer adam(double rate, double decay = 0, double beta_1 = 0.9, double beta_2 = 0.999, double epsilon = 1e-8) {
+  return {Optimizer::Kind::kAdam, rate, beta_1, beta_2, epsilon, decay};
+}
+
+Optimizer adamw(double rate, double decay) { return {Optimizer::Kind::kAdamW, rate, 0.9, 0.999, 1e-8, decay}; }
+
+struct Fit {
+  const char* loss = "cross_entropy";
+  std::vector<std::size_t> sizes = {6, 8, 5};
+  Activation hidden = Activation::kRelu;
+  Activation last = Activation::kNone;  // kNone where the loss is of the logits
+  const char* initializer = "glorot";
+  Optimizer optimizer = adam(0.01);
+  std::size_t epochs = 3;
+  std::size_t batch = 32;
+  bool shuffle = true;
+  bool weighted = false;
+};
+
+static const struct {
+  const char* name;
+  void (*set)(Fit&);
+} kFits[] = {
+    {"batch 32", [](Fit&) {}},
+    {"batch 1", [](Fit& f) { f.batch = 1, f.epochs = 1; }},
+    {"batch 7", [](Fit& f) { f.batch = 7; }},
+    {"batch 256", [](Fit& f) { f.batch = 256; }},
+    {"batch 300", [](Fit& f) { f.batch = 300; }},
+    {"batch 1000", [](Fit& f) { f.batch = 1000; }},
+    {"in order", [](Fit& f) { f.shuffle = false; }},
+    {"sgd", [](Fit& f) { f.optimizer = sgd(0.05); }},
+    {"momentum", [](Fit& f) { f.optimizer = sgd(0.02, 0.9); }},
+    {"nesterov", [](Fit& f) { f.optimizer = sgd(0.02, 0.9, true); }},
+    {"sgd weight decay", [](Fit& f) { f.optimizer = sgd(0.05, 0, false, 0.1); }},
+    {"momentum weight decay", [](Fit& f) { f.optimizer = sgd(0.02, 0.9, false, 0.1); }},
+    {"adam settings", [](Fit& f) { f.optimizer = adam(0.02, 0, 0.8, 0.95, 1e-4); }},
+    {"adam weight decay", [](Fit& f) { f.optimizer = adam(0.01, 0.1); }},
+    {"adamw", [](Fit& f) { f.optimizer = adamw(0.01, 0.1); }},
+    {"sample weights", [](Fit& f) { f.weighted = true; }},
+    {"own loss", [](Fit& f) { f.initializer = "he"; }},
+    {"label smoothing", [](Fit& f) { f.loss = "cross_entropy smoothed"; }},
+    {"probabilities", [](Fit& f) { f.loss = "cross_entropy of probabilities", f.batch = 256; }},
+    {"logits without activation", [](Fit&) {}},
+    {"binary",
+     [](Fit& f) {
+       f.loss = "binary_cross_entropy", f.sizes = {6, 8, 1};
+     }},
+    {"multi-label", [](Fit& f) { f.loss = "binary_cross_entropy weighted", f.weighted = true; }},
+    {"squared_error",
+     [](Fit& f) {
+       f.loss = "squared_error", f.sizes = {6, 8, 8, 1}, f.hidden = Activation::kTanh, f.initializer = "torch";
+     }},
+    {"squared_error after softmax", [](Fit& f) { f.loss = "squared_error", f.last = Activation::kSoftmax, f.batch = 7; }},
+    {"squared_error after relu", [](Fit& f) { f.loss = "squared_error", f.last = Activation::kRelu; }},
+    {"absolute_error after tanh",
+     [](Fit& f) { f.loss = "absolute_error", f.last = Activation::kTanh, f.optimizer = sgd(0.01); }},
+    {"huber after sigmoid", [](Fit& f) { f.loss = "huber", f.last = Activation::kSigmoid, f.weighted = true; }},
+    {"poisson",
+     [](Fit& f) {
+       f.loss = "poisson", f.sizes = {6, 5};
+     }},
+    {"one layer",
+     [](Fit& f) {
+       f.sizes = {6, 5};
+     }},
+    {"four layers",
+     [](Fit& f) {
+       f.sizes = {6, 7, 9, 17, 5}, f.hidden = Activation::kSigmoid;
+     }},
+    {"softmax within",
+     [](Fit& f) {
+       f.sizes = {6, 7, 9, 5}, f.hidden = Activation::kSoftmax;
+     }},
+    {"wide",
+     [](Fit& f) {
+       f.sizes = {6, 290, 270, 5}, f.batch = 300, f.epochs = 1;
+     }},
+};
+
+// Trains a network from these parameters, changes them, and returns the loss of each epoch.
+template <class C>
+std::vector<double> train(const Fit& fit, const std::vector<C>& x, std::vector<C>& parameters) {
+  const auto& sizes = fit.sizes;
+  std::vector<typename Trainer<C>::Layer> layers;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
+    layers.push_back({sizes[l], sizes[l + 1], l + 2 < sizes.size() ? fit.hidden : fit.last});
+  }
+  const LossCase& loss =
+      *std::find_if(std::begin(kLosses), std::end(kLosses), [&](const LossCase& c) { return std::string(c.name) == fit.loss; });
+  const std::size_t moments = fit.optimizer.kind != Optimizer::Kind::kSgd ? 2 : fit.optimizer.beta_1 != 0 ? 1 : 0;
+  Trainer<C> trainer(layers, loss.loss, static_cast<C>(loss.option), std::min(fit.batch, kExamples), moments);
+  std::copy(parameters.begin(), parameters.end(), trainer.parameters());
+  const Wanted<C> wanted(loss.kind, sizes.back(), fit.weighted);
+  std::vector<double> losses;
+  for (std::size_t epoch = 0; epoch < fit.epochs; ++epoch) {
+    const LossSum sum =
+        trainer.run_epoch({x.data(), kExamples, wanted.targets()}, fit.optimizer, kLargeSeed, epoch, fit.shuffle);
+    losses.push_back(sum.losses / sum.weights);
+  }
+  std::copy_n(trainer.parameters(), parameters.size(), parameters.begin());
+  return losses;
+}
+
+// Parameters, and then the losses.
+template <class C>
+void check_training(const std::string& name, const std::vector<C>& parameters, const std::vector<double>& losses) {
+  std::vector<double> result(parameters.begin(), parameters.end());
+  result.insert(result.end(), losses.begin(), losses.end());
+  check(name, result);
+}
+
+template <class C>
+void check_learning(const std::string& dtype) {
+  check_losses<C>(dtype);
+  for (const char* initializer : {"glorot", "he", "torch"}) {
+    check(dtype + " initial " + initializer, rounded<C>(initial_parameters({6, 8, 5}, initializer)));
+  }
+  for (const auto& [name, set] : kFits) {
+    Fit fit;
+    set(fit);
+    auto parameters = rounded<C>(initial_parameters(fit.sizes, fit.initializer));
+    const auto losses = train<C>(fit, numbers<C>(kExamples * fit.sizes[0], 1), parameters);
+    check_training(dtype + " training " + name, parameters, losses);
+  }
+}
+
+// Weights and inputs of float16, which learn in float.
+void check_learning_of_halves() {
+  const auto half = [](const std::vector<float>& values) {
+    std::vector<Half> result(values.size());
+    kernels().float16.narrow(values.data(), {result.data(), sizeof(Half)}, values.size());
+    return result;
+  };
+  const Fit fit;
+  auto parameters = widened(half(rounded<float>(initial_parameters(fit.sizes, fit.initializer))));
+  const auto losses = train<float>(fit, widened(numbers<Half>(kExamples * fit.sizes[0], 1)), parameters);
+  check_training("float16 training batch 32", widened(half(parameters)), losses);
+}
+
+void check_random() {
+  for (const std::size_t n : Sizes{1, 2, 10, 1000}) {
+    std::vector<std::size_t> order(n);
+    permutation(kLargeSeed, 3, n, order.data());
+    check("permutation " + std::to_string(n), std::vector<std::int64_t>(order.begin(), order.end()));
+  }
+  std::vector<double> u(1000);
+  random_uniform(5, 1, u.size(), u.data());
+  check("random_uniform", u);
+}
+
 int main(int argc, char** argv) {
   if (argc < 2) return std::printf("golden tests/golden.txt [target]\n"), 2;
   std::ifstream file(argv[1]);
@@ -221,6 +483,8 @@ int main(int argc, char** argv) {
   check_integers("int32", relu.int32), check_integers("uint32", relu.uint32);
   check_integers("int64", relu.int64), check_integers("uint64", relu.uint64);
   check_floats<Half>("float16"), check_floats<float>("float32"), check_floats<double>("float64");
+  check_random();
+  check_learning<float>("float32"), check_learning<double>("float64"), check_learning_of_halves();
   for (const auto& [unknown, digest] : expected) ++failures, std::printf("FAILED %s: nothing of that name\n", unknown.c_str());
   if (argc > 2 && std::string(argv[2]) != kernels().target) ++failures, std::printf("FAILED: the target is another one\n");
   std::printf("%s: %d failures\n", kernels().target, failures);

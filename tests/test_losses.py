@@ -1,5 +1,6 @@
 """Losses and their gradients: accuracy, DESIGN's edge cases, reductions and weights, arguments of every kind."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -411,6 +412,19 @@ def test_shapes_and_layouts(
 
 
 # --- Arguments ---
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in ("squared_error", "absolute_error", "poisson")), ("huber", {"delta": 1.0}),
+     ("cross_entropy", {"label_smoothing": 0.0}), ("binary_cross_entropy", {"pos_weight": 1.0})],
+)  # fmt: skip
+def test_signature(name: str, options: dict[str, float]) -> None:
+    parameters = list(inspect.signature(getattr(nnk, name)).parameters.values())
+    assert [parameter.name for parameter in parameters[:2]] == ["logits" if name in OF_LOGITS else "outputs", "targets"]
+    defaults = {parameter.name: parameter.default for parameter in parameters[2:]}
+    assert defaults == {"sample_weight": None, "reduction": "mean", "gradient": False} | options
+    assert {parameter.kind for parameter in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize("code", [*"?bBhHiIlLqQ"])

@@ -331,6 +331,7 @@ def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.fl
     x = np.concatenate([np.linspace(-104, 3, n - 5).astype(dtype), subnormal])
     rows = np.stack([np.resize(x[::-1], 1000), np.resize(x, 1000) * dtype(0.3)] * 30)
     weights, bias = np.resize(x, (40, 1000)), np.resize(x, 40)
+    labels, tenths, outputs = np.arange(60) % 40, np.arange(60) / 10, rows[::-1] / 8
     wide, integers = rows.astype(np.float64) * 1.1, np.arange(2**62, 2**62 + 1000)
     path = tmp_path / "net.safetensors"
 
@@ -338,7 +339,14 @@ def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.fl
         layers = [nnk.Dense(weights, bias, "tanh"), nnk.Dense(weights[:, :40], None, "softmax")]
         net = nnk.Network(layers)
         net.save(path)
+        training = nnk.train(net, wide, labels, epochs=2, sample_weight=tenths, validation=(rows, labels))
         return [
+            *nnk.cross_entropy(rows, labels, label_smoothing=0.1, sample_weight=tenths, gradient=True),
+            *(loss(rows, outputs, sample_weight=tenths, reduction="none") for loss in (nnk.huber, nnk.poisson)),
+            nnk.squared_error(rows, outputs, sample_weight=tenths), nnk.absolute_error(rows, outputs),
+            net.gradient(wide, labels, sample_weight=tenths)[1][0].weights, net.backward(rows, outputs[:, :40])[1],
+            training.losses, training.validation_losses, training.network.layers[0].weights,
+            nnk.Network.random((5, 4), seed=1, initializer="torch", dtype=dtype).layers[0].weights,
             *(function(x) for function in (nnk.relu, nnk.tanh, nnk.sigmoid, nnk.softmax, nnk.log_softmax, nnk.logsumexp)),
             *(nnk.dense(rows, weights, bias, activation=activation) for activation in (None, "relu", "sigmoid", "softmax")),
             *(nnk.Network(layers, kind)(rows) for kind in (np.float16, np.float32, np.float64)),

@@ -6,8 +6,10 @@ import pickle
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -155,8 +157,8 @@ def large(dtype: str, threads_used: int) -> tuple[Array, int]:
     nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
     time.sleep(0.002)
     before = sleeps() if sys.platform == "linux" else {}
-    x = numbers(dtype, 700, 300)
-    training = nnk.train(net, x, np.arange(700) % 10, epochs=2, batch_size=600)
+    x = numbers(dtype, 400, 300)
+    training = nnk.train(net, x, np.arange(400) % 10, epochs=1, batch_size=300)
     woken = woke_since(before) if sys.platform == "linux" else threads_used - 1
     return parameters_and_losses(training), woken
 
@@ -203,8 +205,8 @@ def test_same_network_from_input_of_each_dtype(dtype: str) -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str) -> None:
-    """All ways on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network"]
+    """Threads and states on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network_"]
     finished = subprocess.run(
         command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
     )
@@ -302,16 +304,18 @@ def test_weights_of_elements(rng: np.random.Generator) -> None:
     assert same_bits(parameters_and_losses(by_row), parameters_and_losses(by_element))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 70, 257, 700])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_validation_losses_are_those_after_each_epoch(weighted: bool) -> None:
-    given = arguments("sample weights", "float32")
-    x, labels, weights = numbers(np.float32, 70, 6, seed=9), np.arange(70) % 5, np.arange(70) % 3 if weighted else None
+def test_validation_losses_are_those_after_each_epoch(weighted: bool, rows: int, dtype: str) -> None:
+    given = arguments("sample weights", dtype)
+    x, labels, weights = numbers(dtype, rows, 6, seed=9), np.arange(rows) % 5, np.arange(rows) % 3 + 1 if weighted else None
     networks: list[nnk.Network] = []
     validation = (x, labels, weights) if weighted else (x, labels)
     training = nnk.train(**given, validation=validation, callback=lambda training: networks.append(training.network))
     assert len(training.validation_losses) == len(networks) == given["epochs"]
     for net, loss in zip(networks, training.validation_losses, strict=True):
-        assert np.float32(loss) == np.float32(loss_of(net, x, labels, sample_weight=weights))
+        assert np.dtype(dtype).type(loss) == loss_of(net, x, labels, sample_weight=weights)
     assert same_bits(weights_of(networks[-1]), weights_of(training.network))
 
 
@@ -344,6 +348,11 @@ def test_patience(patience: int) -> None:
     assert training.validation_losses + more.validation_losses == whole.validation_losses
 
 
+def test_an_equal_validation_loss_is_not_lower() -> None:
+    training = nnk.train(**overfitting() | {"optimizer": nnk.SGD(0.0)}, epochs=50, patience=3)
+    assert len(training.losses) == 4
+
+
 def test_patience_that_does_not_end_gives_the_best_network() -> None:
     given = overfitting()
     training = nnk.train(**given, epochs=150, patience=1000)
@@ -358,6 +367,35 @@ def test_callback_ends_it_by_returning_true() -> None:
     for last in (1, 3):
         ended = nnk.train(**given | {"epochs": 50}, callback=lambda training, last=last: len(training.losses) == last)
         assert same_bits(parameters_and_losses(ended), parameters_and_losses(nnk.train(**given | {"epochs": last})))
+
+
+def test_callback_goes_on_where_it_returns_something_else() -> None:
+    given = arguments("batch 32", "float32")
+    for value in (None, False, 1, "end"):
+        training = nnk.train(**given, callback=lambda _, value=value: value)
+        assert same_bits(parameters_and_losses(training), expected("batch 32", "float32"))
+
+
+def test_no_epochs() -> None:
+    given = arguments("batch 32", "float32")
+    nothing = nnk.train(**given | {"epochs": 0})
+    assert (nothing.losses, nothing.validation_losses) == ((), ())
+    assert same_bits(weights_of(nothing.network), weights_of(given["net"]))
+    assert same_bits(parameters_and_losses(nnk.train(**given | {"state": nothing.state})), expected("batch 32", "float32"))
+
+
+def test_x_is_not_copied() -> None:
+    """Where it is as C++ reads it: C-contiguous and of the network's dtype."""
+    x = np.zeros((200_000, 20), np.float32)
+    net = nnk.Network.random((20, 2), output="softmax", seed=0)
+    labels = np.zeros(len(x), np.int64)
+    tracemalloc.start()
+    try:
+        nnk.train(net, x, labels, epochs=1, batch_size=1000, validation=(x, labels))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 8
 
 
 def test_callback_sees_the_current_training() -> None:
@@ -396,6 +434,33 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
     assert "3/3" in err
     for result in results:
         assert same_bits(result, results[0])
+
+
+WITH_A_TERMINAL = """
+import sys
+import numpy as np
+import nnkernels as nnk
+
+x = np.zeros((int(sys.argv[1]), 30), np.float32)
+net = nnk.Network.random((30, 50, 2), output="softmax", seed=0)
+nnk.train(net, x, np.zeros(len(x), int), epochs=200)
+"""
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(32, False), (50_000, True)])
+def test_progress_on_a_terminal(rows: int, shown: bool) -> None:
+    """Only of what takes longer than half a second."""
+    termios = pytest.importorskip("termios")
+    terminal, standard_error = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    text = b""
+    with subprocess.Popen([sys.executable, "-c", WITH_A_TERMINAL, str(rows)], stderr=standard_error):
+        os.close(standard_error)
+        with suppress(OSError):  # the process has ended
+            while part := os.read(terminal, 10_000):
+                text += part
+    os.close(terminal)
+    assert (b"200/200" in text) == shown, text
 
 
 def test_one_neuron() -> None:
@@ -478,13 +543,20 @@ def test_training_error_carries_the_last_finite_epoch() -> None:
     assert same_bits(parameters_and_losses(copied.training), parameters_and_losses(training))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_training_error_in_the_first_epoch(bad: float) -> None:
+@pytest.mark.parametrize("cause", ["NaN in x", "infinity in x", "the step", "the validation loss"])
+def test_training_error_in_the_first_epoch(cause: str) -> None:
+    """The loss of an epoch is that before its steps: what a step makes of the parameters counts too."""
     given = arguments("batch 32", "float32")
-    x = given["x"].copy()
-    x[250, 2] = bad
-    with pytest.raises(nnk.TrainingError) as caught:
-        nnk.train(**given | {"x": x})
+    if cause.endswith("in x"):
+        x = given["x"].copy()
+        x[250, 2] = np.nan if cause == "NaN in x" else np.inf
+        given = given | {"x": x}
+    elif cause == "the step":
+        given = given | {"optimizer": nnk.SGD(3e38), "batch_size": ROWS, "x": given["x"] * np.float32(1000)}
+    else:
+        given = given | {"validation": (given["x"] * np.float32(np.inf), given["targets"])}
+    with pytest.raises(nnk.TrainingError, match="epoch 0") as caught:
+        nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
 
@@ -519,6 +591,8 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
     add("layers", TypeError, "Network", net=classes["net"].layers)
     add("unknown loss", ValueError, "loss.*cross_entropy", loss="log_loss")
     add("loss of another kind", TypeError, "loss", loss=3)
+    add("setting that a loss does not have", TypeError, "delta", loss=partial(nnk.cross_entropy, delta=1.0))
+    add("setting that is not the loss's own", TypeError, "reduction", loss=partial(nnk.cross_entropy, reduction="sum"))
     add("unknown optimizer", ValueError, "optimizer.*adam", optimizer="rmsprop")
     add("optimizer that is no instance", TypeError, "optimizer", optimizer=nnk.Adam)
     for number in (-1, 0):
@@ -543,11 +617,88 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
 BAD_ARGUMENTS = bad_arguments()
 
 
+def test_bad_setting_of_a_loss() -> None:
+    with pytest.raises(ValueError, match=r"cross_entropy.*label_smoothing.*2\.0"):
+        nnk.train(**arguments("batch 32", "float32") | {"loss": partial(nnk.cross_entropy, label_smoothing=2.0)})
+
+
 @pytest.mark.parametrize("case", BAD_ARGUMENTS)
 def test_errors_before_the_first_step(case: str) -> None:
     given, error, pattern = BAD_ARGUMENTS[case]
     with pytest.raises(error, match=f"(?s)train.*({pattern})"):
         nnk.train(**{"callback": pytest.fail} | given)
+
+
+# --- What C++ refuses, whoever calls it ---
+
+F32 = np.dtype(np.float32).num
+X, PROBABILITIES, CLASSES = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), np.zeros(4, np.int64)
+TRAINER = _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 0)
+STEP = (0, 0.1, 0.0, 0.0, 0.0, 0.0)
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "label beyond": lambda: TRAINER.gradient(X, CLASSES + 2, None),
+    "label below": lambda: TRAINER.gradient(X, CLASSES - 1, None),
+    "x of another dtype": lambda: TRAINER.gradient(X.astype(float), CLASSES, None),
+    "x of other bytes": lambda: TRAINER.gradient(X.astype(X.dtype.newbyteorder()), CLASSES, None),
+    "x of fewer inputs": lambda: TRAINER.gradient(PROBABILITIES, CLASSES, None),
+    "x with rows between": lambda: TRAINER.gradient(np.repeat(X, 2, axis=0)[::2], CLASSES, None),
+    "x of more rows": lambda: TRAINER.gradient(np.ones((5, 3), np.float32), np.zeros(5, np.int64), None),
+    "list": lambda: TRAINER.gradient(X.tolist(), CLASSES, None),
+    "fewer labels": lambda: TRAINER.gradient(X, CLASSES[:3], None),
+    "labels of 32 bits": lambda: TRAINER.gradient(X, CLASSES.astype(np.int32), None),
+    "fewer weights": lambda: TRAINER.evaluate(X, CLASSES, np.ones(3)),
+    "weights of float32": lambda: TRAINER.evaluate(X, CLASSES, np.ones(4, np.float32)),
+    "upstream": lambda: TRAINER.backward(X, X, X.copy()),
+    "gradient of x": lambda: TRAINER.backward(X, PROBABILITIES, PROBABILITIES.copy()),
+    "read-only gradient of x": lambda: TRAINER.backward(X, PROBABILITIES, np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape)),
+    "backward of more rows": lambda: TRAINER.backward(*(np.ones((5, n), np.float32) for n in (3, 2, 3))),
+    "optimizer": lambda: TRAINER.epochs(X, CLASSES, None, (7, *STEP[1:]), 0, 0, 1, False),
+    "optimizer of more moments": lambda: TRAINER.epochs(X, CLASSES, None, (1, *STEP[1:]), 0, 0, 1, False),
+    "settings": lambda: TRAINER.epochs(X, CLASSES, None, STEP[:2], 0, 0, 1, False),
+    "negative seed": lambda: TRAINER.epochs(X, CLASSES, None, STEP, -1, 0, 1, False),
+    "negative epochs": lambda: TRAINER.epochs(X, CLASSES, None, STEP, 0, 0, -1, False),
+    "fewer activations": lambda: _core.Trainer([3, 2], [], F32, 0, 0.0, 4, 0),
+    "activation": lambda: _core.Trainer([3, 2], [9], F32, 0, 0.0, 4, 0),
+    "dtype": lambda: _core.Trainer([3, 2], [0], np.dtype(int).num, 0, 0.0, 4, 0),
+    "loss": lambda: _core.Trainer([3, 2], [0], F32, 9, 0.0, 4, 0),
+    "batch of none": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 0, 0),
+    "three moments": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 3),
+    "huge layers": lambda: _core.Trainer([2**40, 2**40], [0], F32, 0, 0.0, 4, 0),
+    "huge batch": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 2**62, 0),
+    "reduction of a loss": lambda: _core.loss(0, 0.0, X, CLASSES, None, 9, False),
+    "label of a loss": lambda: _core.loss(0, 0.0, X, CLASSES + 3, None, 1, True),
+    "labels of another loss": lambda: _core.loss(2, 0.0, X, CLASSES, None, 1, True),
+    "targets of a loss": lambda: _core.loss(2, 0.0, X, X[:3], None, 1, True),
+    "weights of a loss": lambda: _core.loss(2, 0.0, X, X, np.ones((4, 2)), 1, True),
+    "order of 2**62 rows": lambda: _core.permutation(0, 0, 2**62),
+    "2**62 random numbers": lambda: _core.random_uniform(0, 0, 2**62),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_core_refuses(case: str) -> None:
+    with pytest.raises((ValueError, TypeError, MemoryError)):
+        REFUSED[case]()
+
+
+def test_trainer_without_its_init() -> None:
+    ran = run("""
+from nnkernels import _core
+try:
+    _core.Trainer.__new__(_core.Trainer).parameters
+except (ValueError, TypeError):
+    print("refused")
+""")
+    assert ran.stdout == "refused\n"
+
+
+def test_arrays_of_a_trainer_keep_it_alive() -> None:
+    parameters = _core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2).parameters
+    parameters[:] = 3
+    others = [_core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2) for _ in range(20)]
+    assert all((other.parameters == 0).all() for other in others)
+    assert (parameters == 3).all()
 
 
 # --- States ---
