@@ -397,8 +397,8 @@ def train(
         while len(losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(losses))
-            new_losses = [_mean(sums) for sums in trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)]
-            validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
+            new_losses = trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)
+            validation_loss = None if held_back is None else trainer.evaluate(*held_back)
             failure = _find_failure(new_losses, validation_loss, trainer.parameters)
             if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
                 current.restore(trainer)
@@ -454,11 +454,6 @@ def _check_state(state: object, description: Description) -> None:
     for name, theirs, ours in zip(Description._fields, state.description, description, strict=True):
         if theirs != ours:
             raise ValueError(f"train: the state is of a training with {name} {theirs}, but this one has {name} {ours}")
-
-
-def _mean(sums: tuple[float, float]) -> float:
-    """Return the mean of losses, from their sum and the sum of their weights."""
-    return sums[0] / sums[1]
 
 
 def _find_failure(losses: list[float], validation_loss: float | None, parameters: NDArray[Any]) -> str | None:
