@@ -66,16 +66,16 @@ static void call_loops(int caller) {
 // The parameters of a network after some epochs, with steps that are worth several threads.
 template <class C>
 static std::vector<C> learn(std::uint64_t seed) {
-  constexpr std::size_t kInputs = 40, kOutputs = 5, kRows = 450;
+  constexpr std::size_t kInputs = 100, kOutputs = 5, kRows = 1700;
   Random random{seed};
   std::vector<C> x(kRows * kInputs);
   std::vector<std::int64_t> labels(kRows);
   for (C& number : x) number = static_cast<C>(random.number());
   for (std::int64_t& label : labels) label = static_cast<std::int64_t>(random.bits() % kOutputs);
-  Trainer<C> trainer({{kInputs, 60, Activation::kTanh}, {60, kOutputs, Activation::kNone}}, Loss::kCrossEntropy, 0, 200, 2);
+  Trainer<C> trainer({{kInputs, 150, Activation::kTanh}, {150, kOutputs, Activation::kNone}}, Loss::kCrossEntropy, 0, 850, 2);
   for (std::size_t i = 0; i < trainer.size(); ++i) trainer.parameters()[i] = static_cast<C>(random.number() / 16);
   const Examples<C> examples{x.data(), kRows, {labels.data(), nullptr, nullptr, false}};
-  for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+  for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
     trainer.run_epoch(examples, {Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0}, seed, epoch, true);
   }
   return std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size());
@@ -90,7 +90,7 @@ static void learn_at_once() {
   std::vector<std::thread> threads;
   for (std::uint64_t caller = 0; caller < kCallers; ++caller) {
     threads.emplace_back([&alone, caller] {
-      for (int round = 0; round < 6; ++round) {
+      for (int round = 0; round < 4; ++round) {
         if (caller == 0) set_num_threads(1 + round * 5 % 7);
         check(same(learn<C>(caller), alone[caller]), "a network that learns beside others", caller);
       }
