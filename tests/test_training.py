@@ -1,6 +1,7 @@
 """train: the same network always, what it returns, state, stopping, errors; and that networks learn."""
 
 import inspect
+import io
 import os
 import pickle
 import subprocess
@@ -436,6 +437,24 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
         assert same_bits(result, results[0])
 
 
+class Writer:
+    """As some programs have for sys.stderr."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_progress_where_standard_error_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (Writer(), closed, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert same_bits(parameters_and_losses(nnk.train(**arguments("batch 32", "float32"))), expected("batch 32", "float32"))
+
+
 WITH_A_TERMINAL = """
 import sys
 import numpy as np
@@ -559,6 +578,14 @@ def test_training_error_in_the_first_epoch(cause: str) -> None:
         nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
+
+
+def test_training_error_where_a_parameter_is_beyond_float16() -> None:
+    """It learns in float32, which would go on to 559,200."""
+    net = nnk.Network([nnk.Dense(np.array([[60000.0]], np.float16))])
+    with pytest.raises(nnk.TrainingError, match="float16") as caught:
+        nnk.train(net, [[1.0]], [[0.0]], optimizer=nnk.SGD(1.3), epochs=2)
+    assert np.isfinite(weights_of(caught.value.training.network)).all()
 
 
 # --- Errors before the first step ---
@@ -720,6 +747,21 @@ def test_state_of_another_fit() -> None:
             nnk.train(**arguments(other, "float32") | {"state": state, "optimizer": given["optimizer"]})
     with pytest.raises(ValueError, match=r"(?s)train.*state"):
         nnk.train(**arguments("batch 32", "float64") | {"state": state})
+
+
+def test_state_of_other_arrays() -> None:
+    """As a pickle may hold one: an array of another shape would be broadcast."""
+    given = arguments("batch 32", "float32")
+    state = nnk.train(**given).state
+    for parameters, moments in (
+        (state.parameters[:1], state.moments),
+        (state.parameters.astype(np.float64), state.moments),
+        (state.parameters, [moment[:1] for moment in state.moments]),
+        (state.parameters, state.moments[:1]),
+    ):
+        other = nnk.TrainingState(state.description, state.epochs, state.steps, parameters, moments)
+        with pytest.raises(ValueError, match=r"(?s)train.*state.*should be float32"):
+            nnk.train(**given | {"state": other})
 
 
 def test_learning_rate_may_change_on_the_way() -> None:

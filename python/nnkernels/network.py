@@ -32,7 +32,7 @@ from nnkernels.arrays import (
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
 from nnkernels.losses import LossLike
-from nnkernels.trainer import compute_gradient, propagate_back
+from nnkernels.problem import compute_gradient, propagate_back
 
 
 class Dense:
