@@ -451,6 +451,15 @@ def test_arguments_of_other_kinds(name: str, rng: np.random.Generator) -> None:
             assert same_bits(np.asarray(a), np.asarray(e))
 
 
+@pytest.mark.parametrize("dtype", ["UInt64", "uint64[pyarrow]"])
+def test_targets_of_pandas_beyond_int64(dtype: str) -> None:
+    targets = pd.Series([2**63 + 2**62, 1], dtype=dtype)
+    for name in ("squared_error", "poisson"):
+        assert call(name, np.zeros(2), targets) == call(name, np.zeros(2), targets.to_numpy(np.uint64))
+    with pytest.raises(ValueError, match=str(2**63 + 2**62)):
+        nnk.cross_entropy(np.zeros((2, 3)), targets)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_promotion(name: str) -> None:
     """Integer outputs compute in what np.result_type(outputs, np.float32) says; targets have no influence on the dtype."""
@@ -505,6 +514,8 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
         for bad in (-0.5, nan, inf):
             weights = np.array([1, 0, bad, bad])
             add(f"weight {bad}", ValueError, "row 2", name, z, targets, sample_weight=weights)
+        huge = np.full(4, 6e307 if name == "cross_entropy" else 2e307)  # a row of the others has 3 terms
+        add("sum of weights", ValueError, "sum of sample_weight", name, z, targets, sample_weight=huge)
         for shape in ((3,), (4, 1), (1,), (), (3, 4)):
             add(f"weights of shape {shape}", ValueError, "sample_weight", name, z, targets, sample_weight=np.ones(shape))
         for rows in (targets[:3], targets[:1], np.stack([targets, targets])):
@@ -519,9 +530,9 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
         add("broadcast targets", ValueError, r"\(1, 3\)", name, z, y[:1])
     for bad in (-0.1, 1.1, nan):
         add(f"label_smoothing {bad}", ValueError, "label_smoothing", "cross_entropy", z, labels, label_smoothing=bad)
-    for bad in (-1.0, nan, inf):
+    for bad in (-1.0, nan, inf, 1e300):
         add(f"pos_weight {bad}", ValueError, "pos_weight", "binary_cross_entropy", z, y, pos_weight=bad)
-    for bad in (-1.0, nan, 0.0):
+    for bad in (-1.0, nan, 0.0, 1e-50):
         add(f"delta {bad}", ValueError, "delta", "huber", z, y, delta=bad)
     return calls
 

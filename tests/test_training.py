@@ -753,13 +753,13 @@ def test_state_of_other_arrays() -> None:
     """As a pickle may hold one: an array of another shape would be broadcast."""
     given = arguments("batch 32", "float32")
     state = nnk.train(**given).state
-    for parameters, moments in (
+    for first, moments in (
         (state.parameters[:1], state.moments),
         (state.parameters.astype(np.float64), state.moments),
         (state.parameters, [moment[:1] for moment in state.moments]),
         (state.parameters, state.moments[:1]),
     ):
-        other = nnk.TrainingState(state.description, state.epochs, state.steps, parameters, moments)
+        other = nnk.TrainingState(state.description, state.epochs, state.steps, first, moments)
         with pytest.raises(ValueError, match=r"(?s)train.*state.*should be float32"):
             nnk.train(**given | {"state": other})
 
