@@ -410,6 +410,21 @@ def test_callback_sees_the_current_training() -> None:
         assert same_bits(weights_of(more.network), weights_of(more_alone.network))
 
 
+def test_callbacks_take_linear_time() -> None:
+    """A Training has no copy of the losses."""
+    x, targets = np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32)
+    net = nnk.Network.random((2, 1), seed=0)
+    tracemalloc.start()
+    try:
+        seen: list[nnk.Training] = []
+        nnk.train(net, x, targets, epochs=2000, callback=seen.append)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 2000 * 2000  # copies take 8 bytes for each of 2000 * 2000 / 2 losses
+    assert [len(training.losses) for training in seen] == list(range(1, 2001))
+
+
 def test_callback_that_raises_or_trains_itself() -> None:
     given = arguments("batch 32", "float32")
 
@@ -578,6 +593,32 @@ def test_training_error_in_the_first_epoch(cause: str) -> None:
         nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
+
+
+@pytest.mark.parametrize("where", ["x", "targets", "validation's x", "validation's targets"])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+def test_training_error_names_the_bad_row(loss: str, where: str) -> None:
+    """Not one of weight 0."""
+    net = nnk.Network.random((3, 4, 2), seed=0)
+    x, targets, weights = np.ones((9, 3)), np.ones((9, 2)), np.arange(9) != 2
+    bad = {"x": x.copy(), "targets": targets.copy()}
+    bad[where.split()[-1]][[2, 5, 7], 1] = np.nan
+    data = (x, targets, None), (bad["x"], bad["targets"], weights)
+    (x, targets, sample_weight), validation = data if where.startswith("validation") else data[::-1]
+    with pytest.raises(nnk.TrainingError, match=f"row 5 of {where} has NaN"):
+        nnk.train(net, x, targets, loss=loss, sample_weight=sample_weight, validation=validation)
+
+
+def test_training_error_of_good_rows_speaks_of_the_learning_rate() -> None:
+    with pytest.raises(nnk.TrainingError, match=r"learning_rate below 0\.3"):
+        nnk.train(**diverging(sample_weight=np.ones(64)))
+
+
+def test_network_that_is_not_finite_from_the_first() -> None:
+    given = arguments("batch 32", "float32")
+    hidden, last = given["net"].layers
+    with pytest.raises(ValueError, match=r"train.*parameter.*before"):
+        nnk.train(**given | {"net": nnk.Network([hidden, nnk.Dense(last.weights, last.bias * np.float32(np.inf))])})
 
 
 def test_training_error_where_a_parameter_is_beyond_float16() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from time import perf_counter
@@ -192,22 +192,37 @@ class Training:
     Training(epochs=3, loss=0.0625)
     """
 
-    __slots__ = ("_architecture", "_network", "_parameters", "losses", "state", "validation_losses")
+    __slots__ = ("_architecture", "_epochs", "_losses", "_network", "_parameters", "_validation_losses", "state")
 
     def __init__(
         self,
         architecture: Architecture,
         parameters: NDArray[Any],
-        losses: Iterable[float],
-        validation_losses: Iterable[float],
+        losses: Sequence[float],
+        validation_losses: Sequence[float],
         state: TrainingState,
     ) -> None:
         self._architecture = architecture
         self._parameters = parameters
         self._network: Network | None = None
-        self.losses = tuple(losses)
-        self.validation_losses = tuple(validation_losses)
+        # The lists of the run, which go on growing: copies for each callback would take quadratic time.
+        self._losses = losses
+        self._validation_losses = validation_losses
+        self._epochs = len(losses)
         self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._architecture, self._parameters, self.losses, self.validation_losses, self.state)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The mean loss in each epoch."""
+        return tuple(self._losses[: self._epochs])
+
+    @property
+    def validation_losses(self) -> tuple[float, ...]:
+        """The validation loss after each epoch."""
+        return tuple(self._validation_losses[: self._epochs])
 
     @property
     def network(self) -> Network:
@@ -221,7 +236,7 @@ class Training:
         return self._network
 
     def __repr__(self) -> str:
-        text = f"Training(epochs={len(self.losses)}"
+        text = f"Training(epochs={self._epochs}"
         for name, losses in (("loss", self.losses), ("validation_loss", self.validation_losses)):
             text += f", {name}={losses[-1]:.6g}" if losses else ""
         return text + ")"
@@ -371,6 +386,8 @@ def train(
         state = _first_state(description, parameters)
     else:
         _check_state(state, description)
+    if not _are_finite(state.parameters, problem.architecture.dtype):
+        raise ValueError("train: a parameter is NaN or infinite before the first step")
     run = _Run(problem, min(batch_size, len(rows.x)), state)
     del parameters, state  # the run frees them when it has newer ones
 
@@ -429,10 +446,11 @@ class _Run:
                 count, one_by_one = 1, True
                 continue
             if failure:
+                cause = _find_bad_row("", rows) or (held_back and _find_bad_row("validation's ", held_back))
                 raise TrainingError(
-                    f"train: no longer finite in epoch {self.state.epochs}: {failure}; try a learning_rate below "
-                    f"{optimizer.learning_rate}, or look for NaN and infinity in x and targets; training of this exception has "
-                    "the epochs before",
+                    f"train: no longer finite in epoch {self.state.epochs}: {failure}; "
+                    f"{cause or f'try a learning_rate below {optimizer.learning_rate}'}; "
+                    "training of this exception has the epochs before",
                     self.training(self.state.parameters),
                 )
             description, made = self.state.description, self.state.epochs + count
@@ -504,9 +522,25 @@ def _find_failure(
             return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
-    # NaN if a parameter is; np.isfinite of all would need an array.
+    return None if _are_finite(parameters, dtype) else f"a parameter is NaN or infinite in {dtype}"
+
+
+def _are_finite(parameters: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Say whether all parameters are finite in the network's dtype."""
+    # NaN if one is; np.isfinite of all would need an array.
     extremes = np.array([parameters.min(initial=0), parameters.max(initial=0)])
-    return None if np.isfinite(rounded(extremes, dtype)).all() else f"a parameter is NaN or infinite in {dtype}"
+    return bool(np.isfinite(rounded(extremes, dtype)).all())
+
+
+def _find_bad_row(whose: str, rows: Rows) -> str | None:
+    """Name the first row that counts, but holds NaN or infinity."""
+    for name, array in (("x", rows.x), ("targets", rows.targets)):
+        bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        if rows.weights is not None:
+            bad &= rows.weights.any(axis=tuple(range(1, rows.weights.ndim)))
+        if bad.any():
+            return f"row {bad.argmax()} of {whose}{name} has NaN or infinity"
+    return None
 
 
 def _is_true(value: object) -> bool:
