@@ -54,9 +54,9 @@ class Buffer {
 };
 
 // Scratch memory of the calling thread, at least so many bytes, on a cache line's boundary. It is the thread's only one, kept
-// for its next call, and never shrinks: it is as large as the largest call wanted, which is what network.cpp lets a block of
-// rows take (kBlockBytes, 768 kB, and a layer's bias), or more where a single row of the widest layers takes more. Throws
-// std::bad_alloc.
+// for its next call, and never shrinks: it is as large as the largest call wanted. That is what network.cpp lets a block of
+// rows take (kBlockBytes, 768 kB, and a layer's bias), or more where a single row of the widest layers takes more; in training
+// up to 64 (256 + log2(rows of a batch) x outputs) elements. Throws std::bad_alloc.
 inline std::byte* thread_scratch(std::size_t bytes) {
   thread_local Buffer<std::byte> scratch;
   if (scratch.size() < bytes) {

@@ -194,10 +194,24 @@ struct LossRows {
   C* gradients;                // rows x n, or null; not the outputs
   const C* factors;            // what the gradient of each term is multiplied by; where it is 0, so is the gradient
   C factor;                    // that of all terms where `factors` is null
-  C least;                     // smaller magnitudes of the gradient become 0
+  C smallest;                  // magnitudes of the gradient below it become 0
+
+  // Rows from `row` on, which have so many terms each. Always inlined, as above.
+  __attribute__((always_inline)) LossRows from(std::size_t row, std::size_t count, std::size_t terms) const {
+    LossRows part = *this;
+    part.rows = count;
+    part.outputs += row * n;
+    if (labels != nullptr) part.labels += row;
+    if (targets != nullptr) part.targets += row * n;
+    part.losses += row * terms;
+    if (gradients != nullptr) part.gradients += row * n;
+    if (factors != nullptr) part.factors += row * terms;
+    return part;
+  }
 };
 
-// Gradients and moments below it are taken as 0 in a step of an optimizer.
+// In a step of an optimizer parameters, gradients and moments below it are taken as 0, and so are gradients by the outputs:
+// some CPUs take many times as long for subnormal numbers, which they or their products would be.
 template <class C>
 constexpr C kLeastGradient = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
 
@@ -216,7 +230,7 @@ struct SgdStep {
 };
 
 // p *= shrink; m += (1 - beta_1)(g - m), v += (1 - beta_2)(g^2 - v) with g = gradient + decay p; then
-// p -= rate m / (sqrt(v) root_scale + epsilon).
+// p -= rate m / (sqrt(v) root_scale + epsilon), but 0 where v is 0.
 template <class C>
 struct AdamStep {
   C* parameters;

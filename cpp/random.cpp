@@ -1,5 +1,6 @@
 #include "random.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace nnkernels {
@@ -58,15 +59,27 @@ std::uint64_t random_below(Philox& random, std::uint64_t bound) {
 
 }  // namespace
 
-void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order) {
+void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order,
+                 const std::function<void()>& poll) {
+  constexpr std::size_t kAhead = 32;  // places that are fetched before they are swapped, for the order may be in memory
+  constexpr std::size_t kPollMask = (std::size_t{1} << 20) - 1;
   Philox random(seed, Purpose::kOrder, epoch);
   for (std::size_t i = 0; i < n; ++i) order[i] = i;
-  for (std::size_t i = n; i > 1; --i) std::swap(order[i - 1], order[random_below(random, i)]);
+  std::uint64_t places[kAhead];
+  for (std::size_t i = n, round = 0; i > 1; ++round) {
+    const std::size_t count = std::min(kAhead, i - 1);
+    for (std::size_t k = 0; k < count; ++k) {
+      places[k] = random_below(random, i - k);
+      __builtin_prefetch(order + places[k], 1);
+    }
+    for (std::size_t k = 0; k < count; ++k, --i) std::swap(order[i - 1], order[places[k]]);
+    if (poll && (round * kAhead & kPollMask) == kPollMask + 1 - kAhead) poll();
+  }
 }
 
-void random_uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n, double* numbers) {
+void random_weights(std::uint64_t seed, std::uint64_t stream, double bound, std::size_t n, double* weights) {
   Philox random(seed, Purpose::kWeights, stream);
-  for (std::size_t i = 0; i < n; ++i) numbers[i] = static_cast<double>(random() >> 11) * 0x1p-53;
+  for (std::size_t i = 0; i < n; ++i) weights[i] = (2 * (static_cast<double>(random() >> 11) * 0x1p-53) - 1) * bound;
 }
 
 }  // namespace nnkernels

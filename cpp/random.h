@@ -8,14 +8,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace nnkernels {
 
-// order = a permutation of 0, ..., n - 1, each as likely as any other: R. A. Fisher and F. Yates's shuffle from the end, with
-// D. Lemire's numbers below a bound ("Fast random integer generation in an interval", 2019).
-void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order);
+// order = a permutation of 0, ..., n - 1, each as likely as any other as far as 64-bit seeds can tell: R. A. Fisher and F.
+// Yates's shuffle from the end, with D. Lemire's numbers below a bound ("Fast random integer generation in an interval", 2019).
+// Calls `poll`, unless it is empty, about every million numbers.
+void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order,
+                 const std::function<void()>& poll = {});
 
-// Multiples of 2^-53 in [0, 1).
-void random_uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n, double* numbers);
+// Uniform in [-bound, bound): (2 u - 1) bound, where u is a multiple of 2^-53 in [0, 1).
+void random_weights(std::uint64_t seed, std::uint64_t stream, double bound, std::size_t n, double* weights);
 
 }  // namespace nnkernels

@@ -13,11 +13,11 @@
 namespace nnkernels {
 namespace {
 
-// Multiplications between two polls: about 10 ms on one thread.
-constexpr std::size_t kPollWork = 500'000'000;
+// Multiplications between two polls: about 2 ms on one thread, and much less than a second also with subnormal numbers.
+constexpr std::size_t kPollWork = 100'000'000;
 
-// What it takes to gather an element, which may come from memory, to pack or activate one, to compute an output's loss, and to
-// step with a parameter, in multiplications.
+// Costs in multiplications: gathering an element (it may come from memory), packing or activating one, an output's loss, a
+// parameter's step.
 constexpr std::size_t kGatherWork = 16;
 constexpr std::size_t kElementWork = 4;
 constexpr std::size_t kLossWork = 100;
@@ -72,7 +72,7 @@ double sum_weights(const Targets<C>& targets, std::size_t rows, std::size_t term
   return sum_rows(rows, terms, [&](std::size_t i) { return weight_of(targets, terms, i); });
 }
 
-// Calls use(value) with what gives the loss of a term its weight.
+// Calls use(value), where value(i) is the weighted loss of term i.
 template <class C, class Use>
 double with_weights(const Targets<C>& targets, std::size_t terms, const C* losses, Use use) {
   if (targets.weights == nullptr) return use([losses](std::size_t i) { return static_cast<double>(losses[i]); });
@@ -96,9 +96,10 @@ typename Learning<C>::Loss* loss_kernel(Loss loss) {
       return table.absolute_error;
     case Loss::kHuber:
       return table.huber;
-    default:
+    case Loss::kPoisson:
       return table.poisson;
   }
+  return nullptr;
 }
 
 std::size_t terms_of(Loss loss, std::size_t n) { return loss == Loss::kCrossEntropy ? 1 : n; }
@@ -112,20 +113,11 @@ Targets<C> targets_from(Targets<C> targets, std::size_t row, std::size_t n, std:
   return targets;
 }
 
-// The kernel over all rows, without weights.
+// Unweighted losses of all rows, shared among threads.
 template <class C>
-void loss_terms(Loss loss, LossRows<C> all) {
-  const std::size_t terms = terms_of(loss, all.n);
+void loss_terms(Loss loss, const LossRows<C>& all) {
   parallel_for({all.rows, worth_a_thread(all.n * kLossWork), kVectorMultiple}, [&](std::size_t begin, std::size_t end) {
-    LossRows<C> part = all;
-    part.rows = end - begin;
-    part.outputs += begin * all.n;
-    if (all.labels != nullptr) part.labels += begin;
-    if (all.targets != nullptr) part.targets += begin * all.n;
-    part.losses += begin * terms;
-    if (all.gradients != nullptr) part.gradients += begin * all.n;
-    if (all.factors != nullptr) part.factors += begin * terms;
-    loss_kernel<C>(loss)(part);
+    loss_kernel<C>(loss)(all.from(begin, end - begin, terms_of(loss, all.n)));
   });
 }
 
@@ -151,6 +143,16 @@ void activation_gradient(Activation activation, const C* outputs, C* gradients, 
   }
 }
 
+// base^n by squaring. Below 2^-100 it is nothing beside 1, and taken as 0: subnormal numbers would be slow.
+double power(double base, std::uint64_t n) {
+  double result = 1;
+  for (; n != 0; n >>= 1, base *= base) {
+    if (base < 0x1p-100) return 0;
+    if (n & 1) result *= base;
+  }
+  return result;
+}
+
 // A buffer of at least so many elements, allocated when it is first wanted.
 template <class C>
 C* at_least(Buffer<C>& buffer, std::size_t n) {
@@ -162,14 +164,14 @@ C* at_least(Buffer<C>& buffer, std::size_t n) {
 
 template <class C>
 LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors, C least) {
+                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest) {
   const std::size_t terms = terms_of(loss, n);
   LossSum sum;
   sum.weights = sum_weights(targets, rows, terms);
   const double divisor = reduction == Reduction::kMean ? sum.weights : 1;
   LossRows<C> all{outputs, rows,   n,         targets.labels, targets.targets,
                   option,  losses, gradients, nullptr,        static_cast<C>(1 / divisor),
-                  least};
+                  smallest};
   if (gradients != nullptr && targets.weights != nullptr) {
     for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) / divisor);
     all.factors = factors;
@@ -322,14 +324,43 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
       activation_gradient(layer.activation, activations_[l].data() + begin * layer.outputs, delta + begin * layer.outputs,
                           end - begin, layer.outputs);
     });
-    const C* const inputs = l == 0 ? x : activations_[l - 1].data();
-    multiply({delta, n_out, 1, inputs, n_in, rows, layer.outputs, layer.inputs, gradient_.data() + places_[l].weights, n_in,
-              nullptr});
-    multiply({&kOne, 0, 0, delta, n_out, rows, 1, layer.outputs, gradient_.data() + places_[l].bias, n_out, nullptr});
+    OuterProduct<C> by_weights{};
+    by_weights.a = delta;
+    by_weights.a_step = n_out;
+    by_weights.a_row = 1;
+    by_weights.b = l == 0 ? x : activations_[l - 1].data();
+    by_weights.b_step = n_in;
+    by_weights.steps = rows;
+    by_weights.rows = layer.outputs;
+    by_weights.columns = layer.inputs;
+    by_weights.outputs = gradient_.data() + places_[l].weights;
+    by_weights.outputs_stride = n_in;
+    multiply(by_weights);
+
+    OuterProduct<C> by_bias{};  // sums of columns, as a product with ones
+    by_bias.a = &kOne;
+    by_bias.b = delta;
+    by_bias.b_step = n_out;
+    by_bias.steps = rows;
+    by_bias.rows = 1;
+    by_bias.columns = layer.outputs;
+    by_bias.outputs = gradient_.data() + places_[l].bias;
+    multiply(by_bias);
+
     C* const before = l == 0 ? by_inputs : other;
     if (before == nullptr) break;
-    const C* const weights = parameters_.data() + places_[l].weights;
-    multiply({delta, 1, n_out, weights, n_in, layer.outputs, rows, layer.inputs, before, n_in, nullptr});
+    OuterProduct<C> by_layer_inputs{};
+    by_layer_inputs.a = delta;
+    by_layer_inputs.a_step = 1;
+    by_layer_inputs.a_row = n_out;
+    by_layer_inputs.b = parameters_.data() + places_[l].weights;
+    by_layer_inputs.b_step = n_in;
+    by_layer_inputs.steps = layer.outputs;
+    by_layer_inputs.rows = rows;
+    by_layer_inputs.columns = layer.inputs;
+    by_layer_inputs.outputs = before;
+    by_layer_inputs.outputs_stride = n_in;
+    multiply(by_layer_inputs);
     std::swap(delta, other);
   }
 }
@@ -339,7 +370,6 @@ void Trainer<C>::step(const Optimizer& optimizer) {
   using Kind = Optimizer::Kind;
   const Learning<C>& table = kernels().learning<C>();
   ++steps;
-  raise_powers(optimizer);
   // Calls update(begin, end, decay) for ranges of parameters: weights, which decay, and biases.
   const auto visit = [&](auto update) {
     if (optimizer.weight_decay == 0) {
@@ -355,46 +385,60 @@ void Trainer<C>::step(const Optimizer& optimizer) {
     }
   };
   if (optimizer.kind == Kind::kSgd) {
+    SgdStep<C> sgd{};
+    sgd.rate = static_cast<C>(optimizer.learning_rate);
+    sgd.momentum = static_cast<C>(optimizer.beta_1);
+    sgd.nesterov = optimizer.beta_2 != 0;
     visit([&](std::size_t begin, std::size_t end, double decay) {
-      C* const velocity = moments_.empty() ? nullptr : moments_[0].data() + begin;
-      table.sgd({parameters_.data() + begin, velocity, gradient_.data() + begin, end - begin,
-                 static_cast<C>(optimizer.learning_rate), static_cast<C>(optimizer.beta_1), static_cast<C>(decay),
-                 optimizer.beta_2 != 0});
+      SgdStep<C> part = sgd;
+      part.parameters = parameters_.data() + begin;
+      part.velocity = moments_.empty() ? nullptr : moments_[0].data() + begin;
+      part.gradient = gradient_.data() + begin;
+      part.n = end - begin;
+      part.decay = static_cast<C>(decay);
+      table.sgd(part);
     });
     return;
   }
-  const auto rate = static_cast<C>(optimizer.learning_rate / (1 - power_1_));
-  const auto root_scale = static_cast<C>(1 / std::sqrt(1 - power_2_));
+  const bool decoupled = optimizer.kind == Kind::kAdamW;
+  AdamStep<C> adam{};
+  adam.rate = static_cast<C>(optimizer.learning_rate / (1 - power(optimizer.beta_1, steps)));
+  adam.root_scale = static_cast<C>(1 / std::sqrt(1 - power(optimizer.beta_2, steps)));
+  adam.rest_1 = static_cast<C>(1 - optimizer.beta_1);
+  adam.rest_2 = static_cast<C>(1 - optimizer.beta_2);
+  adam.epsilon = static_cast<C>(optimizer.epsilon);
   visit([&](std::size_t begin, std::size_t end, double decay) {
-    const bool decoupled = optimizer.kind == Kind::kAdamW;
-    table.adam({parameters_.data() + begin, moments_[0].data() + begin, moments_[1].data() + begin, gradient_.data() + begin,
-                end - begin, rate, root_scale, static_cast<C>(1 - optimizer.beta_1), static_cast<C>(1 - optimizer.beta_2),
-                static_cast<C>(optimizer.epsilon), static_cast<C>(decoupled ? 0 : decay),
-                static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1)});
+    AdamStep<C> part = adam;
+    part.parameters = parameters_.data() + begin;
+    part.first_moment = moments_[0].data() + begin;
+    part.second_moment = moments_[1].data() + begin;
+    part.gradient = gradient_.data() + begin;
+    part.n = end - begin;
+    part.decay = static_cast<C>(decoupled ? 0 : decay);
+    part.shrink = static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1);
+    table.adam(part);
   });
 }
 
-// The betas to the power of `steps`, by repeated multiplication. Below 2^-100 they are nothing beside 1, and taken as 0:
-// subnormal numbers would be slow.
+// Whether any weight of a row is above 0.
 template <class C>
-void Trainer<C>::raise_powers(const Optimizer& optimizer) {
-  if (optimizer.kind == Optimizer::Kind::kSgd) return;
-  if (power_steps_ > steps || base_1_ != optimizer.beta_1 || base_2_ != optimizer.beta_2) {
-    power_steps_ = 0;
-    power_1_ = power_2_ = 1;
-    base_1_ = optimizer.beta_1;
-    base_2_ = optimizer.beta_2;
-  }
-  for (; power_steps_ < steps && (power_1_ != 0 || power_2_ != 0); ++power_steps_) {
-    for (auto [power, base] : {std::pair(&power_1_, base_1_), std::pair(&power_2_, base_2_)}) {
-      *power *= base;
-      if (*power < 0x1p-100) *power = 0;
-    }
-  }
-  power_steps_ = steps;
+bool Trainer<C>::counts(const Targets<C>& targets, std::size_t row) const {
+  if (targets.weights == nullptr) return true;
+  const std::size_t n = targets.weight_of_term ? terms_of(loss_, outputs()) : 1;
+  const double* const weights = targets.weights + row * n;
+  return std::any_of(weights, weights + n, [](double weight) { return weight != 0; });
 }
 
-// The rows of a batch, side by side, by their numbers in `order` from `first` on, or in sequence if that is null.
+template <class C>
+void Trainer<C>::look_for_weightless_rows(const Examples<C>& all) {
+  has_weightless_rows_ = false;
+  for (std::size_t row = 0; all.targets.weights != nullptr && row < all.rows; ++row) {
+    has_weightless_rows_ |= !counts(all.targets, row);
+  }
+}
+
+// The rows of a batch, side by side, by their numbers in `order` from `first` on, or in sequence if that is null. The inputs of
+// a row that does not count are 0, for its NaN would count.
 template <class C>
 Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order, std::size_t first, std::size_t rows) {
   const std::size_t n = outputs(), terms = terms_of(loss_, n), row_weights = all.targets.weight_of_term ? terms : 1;
@@ -415,12 +459,10 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
         const auto* next = reinterpret_cast<const char*>(all.x + number(i + kAhead) * inputs());
         for (std::size_t byte = 0; byte < inputs() * sizeof(C); byte += kLineBytes) __builtin_prefetch(next + byte);
       }
-      bool counts = weights == nullptr;
       for (std::size_t j = 0; weights != nullptr && j < row_weights; ++j) {
         weights[i * row_weights + j] = from.weights[row * row_weights + j];
-        counts |= weights[i * row_weights + j] != 0;
       }
-      if (counts) {
+      if (counts(from, row)) {
         std::copy_n(all.x + row * inputs(), inputs(), x + i * inputs());
       } else {
         std::fill_n(x + i * inputs(), inputs(), C(0));
@@ -432,32 +474,21 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
   return {x, rows, {labels, targets, weights, from.weight_of_term}};
 }
 
-// Whether a row has weights that are all 0: what is in it must not count.
-template <class C>
-void Trainer<C>::look_for_weightless_rows(const Examples<C>& all) {
-  const std::size_t row_weights = all.targets.weight_of_term ? terms_of(loss_, outputs()) : 1;
-  has_weightless_rows_ = false;
-  for (std::size_t row = 0; all.targets.weights != nullptr && row < all.rows; ++row) {
-    const double* const weights = all.targets.weights + row * row_weights;
-    has_weightless_rows_ |= std::all_of(weights, weights + row_weights, [](double weight) { return weight == 0; });
-  }
-}
-
 // Forward, loss, and the gradient by the outputs, in the first of the two deltas.
 template <class C>
-LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C least) {
+LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest) {
   pack();
   forward(batch.x, batch.rows);
   C* const factors = batch.targets.weights != nullptr ? at_least(factors_, batch_ * terms_of(loss_, outputs())) : nullptr;
   return compute_loss(loss_, option_, activations_.back().data(), batch.rows, outputs(), batch.targets, Reduction::kMean,
-                      losses_.data(), deltas_[0].data(), factors, least);
+                      losses_.data(), deltas_[0].data(), factors, smallest);
 }
 
 template <class C>
 LossSum Trainer<C>::run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch,
                               bool shuffle) {
   std::size_t* const order = shuffle ? at_least(order_, all.rows) : nullptr;
-  if (shuffle) permutation(seed, epoch, all.rows, order);
+  if (shuffle) permutation(seed, epoch, all.rows, order, poll);
   look_for_weightless_rows(all);
   LossSum sum;
   for (std::size_t first = 0; first < all.rows; first += batch_) {

@@ -17,7 +17,7 @@ namespace nnkernels {
 
 enum class Loss { kCrossEntropy, kBinaryCrossEntropy, kSquaredError, kAbsoluteError, kHuber, kPoisson };
 
-// What rows of outputs should be: labels (of cross_entropy alone, in 0, ..., outputs - 1), or as many targets. Contiguous.
+// Targets of rows: labels (of cross_entropy alone, in 0, ..., outputs - 1), or as many targets. Contiguous.
 // A term of the loss is a row of cross_entropy, and an output otherwise. Where there are weights, each row has one, or each
 // term.
 template <class C>
@@ -34,15 +34,17 @@ enum class Reduction { kNone, kSum, kMean };
 struct LossSum {
   double losses = 0;   // the sum of the terms, each times its weight
   double weights = 0;  // the sum of their weights; the number of terms if there are none
+
+  double mean() const { return losses / weights; }
 };
 
-// The losses of the terms, by kNone times their weights, and, unless null, the gradient of the reduced loss by the outputs.
+// The loss of each term (times its weight with kNone) and, unless null, the gradient of the reduced loss by the outputs.
 // `factors`: room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it
-// is, and so does an element of the gradient below `least`. Terms are added in double: in 8 interleaved partial sums within 256
-// rows, and these sums as the tree of kernels/sum.h.
+// is, and so does an element of the gradient below `smallest`. Terms are added in double: in 8 interleaved partial sums within
+// 256 rows, and these sums as the tree of kernels/sum.h.
 template <class C>
 LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors, C least = 0);
+                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0);
 
 struct Optimizer {
   enum class Kind { kSgd, kAdam, kAdamW } kind;
@@ -64,6 +66,8 @@ struct Examples {
 template <class C>
 class Trainer {
  public:
+  using Element = C;
+
   struct Layer {
     std::size_t inputs;
     std::size_t outputs;
@@ -117,10 +121,10 @@ class Trainer {
   void multiply(OuterProduct<C> product);
   void pack();
   void forward(const C* x, std::size_t rows);
-  LossSum forward_to_loss(const Examples<C>& batch, C least);
+  LossSum forward_to_loss(const Examples<C>& batch, C smallest);
   void backward_layers(const C* x, std::size_t rows, C* by_inputs);
   void step(const Optimizer& optimizer);
-  void raise_powers(const Optimizer& optimizer);
+  bool counts(const Targets<C>& targets, std::size_t row) const;
   void look_for_weightless_rows(const Examples<C>& all);
   Examples<C> gather(const Examples<C>& all, const std::size_t* order, std::size_t first, std::size_t rows);
 
@@ -133,16 +137,13 @@ class Trainer {
   std::size_t size_ = 0;
   std::size_t work_ = 0;  // since the last poll
   bool has_weightless_rows_ = false;
-  std::uint64_t power_steps_ = 0;  // the number of factors of the powers
-  double base_1_ = 0, base_2_ = 0;
-  double power_1_ = 1, power_2_ = 1;
   Buffer<C> parameters_;
   Buffer<C> gradient_;  // holds the packed weights until there is a gradient
   std::vector<Buffer<C>> moments_;
   std::vector<Buffer<C>> activations_;  // the outputs of each layer
   Buffer<C> deltas_[2];                 // the gradients by the outputs of a layer and by its inputs
   Buffer<C> losses_;                    // of the terms
-  // What is wanted for some examples only, allocated in the first step.
+  // Allocated at the first step that needs them.
   Buffer<C> factors_, batch_x_, batch_targets_;
   Buffer<std::int64_t> batch_labels_;
   Buffer<double> batch_weights_;

@@ -299,9 +299,9 @@ std::vector<double> initial_parameters(const std::vector<std::size_t>& sizes, co
                          : initializer == "he"   ? std::sqrt(6 / inputs)
                                                  : 1 / std::sqrt(inputs);
     const auto append = [&](std::size_t stream, std::size_t n, bool random) {
-      std::vector<double> u(n);
-      random_uniform(5, stream, n, u.data());
-      for (const double number : u) parameters.push_back(random ? (2 * number - 1) * bound : 0);
+      std::vector<double> numbers(n);
+      if (random) random_weights(5, stream, bound, n, numbers.data());
+      parameters.insert(parameters.end(), numbers.begin(), numbers.end());
     };
     append(2 * l, sizes[l] * sizes[l + 1], true);
     append(2 * l + 1, sizes[l + 1], initializer == "torch");
@@ -465,9 +465,9 @@ void check_random() {
     permutation(kLargeSeed, 3, n, order.data());
     check("permutation " + std::to_string(n), std::vector<std::int64_t>(order.begin(), order.end()));
   }
-  std::vector<double> u(1000);
-  random_uniform(5, 1, u.size(), u.data());
-  check("random_uniform", u);
+  std::vector<double> weights(1000);
+  random_weights(5, 1, 1, weights.size(), weights.data());
+  check("random_weights", weights);
 }
 
 int main(int argc, char** argv) {

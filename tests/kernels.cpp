@@ -571,7 +571,7 @@ void test_loss_rows(const KernelTable& table, const char* name, typename Learnin
       rows.losses = losses.data();
       rows.gradients = gradients != nullptr ? gradient_window.data() : nullptr;
       rows.factors = gradients == &by_factors ? factors.data() : nullptr;
-      rows.least = gradients == &by_factor ? kLeast : 0;
+      rows.smallest = gradients == &by_factor ? kLeast : 0;
       (table.learning<C>().*kernel)(rows);
       check(losses.as_expected() && gradient_window.as_expected(), table, name, input.rows, input.n, sizeof(C));
     }
@@ -918,7 +918,7 @@ void test_sgd(const KernelTable& table, std::size_t n, C momentum, bool nesterov
       v = unless_below(kLeastGradient<C>, std::fma(momentum, v, g));
       direction = nesterov ? std::fma(momentum, v, g) : v;
     }
-    p = std::fma(-kRate, direction, p);
+    p = unless_below(kLeastGradient<C>, std::fma(-kRate, direction, p));
   }
   check_step<C>(table, "sgd", before, gradient, after, [&](const std::vector<C*>& data, const C* g) {
     table.learning<C>().sgd({data[0], momentum != 0 ? data[1] : nullptr, g, n, kRate, momentum, decay, nesterov});
@@ -943,7 +943,8 @@ void test_adam(const KernelTable& table, std::size_t n, C decay, C shrink) {
     const C root = unless_below(kLeastRoot<C>, g);
     m = unless_below(kLeastGradient<C>, std::fma(step.rest_1, g - m, m));
     v = unless_below(kLeastSquare<C>, std::fma(step.rest_2, std::fma(root, root, -v), v));
-    p = std::fma(-step.rate, m / std::fma(std::sqrt(v), step.root_scale, step.epsilon), shrink * p);
+    const C quotient = v == 0 ? C(0) : m / std::fma(std::sqrt(v), step.root_scale, step.epsilon);
+    p = unless_below(kLeastGradient<C>, std::fma(-step.rate, quotient, shrink * p));
   }
   check_step<C>(table, "adam", before, gradient, after, [&](const std::vector<C*>& data, const C* g) {
     step.parameters = data[0], step.first_moment = data[1], step.second_moment = data[2], step.gradient = g;

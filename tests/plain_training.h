@@ -94,6 +94,15 @@ PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std:
   return result;
 }
 
+// base^n: the product of base^(2^i) for each bit i of n, the lowest first.
+inline double plain_power(double base, std::uint64_t n) {
+  double power = 1;
+  for (; n != 0; n /= 2, base *= base) {
+    if (n % 2 == 1) power *= base;
+  }
+  return power;
+}
+
 template <class C>
 class PlainTrainer {
  public:
@@ -246,8 +255,7 @@ class PlainTrainer {
                                  static_cast<C>(decay), optimizer.beta_2 != 0});
       return;
     }
-    double power_1 = 1, power_2 = 1;
-    for (std::uint64_t t = 0; t < steps; ++t) power_1 *= optimizer.beta_1, power_2 *= optimizer.beta_2;
+    const double power_1 = plain_power(optimizer.beta_1, steps), power_2 = plain_power(optimizer.beta_2, steps);
     const bool decoupled = optimizer.kind == Optimizer::Kind::kAdamW;
     generic.learning<C>().adam(
         {p, moments[0].data() + begin, moments[1].data() + begin, g, n, static_cast<C>(optimizer.learning_rate / (1 - power_1)),

@@ -351,6 +351,28 @@ def test_every_number_of_rows(name: str, options: dict[str, float], rng: np.rand
                     assert same_bits(actual, np.ascontiguousarray(whole[rows]))
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("shape", [(40_001, 10), (2_003, 300)], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_threads(name: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
+    """Worth several threads: the bits of one thread, and of a few rows alone."""
+    outputs = rng.normal(0, 3, shape).astype(np.float32)
+    targets, weights = make_targets(name, rng, shape, np.float32), rng.random(shape[0])
+    results = []
+    for threads_used in (1, 2, 7):
+        nnk.set_num_threads(threads_used)
+        nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+        results.append(gradient_of(name, outputs, targets, sample_weight=weights))
+    value, gradient = results[0]
+    for other, of_other in results[1:]:
+        assert same_bits(np.asarray(other), np.asarray(value))
+        assert same_bits(of_other, gradient)
+    few, of_few = gradient_of(name, outputs[:100], targets[:100], sample_weight=weights[:100], reduction="none")
+    whole, of_whole = gradient_of(name, outputs, targets, sample_weight=weights, reduction="none")
+    assert same_bits(whole[:100], few)
+    assert same_bits(of_whole[:100], of_few)
+
+
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "contiguous": np.copy,
     "columns": lambda array: np.array(array, order="F"),

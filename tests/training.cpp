@@ -76,10 +76,11 @@ static void test_random() {
       for (const std::size_t n : Sizes{0, 1, 2, 3, 4, 5, 100, 1001}) {
         std::vector<double> numbers(n), expected_numbers(n);
         for (std::size_t i = 0; i < n; ++i) {
-          expected_numbers[i] = std::ldexp(static_cast<double>(plain_random(seed, 1, stream, i) >> 11), -53);
+          const double u = std::ldexp(static_cast<double>(plain_random(seed, 1, stream, i) >> 11), -53);
+          expected_numbers[i] = (2 * u - 1) * 0.7;
         }
-        random_uniform(seed, stream, n, numbers.data());
-        check(same(numbers, expected_numbers), "random_uniform", n);
+        random_weights(seed, stream, 0.7, n, numbers.data());
+        check(same(numbers, expected_numbers), "random_weights", n);
 
         // R. A. Fisher and F. Yates's shuffle, by D. Lemire's numbers below a bound.
         std::vector<std::size_t> order(n), expected(n);

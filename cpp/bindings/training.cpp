@@ -4,9 +4,12 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
-#include <exception>
+#include <cmath>
 #include <memory>
+#include <new>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -117,15 +120,16 @@ py::tuple loss_in(Loss loss, double option, py::handle outputs, py::handle targe
   C* const losses_data = static_cast<C*>(PyArray_DATA(as_array(losses)));
   C* const gradients_data = gradient ? static_cast<C*>(PyArray_DATA(as_array(gradients))) : nullptr;
   const Buffer<C> factors(gradient && !weights.is_none() ? terms : 0);
-  LossSum sum;
+  double value;
   {
     const WithoutGil released;
     const FloatingPointScope scope(Exceptions::kDrop);
-    sum = compute_loss(loss, static_cast<C>(option), from, rows, n, beside, reduction, losses_data, gradients_data,
-                       factors.data());
+    const LossSum sum = compute_loss(loss, static_cast<C>(option), from, rows, n, beside, reduction, losses_data,
+                                     gradients_data, factors.data());
+    value = reduction == Reduction::kMean ? sum.mean() : sum.losses;
   }
   if (reduction == Reduction::kNone) return py::make_tuple(losses, gradients);
-  return py::make_tuple(reduction == Reduction::kSum ? sum.losses : sum.losses / sum.weights, gradients);
+  return py::make_tuple(value, gradients);
 }
 
 py::tuple compute_loss_of(int number, double option, const py::object& outputs, const py::object& targets,
@@ -138,6 +142,41 @@ py::tuple compute_loss_of(int number, double option, const py::object& outputs, 
 }
 
 class PyTrainer {
+  struct ForgetPoll {
+    std::function<void()>& poll;
+    ~ForgetPoll() { poll = nullptr; }
+  };
+
+  template <class AnyTrainer>
+  static void need_batch(const AnyTrainer& trainer, std::size_t rows) {
+    if (rows > trainer.batch()) throw py::value_error("more rows than a batch");
+  }
+
+  // What it throws is a Python error, or one that pybind11 makes one, when the GIL is held again.
+  template <class AnyTrainer, class Work>
+  static auto without_gil(AnyTrainer& trainer, Work work) {
+    WithoutGil released;
+    const FloatingPointScope scope(Exceptions::kDrop);
+    trainer.poll = [&released] { released.handle_signals(); };
+    const ForgetPoll forget{trainer.poll};
+    return work();
+  }
+
+  // work(trainer, examples), without the GIL.
+  template <class Work>
+  auto run(const py::object& x, const py::object& targets, const py::object& weights, Work work) {
+    return std::visit(
+        [&](auto& pointer) {
+          auto& trainer = *pointer;
+          using C = typename std::decay_t<decltype(trainer)>::Element;
+          const std::size_t rows = rows_of(x, "x");
+          const Examples<C> examples{data_of<const C>(x, kTypeNumber<C>, {rows, trainer.inputs()}, "x"), rows,
+                                     targets_of<C>(trainer.loss(), targets, weights, rows, trainer.outputs())};
+          return without_gil(trainer, [&] { return work(trainer, examples); });
+        },
+        trainer_);
+  }
+
  public:
   PyTrainer(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, int type, int loss, double option,
             std::size_t batch_size, std::size_t moments) {
@@ -175,59 +214,51 @@ class PyTrainer {
         trainer_);
   }
 
-  std::vector<std::pair<double, double>> epochs(const py::object& x, const py::object& targets, const py::object& weights,
-                                                const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t first,
-                                                std::size_t count, bool shuffle) {
-    if (optimizer.size() != 6) throw py::value_error("expected six numbers of an optimizer");
-    const Optimizer steps{static_cast<Optimizer::Kind>(static_cast<int>(optimizer[0])),
-                          optimizer[1],
-                          optimizer[2],
-                          optimizer[3],
-                          optimizer[4],
-                          optimizer[5]};
-    std::vector<std::pair<double, double>> sums(count);
-    run(x, targets, weights, [&](auto& trainer, const auto& examples) {
-      const std::size_t least = steps.kind == Optimizer::Kind::kSgd ? (steps.beta_1 != 0 ? 1 : 0) : 2;
-      if (trainer.moments() < least) throw py::value_error("the optimizer needs more moments");
-      return [&, seed, first, shuffle] {
-        for (std::size_t i = 0; i < sums.size(); ++i) {
-          const LossSum sum = trainer.run_epoch(examples, steps, seed, first + i, shuffle);
-          sums[i] = {sum.losses, sum.weights};
-        }
-        return LossSum();
-      };
+  std::vector<double> epochs(const py::object& x, const py::object& targets, const py::object& weights,
+                             const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t first, std::size_t count,
+                             bool shuffle) {
+    if (optimizer.size() != 6 || !(optimizer[0] == 0 || optimizer[0] == 1 || optimizer[0] == 2)) {
+      throw py::value_error("expected six numbers of an optimizer, the first of which is its kind");
+    }
+    Optimizer steps;
+    steps.kind = static_cast<Optimizer::Kind>(static_cast<int>(optimizer[0]));
+    steps.learning_rate = optimizer[1];
+    steps.beta_1 = optimizer[2];
+    steps.beta_2 = optimizer[3];
+    steps.epsilon = optimizer[4];
+    steps.weight_decay = optimizer[5];
+    return run(x, targets, weights, [&](auto& trainer, const auto& examples) {
+      const std::size_t needed = steps.kind == Optimizer::Kind::kSgd ? (steps.beta_1 != 0 ? 1 : 0) : 2;
+      if (trainer.moments() < needed) throw py::value_error("the optimizer needs more moments");
+      std::vector<double> losses(count);
+      for (std::size_t i = 0; i < count; ++i) losses[i] = trainer.run_epoch(examples, steps, seed, first + i, shuffle).mean();
+      return losses;
     });
-    return sums;
   }
 
-  std::pair<double, double> evaluate(const py::object& x, const py::object& targets, const py::object& weights) {
-    return run(x, targets, weights,
-               [](auto& trainer, const auto& examples) { return [&] { return trainer.evaluate(examples); }; });
+  double evaluate(const py::object& x, const py::object& targets, const py::object& weights) {
+    return run(x, targets, weights, [](auto& trainer, const auto& examples) { return trainer.evaluate(examples).mean(); });
   }
 
   double gradient(const py::object& x, const py::object& targets, const py::object& weights) {
-    const auto [losses, of_weights] = run(x, targets, weights, [](auto& trainer, const auto& examples) {
+    return run(x, targets, weights, [](auto& trainer, const auto& examples) {
       need_batch(trainer, examples.rows);
-      return [&] { return trainer.compute_gradient(examples); };
+      return trainer.compute_gradient(examples).mean();
     });
-    return losses / of_weights;
   }
 
   void backward(const py::object& x, const py::object& upstream, const py::object& x_gradient) {
     std::visit(
         [&](auto& pointer) {
           auto& trainer = *pointer;
-          using C = std::remove_pointer_t<decltype(trainer.parameters())>;
+          using C = typename std::decay_t<decltype(trainer)>::Element;
           const std::size_t rows = rows_of(x, "x");
           need_batch(trainer, rows);
           const C* const from = data_of<const C>(x, kTypeNumber<C>, {rows, trainer.inputs()}, "x");
           const C* const by_outputs = data_of<const C>(upstream, kTypeNumber<C>, {rows, trainer.outputs()}, "upstream");
           C* const by_inputs = data_of<C>(x_gradient, kTypeNumber<C>, {rows, trainer.inputs()}, "x_gradient");
           if (!PyArray_ISWRITEABLE(as_array(x_gradient))) throw py::value_error("x_gradient is read-only");
-          without_gil(trainer, [&] {
-            trainer.backward(from, rows, by_outputs, by_inputs);
-            return LossSum();
-          });
+          without_gil(trainer, [&] { trainer.backward(from, rows, by_outputs, by_inputs); });
         },
         trainer_);
   }
@@ -236,16 +267,22 @@ class PyTrainer {
   template <class C>
   static std::unique_ptr<Trainer<C>> make(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, Loss loss,
                                           double option, std::size_t batch_size, std::size_t moments) {
+    if (batch_size == 0) throw py::value_error("expected a batch of at least one row");
+    // No number of elements, and of their bytes, may overflow.
+    std::size_t widest = std::max<std::size_t>(batch_size, sizes.size());
+    for (const std::size_t size : sizes) widest = std::max(widest, size);
+    constexpr std::size_t kMost = std::size_t{1} << 56;
     std::vector<typename Trainer<C>::Layer> layers;
-    std::size_t widest = batch_size;
+    std::size_t elements = 0;
     for (std::size_t i = 0; i + 1 < sizes.size(); ++i) {
       if (activations[i] < 0 || activations[i] > static_cast<int>(Activation::kSoftmax))
         throw py::value_error("unknown activation");
+      std::size_t of_layer = 0;
+      const bool too_many = __builtin_mul_overflow(sizes[i] + sizes[i + 1], sizes[i + 1] + batch_size, &of_layer);
+      if (widest >= kMost || too_many || of_layer >= kMost || (elements += of_layer) >= kMost) throw std::bad_alloc();
       layers.push_back({sizes[i], sizes[i + 1], static_cast<Activation>(activations[i])});
     }
-    // No number of bytes may overflow.
-    for (const std::size_t size : sizes) widest = std::max(widest, size);
-    if (widest >= std::size_t{1} << 40 || __builtin_mul_overflow(widest, 64 * widest, &widest)) throw std::bad_alloc();
+    const FloatingPointScope scope(Exceptions::kKeep);
     return std::make_unique<Trainer<C>>(std::move(layers), loss, static_cast<C>(option), batch_size, moments);
   }
 
@@ -256,35 +293,6 @@ class PyTrainer {
     if (!array) throw_python_error();
     if (PyArray_SetBaseObject(as_array(array), self.inc_ref().ptr()) < 0) throw_python_error();
     return array;
-  }
-
-  template <class AnyTrainer>
-  static void need_batch(const AnyTrainer& trainer, std::size_t rows) {
-    if (rows > trainer.batch()) throw py::value_error("more rows than a batch");
-  }
-
-  template <class AnyTrainer, class Work>
-  static LossSum without_gil(AnyTrainer& trainer, Work work) {
-    WithoutGil released;
-    const FloatingPointScope scope(Exceptions::kDrop);
-    trainer.poll = [&released] { released.handle_signals(); };
-    return work();
-  }
-
-  // prepare(trainer, examples) is the work.
-  template <class Prepare>
-  std::pair<double, double> run(const py::object& x, const py::object& targets, const py::object& weights, Prepare prepare) {
-    return std::visit(
-        [&](auto& pointer) {
-          auto& trainer = *pointer;
-          using C = std::remove_pointer_t<decltype(trainer.parameters())>;
-          const std::size_t rows = rows_of(x, "x");
-          const Examples<C> examples{data_of<const C>(x, kTypeNumber<C>, {rows, trainer.inputs()}, "x"), rows,
-                                     targets_of<C>(trainer.loss(), targets, weights, rows, trainer.outputs())};
-          const LossSum sum = without_gil(trainer, prepare(trainer, examples));
-          return std::pair(sum.losses, sum.weights);
-        },
-        trainer_);
   }
 
   std::variant<std::unique_ptr<Trainer<float>>, std::unique_ptr<Trainer<double>>> trainer_;
@@ -299,9 +307,15 @@ py::object permutation_of(std::uint64_t seed, std::uint64_t epoch, std::size_t n
   return array;
 }
 
-py::object uniform(std::uint64_t seed, std::uint64_t stream, std::size_t n) {
+// The weights of a layer, or its bias, each random in [-bound, bound), which is for "glorot" sqrt(6 / (inputs + outputs)), for
+// "he" sqrt(6 / inputs), for "torch" 1 / sqrt(inputs).
+py::object weights_of(std::uint64_t seed, std::uint64_t stream, std::size_t n, const std::string& initializer, double inputs,
+                      double outputs) {
   const py::object array = new_array<double>({n});
-  random_uniform(seed, stream, n, static_cast<double*>(PyArray_DATA(as_array(array))));
+  const FloatingPointScope scope(Exceptions::kDrop);
+  const double bound =
+      initializer == "torch" ? 1 / std::sqrt(inputs) : std::sqrt(6 / (initializer == "glorot" ? inputs + outputs : inputs));
+  random_weights(seed, stream, bound, n, static_cast<double*>(PyArray_DATA(as_array(array))));
   return array;
 }
 
@@ -334,9 +348,8 @@ void add_training(py::module_& module) {
           "moments", [](py::handle self) { return self.cast<const PyTrainer&>().moments(self); }, "The optimizer's moments.")
       .def("epochs", &PyTrainer::epochs, py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
            py::arg("seed"), py::arg("first"), py::arg("count"), py::arg("shuffle"),
-           "Steps over all rows, so many times; each time's sums of losses and weights.")
-      .def("evaluate", &PyTrainer::evaluate, py::arg("x"), py::arg("targets"), py::arg("weights"),
-           "The sums of losses and weights.")
+           "Run `count` epochs; return the mean loss of each.")
+      .def("evaluate", &PyTrainer::evaluate, py::arg("x"), py::arg("targets"), py::arg("weights"), "The mean loss.")
       .def("gradient", &PyTrainer::gradient, py::arg("x"), py::arg("targets"), py::arg("weights"),
            "The mean loss, whose gradient is then in gradient_array.")
       .def("backward", &PyTrainer::backward, py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
@@ -346,7 +359,8 @@ void add_training(py::module_& module) {
              "The losses, their sum or their mean, and its gradient by the outputs.");
   module.def("contiguous", &contiguous, py::arg("array"), py::arg("type"), "An array of a type, as the kernels read it.");
   module.def("permutation", &permutation_of, py::arg("seed"), py::arg("epoch"), py::arg("n"), "The order of rows in an epoch.");
-  module.def("random_uniform", &uniform, py::arg("seed"), py::arg("stream"), py::arg("n"), "Numbers in [0, 1).");
+  module.def("random_weights", &weights_of, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("initializer"),
+             py::arg("inputs"), py::arg("outputs"), "Random weights of a layer.");
 }
 
 }  // namespace nnkernels

@@ -1,11 +1,11 @@
-// What learning needs of C++: the class Trainer, the losses, random numbers.
+// Python bindings for training: Trainer, losses, random numbers.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 namespace nnkernels {
 
-// Adds Trainer, loss, permutation and random_uniform.
+// Adds Trainer, loss, contiguous, permutation and random_weights.
 void add_training(pybind11::module_& module);
 
 }  // namespace nnkernels

@@ -11,6 +11,9 @@
 // lanes, and a vector of b for each vector of columns, without a shuffle.
 //
 // Zeros are never skipped: 0 x inf is NaN.
+//
+// Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating errors",
+// 1986.
 #pragma once
 
 #include "dense.h"
@@ -21,7 +24,7 @@ namespace {
 
 constexpr std::size_t kStepBlock = 256;
 
-// Vectors of columns of a tile, and its rows where it has so many vectors: as many as the registers hold.
+// Columns of a tile, in vectors, and its rows: together they fill the registers.
 template <class Target>
 constexpr std::size_t kOuterVectors = Target::kTileRows >= 6 ? 4 : 2;
 template <class Target, std::size_t kVectors>
@@ -102,7 +105,7 @@ void outer_rows(const OuterProduct<C>& product, std::size_t vectors) {
   }
 }
 
-// What vectors of columns are taken of: the other side of the product, if it fills them better.
+// Which side of the product lies along the lanes: its columns, or its rows if they fill the vectors better.
 template <class C>
 struct Orientation {
   OuterProduct<C> product;
@@ -112,7 +115,7 @@ struct Orientation {
 template <class Target, class C>
 Orientation<C> orient(const OuterProduct<C>& product) {
   const auto vectors = [](std::size_t n) { return (n + kLanes<Target, C> - 1) / kLanes<Target, C>; };
-  // To write the outputs across takes about as long as so many steps.
+  // Cost of transposing the outputs, in steps.
   constexpr std::size_t kAcrossSteps = 8;
   if (product.a_row != 1 || product.columns * vectors(product.rows) * (product.steps + kAcrossSteps) >=
                                 product.rows * vectors(product.columns) * product.steps) {
@@ -125,16 +128,16 @@ Orientation<C> orient(const OuterProduct<C>& product) {
   return {other, true};
 }
 
-// Whether a block of b is copied, so that its rows lie side by side: where they are read often, and would not stay in the first
-// cache, or push each other out of it.
+// Whether to copy a block of b, so that its rows are adjacent: it pays if they are read often and would not stay in the first
+// cache. Several blocks are always copied, so that no lane of their sums holds what nobody wrote.
 template <class C>
 bool copies_block(const OuterProduct<C>& product) {
-  constexpr std::size_t kNear = 16384, kOften = 24;
+  constexpr std::size_t kNearBytes = 16384, kOften = 24;
   const auto bytes = static_cast<std::size_t>(product.b_step) * least(product.steps, kStepBlock) * sizeof(C);
-  return product.rows >= kOften && bytes > kNear;
+  return product.steps > kStepBlock || (product.rows >= kOften && bytes > kNearBytes);
 }
 
-// Subtrees of blocks' sums that are there at the same time; 0 if the only one can be in the outputs.
+// Partial sums held at once; 0 if the only block is summed in the outputs.
 template <class C>
 std::size_t count_subtrees(const Orientation<C>& oriented) {
   const std::size_t blocks = (oriented.product.steps + kStepBlock - 1) / kStepBlock;
@@ -238,8 +241,8 @@ void map_gradients(const C* outputs, C* gradients, std::size_t n, Function funct
   }
 }
 
-// The derivative of each activation at x, from y = f(x). 0 for relu at 0. It is off by at most an ULP of 1, which is what the
-// rounding of y to a number near 1 takes from it.
+// The derivative of each activation at x, from y = f(x). 0 for relu at 0, 1 where y is NaN. It is off by at most an ULP of 1,
+// which is what the rounding of y to a number near 1 takes from it.
 template <class Target, class C>
 void relu_gradient(const C* outputs, C* gradients, std::size_t n) {
   using V = Lanes<Target, C>;
@@ -258,7 +261,7 @@ void tanh_gradient(const C* outputs, C* gradients, std::size_t n) {
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * Target::fma(-y, y, broadcast<V>(1)); });
 }
 
-// p (g - sum p g), with the sum of dot.h.
+// p (g - sum p g), with the sum of dot.h. Error, with u half an ULP of 1: 2 u p (|g| + sum p |g|), and p times dot's own.
 template <class Target, class C>
 void softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
   using V = Lanes<Target, C>;

@@ -1,8 +1,9 @@
-// Losses and their gradients, from the outputs of a network: logits, for those that begin with a sigmoid, softmax or
-// exponential.
+// Losses and their gradients. cross_entropy, binary_cross_entropy and poisson take logits; the other losses take the network's
+// outputs.
 //
 // No loss goes through a rounded probability: a confident row, whose probability rounds to 1, keeps its loss and its gradient.
-// NaN in a term makes it NaN, but for a term whose factor is 0, whose gradient is 0.
+// A NaN gives NaN. Where the factor is 0, the gradient is 0 whatever the term. In the error bounds, which are of gradients
+// before the product with the factor, u is half an ULP of 1.
 #pragma once
 
 #include "gradients.h"
@@ -19,11 +20,15 @@ namespace {
 //
 // with p = softmax(z), and t the targets mixed with 1/n by label_smoothing: (1 - e) t + e / n. The loss of a label is the
 // number that log_softmax gives, without its sign: log p is made as in log_softmax_row, and the sums are in the order of sum.h.
-// Error of the gradient, with u half an ULP of 1 and h = ceil(log2(n)): (h + 7) u of itself for labels, and for probabilities
-// (h + 7) u of T min(p, q) + (h + 2) u (T + t), where T is rounded, too.
-// A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
+//
+// Errors, with h = ceil(log2(n)). Loss: that of log_softmax (softmax.h) for a label; otherwise (h + 4) u of sum t |log p|, and
+// t times log_softmax's own. Gradient: (h + 7) u of itself for labels; for probabilities (h + 7) u of T min(p, q), and (h + 2)
+// u (T + t), since T is rounded. A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
+//
+// Label smoothing: C. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016. The gradient where
+// p > 1/2 is our own.
 
-// The targets of the same element of several rows.
+// The targets that label_smoothing makes of labels and of probabilities.
 template <class V>
 struct SmoothLabels {
   using C = Element<V>;
@@ -37,7 +42,7 @@ struct SmoothLabels {
   bool labels_only;  // all terms but the label's are 0
 };
 
-// What the elements of a row, or of the rows in a vector's lanes, have in common.
+// Constants of a row. Each lane has its own row, or all have the same.
 template <class Target, class C>
 struct RowSums {
   using V = Lanes<Target, C>;
@@ -45,7 +50,7 @@ struct RowSums {
   V max;
   V log_high, log_low;  // log(sum e^(z - max))
   V reciprocal;         // 1 / (sum e^(z - max) kUp)
-  V others;             // the sum without one maximum, over the sum
+  V others;             // 1 - p of the maximum
 
   // From the sum of exponentials that are not maxima, times kUp, and the number of maxima.
   RowSums(V largest, V smaller, Integers<V> maxima) : max(largest) {
@@ -93,19 +98,19 @@ struct RowSums {
   }
 };
 
-// gradient * factor, and 0 where the factor is, or where the product is below the least.
+// gradient * factor, and 0 where the factor is, or where the product is below `smallest`.
 template <class V>
-V times_factor(V gradient, V factor, Element<V> least) {
-  return factor == 0 ? V{} : unless_below<V>(least, gradient * factor);
+V times_factor(V gradient, V factor, Element<V> smallest) {
+  return factor == 0 ? V{} : unless_below<V>(smallest, gradient * factor);
 }
 
 // Up to kLanes rows of at most kShortRow elements, one in each lane.
 template <class Target, class C>
-void cross_entropy_lanes(const LossRows<C>& rows, std::size_t count) {
+void cross_entropy_lanes(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
   using I = Integers<V>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  const std::size_t n = rows.n;
+  const std::size_t n = rows.n, count = rows.rows;
   const SmoothLabels<V> smooth(rows.option, n);
   // Element i of row r is at [i][r]; rows that are not there are 0.
   const auto across = [&](const C* from, V* to) {
@@ -164,7 +169,7 @@ void cross_entropy_lanes(const LossRows<C>& rows, std::size_t count) {
   if (rows.gradients == nullptr) return;
   const V factor = rows.factors != nullptr ? load_lanes<Target>(rows.factors, count, C(0)) : broadcast<V>(rows.factor);
   for (std::size_t i = 0; i < n; ++i) {
-    const V gradient = times_factor<V>(sums.gradient(z[i], exponentials[i], targets[i], total), factor, rows.least);
+    const V gradient = times_factor<V>(sums.gradient(z[i], exponentials[i], targets[i], total), factor, rows.smallest);
     alignas(64) C lanes[kWidth];
     store(lanes, gradient);
     for (std::size_t row = 0; row < count; ++row) rows.gradients[row * n + i] = lanes[row];
@@ -179,11 +184,13 @@ void cross_entropy_row(const LossRows<C>& rows) {
   const std::size_t n = rows.n;
   const C* const z = rows.outputs;
   const SmoothLabels<V> smooth(rows.option, n);
+  // Read once, and kept in the row: another thread may have written to the labels since they were checked.
+  const std::size_t label =
+      rows.labels == nullptr ? n : least(static_cast<std::size_t>(__atomic_load_n(rows.labels, __ATOMIC_RELAXED)), n - 1);
   const auto target = [&](std::size_t i, std::size_t lanes) {
     if (rows.labels == nullptr) return smooth.of_target(load_lanes<Target>(rows.targets + i, lanes, C(0)));
     V t = broadcast<V>(smooth.off);
-    const std::size_t label = static_cast<std::size_t>(*rows.labels) - i;
-    if (label < kWidth) t[label] = smooth.on;
+    if (label - i < kWidth) t[label - i] = smooth.on;
     return t;
   };
   const auto sum_of = [&](auto term) {
@@ -219,9 +226,8 @@ void cross_entropy_row(const LossRows<C>& rows) {
   const auto terms = [&](std::size_t i, std::size_t lanes) {
     return sums.loss(load_lanes<Target>(z + i, lanes, C(0)), target(i, lanes));
   };
-  *rows.losses = rows.labels != nullptr && smooth.labels_only
-                     ? sums.loss(broadcast<V>(z[*rows.labels]), broadcast<V>(smooth.on))[0]
-                     : sum_of(terms);
+  *rows.losses = rows.labels != nullptr && smooth.labels_only ? sums.loss(broadcast<V>(z[label]), broadcast<V>(smooth.on))[0]
+                                                              : sum_of(terms);
   if (rows.gradients == nullptr) return;
   const V total = broadcast<V>(rows.labels != nullptr ? C(1) : sum_of(target));
   const V factor = broadcast<V>(rows.factors != nullptr ? *rows.factors : rows.factor);
@@ -229,7 +235,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
     const std::size_t lanes = least(kWidth, n - i);
     const V e = load_lanes<Target>(rows.gradients + i, lanes, C(0));
     const V gradient = sums.gradient(load_lanes<Target>(z + i, lanes, C(0)), e, target(i, lanes), total);
-    store_lanes<Target>(rows.gradients + i, times_factor<V>(gradient, factor, rows.least), lanes);
+    store_lanes<Target>(rows.gradients + i, times_factor<V>(gradient, factor, rows.smallest), lanes);
   }
 }
 
@@ -237,19 +243,13 @@ template <class Target, class C>
 void cross_entropy(const LossRows<C>& rows) {
   const bool in_lanes = rows.n > 0 && rows.n <= kShortRow;
   const std::size_t at_once = in_lanes ? kLanes<Target, C> : 1;
-  LossRows<C> part = rows;
   for (std::size_t row = 0; row < rows.rows; row += at_once) {
+    const LossRows<C> part = rows.from(row, least(at_once, rows.rows - row), 1);
     if (in_lanes) {
-      cross_entropy_lanes<Target, C>(part, least(at_once, rows.rows - row));
+      cross_entropy_lanes<Target, C>(part);
     } else {
       cross_entropy_row<Target, C>(part);
     }
-    part.outputs += at_once * rows.n;
-    if (part.labels != nullptr) part.labels += at_once;
-    if (part.targets != nullptr) part.targets += at_once * rows.n;
-    part.losses += at_once;
-    if (part.gradients != nullptr) part.gradients += at_once * rows.n;
-    if (part.factors != nullptr) part.factors += at_once;
   }
 }
 
@@ -275,7 +275,7 @@ void map_losses(const LossRows<C>& rows, Function function) {
     store_lanes<Target>(r.losses + i, result.loss, lanes);
     if (r.gradients == nullptr) continue;
     const V factor = r.factors != nullptr ? load_lanes<Target>(r.factors + i, lanes, C(0)) : broadcast<V>(r.factor);
-    store_lanes<Target>(r.gradients + i, times_factor<V>(result.derivative, factor, r.least), lanes);
+    store_lanes<Target>(r.gradients + i, times_factor<V>(result.derivative, factor, r.smallest), lanes);
   }
 }
 
@@ -302,9 +302,10 @@ V times_weight(V x, V weight) {
   return weight == 0 ? V{} : x * weight;
 }
 
-// (1 - y) log(1 + e^z) + w y log(1 + e^-z), where log(1 + e^z) = max(z, 0) + log(1 + e^-|z|): no term cancels for a target of 0
-// or 1. Error of the loss 4 ULP then, and else 4 ULP of the sum of magnitudes of the terms; derivative (1 - y) sigmoid(z) - w y
-// sigmoid(-z): 5 ULP.
+// (1 - y) log(1 + e^z) + w y log(1 + e^-z), where log(1 + e^z) = max(z, 0) + log(1 + e^-|z|). Derivative
+// (1 - y) sigmoid(z) - w y sigmoid(-z). Error of the loss 4 ULP, of the derivative 5 ULP of the sum of the magnitudes of their
+// two terms; where y is 0 or 1 there is one term. z = +inf or -inf: 0 on the right side, and inf on the wrong one.
+// D. R. Cox, "The regression analysis of binary sequences", 1958.
 template <class Target, class C>
 void binary_cross_entropy(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -321,7 +322,7 @@ void binary_cross_entropy(const LossRows<C>& rows) {
   });
 }
 
-// Exact but for the roundings of z - y, of the square, and of the product with a factor; so are the next two.
+// Error: loss 3 u of itself, derivative u.
 template <class Target, class C>
 void squared_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -331,7 +332,7 @@ void squared_error(const LossRows<C>& rows) {
   });
 }
 
-// The derivative at 0 is 0.
+// The derivative at 0 is 0. Error of the loss: u of itself.
 template <class Target, class C>
 void absolute_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -341,7 +342,7 @@ void absolute_error(const LossRows<C>& rows) {
   });
 }
 
-// P. J. Huber, "Robust estimation of a location parameter", 1964.
+// P. J. Huber, "Robust estimation of a location parameter", 1964. Error: loss 6 u of itself, derivative u.
 template <class Target, class C>
 void huber(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -353,7 +354,8 @@ void huber(const LossRows<C>& rows) {
   });
 }
 
-// e^z - y z; where y is 0 an infinite z does not count. Error: that of exp.h, and a rounding.
+// e^z - y z; where y is 0 an infinite z does not count. Error of loss and derivative: an ULP of e^z (exp.h), and u of the
+// result. z = -inf and y > 0: inf.
 template <class Target, class C>
 void poisson(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;

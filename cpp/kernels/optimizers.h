@@ -10,11 +10,15 @@
 namespace nnkernels {
 namespace {
 
-// Second moments below the first number are taken as 0, as gradients and moments are below kLeastGradient, and a gradient below
-// the second number adds nothing to the second moment. So no operation meets a subnormal number, with which a step takes 2 to 3
-// times as long: the moments of a dead unit decay until they stick there, and so do the gradients of a network without errors.
+// No parameter, gradient or moment is subnormal after a step, for with such numbers a step takes 2 to 3 times as long: the
+// moments of a dead unit would decay until they stick there, and so would the gradients of a network without errors, and
+// weights that only decay. Parameters, gradients and first moments below kLeastGradient are taken as 0.
+
+// Second moments below it are taken as 0.
 template <class C>
 constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
+
+// A gradient below it adds nothing to the second moment: its square, times 1 - beta_2, could be subnormal.
 template <class C>
 constexpr C kLeastRoot = static_cast<C>(sizeof(C) == 4 ? 0x1p-57 : 0x1p-500);
 
@@ -44,7 +48,7 @@ void sgd(const SgdStep<C>& step) {
       store_lanes<Target>(s.velocity + i, v, lanes);
       direction = s.nesterov ? V(Target::fma(momentum, v, g)) : v;
     }
-    store_lanes<Target>(s.parameters + i, V(Target::fma(rate, direction, p)), lanes);
+    store_lanes<Target>(s.parameters + i, unless_below(kLeastGradient<C>, V(Target::fma(rate, direction, p))), lanes);
   });
 }
 
@@ -66,8 +70,10 @@ void adam(const AdamStep<C>& step) {
     v = Target::fma(rest_2, V(Target::fma(root, root, V(-v))), v);
     m = unless_below(kLeastGradient<C>, m);
     v = unless_below(kLeastSquare<C>, v);
-    const V quotient = m / Target::fma(Target::sqrt(v), root_scale, epsilon);
-    store_lanes<Target>(s.parameters + i, V(Target::fma(rate, quotient, V(shrink * p))), lanes);
+    // No step where v is 0: an epsilon of 0, or one that is tiny, would make it one of any length.
+    const V quotient = v == 0 ? V{} : m / Target::fma(Target::sqrt(v), root_scale, epsilon);
+    store_lanes<Target>(s.parameters + i, unless_below(kLeastGradient<C>, V(Target::fma(rate, quotient, V(shrink * p)))),
+                        lanes);
     store_lanes<Target>(s.first_moment + i, m, lanes);
     store_lanes<Target>(s.second_moment + i, v, lanes);
   });

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any, Self, SupportsIndex, cast
@@ -335,14 +334,17 @@ class Network(_core.Network):
         if len(lengths) < 2:
             raise ValueError(f"{function} expected at least two sizes, inputs and outputs, got {sizes!r}")
         seed = as_integer(function, "seed", seed, 0, MOST_SEED)
-        if initializer not in _BOUNDS:
-            raise ValueError(f"{function} expected initializer to be one of {', '.join(_BOUNDS)}, got {initializer!r}")
+        if initializer not in _INITIALIZERS:
+            raise ValueError(f"{function} expected initializer to be one of {', '.join(_INITIALIZERS)}, got {initializer!r}")
         activation_number(activation)  # which no layer may have
         layers = []
         for index, (inputs, outputs) in enumerate(pairwise(lengths)):
-            bound = _BOUNDS[initializer](inputs, outputs)
-            weights = (2 * _core.random_uniform(seed, 2 * index, inputs * outputs) - 1) * bound
-            bias = (2 * _core.random_uniform(seed, 2 * index + 1, outputs) - 1) * bound if initializer == "torch" else None
+            weights = _core.random_weights(seed, 2 * index, inputs * outputs, initializer, inputs, outputs)
+            bias = (
+                _core.random_weights(seed, 2 * index + 1, outputs, initializer, inputs, outputs)
+                if initializer == "torch"
+                else None
+            )
             last = index == len(lengths) - 2
             layers.append(Dense(weights.reshape(outputs, inputs), bias, output if last else activation))
         return cls(layers, dtype)
@@ -473,12 +475,8 @@ class Network(_core.Network):
         write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)})
 
 
-# The bound of random weights, by inputs and outputs. Square root and division round alike on every machine.
-_BOUNDS: dict[str, Callable[[int, int], float]] = {
-    "glorot": lambda inputs, outputs: math.sqrt(6 / (inputs + outputs)),
-    "he": lambda inputs, outputs: math.sqrt(6 / inputs),
-    "torch": lambda inputs, outputs: 1 / math.sqrt(inputs),
-}
+# How the bound of random weights is chosen.
+_INITIALIZERS = ("glorot", "he", "torch")
 
 # The key of a file's metadata.
 _ACTIVATIONS = "nnkernels.activations"

@@ -438,8 +438,8 @@ class _Run:
         while len(self.losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(self.losses))
-            losses = [_mean(sums) for sums in trainer.epochs(*rows, numbers, seed, self.state.epochs, count, shuffle)]
-            validation_loss = None if held_back is None else _mean(trainer.evaluate(*held_back))
+            losses = trainer.epochs(*rows, numbers, seed, self.state.epochs, count, shuffle)
+            validation_loss = None if held_back is None else trainer.evaluate(*held_back)
             failure = _find_failure(losses, validation_loss, trainer.parameters, self._architecture.dtype)
             if failure and count > 1:  # Go back, and find the last finite epoch one by one: the bits will be the same.
                 self.state.restore(trainer)
@@ -506,11 +506,6 @@ def _check_state(state: object, description: Description) -> None:
     for name, theirs, ours in zip(Description._fields, state.description, description, strict=True):
         if theirs != ours:
             raise ValueError(f"train: the state is of a training with {name} {theirs}, but this one has {name} {ours}")
-
-
-def _mean(sums: tuple[float, float]) -> float:
-    """Return the mean of losses, from their sum and the sum of their weights."""
-    return sums[0] / sums[1]
 
 
 def _find_failure(
