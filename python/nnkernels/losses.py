@@ -37,9 +37,10 @@ def cross_entropy(
     logits : array_like, shape (..., classes)
         The outputs z before softmax.
     targets : array_like, shape (...) or (..., classes)
-        Integer labels from 0, or probabilities t.
+        Integer labels from 0, or probabilities t, which are not negative.
     sample_weight : array_like, shape (...), optional
-        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN.
+        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN or a label that is no
+        class.
     label_smoothing : float
         e in [0, 1]: the targets are (1 - e) t + e / classes.
     reduction : {"mean", "sum", "none"}
@@ -362,29 +363,41 @@ def as_terms(
     The outputs have this shape and are computed in this dtype; their leading axes count rows.
     """
     rows, outputs = math.prod(leading), math.prod(shape[len(leading) :])
+    weights = None if sample_weight is None else _as_weights(loss, sample_weight, leading, shape)
     array = as_targets(targets)
+    hidden = np.False_ if weights is None else weights.reshape(weights.shape + (1,) * (array.ndim - weights.ndim)) == 0
     if loss.of_rows and array.shape == leading:
         if array.dtype.kind not in "biu":
-            raise TypeError(f"labels are integers, not {array.dtype}")
-        _need((array >= 0) & (array < outputs), array, len(leading), "label", f"no class from 0 to {outputs - 1}")
-        array = as_contiguous(array, np.int64).reshape(rows)
+            raise TypeError(f"labels are integers, not {array.dtype}: give targets.astype(int)")
+        good = (array >= 0) & (array < outputs)
+        _need(good | hidden, array, len(leading), "label", f"no class from 0 to {outputs - 1}")
+        array = as_contiguous(array if good.all() else np.where(good, array, 0), np.int64).reshape(rows)
     elif array.shape == shape:
-        if loss.name == "binary_cross_entropy":
-            _need(~((array < 0) | (array > 1)), array, len(leading), "target", "not in [0, 1]")
+        if loss.of_rows:
+            _need(~(array < 0) | hidden, array, len(leading), "target", "negative")
+        elif loss.name == "binary_cross_entropy":
+            _need(~((array < 0) | (array > 1)) | hidden, array, len(leading), "target", "not in [0, 1]")
         array = as_contiguous(array, dtype).reshape(rows, outputs)
     else:
-        raise ValueError("the shape of the targets does not fit")
-    if sample_weight is None:
-        return array, None
+        fitting = leading if loss.of_rows else shape
+        same = [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]
+        raise ValueError("the shape of the targets does not fit" + (f": reshape them to {fitting}" if same else ""))
+    if weights is not None:
+        weights = as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
+    return array, weights
+
+
+def _as_weights(loss: Loss, sample_weight: Any, leading: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return weights of rows, of the shape of the leading axes, or of terms."""
     weights = as_real(sample_weight)
     if weights.shape != leading and (loss.of_rows or weights.shape != shape):
         raise ValueError("the shape of sample_weight does not fit")
     _need((weights >= 0) & (weights < math.inf), weights, len(leading), "sample_weight", "negative or not finite")
-    terms = outputs if weights.shape == leading and not loss.of_rows else 1
+    terms = 1 if loss.of_rows or weights.shape == shape else shape[-1]  # that a weight counts for
     with np.errstate(over="ignore"):
         if math.isinf(terms * float(weights.sum(dtype=np.float64))):
             raise ValueError("the sum of sample_weight is not finite")
-    return array, as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
+    return weights
 
 
 def _need(good: NDArray[np.bool_], array: NDArray[Any], axes: int, name: str, fault: str) -> None:
