@@ -628,6 +628,13 @@ def test_training_error_where_a_parameter_is_beyond_float16() -> None:
     assert np.isfinite(weights_of(caught.value.training.network)).all()
 
 
+def test_float16_parameters_underflow_silently() -> None:
+    net = nnk.Network([nnk.Dense(np.array([[3 * 2.0**-24]], np.float16))])
+    with np.errstate(all="raise"):
+        trained = nnk.train(net, [[1.0]], [[0.0]], optimizer=nnk.SGD(0.1), epochs=1).network
+    assert trained.layers[0].weights.item() == 2 * 2.0**-24
+
+
 # --- Errors before the first step ---
 
 
@@ -802,6 +809,19 @@ def test_state_of_other_arrays() -> None:
         other = nnk.TrainingState(state.description, state.epochs, state.steps, first, moments)
         with pytest.raises(ValueError, match=r"(?s)train.*state.*should be float32"):
             nnk.train(**given | {"state": other})
+
+
+def test_trainings_and_states_are_frozen() -> None:
+    training = nnk.train(**arguments("batch 32", "float32"))
+    for frozen, name in product((training, training.state), ("state", "steps", "parameters", "other")):
+        with pytest.raises(AttributeError, match=f"frozen.*{name}"):
+            setattr(frozen, name, None)
+        with pytest.raises(AttributeError, match=f"frozen.*{name}"):
+            delattr(frozen, name)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        copied = pickle.loads(pickle.dumps(training, protocol))
+        assert same_bits(parameters_and_losses(copied), parameters_and_losses(training))
+        assert copied.state.steps == training.state.steps
 
 
 def test_learning_rate_may_change_on_the_way() -> None:

@@ -249,7 +249,9 @@ def _native(value: Any) -> Any:
 
 def _refuse_partitions(value: Any) -> None:
     if hasattr(type(value), "map_partitions"):
-        raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with this function")
+        raise TypeError(
+            f"a Dask {type(value).__name__} is not taken whole: call its map_partitions, or give to_dask_array(lengths=True)"
+        )
 
 
 def _kind(value: Any) -> type[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias
+from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels import _core
 from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.frozen import Frozen
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import LOSSES, LossLike
 from nnkernels.network import Dense, Network
@@ -43,10 +44,11 @@ class Description(NamedTuple):
     optimizer: str
 
 
-class TrainingState:
+class TrainingState(Frozen):
     """Where a training stands: ``train(..., state=training.state)`` goes on from there.
 
-    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states.
+    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states, which
+    are frozen.
 
     Attributes
     ----------
@@ -76,14 +78,17 @@ class TrainingState:
 
     __slots__ = ("description", "epochs", "moments", "parameters", "steps")
 
+    description: Description
+    epochs: int
+    steps: int
+    parameters: NDArray[Any]
+    moments: tuple[NDArray[Any], ...]
+
     def __init__(
         self, description: Description, epochs: int, steps: int, parameters: NDArray[Any], moments: Iterable[NDArray[Any]]
     ) -> None:
-        self.description = description
-        self.epochs = epochs
-        self.steps = steps
-        self.parameters = _frozen(parameters)
-        self.moments = tuple(map(_frozen, moments))
+        self._set(description=description, epochs=epochs, steps=steps)
+        self._set(parameters=_read_only(parameters), moments=tuple(map(_read_only, moments)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.description, self.epochs, self.steps, self.parameters, self.moments)
@@ -140,7 +145,7 @@ def _tensor_names(moments: int) -> list[str]:
     return ["parameters", *(f"moments.{number}" for number in range(moments))]
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Return a read-only copy, or the array itself if it is read-only."""
     if array.flags.writeable:
         array = array.copy()
@@ -173,8 +178,8 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
     return description, epochs, steps, tensors[names[0]], [tensors[name] for name in names[1:]]
 
 
-class Training:
-    """What ``train`` returns, and gives to its ``callback``.
+class Training(Frozen):
+    """What ``train`` returns, and gives to its ``callback``. Frozen.
 
     Attributes
     ----------
@@ -194,6 +199,14 @@ class Training:
 
     __slots__ = ("_architecture", "_epochs", "_losses", "_network", "_parameters", "_validation_losses", "state")
 
+    _architecture: Architecture
+    _parameters: NDArray[Any]
+    _losses: Sequence[float]
+    _validation_losses: Sequence[float]
+    _epochs: int
+    _network: Network | None
+    state: TrainingState
+
     def __init__(
         self,
         architecture: Architecture,
@@ -202,14 +215,9 @@ class Training:
         validation_losses: Sequence[float],
         state: TrainingState,
     ) -> None:
-        self._architecture = architecture
-        self._parameters = parameters
-        self._network: Network | None = None
+        self._set(_architecture=architecture, _parameters=parameters, _network=None, state=state)
         # The lists of the run, which go on growing: copies for each callback would take quadratic time.
-        self._losses = losses
-        self._validation_losses = validation_losses
-        self._epochs = len(losses)
-        self.state = state
+        self._set(_losses=losses, _validation_losses=validation_losses, _epochs=len(losses))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._architecture, self._parameters, self.losses, self.validation_losses, self.state)
@@ -228,12 +236,13 @@ class Training:
     def network(self) -> Network:
         """The network that has learnt."""
         if self._network is None:
-            layers = zip(self._architecture.split(self._parameters), self._architecture.activations, strict=True)
-            self._network = Network(
-                [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers],
-                self._architecture.dtype,
+            architecture = self._architecture
+            layers = zip(
+                architecture.split(rounded(self._parameters, architecture.dtype)), architecture.activations, strict=True
             )
-        return self._network
+            described = [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers]
+            self._set(_network=Network(described, architecture.dtype))
+        return cast(Network, self._network)
 
     def __repr__(self) -> str:
         text = f"Training(epochs={self._epochs}"
