@@ -24,6 +24,8 @@ inline void raise_exceptions(int flags) {
 #endif
 }
 
+// Only what is computed in functions of other files is sure to be computed within it: the compiler knows nothing of the
+// environment, and may move an operation that it sees past the scope's ends.
 class FloatingPointScope {
  public:
   explicit FloatingPointScope(Exceptions exceptions) : exceptions_(exceptions) { enter(); }

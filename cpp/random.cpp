@@ -1,6 +1,7 @@
 #include "random.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace nnkernels {
@@ -77,7 +78,11 @@ void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::si
   }
 }
 
-void random_weights(std::uint64_t seed, std::uint64_t stream, double bound, std::size_t n, double* weights) {
+void random_weights(std::uint64_t seed, std::uint64_t stream, Initializer initializer, double inputs, double outputs,
+                    std::size_t n, double* weights) {
+  const double bound = initializer == Initializer::kTorch
+                           ? 1 / std::sqrt(inputs)
+                           : std::sqrt(6 / (initializer == Initializer::kGlorot ? inputs + outputs : inputs));
   Philox random(seed, Purpose::kWeights, stream);
   for (std::size_t i = 0; i < n; ++i) weights[i] = (2 * (static_cast<double>(random() >> 11) * 0x1p-53) - 1) * bound;
 }

@@ -18,7 +18,12 @@ namespace nnkernels {
 void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order,
                  const std::function<void()>& poll = {});
 
-// Uniform in [-bound, bound): (2 u - 1) bound, where u is a multiple of 2^-53 in [0, 1).
-void random_weights(std::uint64_t seed, std::uint64_t stream, double bound, std::size_t n, double* weights);
+// How initial weights of a layer are bounded: sqrt(6 / (inputs + outputs)) (X. Glorot and Y. Bengio, 2010), sqrt(6 / inputs)
+// (K. He et al., 2015), 1 / sqrt(inputs) (PyTorch).
+enum class Initializer { kGlorot, kHe, kTorch };
+
+// n weights of such a layer, or biases, uniform in [-bound, bound): (2 u - 1) bound, where u is a multiple of 2^-53 in [0, 1).
+void random_weights(std::uint64_t seed, std::uint64_t stream, Initializer initializer, double inputs, double outputs,
+                    std::size_t n, double* weights);
 
 }  // namespace nnkernels

@@ -162,16 +162,26 @@ C* at_least(Buffer<C>& buffer, std::size_t n) {
 
 }  // namespace
 
+double LossSum::mean() const { return losses / weights; }
+
 template <class C>
-LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
+LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
                      Reduction reduction, C* losses, C* gradients, C* factors, C smallest) {
   const std::size_t terms = terms_of(loss, n);
   LossSum sum;
   sum.weights = sum_weights(targets, rows, terms);
   const double divisor = reduction == Reduction::kMean ? sum.weights : 1;
-  LossRows<C> all{outputs, rows,   n,         targets.labels, targets.targets,
-                  option,  losses, gradients, nullptr,        static_cast<C>(1 / divisor),
-                  smallest};
+  LossRows<C> all{};
+  all.outputs = outputs;
+  all.rows = rows;
+  all.n = n;
+  all.labels = targets.labels;
+  all.targets = targets.targets;
+  all.option = static_cast<C>(option);
+  all.losses = losses;
+  all.gradients = gradients;
+  all.factor = static_cast<C>(1 / divisor);
+  all.smallest = smallest;
   if (gradients != nullptr && targets.weights != nullptr) {
     for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) / divisor);
     all.factors = factors;
@@ -188,7 +198,7 @@ LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, st
 }
 
 template <class C>
-Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, C option, std::size_t batch, std::size_t moments)
+Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::size_t batch, std::size_t moments)
     : layers_(std::move(layers)), loss_(loss), option_(option), batch_(batch) {
   const Kernels<C>& table = kernels().of<C>();
   std::size_t packed = 0, widest = 0, widest_row = 0;
@@ -514,8 +524,15 @@ LossSum Trainer<C>::evaluate(const Examples<C>& all) {
       const std::size_t count = std::min(capacity_, end - row);
       const Targets<C> targets = targets_from(all.targets, row, n, terms);
       forward(all.x + row * inputs(), count);
-      loss_terms<C>(loss_, {activations_.back().data(), count, n, targets.labels, targets.targets, option_,
-                            losses_.data() + (row - block) * terms, nullptr, nullptr, 1, 0});
+      LossRows<C> part{};
+      part.outputs = activations_.back().data();
+      part.rows = count;
+      part.n = n;
+      part.labels = targets.labels;
+      part.targets = targets.targets;
+      part.option = static_cast<C>(option_);
+      part.losses = losses_.data() + (row - block) * terms;
+      loss_terms(loss_, part);
     }
     const Targets<C> targets = targets_from(all.targets, block, n, terms);
     double sum =
@@ -545,7 +562,7 @@ void Trainer<C>::backward(const C* x, std::size_t rows, const C* by_outputs, C* 
   backward_layers(x, rows, by_inputs);
 }
 
-template LossSum compute_loss(Loss, float, const float*, std::size_t, std::size_t, const Targets<float>&, Reduction, float*,
+template LossSum compute_loss(Loss, double, const float*, std::size_t, std::size_t, const Targets<float>&, Reduction, float*,
                               float*, float*, float);
 template LossSum compute_loss(Loss, double, const double*, std::size_t, std::size_t, const Targets<double>&, Reduction, double*,
                               double*, double*, double);

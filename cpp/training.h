@@ -35,7 +35,7 @@ struct LossSum {
   double losses = 0;   // the sum of the terms, each times its weight
   double weights = 0;  // the sum of their weights; the number of terms if there are none
 
-  double mean() const { return losses / weights; }
+  double mean() const;
 };
 
 // The loss of each term (times its weight with kNone) and, unless null, the gradient of the reduced loss by the outputs.
@@ -43,7 +43,7 @@ struct LossSum {
 // is, and so does an element of the gradient below `smallest`. Terms are added in double: in 8 interleaved partial sums within
 // 256 rows, and these sums as the tree of kernels/sum.h.
 template <class C>
-LossSum compute_loss(Loss loss, C option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
+LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
                      Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0);
 
 struct Optimizer {
@@ -76,7 +76,7 @@ class Trainer {
 
   // A network of layers that chain, whose parameters are 0 at first; its loss, of the outputs; the rows of a batch at most; and
   // the number of moments: 0, 1 (momentum) or 2 (Adam). Throws std::bad_alloc.
-  Trainer(std::vector<Layer> layers, Loss loss, C option, std::size_t batch, std::size_t moments);
+  Trainer(std::vector<Layer> layers, Loss loss, double option, std::size_t batch, std::size_t moments);
 
   std::size_t inputs() const { return layers_.front().inputs; }
   std::size_t outputs() const { return layers_.back().outputs; }
@@ -131,7 +131,7 @@ class Trainer {
   std::vector<Layer> layers_;
   std::vector<Place> places_;
   Loss loss_;
-  C option_;
+  double option_;
   std::size_t batch_;
   std::size_t capacity_;  // rows that the activations have room for
   std::size_t size_ = 0;

@@ -19,7 +19,7 @@
 using namespace nnkernels;
 
 // Multiplications of a batch or a product: what takes some milliseconds, and now and then more.
-constexpr std::size_t kMostWork = 30'000, kRareWork = 1'500'000;
+constexpr std::size_t kMostWork = 15'000, kRareWork = 1'000'000;
 
 static std::size_t any_work(Choices& choices) { return choices.below(32) == 31 ? kRareWork : kMostWork; }
 
@@ -89,7 +89,7 @@ static void fuzz_loss_kernel(Choices& choices) {
       &L::cross_entropy, &L::binary_cross_entropy, &L::squared_error, &L::absolute_error, &L::huber, &L::poisson};
   const Loss loss = any_loss(choices);
   const auto kernel = kKernels[static_cast<int>(loss)];
-  const std::size_t n = choices.size(2200), rows = std::min(choices.size(100), 5000 / std::max<std::size_t>(n, 1));
+  const std::size_t n = choices.size(2200), rows = std::min(choices.size(100), 2000 / std::max<std::size_t>(n, 1));
   const std::size_t terms = loss == Loss::kCrossEntropy ? 1 : n;
   const std::vector<C> outputs = numbers<C>(choices, rows * n), factors = numbers<C>(choices, rows * terms);
   const Wanted<C> wanted(choices, loss, rows, n);
@@ -164,7 +164,7 @@ static void fuzz_outer_product(Choices& choices) {
 template <class C>
 static void fuzz_activation_gradient(Choices& choices) {
   const auto activation = static_cast<Activation>(1 + choices.below(4));
-  const std::size_t n = choices.size(2200), rows = std::min(choices.size(100), 5000 / std::max<std::size_t>(n, 1));
+  const std::size_t n = choices.size(2200), rows = std::min(choices.size(100), 2000 / std::max<std::size_t>(n, 1));
   const std::vector<C> y = numbers<C>(choices, rows * n), g = numbers<C>(choices, rows * n);
   const std::vector<C> expected = plain_activation_gradient(activation, y, g, n);
   for_each_target(choices, [&](const KernelTable& table, Place place) {

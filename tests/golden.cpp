@@ -295,12 +295,12 @@ std::vector<double> initial_parameters(const std::vector<std::size_t>& sizes, co
   std::vector<double> parameters;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const auto inputs = static_cast<double>(sizes[l]), outputs = static_cast<double>(sizes[l + 1]);
-    const double bound = initializer == "glorot" ? std::sqrt(6 / (inputs + outputs))
-                         : initializer == "he"   ? std::sqrt(6 / inputs)
-                                                 : 1 / std::sqrt(inputs);
+    const auto kind = initializer == "glorot" ? Initializer::kGlorot
+                      : initializer == "he"   ? Initializer::kHe
+                                              : Initializer::kTorch;
     const auto append = [&](std::size_t stream, std::size_t n, bool random) {
       std::vector<double> numbers(n);
-      if (random) random_weights(5, stream, bound, n, numbers.data());
+      if (random) random_weights(5, stream, kind, inputs, outputs, n, numbers.data());
       parameters.insert(parameters.end(), numbers.begin(), numbers.end());
     };
     append(2 * l, sizes[l] * sizes[l + 1], true);
@@ -466,7 +466,7 @@ void check_random() {
     check("permutation " + std::to_string(n), std::vector<std::int64_t>(order.begin(), order.end()));
   }
   std::vector<double> weights(1000);
-  random_weights(5, 1, 1, weights.size(), weights.data());
+  random_weights(5, 1, Initializer::kTorch, 1, 1, weights.size(), weights.data());
   check("random_weights", weights);
 }
 

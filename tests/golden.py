@@ -174,7 +174,7 @@ def parameters_and_losses(training: nnk.Training) -> Array:
 def learning_results() -> Iterator[tuple[str, Array]]:
     for n in (1, 2, 10, 1000):
         yield f"permutation {n}", _core.permutation(2**63 + 5, 3, n)
-    yield "random_weights", _core.random_weights(5, 1, 1000, "torch", 1, 1)
+    yield "random_weights", _core.random_weights(5, 1, 1000, 2, 1, 1)
     for dtype in ("float32", "float64"):
         for initializer in ("glorot", "he", "torch"):
             net = nnk.Network.random((6, 8, 5), seed=5, initializer=initializer, dtype=np.dtype(dtype))

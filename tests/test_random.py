@@ -28,7 +28,7 @@ def test_permutation_is_numpys_stream(seed: int, epoch: int) -> None:
 def test_uniform_numbers_are_numpys_stream(seed: int) -> None:
     for stream in (0, 1, 7):
         for n in (0, 1, 4, 5, 1001):
-            weights = _core.random_weights(seed, stream, n, "torch", 1, 1)  # of a bound of 1
+            weights = _core.random_weights(seed, stream, n, 2, 1, 1)  # of a bound of 1
             assert same_bits(weights, 2 * reference.random_uniform(seed, stream, n) - 1)
     assert -1 <= weights.min() < weights.max() < 1
 
@@ -37,7 +37,7 @@ def test_streams_differ() -> None:
     """Seeds, epochs and layers have streams of their own; the order of rows and initial weights have others."""
     orders = {tuple(_core.permutation(seed, epoch, 100)) for seed in SEEDS for epoch in range(10)}
     assert len(orders) == 10 * len(SEEDS)
-    numbers = {float(w) for seed in SEEDS for stream in range(10) for w in _core.random_weights(seed, stream, 5, "he", 1, 1)}
+    numbers = {float(w) for seed in SEEDS for stream in range(10) for w in _core.random_weights(seed, stream, 5, 1, 1, 1)}
     assert len(numbers) == 50 * len(SEEDS)
     raw = {purpose: reference.philox(3, purpose, 2, 10) for purpose in (reference.ORDER_OF_ROWS, reference.INITIAL_WEIGHTS)}
     assert not np.intersect1d(*raw.values()).size

@@ -746,7 +746,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "targets of a loss": lambda: _core.loss(2, 0.0, X, X[:3], None, 1, True),
     "weights of a loss": lambda: _core.loss(2, 0.0, X, X, np.ones((4, 2)), 1, True),
     "order of 2**62 rows": lambda: _core.permutation(0, 0, 2**62),
-    "2**62 random numbers": lambda: _core.random_weights(0, 0, 2**62, "he", 1, 1),
+    "2**62 random numbers": lambda: _core.random_weights(0, 0, 2**62, 1, 1, 1),
 }
 
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <new>
 #include <string>
@@ -124,8 +123,8 @@ py::tuple loss_in(Loss loss, double option, py::handle outputs, py::handle targe
   {
     const WithoutGil released;
     const FloatingPointScope scope(Exceptions::kDrop);
-    const LossSum sum = compute_loss(loss, static_cast<C>(option), from, rows, n, beside, reduction, losses_data,
-                                     gradients_data, factors.data());
+    const LossSum sum =
+        compute_loss(loss, option, from, rows, n, beside, reduction, losses_data, gradients_data, factors.data());
     value = reduction == Reduction::kMean ? sum.mean() : sum.losses;
   }
   if (reduction == Reduction::kNone) return py::make_tuple(losses, gradients);
@@ -190,7 +189,7 @@ class PyTrainer {
     }
   }
 
-  std::uint64_t steps() const {
+  std::uint64_t steps() {
     return std::visit([](const auto& trainer) { return trainer->steps; }, trainer_);
   }
   void set_steps(std::uint64_t steps) {
@@ -282,8 +281,7 @@ class PyTrainer {
       if (widest >= kMost || too_many || of_layer >= kMost || (elements += of_layer) >= kMost) throw std::bad_alloc();
       layers.push_back({sizes[i], sizes[i + 1], static_cast<Activation>(activations[i])});
     }
-    const FloatingPointScope scope(Exceptions::kKeep);
-    return std::make_unique<Trainer<C>>(std::move(layers), loss, static_cast<C>(option), batch_size, moments);
+    return std::make_unique<Trainer<C>>(std::move(layers), loss, option, batch_size, moments);
   }
 
   template <class C>
@@ -298,6 +296,21 @@ class PyTrainer {
   std::variant<std::unique_ptr<Trainer<float>>, std::unique_ptr<Trainer<double>>> trainer_;
 };
 
+// The C++ object of a Python one. Left to itself pybind11 hands out memory that nobody has initialised where __init__ was never
+// called.
+PyTrainer& trainer_of(py::handle self) {
+  if (!py::isinstance<PyTrainer>(self)) throw py::type_error("expected a Trainer");
+  auto holder = reinterpret_cast<py::detail::instance*>(self.ptr())->get_value_and_holder();
+  if (!holder.holder_constructed()) throw py::value_error("this Trainer is empty: its __init__ was never called");
+  return *static_cast<PyTrainer*>(holder.value_ptr());
+}
+
+// A method as a function of the Python object.
+template <class Result, class... Arguments>
+auto method(Result (PyTrainer::*function)(Arguments...)) {
+  return [function](py::handle self, Arguments... arguments) { return (trainer_of(self).*function)(arguments...); };
+}
+
 py::object permutation_of(std::uint64_t seed, std::uint64_t epoch, std::size_t n) {
   npy_intp shape[] = {static_cast<npy_intp>(n)};
   auto array = py::reinterpret_steal<py::object>(PyArray_SimpleNew(1, shape, NPY_INT64));
@@ -307,15 +320,12 @@ py::object permutation_of(std::uint64_t seed, std::uint64_t epoch, std::size_t n
   return array;
 }
 
-// The weights of a layer, or its bias, each random in [-bound, bound), which is for "glorot" sqrt(6 / (inputs + outputs)), for
-// "he" sqrt(6 / inputs), for "torch" 1 / sqrt(inputs).
-py::object weights_of(std::uint64_t seed, std::uint64_t stream, std::size_t n, const std::string& initializer, double inputs,
-                      double outputs) {
+py::object weights_of(std::uint64_t seed, std::uint64_t stream, std::size_t n, int initializer, double inputs, double outputs) {
+  if (initializer < 0 || initializer > static_cast<int>(Initializer::kTorch)) throw py::value_error("unknown initializer");
   const py::object array = new_array<double>({n});
   const FloatingPointScope scope(Exceptions::kDrop);
-  const double bound =
-      initializer == "torch" ? 1 / std::sqrt(inputs) : std::sqrt(6 / (initializer == "glorot" ? inputs + outputs : inputs));
-  random_weights(seed, stream, bound, n, static_cast<double*>(PyArray_DATA(as_array(array))));
+  random_weights(seed, stream, static_cast<Initializer>(initializer), inputs, outputs, n,
+                 static_cast<double*>(PyArray_DATA(as_array(array))));
   return array;
 }
 
@@ -337,22 +347,22 @@ void add_training(py::module_& module) {
       .def(py::init<const std::vector<std::size_t>&, const std::vector<int>&, int, int, double, std::size_t, std::size_t>(),
            py::arg("sizes"), py::arg("activations"), py::arg("type"), py::arg("loss"), py::arg("option"), py::arg("batch_size"),
            py::arg("moments"))
-      .def_property("steps", &PyTrainer::steps, &PyTrainer::set_steps, "Steps that an optimizer has made.")
+      .def_property("steps", method(&PyTrainer::steps), method(&PyTrainer::set_steps), "Steps that an optimizer has made.")
       .def_property_readonly(
-          "parameters", [](py::handle self) { return self.cast<const PyTrainer&>().parameters(self); },
+          "parameters", [](py::handle self) { return trainer_of(self).parameters(self); },
           "The weights and the bias of each layer, one after the other.")
       .def_property_readonly(
-          "gradient_array", [](py::handle self) { return self.cast<const PyTrainer&>().gradient_array(self); },
+          "gradient_array", [](py::handle self) { return trainer_of(self).gradient_array(self); },
           "The gradient by the parameters.")
       .def_property_readonly(
-          "moments", [](py::handle self) { return self.cast<const PyTrainer&>().moments(self); }, "The optimizer's moments.")
-      .def("epochs", &PyTrainer::epochs, py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
+          "moments", [](py::handle self) { return trainer_of(self).moments(self); }, "The optimizer's moments.")
+      .def("epochs", method(&PyTrainer::epochs), py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
            py::arg("seed"), py::arg("first"), py::arg("count"), py::arg("shuffle"),
            "Run `count` epochs; return the mean loss of each.")
-      .def("evaluate", &PyTrainer::evaluate, py::arg("x"), py::arg("targets"), py::arg("weights"), "The mean loss.")
-      .def("gradient", &PyTrainer::gradient, py::arg("x"), py::arg("targets"), py::arg("weights"),
+      .def("evaluate", method(&PyTrainer::evaluate), py::arg("x"), py::arg("targets"), py::arg("weights"), "The mean loss.")
+      .def("gradient", method(&PyTrainer::gradient), py::arg("x"), py::arg("targets"), py::arg("weights"),
            "The mean loss, whose gradient is then in gradient_array.")
-      .def("backward", &PyTrainer::backward, py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
+      .def("backward", method(&PyTrainer::backward), py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
            "The gradients by parameters and x, from that by the outputs.");
   module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),
              py::arg("weights"), py::arg("reduction"), py::arg("gradient"),

@@ -144,7 +144,7 @@ void cross_entropy_lanes(const LossRows<C>& rows) {
   const RowSums<Target, C> sums(max, total_of(terms), maxima);
 
   V total = broadcast<V>(1);
-  V loss;
+  V loss{};
   if (rows.labels != nullptr) {
     I labels{};
     for (std::size_t row = 0; row < count; ++row) labels[row] = static_cast<Integer<C>>(rows.labels[row]);
@@ -257,7 +257,7 @@ void cross_entropy(const LossRows<C>& rows) {
 
 template <class V>
 struct LossAndDerivative {
-  V loss;
+  V loss{};
   V derivative;
 };
 

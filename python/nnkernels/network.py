@@ -339,13 +339,12 @@ class Network(_core.Network):
         if initializer not in _INITIALIZERS:
             raise ValueError(f"{function} expected initializer to be one of {', '.join(_INITIALIZERS)}, got {initializer!r}")
         activation_number(activation)  # which no layer may have
+        number = _INITIALIZERS.index(initializer)
         layers = []
         for index, (inputs, outputs) in enumerate(pairwise(lengths)):
-            weights = _core.random_weights(seed, 2 * index, inputs * outputs, initializer, inputs, outputs)
+            weights = _core.random_weights(seed, 2 * index, inputs * outputs, number, inputs, outputs)
             bias = (
-                _core.random_weights(seed, 2 * index + 1, outputs, initializer, inputs, outputs)
-                if initializer == "torch"
-                else None
+                _core.random_weights(seed, 2 * index + 1, outputs, number, inputs, outputs) if initializer == "torch" else None
             )
             last = index == len(lengths) - 2
             layers.append(Dense(weights.reshape(outputs, inputs), bias, output if last else activation))
@@ -477,7 +476,7 @@ class Network(_core.Network):
         write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)})
 
 
-# How the bound of random weights is chosen.
+# How random weights are bounded; the place of each is its number in C++.
 _INITIALIZERS = ("glorot", "he", "torch")
 
 # The key of a file's metadata.
