@@ -400,16 +400,15 @@ def train(
     run = _Run(problem, min(batch_size, len(rows.x)), state)
     del parameters, state  # the run frees them when it has newer ones
 
-    best = 0  # the epoch of this call with the lowest validation loss
-    best_parameters = None
+    lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
     with _Progress(epochs, progress) as bar:
-        for _ in run.steps(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
+        for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
             bar.update(len(run.losses), run.losses[-1])
-            if patience is not None and (best_parameters is None or run.validation_losses[-1] < run.validation_losses[best]):
-                best, best_parameters = len(run.losses) - 1, run.state.parameters
+            if patience is not None and run.validation_losses[-1] < lowest:
+                lowest, best, best_parameters = run.validation_losses[-1], len(run.losses), run.state.parameters
             if callback is not None and _is_true(callback(run.training(run.state.parameters))):
                 break
-            if patience is not None and len(run.losses) - 1 - best >= patience:
+            if patience is not None and len(run.losses) - best >= patience:
                 break
     return run.training(run.state.parameters if best_parameters is None else best_parameters)
 
@@ -429,7 +428,7 @@ class _Run:
         """Return a Training with these parameters of the network."""
         return Training(self._architecture, parameters, self.losses, self.validation_losses, self.state)
 
-    def steps(
+    def make_epochs(
         self,
         epochs: int,
         rows: Rows,
