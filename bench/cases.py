@@ -69,7 +69,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Group:
-    """Tables that one process measures, with so many threads and on a CPU target (None: the best)."""
+    """Tables that one process measures, with this number of threads and on a CPU target (None: the best)."""
 
     name: str
     tables: Callable[[], list[Table]]
@@ -119,7 +119,7 @@ def forward(layers: Sequence[Layer], x: Array) -> Check:
 
 
 def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtype: Dtype) -> list[Layer]:
-    """Layers between so many neurons, with these activations between them and behind the last."""
+    """Layers of these sizes, inputs first, with the activations of the hidden layers and of the last."""
     return [
         Layer(
             # The limit keeps the signal's size from layer to layer.
@@ -468,7 +468,7 @@ def tiny_tables() -> list[Table]:
 
 
 def on_threads(work: Work, threads: int) -> Work:
-    """Have nnkernels run with so many threads, and with one as well."""
+    """Have nnkernels run with this number of threads, and with one as well."""
     ours = work.contenders[OURS]
     ours.setup = partial(nnk.set_num_threads, threads)
     one = Contender(ours.ways, ours.units, ours.check, partial(nnk.set_num_threads, 1))

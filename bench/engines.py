@@ -28,12 +28,12 @@ class Layer:
     activation: str | None
 
     def outputs(self, inputs: int) -> int:
-        """How many numbers come out where so many go in."""
+        """The number of outputs for this number of inputs."""
         return inputs if self.weights is None else len(self.weights)
 
 
-# Makes a library's ways to compute a batch (rows of x; or x is one row) through layers with so many threads; none where the
-# library cannot do that or is not installed.
+# Makes a library's ways to compute a batch (rows of x; or x is one row) through layers with a number of threads; none where
+# the library cannot do that or is not installed.
 Engine = Callable[[Sequence[Layer], Array, int], list[Way]]
 
 

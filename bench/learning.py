@@ -95,7 +95,7 @@ XOR = Shape((2, 8, 1), "tanh", "sigmoid")
 
 
 def ahead(times: dict[str, float]) -> tuple[Goal, ...]:
-    """Ahead of every peer, and of some so many times."""
+    """Ahead of every peer, and of some by a factor."""
     return Goal("ratio", at_least=1), *(Goal(library, at_least=ratio) for library, ratio in times.items())
 
 
@@ -384,7 +384,7 @@ def learn(task: Task, dtype: Dtype, threads: int, peers: Sequence[str] = tuple(L
 
 
 def learn_on_threads(task: Task, threads: int) -> Work:
-    """Steps on so many threads, and on one."""
+    """Steps on this number of threads, and on one."""
     return on_threads(learn(task, np.float32, threads, peers=()), threads)
 
 

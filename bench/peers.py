@@ -88,7 +88,7 @@ class Options:
 
 @contextlib.contextmanager
 def settings_for(threads: int, target: str | None, first_cpu: int) -> Iterator[None]:
-    """Have processes that start meanwhile run with so many threads, one pinned to a CPU, and on a target."""
+    """Have processes that start meanwhile run with this number of threads, one pinned to a CPU, and on a target."""
     environment = dict(os.environ)
     for name in MISLEADING_VARIABLES:
         os.environ.pop(name, None)

@@ -245,9 +245,9 @@ void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Bo
 
 // Shared along the longer side of the outputs.
 template <class C>
-void Trainer<C>::multiply(OuterProduct<C> product) {
+void Trainer<C>::multiply(const OuterProduct<C>& product) {
   const Learning<C>& table = kernels().learning<C>();
-  const auto compute = [&](OuterProduct<C> part) {
+  const auto compute = [&](OuterProduct<C>& part) {
     part.scratch = reinterpret_cast<C*>(thread_scratch(table.outer_scratch(part) * sizeof(C)));
     table.outer_product(part);
   };

@@ -118,7 +118,7 @@ class Trainer {
 
   template <class Body>
   void share(std::size_t n, std::size_t work, std::size_t multiple, Body body);
-  void multiply(OuterProduct<C> product);
+  void multiply(const OuterProduct<C>& product);
   void pack();
   void forward(const C* x, std::size_t rows);
   LossSum forward_to_loss(const Examples<C>& batch, C smallest);

@@ -54,7 +54,7 @@ MB = 2**20
 
 
 class Limit(NamedTuple):
-    """How long a command runs: so many cycles, or until a time."""
+    """How long a command runs: a number of cycles, or until a time."""
 
     cycles: float
     end: float
@@ -67,7 +67,7 @@ class Limit(NamedTuple):
             number += 1
 
     def rounds(self, hang: float = HANG) -> Iterator[int]:
-        """Count the cycles; one that takes so many seconds ends the process, and shows where it hangs.
+        """Count the cycles; one that takes `hang` seconds ends the process, and shows where it hangs.
 
         For one thread only: there is one timer in a process.
         """
@@ -507,7 +507,7 @@ def large_rows() -> None:
 
 
 def large_sums() -> None:
-    """Rows of so many elements, of which few count."""
+    """Rows of LARGE elements, of which few count."""
     x, y = np.zeros(LARGE, np.float16), np.full(LARGE, 7, np.float16)
     x[PLACES] = [1, 2, 4, 8, 16]
     y[PLACES] = [32, 16, 8, 4, 2]
@@ -523,7 +523,7 @@ def large_sums() -> None:
 
 
 def large_layer() -> None:
-    """A dense layer of so many inputs."""
+    """A dense layer of LARGE inputs."""
     x = np.zeros((1, LARGE), np.float32)
     x[0, PLACES] = [1, 2, 4, 8, 16]
     weights = np.broadcast_to(np.array([[1], [-2]], np.float32), (2, LARGE))
@@ -589,8 +589,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="begin no cycle after so many seconds")
-    length.add_argument("--cycles", type=int, help="run so many cycles")
+    length.add_argument("--seconds", type=float, help="begin no cycle after this many seconds")
+    length.add_argument("--cycles", type=int, help="run this many cycles")
     options = parser.parse_args()
     function, cycles, seconds = COMMANDS[options.command]
     if options.seconds is not None:

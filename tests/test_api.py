@@ -409,7 +409,7 @@ def test_along_axis(
 
 
 def sums_are_close(result: Array, exact: Array, magnitudes: Array, roundings: float) -> Array:
-    """Return where sums are within their error bound: so many roundings, in the type that is computed in, of the magnitudes."""
+    """Return where sums are within their error bound: `roundings` of the computed type, times the magnitudes."""
     compute = np.finfo(np.float32 if result.dtype == np.float16 else result.dtype)
     overflows = np.isfinite(magnitudes) & (magnitudes > compute.max / 2)
     with np.errstate(all="ignore"):

@@ -260,6 +260,21 @@ def test_weight_0_hides_a_row(name: str, n: int, dtype: type[np.floating], rng: 
             np.testing.assert_allclose(value.astype(float), alone.astype(float), rtol=2 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "cross_entropy of probabilities", "binary_cross_entropy"])
+def test_weight_0_hides_a_target_out_of_range(name: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    loss, _, soft = name.partition(" of ")
+    outputs, weights = rng.normal(0, 1, (9, 4)).astype(dtype), np.arange(9) % 3
+    targets = make_targets(loss, rng, outputs.shape, dtype, soft=bool(soft))
+    row = weights.reshape((9, 1)[: targets.ndim])
+    for weighted in (weights, np.broadcast_to(row, outputs.shape)) if loss == "binary_cross_entropy" else (weights,):
+        expected = gradient_of(loss, outputs, targets, sample_weight=weighted)
+        actual = gradient_of(loss, outputs, np.where(row, targets, targets.dtype.type(-100)), sample_weight=weighted)
+        for a, e in zip(actual, expected, strict=True):
+            assert same_bits(np.asarray(a), np.asarray(e))
+    with pytest.raises(ValueError, match="row 1"):
+        call(loss, outputs, np.where(row == 1, -100, targets), sample_weight=weights)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_weight_0_hides_an_element(name: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
     outputs = rng.normal(0, 1, (9, 4)).astype(dtype)
@@ -473,6 +488,15 @@ def test_arguments_of_other_kinds(name: str, rng: np.random.Generator) -> None:
             assert same_bits(np.asarray(a), np.asarray(e))
 
 
+@pytest.mark.parametrize("dtype", ["UInt64", "uint64[pyarrow]"])
+def test_targets_of_pandas_beyond_int64(dtype: str) -> None:
+    targets = pd.Series([2**63 + 2**62, 1], dtype=dtype)
+    for name in ("squared_error", "poisson"):
+        assert call(name, np.zeros(2), targets) == call(name, np.zeros(2), targets.to_numpy(np.uint64))
+    with pytest.raises(ValueError, match=str(2**63 + 2**62)):
+        nnk.cross_entropy(np.zeros((2, 3)), targets)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_promotion(name: str) -> None:
     """Integer outputs compute in what np.result_type(outputs, np.float32) says; targets have no influence on the dtype."""
@@ -517,7 +541,16 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
         )
     add("label 2**64 - 1", ValueError, "row 2", "cross_entropy", z, np.where(labels == 2, 2**64 - 1, labels).astype(np.uint64))
     add("label beyond the first row", ValueError, "row 1", "cross_entropy", z, [0, 9, 0, 9])
-    add("labels that are fractions", (TypeError, ValueError), "integer", "cross_entropy", z, labels + 0.5)
+    add("labels that are fractions", TypeError, r"integers.*astype\(int\)", "cross_entropy", z, labels + 0.5)
+    add("labels in a column", ValueError, r"reshape them to \(4,\)", "cross_entropy", z, labels[:, np.newaxis])
+    add(
+        "negative probability",
+        ValueError,
+        "row 2, output 1",
+        "cross_entropy",
+        z,
+        np.where(np.arange(12) == 7, -1, 1).reshape(4, 3),
+    )
     for bad in (-0.25, 1.5, inf):
         targets = y.copy()
         targets[2, 1] = targets[3, 0] = bad
@@ -527,6 +560,8 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
         for bad in (-0.5, nan, inf):
             weights = np.array([1, 0, bad, bad])
             add(f"weight {bad}", ValueError, "row 2", name, z, targets, sample_weight=weights)
+        huge = np.full(4, 6e307 if name == "cross_entropy" else 2e307)  # a row of the others has 3 terms
+        add("sum of weights", ValueError, "sum of sample_weight", name, z, targets, sample_weight=huge)
         for shape in ((3,), (4, 1), (1,), (), (3, 4)):
             add(f"weights of shape {shape}", ValueError, "sample_weight", name, z, targets, sample_weight=np.ones(shape))
         for rows in (targets[:3], targets[:1], np.stack([targets, targets])):
@@ -536,14 +571,14 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
             add(f"outputs of {kind}", TypeError, name, name, np.ones((4, 3)).astype(kind), targets)
             add(f"targets of {kind}", TypeError, name, name, z, targets.astype(kind))
     for name in ELEMENTWISE:
-        add("(n,) beside (n, 1)", ValueError, r"\(4, 1\)", name, z[:, :1], y[:, 0])
-        add("(n, 1) beside (n,)", ValueError, r"\(4, 1\)", name, z[:, 0], y[:, :1])
+        add("(n,) beside (n, 1)", ValueError, r"reshape them to \(4, 1\)", name, z[:, :1], y[:, 0])
+        add("(n, 1) beside (n,)", ValueError, r"reshape them to \(4,\).*\(4, 1\)", name, z[:, 0], y[:, :1])
         add("broadcast targets", ValueError, r"\(1, 3\)", name, z, y[:1])
     for bad in (-0.1, 1.1, nan):
         add(f"label_smoothing {bad}", ValueError, "label_smoothing", "cross_entropy", z, labels, label_smoothing=bad)
-    for bad in (-1.0, nan, inf):
+    for bad in (-1.0, nan, inf, 1e300):
         add(f"pos_weight {bad}", ValueError, "pos_weight", "binary_cross_entropy", z, y, pos_weight=bad)
-    for bad in (-1.0, nan, 0.0):
+    for bad in (-1.0, nan, 0.0, 1e-50):
         add(f"delta {bad}", ValueError, "delta", "huber", z, y, delta=bad)
     return calls
 

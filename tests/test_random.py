@@ -128,7 +128,12 @@ def test_bad_seeds(seed: Any) -> None:
         (([3, 2], "step"), {}, ValueError, "activation"),
         (([3, 2], "relu", "step"), {}, ValueError, "activation"),
         (([3, 2],), {"initializer": "normal"}, ValueError, "(?s)initializer.*glorot.*he.*torch"),
+        (([3, 2],), {"initializer": ["glorot"]}, ValueError, "(?s)initializer.*glorot.*he.*torch"),
         (([3, 2],), {"dtype": np.int32}, TypeError, "dtype"),
+        *(
+            ((sizes,), {}, MemoryError, "memory")
+            for sizes in ([10**15] * 2, [2, 2**62], [10**30, 2], [2**32, 2**31], [10**9] * 2)
+        ),
     ],
     ids=str,
 )

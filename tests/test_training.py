@@ -1,6 +1,7 @@
 """train: the same network always, what it returns, state, stopping, errors; and that networks learn."""
 
 import inspect
+import io
 import os
 import pickle
 import subprocess
@@ -411,6 +412,21 @@ def test_callback_sees_the_current_training() -> None:
         assert same_bits(weights_of(more.network), weights_of(more_alone.network))
 
 
+def test_callbacks_take_linear_time() -> None:
+    """A Training has no copy of the losses."""
+    x, targets = np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32)
+    net = nnk.Network.random((2, 1), seed=0)
+    tracemalloc.start()
+    try:
+        seen: list[nnk.Training] = []
+        nnk.train(net, x, targets, epochs=2000, callback=seen.append)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 2000 * 2000  # copies take 8 bytes for each of 2000 * 2000 / 2 losses
+    assert [len(training.losses) for training in seen] == list(range(1, 2001))
+
+
 def test_callback_that_raises_or_trains_itself() -> None:
     given = arguments("batch 32", "float32")
 
@@ -436,6 +452,24 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
     assert "3/3" in err
     for result in results:
         assert same_bits(result, results[0])
+
+
+class Writer:
+    """As some programs have for sys.stderr."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_progress_where_standard_error_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (Writer(), closed, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert same_bits(parameters_and_losses(nnk.train(**arguments("batch 32", "float32"))), expected("batch 32", "float32"))
 
 
 WITH_A_TERMINAL = """
@@ -558,6 +592,47 @@ def test_training_error_in_the_first_epoch(cause: str) -> None:
         nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
+
+
+@pytest.mark.parametrize("where", ["x", "targets", "validation's x", "validation's targets"])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+def test_training_error_names_the_bad_row(loss: str, where: str) -> None:
+    """Not one of weight 0."""
+    net = nnk.Network.random((3, 4, 2), seed=0)
+    x, targets, weights = np.ones((9, 3)), np.ones((9, 2)), np.arange(9) != 2
+    bad = {"x": x.copy(), "targets": targets.copy()}
+    bad[where.split()[-1]][[2, 5, 7], 1] = np.nan
+    data = (x, targets, None), (bad["x"], bad["targets"], weights)
+    (x, targets, sample_weight), validation = data if where.startswith("validation") else data[::-1]
+    with pytest.raises(nnk.TrainingError, match=f"row 5 of {where} has NaN"):
+        nnk.train(net, x, targets, loss=loss, sample_weight=sample_weight, validation=validation)
+
+
+def test_training_error_of_good_rows_speaks_of_the_learning_rate() -> None:
+    with pytest.raises(nnk.TrainingError, match=r"learning_rate below 0\.3"):
+        nnk.train(**diverging(sample_weight=np.ones(64)))
+
+
+def test_network_that_is_not_finite_from_the_first() -> None:
+    given = arguments("batch 32", "float32")
+    hidden, last = given["net"].layers
+    with pytest.raises(ValueError, match=r"train.*parameter.*before"):
+        nnk.train(**given | {"net": nnk.Network([hidden, nnk.Dense(last.weights, np.inf)])})
+
+
+def test_training_error_where_a_parameter_is_beyond_float16() -> None:
+    """It learns in float32, which would go on to 559,200."""
+    net = nnk.Network([nnk.Dense(np.array([[60000.0]], np.float16))])
+    with pytest.raises(nnk.TrainingError, match="float16") as caught:
+        nnk.train(net, [[1.0]], [[0.0]], optimizer=nnk.SGD(1.3), epochs=2)
+    assert np.isfinite(weights_of(caught.value.training.network)).all()
+
+
+def test_float16_parameters_underflow_silently() -> None:
+    net = nnk.Network([nnk.Dense(np.array([[3 * 2.0**-24]], np.float16))])
+    with np.errstate(all="raise"):
+        trained = nnk.train(net, [[1.0]], [[0.0]], optimizer=nnk.SGD(0.1), epochs=1).network
+    assert trained.layers[0].weights.item() == 2 * 2.0**-24
 
 
 # --- Errors before the first step ---
@@ -719,6 +794,34 @@ def test_state_of_another_fit() -> None:
             nnk.train(**arguments(other, "float32") | {"state": state, "optimizer": given["optimizer"]})
     with pytest.raises(ValueError, match=r"(?s)train.*state"):
         nnk.train(**arguments("batch 32", "float64") | {"state": state})
+
+
+def test_state_of_other_arrays() -> None:
+    """As a pickle may hold one: an array of another shape would be broadcast."""
+    given = arguments("batch 32", "float32")
+    state = nnk.train(**given).state
+    for first, moments in (
+        (state.parameters[:1], state.moments),
+        (state.parameters.astype(np.float64), state.moments),
+        (state.parameters, [moment[:1] for moment in state.moments]),
+        (state.parameters, state.moments[:1]),
+    ):
+        other = nnk.TrainingState(state.description, state.epochs, state.steps, first, moments)
+        with pytest.raises(ValueError, match=r"(?s)train.*state.*should be float32"):
+            nnk.train(**given | {"state": other})
+
+
+def test_trainings_and_states_are_frozen() -> None:
+    training = nnk.train(**arguments("batch 32", "float32"))
+    for frozen, name in product((training, training.state), ("state", "steps", "parameters", "other")):
+        with pytest.raises(AttributeError, match=f"frozen.*{name}"):
+            setattr(frozen, name, None)
+        with pytest.raises(AttributeError, match=f"frozen.*{name}"):
+            delattr(frozen, name)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        copied = pickle.loads(pickle.dumps(training, protocol))
+        assert same_bits(parameters_and_losses(copied), parameters_and_losses(training))
+        assert copied.state.steps == training.state.steps
 
 
 def test_learning_rate_may_change_on_the_way() -> None:

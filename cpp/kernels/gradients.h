@@ -33,7 +33,8 @@ constexpr std::size_t kOuterRows = least(8, Target::kTileRows * 4 / kVectors);
 // One block of steps of a tile, whose last vector has `lanes` columns, all of them unless kPartial. Never inlined, as tile() of
 // dense.h.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool kPartial>
-[[gnu::noinline]] void outer_tile(const OuterProduct<C>& product, std::size_t lanes) {
+[[gnu::noinline]] void outer_tile(const C* a, std::ptrdiff_t a_step, std::ptrdiff_t a_row, const C* b, std::ptrdiff_t b_step,
+                                  std::size_t steps, C* outputs, std::ptrdiff_t stride, std::size_t lanes) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   V sums[kRows][kVectors];
@@ -42,10 +43,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool k
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) sums[row][v] = V{};
   }
-  const std::ptrdiff_t a_step = product.a_step, a_row = product.a_row, b_step = product.b_step;
-  const C* a = product.a;
-  const C* b = product.b;
-  for (std::size_t k = product.steps; k > 0; --k, a += a_step, b += b_step) {
+  for (; steps > 0; --steps, a += a_step, b += b_step) {
     V columns[kVectors];
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -61,8 +59,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool k
     }
   }
 #pragma GCC unroll 8
-  for (std::size_t row = 0; row < kRows; ++row) {
-    C* outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
+  for (std::size_t row = 0; row < kRows; ++row, outputs += stride) {
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) {
       store_lanes<Target>(outputs + v * kWidth, sums[row][v], kPartial && v == kVectors - 1 ? lanes : kWidth);
@@ -71,16 +68,16 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool k
 }
 
 // A tile of so many rows, at most kRows.
-template <class Target, class C, std::size_t kRows, std::size_t kVectors>
-void outer_tile_of_rows(const OuterProduct<C>& product, std::size_t lanes) {
-  if (product.rows == kRows) {
+template <class Target, class C, std::size_t kRows, std::size_t kVectors, class... Arguments>
+void outer_tile_of_rows(std::size_t rows, std::size_t lanes, Arguments... arguments) {
+  if (rows == kRows) {
     if (lanes == kLanes<Target, C>) {
-      outer_tile<Target, C, kRows, kVectors, false>(product, lanes);
+      outer_tile<Target, C, kRows, kVectors, false>(arguments..., lanes);
     } else {
-      outer_tile<Target, C, kRows, kVectors, true>(product, lanes);
+      outer_tile<Target, C, kRows, kVectors, true>(arguments..., lanes);
     }
   } else if constexpr (kRows > 1) {
-    outer_tile_of_rows<Target, C, kRows - 1, kVectors>(product, lanes);
+    outer_tile_of_rows<Target, C, kRows - 1, kVectors>(rows, lanes, arguments...);
   }
 }
 
@@ -88,44 +85,39 @@ void outer_tile_of_rows(const OuterProduct<C>& product, std::size_t lanes) {
 template <class Target, class C>
 constexpr std::size_t kPanelColumns = kOuterVectors<Target>* kLanes<Target, C>;
 
-// All rows of one block of steps, for so many vectors of columns, at most kVectors.
+// All rows of one block of steps, for so many vectors of columns, at most kVectors, whose last one has `lanes`.
 template <class Target, class C, std::size_t kVectors = kOuterVectors<Target>>
-void outer_rows(const OuterProduct<C>& product, std::size_t vectors) {
+void outer_rows(std::size_t vectors, std::size_t lanes, std::size_t rows, const C* a, std::ptrdiff_t a_step,
+                std::ptrdiff_t a_row, const C* b, std::ptrdiff_t b_step, std::size_t steps, C* outputs, std::ptrdiff_t stride) {
   if (vectors == kVectors) {
-    visit_tiles<kOuterRows<Target, kVectors>>(product.rows, [&](std::size_t, std::size_t row, std::size_t count) {
-      OuterProduct<C> tile = product;
-      tile.a += static_cast<std::ptrdiff_t>(row) * product.a_row;
-      tile.outputs += static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
-      tile.rows = count;
-      outer_tile_of_rows<Target, C, kOuterRows<Target, kVectors>, kVectors>(
-          tile, product.columns - (kVectors - 1) * kLanes<Target, C>);
+    visit_tiles<kOuterRows<Target, kVectors>>(rows, [&](std::size_t, std::size_t row, std::size_t count) {
+      const auto r = static_cast<std::ptrdiff_t>(row);
+      outer_tile_of_rows<Target, C, kOuterRows<Target, kVectors>, kVectors>(count, lanes, a + r * a_row, a_step, a_row, b,
+                                                                            b_step, steps, outputs + r * stride, stride);
     });
   } else if constexpr (kVectors > 1) {
-    outer_rows<Target, C, kVectors - 1>(product, vectors);
+    outer_rows<Target, C, kVectors - 1>(vectors, lanes, rows, a, a_step, a_row, b, b_step, steps, outputs, stride);
   }
 }
 
-// Which side of the product lies along the lanes: its columns, or its rows if they fill the vectors better.
-template <class C>
-struct Orientation {
-  OuterProduct<C> product;
-  bool across;  // [r][j] of the product is at outputs[j * stride + r]
-};
-
+// Whether rows rather than columns lie along the lanes, since they fill the vectors better.
 template <class Target, class C>
-Orientation<C> orient(const OuterProduct<C>& product) {
+bool is_across(const OuterProduct<C>& product) {
   const auto vectors = [](std::size_t n) { return (n + kLanes<Target, C> - 1) / kLanes<Target, C>; };
   // Cost of transposing the outputs, in steps.
   constexpr std::size_t kAcrossSteps = 8;
-  if (product.a_row != 1 || product.columns * vectors(product.rows) * (product.steps + kAcrossSteps) >=
-                                product.rows * vectors(product.columns) * product.steps) {
-    return {product, false};
-  }
+  return product.a_row == 1 && product.columns * vectors(product.rows) * (product.steps + kAcrossSteps) <
+                                   product.rows * vectors(product.columns) * product.steps;
+}
+
+// The same product with rows and columns exchanged, but for the outputs: [r][j] is at outputs[j * stride + r].
+template <class C>
+OuterProduct<C> exchanged(const OuterProduct<C>& product) {
   OuterProduct<C> other = product;
   other.a = product.b, other.a_step = product.b_step;
   other.b = product.a, other.b_step = product.a_step;
   other.rows = product.columns, other.columns = product.rows;
-  return {other, true};
+  return other;
 }
 
 // Whether to copy a block of b, so that its rows are adjacent: it pays if they are read often and would not stay in the first
@@ -138,31 +130,33 @@ bool copies_block(const OuterProduct<C>& product) {
 }
 
 // Partial sums held at once; 0 if the only block is summed in the outputs.
-template <class C>
-std::size_t count_subtrees(const Orientation<C>& oriented) {
-  const std::size_t blocks = (oriented.product.steps + kStepBlock - 1) / kStepBlock;
-  std::size_t subtrees = oriented.across || blocks > 1 ? 1 : 0;
+inline std::size_t count_subtrees(std::size_t steps, bool across) {
+  const std::size_t blocks = (steps + kStepBlock - 1) / kStepBlock;
+  std::size_t subtrees = across || blocks > 1 ? 1 : 0;
   for (std::size_t i = 1; i < blocks; i *= 2) ++subtrees;
   return subtrees;
 }
 
 template <class Target, class C>
 std::size_t outer_scratch(const OuterProduct<C>& product) {
-  const Orientation<C> oriented = orient<Target, C>(product);
-  return kPanelColumns<Target, C> * (kStepBlock + count_subtrees(oriented) * oriented.product.rows);
+  const bool across = is_across<Target>(product);
+  return kPanelColumns<Target, C> *
+         (kStepBlock + count_subtrees(product.steps, across) * (across ? product.columns : product.rows));
 }
 
-// A panel of columns, block after block, so that what is read stays in the second cache.
+// The panel of so many columns from `first` on, block after block, so that what is read stays in the second cache.
 template <class Target, class C>
-void outer_panel(const Orientation<C>& oriented, std::size_t vectors) {
+void outer_panel(const OuterProduct<C>& product, bool across, std::size_t first, std::size_t columns) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  const OuterProduct<C>& product = oriented.product;
+  const std::size_t vectors = (columns + kWidth - 1) / kWidth;
   const bool copies = copies_block(product);
-  const bool direct = count_subtrees(oriented) == 0;
-  const std::size_t stride = vectors * kWidth, size = product.rows * stride;
+  const bool direct = count_subtrees(product.steps, across) == 0;
+  const auto panel_stride = static_cast<std::ptrdiff_t>(vectors * kWidth);
+  const std::size_t size = product.rows * vectors * kWidth;
   C* const block_of_b = product.scratch;
   C* const subtrees = product.scratch + kStepBlock * kPanelColumns<Target, C>;  // one behind the other, the highest first
+  C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(first) * (across ? product.outputs_stride : 1);
   std::size_t count = 0;
   const auto merge = [&] {
     --count;
@@ -170,45 +164,50 @@ void outer_panel(const Orientation<C>& oriented, std::size_t vectors) {
     for (std::size_t i = 0; i < size; i += kWidth) store(left + i, V(load<V>(left + i) + load<V>(left + size + i)));
   };
   for (std::size_t k = 0, number = 0; k < product.steps; k += kStepBlock, ++number) {
-    OuterProduct<C> block = product;
-    block.steps = least(kStepBlock, product.steps - k);
-    block.a += static_cast<std::ptrdiff_t>(k) * product.a_step;
-    block.b += static_cast<std::ptrdiff_t>(k) * product.b_step;
+    const std::size_t steps = least(kStepBlock, product.steps - k);
+    const C* const a = product.a + static_cast<std::ptrdiff_t>(k) * product.a_step;
+    const C* b = product.b + static_cast<std::ptrdiff_t>(k) * product.b_step + first;
+    std::size_t lanes = columns - (vectors - 1) * kWidth;
     if (copies) {
-      for (std::size_t step = 0; step < block.steps; ++step) {
-        const C* const from = block.b + static_cast<std::ptrdiff_t>(step) * product.b_step;
-        for (std::size_t i = 0; i < product.columns; i += kWidth) {
-          const V v = load_lanes<Target>(from + i, least(kWidth, product.columns - i), C(0));
-          store(block_of_b + step * stride + i, v);
+      for (std::size_t step = 0; step < steps; ++step) {
+        const C* const from = b + static_cast<std::ptrdiff_t>(step) * product.b_step;
+        C* const to = block_of_b + step * vectors * kWidth;
+        for (std::size_t i = 0; i < columns; i += kWidth) {
+          store(to + i, load_lanes<Target>(from + i, least(kWidth, columns - i), C(0)));
         }
       }
-      block.b = block_of_b;
-      block.b_step = static_cast<std::ptrdiff_t>(stride);
-      block.columns = direct ? product.columns : stride;
+      b = block_of_b;
+      if (!direct) lanes = kWidth;
     }
-    if (direct) {
-      outer_rows<Target, C>(block, vectors);
-      return;
-    }
-    block.outputs = subtrees + count * size;
-    block.outputs_stride = static_cast<std::ptrdiff_t>(stride);
-    outer_rows<Target, C>(block, vectors);
+    const std::ptrdiff_t b_step = copies ? panel_stride : product.b_step;
+    outer_rows<Target, C>(vectors, lanes, product.rows, a, product.a_step, product.a_row, b, b_step, steps,
+                          direct ? outputs : subtrees + count * size, direct ? product.outputs_stride : panel_stride);
     ++count;
     for (std::size_t digit = number; digit & 1; digit >>= 1) merge();
   }
+  if (direct) return;
   while (count > 1) merge();
+  const std::ptrdiff_t row_step = across ? 1 : product.outputs_stride;
+  const std::ptrdiff_t column_step = across ? product.outputs_stride : 1;
   for (std::size_t row = 0; row < product.rows; ++row) {
-    C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * (oriented.across ? 1 : product.outputs_stride);
-    const std::ptrdiff_t step = oriented.across ? product.outputs_stride : 1;
-    for (std::size_t column = 0; column < product.columns; ++column) {
-      outputs[static_cast<std::ptrdiff_t>(column) * step] = subtrees[row * stride + column];
+    C* const to = outputs + static_cast<std::ptrdiff_t>(row) * row_step;
+    for (std::size_t column = 0; column < columns; ++column) {
+      to[static_cast<std::ptrdiff_t>(column) * column_step] = subtrees[row * vectors * kWidth + column];
     }
   }
 }
 
 template <class Target, class C>
-void outer_product(const OuterProduct<C>& product) {
+void outer_panels(const OuterProduct<C>& product, bool across) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
+  const std::size_t vectors = (product.columns + kWidth - 1) / kWidth;
+  visit_tiles<kOuterVectors<Target>>(vectors, [&](std::size_t, std::size_t v, std::size_t count) {
+    outer_panel<Target, C>(product, across, v * kWidth, least(count * kWidth, product.columns - v * kWidth));
+  });
+}
+
+template <class Target, class C>
+void outer_product(const OuterProduct<C>& product) {
   if (product.rows == 0 || product.steps == 0) {  // a and b, or the outputs, may be null
     for (std::size_t row = 0; row < product.rows; ++row) {
       C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
@@ -216,16 +215,11 @@ void outer_product(const OuterProduct<C>& product) {
     }
     return;
   }
-  const Orientation<C> oriented = orient<Target, C>(product);
-  const std::size_t columns = oriented.product.columns;
-  visit_tiles<kOuterVectors<Target>>((columns + kWidth - 1) / kWidth, [&](std::size_t, std::size_t v, std::size_t count) {
-    const auto column = static_cast<std::ptrdiff_t>(v * kWidth);
-    Orientation<C> panel = oriented;
-    panel.product.b += column;
-    panel.product.columns = least(count * kWidth, columns - v * kWidth);
-    panel.product.outputs += oriented.across ? column * oriented.product.outputs_stride : column;
-    outer_panel<Target, C>(panel, count);
-  });
+  if (is_across<Target>(product)) {
+    outer_panels<Target, C>(exchanged(product), true);
+  } else {
+    outer_panels<Target, C>(product, false);
+  }
 }
 
 // gradients[i] = function(outputs[i], gradients[i])

@@ -257,7 +257,7 @@ void cross_entropy(const LossRows<C>& rows) {
 
 template <class V>
 struct LossAndDerivative {
-  V loss{};
+  V loss;
   V derivative;
 };
 

@@ -12,7 +12,7 @@ pandas, NumPy dtypes           in relu, sigmoid and tanh column by column, by pa
 pandas, other columns          float64, NA as NaN: nullable, pyarrow and sparse columns, and bool beside other dtypes (in
                                ``relu`` too: the dtype does not depend on whether an ``Int64`` column has an NA)
 pandas in ``dot``              pandas' own: a DataFrame gives an array, a Series of NumPy's dtypes a number, others TypeError
-pandas, nullable integers      as labels of a loss int64, if none is missing
+pandas, nullable integers      as targets of a loss NumPy's integers, if none is missing
 pyarrow array, table           NumPy's array of it, null as NaN; bool as float64, 0 and 1
 xarray DataArray               in relu, sigmoid, tanh and ``dot`` xarray's own; elsewhere its data
 Dask array                     itself, and the result is lazy (``Dense`` computes it); each block as an array of its kind
@@ -134,7 +134,7 @@ def as_targets(value: Any) -> NDArray[Any]:
     """Return what ``as_real`` does, but pandas' nullable integers as integers where none is missing: they may be labels."""
     if _is_nullable_integer(value):
         with suppress(TypeError, ValueError):  # pandas': an NA is no integer
-            integers: NDArray[Any] = value.to_numpy(np.int64)
+            integers: NDArray[Any] = value.to_numpy(np.result_type(*(dtype.numpy_dtype for dtype in _dtypes(value))))
             return integers
     return as_real(value)
 
@@ -249,7 +249,9 @@ def _native(value: Any) -> Any:
 
 def _refuse_partitions(value: Any) -> None:
     if hasattr(type(value), "map_partitions"):
-        raise TypeError(f"a Dask {type(value).__name__} is not taken whole: call its map_partitions with this function")
+        raise TypeError(
+            f"a Dask {type(value).__name__} is not taken whole: call its map_partitions, or give to_dask_array(lengths=True)"
+        )
 
 
 def _kind(value: Any) -> type[Any]:
@@ -402,9 +404,7 @@ def explained(error: Exception, function: str, expected: str, **arguments: objec
 
     OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
     """
-    given = {
-        name: value for name, value in arguments.items() if value is not None or name not in ("bias", "out", "sample_weight")
-    }
+    given = {name: value for name, value in arguments.items() if value is not None or name not in _OPTIONAL}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())
     context = f"got {came}; expected {expected}"
     if type(error) in (TypeError, ValueError, OverflowError):

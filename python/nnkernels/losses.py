@@ -1,4 +1,4 @@
-"""Losses: how wrong outputs are, and in which direction they would be less so."""
+"""Losses: how wrong the outputs are, and the gradient that reduces the error."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def cross_entropy(
     logits : array_like, shape (..., classes)
         The outputs z before softmax.
     targets : array_like, shape (...) or (..., classes)
-        Integer labels from 0, or probabilities t.
+        Integer labels from 0, or probabilities t, which are not negative.
     sample_weight : array_like, shape (...), optional
-        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN.
+        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN or a label that is no
+        class.
     label_smoothing : float
         e in [0, 1]: the targets are (1 - e) t + e / classes.
     reduction : {"mean", "sum", "none"}
@@ -106,36 +107,25 @@ def binary_cross_entropy(
         The outputs z before sigmoid.
     targets : array_like, shape (..., outputs)
         Probabilities y in [0, 1]; NaN gives NaN.
-    sample_weight : array_like, shape (...) or (..., outputs), optional
-        What each row or element counts; finite and not negative. An element of weight 0 adds 0, even if it is NaN.
     pos_weight : float
-        What y counts beside 1 - y; finite and not negative.
-    reduction : {"mean", "sum", "none"}
-        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights, where a
-        row's weight counts once for each of its elements.
-    gradient : bool
-        Return the gradient by the logits too: weight ((1 - y) sigmoid(z) - pos_weight y sigmoid(-z)), of "mean" over the sum
-        of the weights, and of "none" each element's own.
+        What y counts beside 1 - y; from 0 to 2**127.
+    sample_weight, reduction, gradient
+        As in ``squared_error``. The gradient of a term is (1 - y) sigmoid(z) - pos_weight y sigmoid(-z).
 
     Returns
     -------
     value, or (value, gradient)
-        A NumPy scalar, with "none" an array of the logits' shape, which the gradient has too. The dtype is that of
-        ``cross_entropy``.
+        As from ``squared_error``.
 
     Raises
     ------
-    TypeError
-        For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
-    ValueError
-        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a target outside [0, 1] or a bad weight (the message
-        has its row, counted from 0), and another ``pos_weight`` or ``reduction``.
-    MemoryError
-        Where there is too little for the gradient, or for converted copies.
+    TypeError, ValueError, MemoryError
+        As from ``squared_error``, and ValueError for a target outside [0, 1] (the message has its row, counted from 0) and for
+        another ``pos_weight``.
 
     Notes
     -----
-    The mean of no elements is NaN. Source of the formula: D. R. Cox, "The regression analysis of binary sequences", 1958.
+    Source of the formula: D. R. Cox, "The regression analysis of binary sequences", 1958.
 
     Examples
     --------
@@ -236,9 +226,9 @@ def huber(
 ) -> Any:
     """Huber's loss: d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond, of d = z - y, element by element.
 
-    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is
-    above 0. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust estimation
-    of a location parameter", 1964.
+    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is at
+    least 2**-126. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust
+    estimation of a location parameter", 1964.
 
     Examples
     --------
@@ -284,10 +274,11 @@ class _Option(NamedTuple):
     accepts: Callable[[float], bool]
 
 
+# In these ranges float32 rounds no delta to 0, and no pos_weight to infinity.
 _OPTIONS = {
     "cross_entropy": _Option("label_smoothing", "a number in [0, 1]", lambda value: 0 <= value <= 1),
-    "binary_cross_entropy": _Option("pos_weight", "a finite number of at least 0", lambda value: 0 <= value < math.inf),
-    "huber": _Option("delta", "a number above 0", lambda value: value > 0),
+    "binary_cross_entropy": _Option("pos_weight", "a number from 0 to 2**127", lambda value: 0 <= value <= 2.0**127),
+    "huber": _Option("delta", "a number of at least 2**-126", lambda value: value >= 2.0**-126),
 }
 
 # The losses of logits, and the activations whose own loss is one of them.
@@ -372,25 +363,41 @@ def as_terms(
     The outputs have this shape and are computed in this dtype; their leading axes count rows.
     """
     rows, outputs = math.prod(leading), math.prod(shape[len(leading) :])
+    weights = None if sample_weight is None else _as_weights(loss, sample_weight, leading, shape)
     array = as_targets(targets)
+    hidden = np.False_ if weights is None else weights.reshape(weights.shape + (1,) * (array.ndim - weights.ndim)) == 0
     if loss.of_rows and array.shape == leading:
         if array.dtype.kind not in "biu":
-            raise TypeError(f"labels are integers, not {array.dtype}")
-        _need((array >= 0) & (array < outputs), array, len(leading), "label", f"no class from 0 to {outputs - 1}")
-        array = as_contiguous(array, np.int64).reshape(rows)
+            raise TypeError(f"labels are integers, not {array.dtype}: give targets.astype(int)")
+        good = (array >= 0) & (array < outputs)
+        _need(good | hidden, array, len(leading), "label", f"no class from 0 to {outputs - 1}")
+        array = as_contiguous(array if good.all() else np.where(good, array, 0), np.int64).reshape(rows)
     elif array.shape == shape:
-        if loss.name == "binary_cross_entropy":
-            _need(~((array < 0) | (array > 1)), array, len(leading), "target", "not in [0, 1]")
+        if loss.of_rows:
+            _need(~(array < 0) | hidden, array, len(leading), "target", "negative")
+        elif loss.name == "binary_cross_entropy":
+            _need(~((array < 0) | (array > 1)) | hidden, array, len(leading), "target", "not in [0, 1]")
         array = as_contiguous(array, dtype).reshape(rows, outputs)
     else:
-        raise ValueError("the shape of the targets does not fit")
-    if sample_weight is None:
-        return array, None
+        fitting = leading if loss.of_rows else shape
+        same = [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]
+        raise ValueError("the shape of the targets does not fit" + (f": reshape them to {fitting}" if same else ""))
+    if weights is not None:
+        weights = as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
+    return array, weights
+
+
+def _as_weights(loss: Loss, sample_weight: Any, leading: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return weights of rows, of the shape of the leading axes, or of terms."""
     weights = as_real(sample_weight)
     if weights.shape != leading and (loss.of_rows or weights.shape != shape):
         raise ValueError("the shape of sample_weight does not fit")
     _need((weights >= 0) & (weights < math.inf), weights, len(leading), "sample_weight", "negative or not finite")
-    return array, as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
+    terms = 1 if loss.of_rows or weights.shape == shape else shape[-1]  # that a weight counts for
+    with np.errstate(over="ignore"):
+        if math.isinf(terms * float(weights.sum(dtype=np.float64))):
+            raise ValueError("the sum of sample_weight is not finite")
+    return weights
 
 
 def _need(good: NDArray[np.bool_], array: NDArray[Any], axes: int, name: str, fault: str) -> None:

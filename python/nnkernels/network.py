@@ -31,7 +31,7 @@ from nnkernels.arrays import (
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
 from nnkernels.losses import LossLike
-from nnkernels.trainer import compute_gradient, propagate_back
+from nnkernels.problem import compute_gradient, propagate_back
 
 
 class Dense:
@@ -333,6 +333,8 @@ class Network(_core.Network):
             raise TypeError(f"{function} expected sizes to be integers, inputs first; got {sizes!r}") from error
         if len(lengths) < 2:
             raise ValueError(f"{function} expected at least two sizes, inputs and outputs, got {sizes!r}")
+        if any(inputs * outputs >= 2**58 for inputs, outputs in pairwise(lengths)):  # their bytes might overflow
+            raise MemoryError(f"{function}: no memory holds a layer of 2**58 weights")
         seed = as_integer(function, "seed", seed, 0, MOST_SEED)
         if initializer not in _INITIALIZERS:
             raise ValueError(f"{function} expected initializer to be one of {', '.join(_INITIALIZERS)}, got {initializer!r}")

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from nnkernels.arrays import as_bool, as_number
+from nnkernels.frozen import Frozen
 
 _Range: TypeAlias = tuple[str, Callable[[float], bool]]
 _NOT_NEGATIVE: _Range = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
 _BELOW_ONE: _Range = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
-class Optimizer:
+class Optimizer(Frozen):
     """A frozen description of an optimizer."""
 
     __slots__ = ()
@@ -24,10 +25,6 @@ class Optimizer:
     _kind: str
 
     learning_rate: float
-
-    def _set(self, **settings: Any) -> None:
-        for name, value in settings.items():
-            object.__setattr__(self, name, value)
 
     def _settings(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._names)
@@ -40,12 +37,6 @@ class Optimizer:
     def numbers(self) -> tuple[float, ...]:
         """Return what C++ takes: number, learning rate, momentum or beta_1, nesterov or beta_2, epsilon, weight decay."""
         return (self._number, *self._settings())
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} is frozen: make a new one rather than set {name}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be deleted")
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in zip(self._names, self._settings(), strict=True))

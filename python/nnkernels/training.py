@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias
+from typing import Any, NamedTuple, Self, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import MOST_SEED, as_bool, as_integer, shape_of
+from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.frozen import Frozen
 from nnkernels.functions import ACTIVATIONS
 from nnkernels.losses import LOSSES, LossLike
 from nnkernels.network import Dense, Network
-from nnkernels.optimizers import MOMENTS, OptimizerLike, as_optimizer
-from nnkernels.trainer import Architecture, Problem, Rows, take_apart
+from nnkernels.optimizers import MOMENTS, Optimizer, OptimizerLike, as_optimizer
+from nnkernels.problem import Architecture, Problem, Rows, take_apart
 
 # What train calls after each epoch; True ends the training.
 Callback: TypeAlias = Callable[["Training"], object]
@@ -27,13 +29,13 @@ Callback: TypeAlias = Callable[["Training"], object]
 # A run that takes more seconds than this shows its progress.
 _PROGRESS_DELAY = 0.5
 
-# If some epochs took fewer seconds than this, more are made before the next look at their losses, which takes longer than an
-# epoch of a tiny network.
-_LOOK_DELAY = 0.01
+# Run more epochs in a call of C++ while a call takes fewer seconds than this: Python's part takes longer than an epoch of a
+# tiny network.
+_LEAST_CALL = 0.01
 
 
 class Description(NamedTuple):
-    """What a state is of: training goes on only where all of it is the same."""
+    """Identifies a training. A state can go on only if every field matches."""
 
     sizes: str
     activations: str
@@ -42,10 +44,11 @@ class Description(NamedTuple):
     optimizer: str
 
 
-class TrainingState:
+class TrainingState(Frozen):
     """Where a training stands: ``train(..., state=training.state)`` goes on from there.
 
-    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states.
+    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states, which
+    are frozen.
 
     Attributes
     ----------
@@ -75,14 +78,17 @@ class TrainingState:
 
     __slots__ = ("description", "epochs", "moments", "parameters", "steps")
 
+    description: Description
+    epochs: int
+    steps: int
+    parameters: NDArray[Any]
+    moments: tuple[NDArray[Any], ...]
+
     def __init__(
         self, description: Description, epochs: int, steps: int, parameters: NDArray[Any], moments: Iterable[NDArray[Any]]
     ) -> None:
-        self.description = description
-        self.epochs = epochs
-        self.steps = steps
-        self.parameters = _frozen(parameters)
-        self.moments = tuple(map(_frozen, moments))
+        self._set(description=description, epochs=epochs, steps=steps)
+        self._set(parameters=_read_only(parameters), moments=tuple(map(_read_only, moments)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.description, self.epochs, self.steps, self.parameters, self.moments)
@@ -92,10 +98,13 @@ class TrainingState:
         return f"TrainingState(epochs={self.epochs}, steps={self.steps}, {', '.join(texts)})"
 
     def restore(self, trainer: _core.Trainer) -> None:
-        """Let a Trainer go on from here."""
-        trainer.parameters[:] = self.parameters
-        for moment, values in zip(trainer.moments, self.moments, strict=True):
-            moment[:] = values
+        """Let a Trainer go on from here. Raises ValueError if its arrays have other shapes: NumPy would broadcast."""
+        arrays, values = (trainer.parameters, *trainer.moments), (self.parameters, *self.moments)
+        expected, got = (", ".join(map(describe, several)) for several in (arrays, values))
+        if got != expected:
+            raise ValueError(f"train: the state's parameters and moments should be {expected}, but are {got}")
+        for array, value in zip(arrays, values, strict=True):
+            array[:] = value
         trainer.steps = self.steps
 
     def save(self, path: Path) -> None:
@@ -136,7 +145,7 @@ def _tensor_names(moments: int) -> list[str]:
     return ["parameters", *(f"moments.{number}" for number in range(moments))]
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Return a read-only copy, or the array itself if it is read-only."""
     if array.flags.writeable:
         array = array.copy()
@@ -169,8 +178,8 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
     return description, epochs, steps, tensors[names[0]], [tensors[name] for name in names[1:]]
 
 
-class Training:
-    """What ``train`` returns, and gives to its ``callback``.
+class Training(Frozen):
+    """What ``train`` returns, and gives to its ``callback``. Frozen.
 
     Attributes
     ----------
@@ -188,36 +197,55 @@ class Training:
     Training(epochs=3, loss=0.0625)
     """
 
-    __slots__ = ("_architecture", "_network", "_parameters", "losses", "state", "validation_losses")
+    __slots__ = ("_architecture", "_epochs", "_losses", "_network", "_parameters", "_validation_losses", "state")
+
+    _architecture: Architecture
+    _parameters: NDArray[Any]
+    _losses: Sequence[float]
+    _validation_losses: Sequence[float]
+    _epochs: int
+    _network: Network | None
+    state: TrainingState
 
     def __init__(
         self,
         architecture: Architecture,
         parameters: NDArray[Any],
-        losses: Iterable[float],
-        validation_losses: Iterable[float],
+        losses: Sequence[float],
+        validation_losses: Sequence[float],
         state: TrainingState,
     ) -> None:
-        self._architecture = architecture
-        self._parameters = parameters
-        self._network: Network | None = None
-        self.losses = tuple(losses)
-        self.validation_losses = tuple(validation_losses)
-        self.state = state
+        self._set(_architecture=architecture, _parameters=parameters, _network=None, state=state)
+        # The lists of the run, which go on growing: copies for each callback would take quadratic time.
+        self._set(_losses=losses, _validation_losses=validation_losses, _epochs=len(losses))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._architecture, self._parameters, self.losses, self.validation_losses, self.state)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The mean loss in each epoch."""
+        return tuple(self._losses[: self._epochs])
+
+    @property
+    def validation_losses(self) -> tuple[float, ...]:
+        """The validation loss after each epoch."""
+        return tuple(self._validation_losses[: self._epochs])
 
     @property
     def network(self) -> Network:
         """The network that has learnt."""
         if self._network is None:
-            layers = zip(self._architecture.split(self._parameters), self._architecture.activations, strict=True)
-            self._network = Network(
-                [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers],
-                self._architecture.dtype,
+            architecture = self._architecture
+            layers = zip(
+                architecture.split(rounded(self._parameters, architecture.dtype)), architecture.activations, strict=True
             )
-        return self._network
+            described = [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers]
+            self._set(_network=Network(described, architecture.dtype))
+        return cast(Network, self._network)
 
     def __repr__(self) -> str:
-        text = f"Training(epochs={len(self.losses)}"
+        text = f"Training(epochs={self._epochs}"
         for name, losses in (("loss", self.losses), ("validation_loss", self.validation_losses)):
             text += f", {name}={losses[-1]:.6g}" if losses else ""
         return text + ")"
@@ -278,7 +306,7 @@ def train(
     net : Network
         For example of ``Network.random``. A float16 network learns in float32.
     x : array_like, shape (..., inputs)
-        Rows of inputs. They are not copied if they are C-contiguous and of the network's dtype.
+        Rows of inputs. They are not copied if they are C-contiguous and of the dtype the network learns in.
     targets : array_like
         What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
     loss : optional
@@ -300,8 +328,8 @@ def train(
     validation : (x, targets) or (x, targets, sample_weight), optional
         Rows whose loss is computed after each epoch.
     patience : int, optional
-        End after so many epochs without a lower validation loss, at least 1, and return the network whose validation loss was
-        the lowest. The state is that after the last epoch.
+        End after this many epochs without a lower validation loss (at least 1), and return the network whose validation loss
+        was the lowest. The state is that after the last epoch.
     callback : callable, optional
         Called after each epoch with a Training of the present network, losses and state; if it returns True, training ends.
     progress : bool, optional
@@ -360,73 +388,88 @@ def train(
         progress = as_bool("train", "progress", progress)
 
     problem, parameters = take_apart("train", net, loss)
-    architecture = problem.architecture
     rows = _as_rows(problem, x, targets, sample_weight)
     held_back = None if validation is None else _as_validation(problem, validation)
-    description = Description(
-        "-".join(map(str, architecture.sizes)),
-        ",".join(architecture.activations),
-        architecture.dtype.type.__name__,
-        problem.loss.name,
-        chosen.kind,
-    )
+    description = _describe(problem, chosen)
     if state is None:
-        zeros = np.zeros(parameters.shape, parameters.dtype)
-        zeros.flags.writeable = False  # so that the state has no copies
-        current = TrainingState(description, 0, 0, parameters, [zeros] * MOMENTS[chosen.kind])
+        state = _first_state(description, parameters)
     else:
         _check_state(state, description)
-        current = state
-    del parameters  # the state has them
+    if not _are_finite(state.parameters, problem.architecture.dtype):
+        raise ValueError("train: a parameter is NaN or infinite before the first step")
+    run = _Run(problem, min(batch_size, len(rows.x)), state)
+    del parameters, state  # the run frees them when it has newer ones
 
-    trainer = problem.trainer(min(batch_size, len(rows.x)), len(current.moments))
-    current.restore(trainer)
-
-    numbers = chosen.numbers()
-    losses: list[float] = []
-    validation_losses: list[float] = []
-    best = 0  # the epoch of this call with the lowest validation loss
-    best_parameters = None
-    one_by_one = callback is not None or held_back is not None
-    count = 1  # epochs between two looks at the trainer
-
-    def training(parameters: NDArray[Any]) -> Training:
-        return Training(architecture, parameters, losses, validation_losses, current)
-
+    lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
     with _Progress(epochs, progress) as bar:
-        while len(losses) < epochs:
+        for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
+            bar.update(len(run.losses), run.losses[-1])
+            if patience is not None and run.validation_losses[-1] < lowest:
+                lowest, best, best_parameters = run.validation_losses[-1], len(run.losses), run.state.parameters
+            if callback is not None and _is_true(callback(run.training(run.state.parameters))):
+                break
+            if patience is not None and len(run.losses) - best >= patience:
+                break
+    return run.training(run.state.parameters if best_parameters is None else best_parameters)
+
+
+class _Run:
+    """A call of ``train``: its losses so far, and its state after the last finite epoch."""
+
+    def __init__(self, problem: Problem, batch_size: int, state: TrainingState) -> None:
+        self._architecture = problem.architecture
+        self._trainer = problem.trainer(batch_size, MOMENTS[state.description.optimizer])
+        state.restore(self._trainer)
+        self.state = state
+        self.losses: list[float] = []
+        self.validation_losses: list[float] = []
+
+    def training(self, parameters: NDArray[Any]) -> Training:
+        """Return a Training with these parameters of the network."""
+        return Training(self._architecture, parameters, self.losses, self.validation_losses, self.state)
+
+    def make_epochs(
+        self,
+        epochs: int,
+        rows: Rows,
+        held_back: Rows | None,
+        optimizer: Optimizer,
+        seed: int,
+        shuffle: bool,
+        one_by_one: bool,
+    ) -> Iterator[None]:
+        """Train, and yield after each epoch, or after several short ones. Raise TrainingError where one is not finite."""
+        trainer = self._trainer
+        numbers = optimizer.numbers()
+        one_by_one = one_by_one or held_back is not None
+        count = 1  # epochs in a call of C++
+        while len(self.losses) < epochs:
             begin = perf_counter()
-            count = min(count, epochs - len(losses))
-            new_losses = trainer.epochs(*rows, numbers, seed, current.epochs, count, shuffle)
+            count = min(count, epochs - len(self.losses))
+            losses = trainer.epochs(*rows, numbers, seed, self.state.epochs, count, shuffle)
             validation_loss = None if held_back is None else trainer.evaluate(*held_back)
-            failure = _find_failure(new_losses, validation_loss, trainer.parameters)
-            if failure and count > 1:  # The last finite epoch is looked for from the last look on: the bits will be the same.
-                current.restore(trainer)
+            failure = _find_failure(losses, validation_loss, trainer.parameters, self._architecture.dtype)
+            if failure and count > 1:  # Go back, and find the last finite epoch one by one: the bits will be the same.
+                self.state.restore(trainer)
                 count, one_by_one = 1, True
                 continue
             if failure:
-                advice = f"try a learning_rate below {chosen.learning_rate}, or look for NaN and infinity in x and targets"
+                cause = _find_bad_row("", rows) or (held_back and _find_bad_row("validation's ", held_back))
                 raise TrainingError(
-                    f"train: {failure} in epoch {current.epochs}, no longer finite; {advice}; "
+                    f"train: no longer finite in epoch {self.state.epochs}: {failure}; "
+                    f"{cause or f'try a learning_rate below {optimizer.learning_rate}'}; "
                     "training of this exception has the epochs before",
-                    training(current.parameters),
+                    self.training(self.state.parameters),
                 )
-            losses += new_losses
-            made = current.epochs + count
-            del current  # before the next one takes as much memory
-            current = TrainingState(description, made, trainer.steps, trainer.parameters, trainer.moments)
+            description, made = self.state.description, self.state.epochs + count
+            del self.state  # free it first: the next one is as large
+            self.state = TrainingState(description, made, trainer.steps, trainer.parameters, trainer.moments)
+            self.losses += losses
             if validation_loss is not None:
-                validation_losses.append(validation_loss)
-                if patience is not None and (best_parameters is None or validation_loss < validation_losses[best]):
-                    best, best_parameters = len(losses) - 1, current.parameters
-            bar.update(len(losses), losses[-1])
-            if callback is not None and _is_true(callback(training(current.parameters))):
-                break
-            if patience is not None and len(losses) - 1 - best >= patience:
-                break
-            if not one_by_one and perf_counter() - begin < _LOOK_DELAY:
+                self.validation_losses.append(validation_loss)
+            if not one_by_one and perf_counter() - begin < _LEAST_CALL:
                 count *= 8
-    return training(current.parameters if best_parameters is None else best_parameters)
+            yield
 
 
 def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
@@ -448,6 +491,23 @@ def _as_validation(problem: Problem, validation: object) -> Rows:
     return _as_rows(problem._replace(function="train's validation"), x, targets, sample_weight)
 
 
+def _describe(problem: Problem, optimizer: Optimizer) -> Description:
+    architecture = problem.architecture
+    return Description(
+        "-".join(map(str, architecture.sizes)),
+        ",".join(architecture.activations),
+        architecture.dtype.type.__name__,
+        problem.loss.name,
+        optimizer.kind,
+    )
+
+
+def _first_state(description: Description, parameters: NDArray[Any]) -> TrainingState:
+    zeros = np.zeros(parameters.shape, parameters.dtype)
+    zeros.flags.writeable = False  # so that the state has no copies
+    return TrainingState(description, 0, 0, parameters, [zeros] * MOMENTS[description.optimizer])
+
+
 def _check_state(state: object, description: Description) -> None:
     if not isinstance(state, TrainingState):
         raise TypeError(f"train expected state to be a TrainingState, got a {type(state).__name__}")
@@ -456,20 +516,46 @@ def _check_state(state: object, description: Description) -> None:
             raise ValueError(f"train: the state is of a training with {name} {theirs}, but this one has {name} {ours}")
 
 
-def _find_failure(losses: list[float], validation_loss: float | None, parameters: NDArray[Any]) -> str | None:
-    """Say what is not finite."""
+def _find_failure(
+    losses: list[float], validation_loss: float | None, parameters: NDArray[Any], dtype: np.dtype[Any]
+) -> str | None:
+    """Say what is not finite. The network holds the parameters in this dtype."""
     for loss in losses:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
     if validation_loss is not None and not math.isfinite(validation_loss):
         return f"the validation loss is {validation_loss}"
-    extremes = parameters.min(initial=0), parameters.max(initial=0)  # NaN if one is; np.isfinite would need an array
-    return None if all(map(math.isfinite, extremes)) else "a parameter is NaN or infinite"
+    return None if _are_finite(parameters, dtype) else f"a parameter is NaN or infinite in {dtype}"
+
+
+def _are_finite(parameters: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Say whether all parameters are finite in the network's dtype."""
+    # NaN if one is; np.isfinite of all would need an array.
+    extremes = np.array([parameters.min(initial=0), parameters.max(initial=0)])
+    return bool(np.isfinite(rounded(extremes, dtype)).all())
+
+
+def _find_bad_row(whose: str, rows: Rows) -> str | None:
+    """Name the first row that counts, but holds NaN or infinity."""
+    for name, array in (("x", rows.x), ("targets", rows.targets)):
+        bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        if rows.weights is not None:
+            bad &= rows.weights.any(axis=tuple(range(1, rows.weights.ndim)))
+        if bad.any():
+            return f"row {bad.argmax()} of {whose}{name} has NaN or infinity"
+    return None
 
 
 def _is_true(value: object) -> bool:
     """Say whether a callback has returned True, not only something that counts as true."""
     return isinstance(value, (bool, np.bool_)) and bool(value)
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Say whether a stream is a terminal. Programs replace sys.stderr by objects that can only write, or close it."""
+    with suppress(AttributeError, ValueError):
+        return bool(stream.isatty())
+    return False
 
 
 class _Progress:
@@ -478,7 +564,7 @@ class _Progress:
     def __init__(self, epochs: int, show: bool | None) -> None:
         self._epochs = epochs
         self._bar: Any = None
-        if sys.stderr is None or show is False or (show is None and not sys.stderr.isatty()):
+        if sys.stderr is None or show is False or (show is None and not _is_terminal(sys.stderr)):
             self._due = math.inf
         else:
             self._due = 0.0 if show else perf_counter() + _PROGRESS_DELAY

@@ -1,4 +1,4 @@
-"""What a network and its data become for the C++ ``Trainer``, and what comes back."""
+"""A network, its data and a loss as the C++ ``Trainer`` takes them; gradients from it."""
 
 from __future__ import annotations
 
