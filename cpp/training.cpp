@@ -16,12 +16,16 @@ namespace {
 // Multiplications between two polls: about 2 ms on one thread, and much less than a second also with subnormal numbers.
 constexpr std::size_t kPollWork = 100'000'000;
 
+// Loops of fewer multiplications stay on the calling thread, also where workers are awake: a step has loops between them that
+// cannot be shared, and threads would wait for each other as long as they gain.
+constexpr std::size_t kSharedWork = 3'000'000;
+
 // Costs in multiplications: gathering an element (it may come from memory), packing or activating one, an output's loss, a
 // parameter's step.
-constexpr std::size_t kGatherWork = 16;
-constexpr std::size_t kElementWork = 4;
+constexpr std::size_t kGatherWork = 48;
+constexpr std::size_t kElementWork = 16;
 constexpr std::size_t kLossWork = 100;
-constexpr std::size_t kStepWork = 16;
+constexpr std::size_t kStepWork = 64;
 
 // A multiple of the elements of a vector.
 constexpr std::size_t kVectorMultiple = 16;
@@ -233,8 +237,12 @@ void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Bo
   const std::size_t at_once = std::max<std::size_t>(kPollWork / std::max<std::size_t>(work, 1) / multiple, 1) * multiple;
   for (std::size_t done = 0; done < n; done += at_once) {
     const std::size_t count = std::min(at_once, n - done);
-    parallel_for({count, worth_a_thread(work), multiple},
-                 [&](std::size_t begin, std::size_t end) { body(done + begin, done + end); });
+    const auto part = [&](std::size_t begin, std::size_t end) { body(done + begin, done + end); };
+    if (count * work < kSharedWork) {
+      part(0, count);
+    } else {
+      parallel_for({count, worth_a_thread(work), multiple}, part);
+    }
     work_ += count * work;
     if (work_ >= kPollWork) {
       work_ = 0;
