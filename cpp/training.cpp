@@ -18,12 +18,13 @@ constexpr std::size_t kPollWork = 100'000'000;
 
 // Loops of fewer multiplications stay on the calling thread, also where workers are awake: a step has loops between them that
 // cannot be shared, and threads would wait for each other as long as they gain.
-constexpr std::size_t kSharedWork = 3'000'000;
+constexpr std::size_t kSharedWork = 1'500'000;
 
-// Costs in multiplications: gathering an element (it may come from memory), packing or activating one, an output's loss, a
+// Costs in multiplications: gathering an element (it may come from memory), packing one, activating one, an output's loss, a
 // parameter's step.
 constexpr std::size_t kGatherWork = 48;
-constexpr std::size_t kElementWork = 16;
+constexpr std::size_t kPackWork = 16;
+constexpr std::size_t kElementWork = 4;
 constexpr std::size_t kLossWork = 100;
 constexpr std::size_t kStepWork = 64;
 
@@ -284,7 +285,7 @@ void Trainer<C>::pack() {
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(layer.inputs * sizeof(C));
-    share(layer.outputs, layer.inputs * kElementWork, table.panel_outputs, [&](std::size_t begin, std::size_t end) {
+    share(layer.outputs, layer.inputs * kPackWork, table.panel_outputs, [&](std::size_t begin, std::size_t end) {
       const C* weights = parameters_.data() + places_[l].weights + begin * layer.inputs;
       table.pack({weights, row_bytes, size, end - begin, layer.inputs},
                  gradient_.data() + places_[l].packed + table.packed_size(begin, layer.inputs));
