@@ -438,7 +438,7 @@ def learning_tables() -> list[Table]:
         Case(
             f"{wide}, 12800 rows, batch 128",
             lambda threads: Work(direct=partial(memory_ratio, wide, 12800, 128)),
-            (Goal("value", at_most=1.7),),
+            (Goal("value", at_most=2),),
         )
     ]
     return [

@@ -588,7 +588,7 @@ def test_training_error_in_the_first_epoch(cause: str) -> None:
         given = given | {"optimizer": nnk.SGD(3e38), "batch_size": ROWS, "x": given["x"] * np.float32(1000)}
     else:
         given = given | {"validation": (given["x"] * np.float32(np.inf), given["targets"])}
-    with pytest.raises(nnk.TrainingError, match="epoch 0") as caught:
+    with pytest.raises(nnk.TrainingError, match="after 0 epochs") as caught:
         nnk.train(**given | {"epochs": 2})
     assert same_bits(weights_of(caught.value.training.network), weights_of(given["net"]))
     assert caught.value.training.losses == ()
@@ -680,6 +680,7 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
     add("progress", TypeError, "progress", progress="yes")
     add("callback", TypeError, "callback", callback=3)
     add("state", TypeError, "state.*TrainingState", state={})
+    add("labels of another loss", ValueError, "squared_error needs targets.*cross_entropy", loss="squared_error")
     add("validation of x alone", (TypeError, ValueError), "validation", validation=x)
     add("validation of four", (TypeError, ValueError), "validation", validation=(x, labels, None, labels))
     add("validation labels", ValueError, "validation.*row 299", validation=(x, np.where(last, 5, labels)))

@@ -380,8 +380,12 @@ def as_terms(
         array = as_contiguous(array, dtype).reshape(rows, outputs)
     else:
         fitting = leading if loss.of_rows else shape
-        same = [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]
-        raise ValueError("the shape of the targets does not fit" + (f": reshape them to {fitting}" if same else ""))
+        advice = ""
+        if [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]:
+            advice = f": reshape them to {fitting}"
+        elif not loss.of_rows and array.shape == leading and array.dtype.kind in "biu":
+            advice = ": labels need a softmax as last activation, or loss='cross_entropy'"
+        raise ValueError(f"{loss.name} needs targets of shape {fitting}{advice}")
     if weights is not None:
         weights = as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
     return array, weights

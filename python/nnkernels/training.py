@@ -456,9 +456,9 @@ class _Run:
             if failure:
                 cause = _find_bad_row("", rows) or (held_back and _find_bad_row("validation's ", held_back))
                 raise TrainingError(
-                    f"train: no longer finite in epoch {self.state.epochs}: {failure}; "
+                    f"train: no longer finite after {self.state.epochs} epochs: {failure}; "
                     f"{cause or f'try a learning_rate below {optimizer.learning_rate}'}; "
-                    "training of this exception has the epochs before",
+                    "the exception's training has those epochs",
                     self.training(self.state.parameters),
                 )
             description, made = self.state.description, self.state.epochs + count
