@@ -231,11 +231,12 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
 }
 
 // body(begin, end) for ranges that together are 0, ..., n - 1, of so many multiplications each, shared out among threads where
-// that pays; polls now and then.
+// that pays; polls now and then, between stretches of at least a few multiples.
 template <class C>
 template <class Body>
 void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Body body) {
-  const std::size_t at_once = std::max<std::size_t>(kPollWork / std::max<std::size_t>(work, 1) / multiple, 1) * multiple;
+  constexpr std::size_t kFewest = 8;
+  const std::size_t at_once = std::max(kPollWork / std::max<std::size_t>(work, 1) / multiple, kFewest) * multiple;
   for (std::size_t done = 0; done < n; done += at_once) {
     const std::size_t count = std::min(at_once, n - done);
     const auto part = [&](std::size_t begin, std::size_t end) { body(done + begin, done + end); };
