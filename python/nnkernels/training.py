@@ -100,8 +100,8 @@ class TrainingState(Frozen):
     def restore(self, trainer: _core.Trainer) -> None:
         """Let a Trainer go on from here. Raises ValueError if its arrays have other shapes: NumPy would broadcast."""
         arrays, values = (trainer.parameters, *trainer.moments), (self.parameters, *self.moments)
-        expected, got = (", ".join(map(describe, several)) for several in (arrays, values))
-        if got != expected:
+        if [(array.dtype, array.shape) for array in arrays] != [(value.dtype, value.shape) for value in values]:
+            expected, got = (", ".join(map(describe, several)) for several in (arrays, values))
             raise ValueError(f"train: the state's parameters and moments should be {expected}, but are {got}")
         for array, value in zip(arrays, values, strict=True):
             array[:] = value
