@@ -539,7 +539,14 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
             z,
             np.where(labels == 2, bad, labels),
         )
-    add("label 2**64 - 1", ValueError, "row 2", "cross_entropy", z, np.where(labels == 2, 2**64 - 1, labels).astype(np.uint64))
+    add(
+        "label 2**64 - 1",
+        ValueError,
+        "row 2",
+        "cross_entropy",
+        z,
+        np.where(labels == 2, np.uint64(2**64 - 1), labels.astype(np.uint64)),
+    )
     add("label beyond the first row", ValueError, "row 1", "cross_entropy", z, [0, 9, 0, 9])
     add("labels that are fractions", TypeError, r"integers.*astype\(int\)", "cross_entropy", z, labels + 0.5)
     add("labels in a column", ValueError, r"reshape them to \(4,\)", "cross_entropy", z, labels[:, np.newaxis])
