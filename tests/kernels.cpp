@@ -965,8 +965,30 @@ void test_optimizers(const KernelTable& table) {
   }
 }
 
+// A label that another thread has changed since it was checked does not lead out of its row.
+template <class C>
+void test_changed_label(const KernelTable& table) {
+  std::vector<C> z(40);
+  for (std::size_t i = 0; i < z.size(); ++i) z[i] = static_cast<C>(i) / 8;
+  const auto loss_of = [&](std::int64_t label) {
+    C loss;
+    LossRows<C> rows{};
+    rows.outputs = z.data();
+    rows.rows = 1;
+    rows.n = z.size();
+    rows.labels = &label;
+    rows.losses = &loss;
+    table.learning<C>().cross_entropy(rows);
+    return loss;
+  };
+  for (const std::int64_t label : {std::int64_t{40}, std::int64_t{1} << 50, std::int64_t{-1}}) {
+    check(same(loss_of(label), loss_of(39)), table, "cross_entropy of a changed label", sizeof(C));
+  }
+}
+
 template <class C>
 void test_learning(const KernelTable& table) {
+  test_changed_label<C>(table);
   test_outer_product<C>(table);
   test_losses<C>(table);
   test_activation_gradients<C>(table);

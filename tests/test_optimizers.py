@@ -216,3 +216,15 @@ def test_moments_of_a_dead_unit_do_not_move_it() -> None:
         epoch(fit, np.zeros((1, 9), np.float32), 0.5)
     assert (fit.parameters[:-1] == 1).all()
     assert fit.parameters[-1] != 1
+
+
+def test_steps_beyond_count_have_no_bias_to_correct() -> None:
+    """The powers of the betas are 0 then, and take no longer than those of a few steps."""
+    results = []
+    for steps in (10**6, 2**62):
+        fit, x = trainer(np.float64), np.ones((1, 9))
+        fit.steps = steps
+        epoch(fit, x, learning_rate=0.5)
+        results.append(fit.parameters.copy())
+    assert np.isfinite(results[0]).all()
+    assert results[0].tobytes() == results[1].tobytes()

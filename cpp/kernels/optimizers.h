@@ -10,7 +10,7 @@
 namespace nnkernels {
 namespace {
 
-// No parameter, gradient or moment is subnormal after a step, for with such numbers a step takes 2 to 3 times as long: the
+// No parameter, gradient or moment is subnormal after a step, for some CPUs take many times as long for such numbers: the
 // moments of a dead unit would decay until they stick there, and so would the gradients of a network without errors, and
 // weights that only decay. Parameters, gradients and first moments below kLeastGradient are taken as 0.
 
