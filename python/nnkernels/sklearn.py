@@ -1,0 +1,770 @@
+"""scikit-learn's ``MLPClassifier`` and ``MLPRegressor``, by the kernels of this library: a user changes one import."""
+
+from __future__ import annotations
+
+import decimal
+import math
+import warnings
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkernels import _core, lbfgs
+from nnkernels.arrays import as_contiguous
+from nnkernels.functions import log_softmax
+from nnkernels.losses import choose_loss
+from nnkernels.network import Dense, Network
+from nnkernels.optimizers import SGD
+from nnkernels.problem import Architecture, Problem, Rows, take_apart
+from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
+
+try:
+    from scipy.sparse import issparse
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import LabelBinarizer
+    from sklearn.utils import check_random_state, column_or_1d
+    from sklearn.utils._param_validation import Interval, Options, StrOptions
+    from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError("nnkernels.sklearn needs scikit-learn 1.6 or newer: pip install scikit-learn") from error
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+# scikit-learn's names of activations, and ours.
+_ACTIVATIONS = {"identity": "none", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+
+# By scikit-learn's name of the activation of the outputs: ours, and the loss. Rates of "poisson" are kept as their logarithms.
+_OUTPUTS = {
+    "softmax": ("softmax", "cross_entropy"),
+    "logistic": ("sigmoid", "binary_cross_entropy"),
+    "identity": ("none", "squared_error"),
+    "exp": ("none", "poisson"),
+}
+
+# Rows of a sparse matrix that predictions make dense at a time.
+_DENSE_ROWS = 1024
+
+# The numbers of the optimizers in C++.
+_SGD, _ADAM = 0, 3
+
+_LOG_2 = 0.6931471805599453
+
+# A learning rate below this part of the first changes nothing; that is where "invscaling" stops.
+_LEAST_RATE = 1e-20
+
+
+class _MLP(BaseEstimator):  # type: ignore[misc]
+    """What both estimators have in common."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(_ACTIVATIONS))],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {math.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"}), np.dtype, type, None],
+        "callback": [callable, None],
+        "progress": ["boolean", None],
+    }
+
+    def _keep(self, parameters: dict[str, Any]) -> None:
+        """Keep the arguments of __init__ as they are."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # --- Predictions ---
+
+    @property
+    def network_(self) -> Network:
+        """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
+
+        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates.
+        """
+        check_is_fitted(self)
+        return self._network(_OUTPUTS[self.out_activation_][0])
+
+    def _network(self, last_activation: str) -> Network:
+        layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
+        if self.out_activation_ == "logistic" and self.n_outputs_ == 1:
+            weights, bias = layers[-1]
+            layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
+        names = self._activations(last_activation)
+        return Network(
+            Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in zip(layers, names, strict=True)
+        )
+
+    def _activations(self, last: str) -> tuple[str, ...]:
+        return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (last,)
+
+    def _check_x(self, x: Any) -> Any:
+        """Return the rows of a prediction."""
+        check_is_fitted(self)
+        return validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+
+    # --- Learning ---
+
+    def _fit(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        hidden = list(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else [self.hidden_layer_sizes]
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        dtype = None if self.dtype is None else np.dtype(self.dtype)
+        if dtype not in (None, np.float32, np.float64):
+            raise ValueError(f"{type(self).__name__} expected dtype to be None, 'float32' or 'float64', got {self.dtype!r}")
+
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        x, y = validate_data(
+            self,
+            x,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=isinstance(self, RegressorMixin),
+            dtype=(np.float64, np.float32) if dtype is None else dtype,
+            reset=first,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = self._as_targets(y, incremental)
+        weights = self._as_weights(x, y, sample_weight, incremental)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._initialize([x.shape[1], *hidden, self.n_outputs_], x.dtype if dtype is None else dtype)
+        self.n_layers_ = len(self.coefs_) + 1
+
+        problem = self._problem(x.shape[1])
+        computed = problem.architecture.computed
+        targets = as_contiguous(targets, np.int64 if problem.loss.of_rows else computed)
+        rows = Rows(x if issparse(x) else as_contiguous(x, computed), targets, weights)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(problem, rows)
+        else:
+            self._fit_epochs(problem, rows, incremental)
+        if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            )
+        return self
+
+    def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        if sample_weight is None:
+            return None
+        return as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
+
+    def _initialize(self, sizes: list[int], dtype: Any) -> None:
+        """Draw scikit-learn's initial weights, and forget what was learnt."""
+        self.n_iter_ = self.t_ = 0
+        self.coefs_: list[NDArray[Any]] = []
+        self.intercepts_: list[NDArray[Any]] = []
+        for inputs, outputs in pairwise(sizes):
+            bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
+            for arrays, shape in ((self.coefs_, (inputs, outputs)), (self.intercepts_, (outputs,))):
+                # What random_state.uniform draws; but a compiler may fuse its multiplication and addition.
+                uniform = self._random_state.random_sample(shape)
+                uniform *= 2 * bound
+                uniform -= bound
+                arrays.append(uniform.astype(dtype))
+        if hasattr(self, "_best"):
+            del self._best  # so that the next epochs begin a new curve
+
+    def _begin_curve(self) -> None:
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self._best: NDArray[Any] | None = None  # the parameters of the best validation score
+        self.best_loss_: Any = None if self.early_stopping else math.inf
+        self.validation_scores_: Any = [] if self.early_stopping else None
+        self.best_validation_score_: Any = -math.inf if self.early_stopping else None
+
+    def _problem(self, inputs: int) -> Problem:
+        """Return the network and its loss as a Trainer takes them: two classes have one output."""
+        try:
+            arrays = [np.asarray(array) for pair in zip(self.coefs_, self.intercepts_, strict=True) for array in pair]
+            sizes = (inputs, *(array.shape[1] for array in arrays[::2]))
+            shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
+        except (IndexError, ValueError):
+            sizes, shapes = (0,), []
+        if not shapes or [array.shape for array in arrays] != shapes or sizes[-1] != self.n_outputs_:
+            raise ValueError(
+                f"{type(self).__name__} expected coefs_ (inputs, outputs) and intercepts_ (outputs,) of layers that chain, "
+                f"from {inputs} inputs to {self.n_outputs_} outputs, got {[np.shape(array) for array in self.coefs_]} and "
+                f"{[np.shape(array) for array in self.intercepts_]}"
+            )
+        dtype = np.dtype(np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64)
+        name = type(self).__name__
+        activation, loss_name = _OUTPUTS[self.out_activation_]
+        loss, last = choose_loss(name, loss_name, activation)
+        return Problem(name, Architecture(sizes, self._activations(activation), False, dtype, dtype), loss, last)
+
+    def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
+        """Write ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
+        for layer, coefs, intercepts in zip(architecture.split(flat), self.coefs_, self.intercepts_, strict=True):
+            layer[0][:], layer[1][:] = np.transpose(coefs), intercepts
+
+    def _unpack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
+        """Set ``coefs_`` and ``intercepts_`` to the contents of a flat array, which is copied."""
+        layers = architecture.split(flat.astype(architecture.dtype))
+        self.coefs_ = [np.ascontiguousarray(weights.T) for weights, _ in layers]
+        self.intercepts_ = [bias.copy() for _, bias in layers]
+
+    def _factors(self, problem: Problem) -> tuple[float, float]:
+        """Return what scikit-learn's loss, and the loss that its gradient is of, are to our mean over rows and outputs."""
+        if problem.loss.name == "squared_error":
+            return 0.5, 0.5 * self.n_outputs_
+        factor = 1.0 if problem.loss.of_rows else float(self.n_outputs_)
+        return factor, factor
+
+    def _training(self, losses: list[float], steps: int) -> Training:
+        """Return what ``callback`` gets; its state has no moments."""
+        problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
+        state = TrainingState(_describe(problem, SGD()), len(losses), steps, parameters, ())
+        return Training(problem.architecture, parameters, losses, (), state)
+
+    def _calls_an_end(self, losses: list[float], steps: int) -> bool:
+        """Call ``callback``, and say whether it ends the fit."""
+        return self.callback is not None and _is_true(self.callback(self._training(losses, steps)))
+
+    # --- lbfgs ---
+
+    def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
+        """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
+        architecture = problem.architecture._replace(computed=np.dtype(np.float64))
+        x = as_contiguous(_dense(rows.x), np.float64)
+        targets = rows.targets if problem.loss.of_rows else as_contiguous(rows.targets, np.float64)
+        data = Rows(x, targets, rows.weights)
+        trainer = problem._replace(architecture=architecture).trainer(len(x))
+        parameters, gradient = trainer.parameters, trainer.gradient_array
+        self._pack(architecture, parameters)
+        point = parameters.copy()
+        decay, shrinkage = np.zeros((2, len(point)))
+        for weights, _ in architecture.split(decay):
+            weights[:] = self.alpha / (len(x) if rows.weights is None else math.fsum(rows.weights))
+        loss_factor, gradient_factor = self._factors(problem)
+        losses: list[float] = []
+        ended = False
+
+        def evaluate(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            np.copyto(parameters, point)
+            mean = trainer.gradient(*data)
+            np.multiply(decay, point, out=shrinkage)
+            np.multiply(gradient, gradient_factor, out=gradient)
+            np.add(gradient, shrinkage, out=gradient)
+            return gradient_factor * mean + 0.5 * float(_core.dot(shrinkage, point)), gradient
+
+        def report(minimum: lbfgs.Minimum) -> bool:
+            nonlocal point, ended
+            point = minimum.x
+            losses.append(minimum.value)
+            bar.update(len(losses), minimum.value)
+            if self.verbose:
+                print(f"Iteration {len(losses)}, loss = {minimum.value:.8f}")
+            if self.callback is not None:
+                self._unpack(architecture, point)
+                ended = self._calls_an_end(losses, len(losses))
+            return ended
+
+        try:
+            with _Progress(self.max_iter, self.progress) as bar:
+                minimum = lbfgs.minimize(
+                    evaluate,
+                    point,
+                    tolerance=self.tol,
+                    max_iterations=self.max_iter,
+                    max_evaluations=self.max_fun,
+                    callback=report,
+                )
+            if not minimum.converged and not ended:
+                message = f"lbfgs failed to converge after {len(losses)} iteration(s): {minimum.message}."
+                message += " Increase max_iter or max_fun, or scale the data."
+                warnings.warn(message, ConvergenceWarning, stacklevel=5)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        self.n_iter_ = len(losses)
+        self._unpack(architecture, point)
+        np.copyto(parameters, point)
+        penalty = 0.5 * float(_core.dot(np.multiply(decay, point, out=shrinkage), point))
+        self.loss_ = loss_factor * trainer.evaluate(*data) + penalty
+        if self.out_activation_ == "exp":
+            self.loss_ += _sum_constants(_poisson_constants(rows.targets), rows.weights, len(x)) / len(x)
+
+    # --- sgd and adam ---
+
+    def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
+        if not hasattr(self, "_best") or (self.validation_scores_ is None) == self.early_stopping:
+            self._begin_curve()
+        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(rows.x.shape[0]), None)
+        count = len(order)
+        if self.batch_size != "auto" and self.batch_size > count:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5)
+        batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), count)
+
+        architecture = problem.architecture
+        trainer = problem.trainer(batch_size, 1 if self.solver == "sgd" else 2)
+        self._pack(architecture, trainer.parameters)
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = _Optimizer(self, trainer)
+        optimizer = self._optimizer
+        optimizer.restore(trainer)
+        if self.early_stopping and self._best is None:
+            self._best = trainer.parameters.copy()
+        loss_factor, gradient_factor = self._factors(problem)
+        constants = _poisson_constants(rows.targets) if self.out_activation_ == "exp" else None
+        self.n_iter_ = 0
+        try:
+            with _Progress(self.max_iter, False if incremental else self.progress) as bar:
+                while True:
+                    if self.shuffle:
+                        self._random_state.shuffle(order)
+                    loss, penalty = _run_batches(
+                        trainer, rows, optimizer.numbers(self.alpha), order, gradient_factor, batch_size
+                    )
+                    loss = loss_factor * loss + self.alpha * penalty
+                    if constants is not None:
+                        loss += _sum_constants(constants[order], _part(rows.weights, order), batch_size)
+                    self.loss_ = loss / count
+                    self.n_iter_ += 1
+                    self.t_ += count
+                    self.loss_curve_.append(self.loss_)
+                    if self.verbose:
+                        print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                    if held_back is not None or self.callback is not None:
+                        self._unpack(architecture, trainer.parameters)
+                    self._count_improvement(held_back, trainer.parameters)
+                    optimizer.end_epoch(trainer, self.t_)
+                    if self._no_improvement_count > self.n_iter_no_change:
+                        if optimizer.converges(trainer, self._message(), self.verbose):
+                            break
+                        self._no_improvement_count = 0
+                    if incremental:
+                        break
+                    bar.update(self.n_iter_, self.loss_)
+                    if self._calls_an_end(self.loss_curve_, trainer.steps):
+                        break
+                    if self.n_iter_ == self.max_iter:
+                        message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
+                        warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning, stacklevel=5)
+                        break
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        optimizer.keep(trainer)
+        self._unpack(architecture, trainer.parameters if self._best is None else self._best)
+
+    def _hold_back(self, rows: Rows) -> tuple[NDArray[np.int64], Rows]:
+        """Split the rows into those to learn from, and those that early stopping is decided by."""
+        stratify = rows.targets.astype(bool) if self.out_activation_ == "logistic" and self.n_outputs_ == 1 else None
+        order, held_back = train_test_split(
+            np.arange(rows.x.shape[0]), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held_back) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+        return order, _take(rows, held_back)
+
+    def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
+        """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
+        if held_back is None:
+            worse = self.loss_ > self.best_loss_ - self.tol
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+        else:
+            score = self._score(_apply(self.network_, held_back.x), held_back.targets, held_back.weights)
+            self.validation_scores_.append(score)
+            if self.verbose:
+                print(f"Validation score: {score:f}")
+            worse = score < self.best_validation_score_ + self.tol
+            if score > self.best_validation_score_:
+                self.best_validation_score_, self._best = score, parameters.copy()
+        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+
+    def _message(self) -> str:
+        what = "Validation score" if self.early_stopping else "Training loss"
+        return f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
+
+
+class _Optimizer:
+    """SGD or Adam as scikit-learn has them, between epochs and calls: settings, learning rate, steps and moments."""
+
+    def __init__(self, estimator: Any, trainer: _core.Trainer) -> None:
+        self._first_rate = self.learning_rate = float(estimator.learning_rate_init)
+        self._schedule, self._power = "constant", float(estimator.power_t)
+        if estimator.solver == "sgd":
+            self._schedule = estimator.learning_rate
+            self._kind, self._settings = _SGD, (float(estimator.momentum), float(estimator.nesterovs_momentum), 0.0)
+        else:
+            self._kind = _ADAM
+            self._settings = (float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
+        self.keep(trainer)
+
+    def numbers(self, alpha: float) -> tuple[float, ...]:
+        """Return what C++ takes."""
+        return (self._kind, self.learning_rate, *self._settings, float(alpha))
+
+    def keep(self, trainer: _core.Trainer) -> None:
+        """Remember where a Trainer stands."""
+        self._steps, self._moments = trainer.steps, [moment.copy() for moment in trainer.moments]
+
+    def restore(self, trainer: _core.Trainer) -> None:
+        """Let a Trainer go on from there."""
+        trainer.steps = self._steps
+        for moment, kept in zip(trainer.moments, self._moments, strict=True):
+            np.copyto(moment, kept)
+
+    def end_epoch(self, trainer: _core.Trainer, rows_seen: int) -> None:
+        """Lower the rate of "invscaling" to learning_rate_init / (rows_seen + 1)^power_t."""
+        if self._schedule == "invscaling":
+            # Not **, whose last bit depends on the machine.
+            power = decimal.Context(prec=40, traps=[]).power(decimal.Decimal(rows_seen + 1), decimal.Decimal(self._power))
+            self._set_rate(trainer, self._first_rate / float(power))
+
+    def converges(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
+        """Say whether a loss that no longer falls is the end, or lower the rate if that is "adaptive"."""
+        small = self.learning_rate <= 1e-6
+        end = self._schedule != "adaptive" or small
+        if not end:
+            self._set_rate(trainer, self.learning_rate / 5.0)
+            message += f" Setting learning rate to {self.learning_rate:f}"
+        elif self._schedule == "adaptive":
+            message += " Learning rate too small. Stopping."
+        else:
+            message += " Stopping."
+        if verbose:
+            print(message)
+        return end
+
+    def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
+        """Change the learning rate; scikit-learn's velocity is -rate times the Trainer's, and stays as it is."""
+        rate = max(rate, _LEAST_RATE * self._first_rate)
+        velocity = trainer.moments[0]
+        np.multiply(velocity, self.learning_rate / rate, out=velocity)
+        self.learning_rate = rate
+
+
+def _poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return y log(y) - y of each row, the sum over its outputs, which scikit-learn adds to the Poisson loss."""
+    y = targets.astype(np.float64)
+    return _core.dot(np.where(y > 0, y * _log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
+
+
+def _log(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return log(x) of numbers above 0, to 3 ULP; unlike np.log with the same bits on every machine.
+
+    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
+    """
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    small = mantissa < math.sqrt(0.5)
+    mantissa = np.where(small, 2 * mantissa, mantissa)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = np.zeros_like(s)
+    for power in range(21, 0, -2):
+        series = series * (s * s) + 1 / power
+    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
+
+
+def _sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
+    """Return the sum over batches of rows times weighted mean, as the losses are summed."""
+    if weights is None:
+        return math.fsum(constants)
+    total = 0.0
+    for begin in range(0, len(constants), batch_size):
+        batch = slice(begin, begin + batch_size)
+        weight = math.fsum(weights[batch])
+        if weight:
+            total += len(weights[batch]) * float(_core.dot(constants[batch], weights[batch])) / weight
+    return total
+
+
+def _part(weights: NDArray[np.float64] | None, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    return None if weights is None else weights[numbers]
+
+
+def _take(rows: Rows, numbers: NDArray[np.int64]) -> Rows:
+    return Rows(rows.x[numbers], rows.targets[numbers], _part(rows.weights, numbers))
+
+
+def _run_batches(
+    trainer: _core.Trainer,
+    rows: Rows,
+    optimizer: tuple[float, ...],
+    order: NDArray[np.int64],
+    gradient_factor: float,
+    batch_size: int,
+) -> tuple[float, float]:
+    """Run an epoch, and return the sums of losses and penalties; a sparse matrix becomes dense a batch at a time."""
+    if not issparse(rows.x):
+        return trainer.run_batches(*rows, optimizer, order, gradient_factor)
+    loss = penalty = 0.0
+    for begin in range(0, len(order), batch_size):
+        batch = _take(rows, order[begin : begin + batch_size])
+        x = as_contiguous(_dense(batch.x), trainer.parameters.dtype)
+        sums = trainer.run_batches(x, batch.targets, batch.weights, optimizer, None, gradient_factor)
+        loss, penalty = loss + sums[0], penalty + sums[1]
+    return loss, penalty
+
+
+def _dense(x: Any) -> NDArray[Any]:
+    return x.toarray() if issparse(x) else x  # type: ignore[no-any-return]
+
+
+def _apply(network: Network, x: Any) -> NDArray[Any]:
+    """Return a network's outputs for rows, which may be sparse."""
+    if not issparse(x):
+        return network(x)  # type: ignore[no-any-return]
+    outputs = np.empty((x.shape[0], network.outputs), network.dtype)
+    for begin in range(0, x.shape[0], _DENSE_ROWS):
+        block = slice(begin, begin + _DENSE_ROWS)
+        network(_dense(x[block]), out=outputs[block])
+    return outputs
+
+
+class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
+    """Multi-layer perceptron for classes."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_MLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dtype: Any = None,
+        class_weight: Any = None,
+        callback: Callback | None = None,
+        progress: bool | None = False,
+    ) -> None:
+        self._keep(locals())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from rows X (samples, features) and their classes y."""
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
+        """Go on learning: one epoch over the given rows."""
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable class of each row; for several labels a matrix of 0 and 1."""
+        outputs = self.predict_proba(X)
+        two_classes = self.out_activation_ == "logistic" and self.n_outputs_ == 1
+        return self._label_binarizer.inverse_transform(outputs[:, 1] if two_classes else outputs)
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each class (samples, classes), or of each label."""
+        x = self._check_x(X)
+        return _apply(self.network_, x)
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Return the logarithms of ``predict_proba``, accurate where that underflows."""
+        x = self._check_x(X)
+        logits = _apply(self._network("none"), x)
+        if self.out_activation_ == "softmax":
+            return log_softmax(logits)  # type: ignore[no-any-return]
+        # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
+        probabilities = _core.sigmoid(logits)
+        logarithms = log_softmax(np.stack([np.zeros_like(logits), logits], axis=-1))[..., 1]
+        return np.where(probabilities < 0.5, logarithms, _log(probabilities)).astype(logits.dtype)
+
+    def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            if not np.isin(classes, self.classes_).all():
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+                )
+        several = self._label_binarizer.y_type_ == "multiclass"
+        self.out_activation_ = "softmax" if several else "logistic"
+        if several and y.ndim == 1:
+            self.n_outputs_ = len(self.classes_)
+            return np.searchsorted(self.classes_, y)  # type: ignore[no-any-return]
+        targets = self._label_binarizer.transform(y)
+        self.n_outputs_ = targets.shape[1]
+        return targets  # type: ignore[no-any-return]
+
+    def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        weights = super()._as_weights(x, y, sample_weight, incremental)
+        if self.class_weight is None:
+            return weights
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit: its weights depend on all rows. Give the dict of "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y)."
+            )
+        if y.ndim == 1:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            of_classes = by_class[np.searchsorted(self.classes_, y)]
+        else:
+            of_classes = compute_sample_weight(self.class_weight, y)
+        return super()._as_weights(x, y, of_classes if weights is None else weights * of_classes, incremental)
+
+    def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+        """Return the accuracy."""
+        if self.out_activation_ == "softmax":
+            right = outputs.argmax(axis=1) == targets
+        else:
+            right = ((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1)
+        if weights is None:
+            return int(right.sum()) / len(right)
+        total = math.fsum(weights)
+        return math.fsum(weights[right]) / total if total else math.nan
+
+
+class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
+    """Multi-layer perceptron for numbers."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_MLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dtype: Any = None,
+        callback: Callback | None = None,
+        progress: bool | None = False,
+    ) -> None:
+        self._keep(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from rows X (samples, features) and their numbers y (samples,) or (samples, outputs)."""
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Go on learning: one epoch over the given rows."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the numbers of each row: (samples,) or (samples, outputs)."""
+        x = self._check_x(X)
+        numbers = self._numbers(_apply(self.network_, x))
+        return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+
+    def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        return _core.exp(outputs) if self.loss == "poisson" else outputs
+
+    def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
+        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        targets = y.reshape(len(y), -1)
+        self.n_outputs_ = targets.shape[1]
+        if self.loss == "poisson" and (targets < 0).any():
+            raise ValueError(f"MLPRegressor expected y of at least 0 for loss='poisson', got {targets.min()}")
+        return targets  # type: ignore[no-any-return]
+
+    def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+        """Return R^2, the mean over outputs; NaN where a prediction is not finite."""
+        numbers = self._numbers(outputs)
+        if not np.isfinite(numbers).all():
+            return math.nan
+        ones = np.ones(len(numbers)) if weights is None else weights
+        total = _core.dot(ones, np.ones(len(numbers)))
+        scores = []
+        for predicted, true in zip(numbers.T.astype(np.float64), targets.T.astype(np.float64), strict=True):
+            left, spread = predicted - true, true - _core.dot(ones, true) / total
+            residual, variance = _core.dot(ones * left, left), _core.dot(ones * spread, spread)
+            scores.append(float(1 - residual / variance) if variance else float(residual == 0))
+        return math.fsum(scores) / len(scores)
