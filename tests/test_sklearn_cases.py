@@ -1,0 +1,99 @@
+"""scikit-learn's own tests of its MLP, and its checks of estimators, run on nnkernels.sklearn.
+
+scikit-learn's test module runs under pytest in a process of its own, for it needs scikit-learn's fixtures. There this file is a
+plugin: it puts our classes in the place of scikit-learn's before the module is imported. Only tests of private names are left
+out, each with its reason.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from nnkernels.sklearn import MLPClassifier, MLPRegressor
+
+MODULE = "sklearn.neural_network.tests.test_mlp"
+
+# Tests of scikit-learn's that use private names, the name, and where test_sklearn.py tests the same by public ones.
+PRIVATE = {
+    "test_gradient": "_loss_grad_lbfgs: the function that scikit-learn gives to SciPy. test_loss_of_lbfgs_is_that_of_scikit_learn",
+    "test_learning_rate_warmstart": "_optimizer.learning_rate. test_sequences_of_calls_agree_with_scikit_learn, invscaling",
+    "test_adaptive_learning_rate": "_optimizer.learning_rate. test_agrees_with_scikit_learn, adaptive until the rate is too low",
+    "test_n_iter_no_change": "_no_improvement_count. test_agrees_with_scikit_learn, n_iter_no_change=3",
+    "test_n_iter_no_change_inf": "_no_improvement_count. test_agrees_with_scikit_learn, n_iter_no_change=inf",
+}
+
+if Path(__file__).stem in os.environ.get("PYTEST_PLUGINS", "").split(","):
+    sklearn.neural_network.MLPClassifier = MLPClassifier
+    sklearn.neural_network.MLPRegressor = MLPRegressor
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ElementTree.Element]]:
+    """Run scikit-learn's tests; return pytest's report, the cases by the name of their test."""
+    folder = tmp_path_factory.mktemp("sklearn")
+    here = Path(__file__)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    # Its own configuration lets all warnings pass but those of what will change.
+    command += ["-W", "error", "-W", "ignore::sklearn.exceptions.ConvergenceWarning"]
+    command += [f"--junitxml={folder / 'report.xml'}", "--pyargs", MODULE]
+    search = os.pathsep.join(filter(None, [str(here.parent), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": search, "PYTEST_PLUGINS": here.stem}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    found: dict[str, list[ElementTree.Element]] = {}
+    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
+        found.setdefault(case.attrib["name"].partition("[")[0], []).append(case)
+    return found
+
+
+def texts(cases: list[ElementTree.Element]) -> list[str]:
+    """Return why cases failed or were skipped."""
+    return [f"{case.attrib['name']}: {outcome.attrib.get('message')}\n{outcome.text}" for case in cases for outcome in case]
+
+
+def test_scikit_learns_tests_pass(report: dict[str, list[ElementTree.Element]]) -> None:
+    assert len(report) >= 40
+    failed = [text for name, cases in report.items() if name not in PRIVATE for text in texts(cases)]
+    assert not failed, "\n\n".join(failed)
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_tests_left_out_fail_by_a_private_name(name: str, report: dict[str, list[ElementTree.Element]]) -> None:
+    private = PRIVATE[name].split(maxsplit=1)[0].partition(".")[0].rstrip(":")
+    found = texts(report[name])
+    assert found
+    for text in found:
+        assert f"has no attribute '{private}'" in text
+
+
+# --- Checks of estimators ---
+
+
+def estimators() -> list[Any]:
+    """Return both classes with each solver; as scikit-learn does for its own checks, they fit for a while only."""
+    found: list[Any] = [MLPClassifier(), MLPRegressor()]
+    for make in (MLPClassifier, MLPRegressor):
+        found += [make(solver=solver, max_iter=20, alpha=0.01) for solver in ("adam", "sgd", "lbfgs")]
+    return [*found, MLPRegressor(loss="poisson", max_iter=20), MLPClassifier(dtype="float32", class_weight="balanced", max_iter=20)]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(estimators())
+def test_checks_of_estimators(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_no_check_is_expected_to_fail() -> None:
+    """Nothing here says so, and nothing in the estimators' tags."""
+    for estimator in estimators():
+        assert not estimator.__sklearn_tags__()._skip_test
+        assert np.issubdtype(type(estimator.__sklearn_tags__().no_validation), np.bool_) or not estimator.__sklearn_tags__().no_validation
+        assert not estimator.__sklearn_tags__().non_deterministic
