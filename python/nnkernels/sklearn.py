@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import math
 import warnings
 from itertools import pairwise
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels import _core, lbfgs
+from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
 from nnkernels.functions import log_softmax
 from nnkernels.losses import choose_loss
@@ -22,7 +21,6 @@ from nnkernels.problem import Architecture, Problem, Rows, take_apart
 from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
 
 try:
-    from scipy.sparse import issparse
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
@@ -48,17 +46,6 @@ _OUTPUTS = {
     "identity": ("none", "squared_error"),
     "exp": ("none", "poisson"),
 }
-
-# Rows of a sparse matrix that predictions make dense at a time.
-_DENSE_ROWS = 1024
-
-# The numbers of the optimizers in C++.
-_SGD, _ADAM = 0, 3
-
-_LOG_2 = 0.6931471805599453
-
-# A learning rate below this part of the first changes nothing; that is where "invscaling" stops.
-_LEAST_RATE = 1e-20
 
 
 class _MLP(BaseEstimator):  # type: ignore[misc]
@@ -168,7 +155,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         problem = self._problem(x.shape[1])
         computed = problem.architecture.computed
         targets = as_contiguous(targets, np.int64 if problem.loss.of_rows else computed)
-        rows = Rows(x if issparse(x) else as_contiguous(x, computed), targets, weights)
+        rows = Rows(x if fitting.is_sparse(x) else as_contiguous(x, computed), targets, weights)
         if self.solver == "lbfgs":
             self._fit_lbfgs(problem, rows)
         else:
@@ -240,20 +227,13 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self.coefs_ = [np.ascontiguousarray(weights.T) for weights, _ in layers]
         self.intercepts_ = [bias.copy() for _, bias in layers]
 
-    def _factors(self, problem: Problem) -> tuple[float, float]:
-        """Return what scikit-learn's loss, and the loss that its gradient is of, are to our mean over rows and outputs."""
-        if problem.loss.name == "squared_error":
-            return 0.5, 0.5 * self.n_outputs_
-        factor = 1.0 if problem.loss.of_rows else float(self.n_outputs_)
-        return factor, factor
-
     def _training(self, losses: list[float], steps: int) -> Training:
         """Return what ``callback`` gets; its state has no moments."""
         problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
         state = TrainingState(_describe(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 
-    def _calls_an_end(self, losses: list[float], steps: int) -> bool:
+    def _callback_ends(self, losses: list[float], steps: int) -> bool:
         """Call ``callback``, and say whether it ends the fit."""
         return self.callback is not None and _is_true(self.callback(self._training(losses, steps)))
 
@@ -261,103 +241,80 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
         """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
-        architecture = problem.architecture._replace(computed=np.dtype(np.float64))
-        x = as_contiguous(_dense(rows.x), np.float64)
-        targets = rows.targets if problem.loss.of_rows else as_contiguous(rows.targets, np.float64)
-        data = Rows(x, targets, rows.weights)
-        trainer = problem._replace(architecture=architecture).trainer(len(x))
-        parameters, gradient = trainer.parameters, trainer.gradient_array
-        self._pack(architecture, parameters)
-        point = parameters.copy()
-        decay, shrinkage = np.zeros((2, len(point)))
-        for weights, _ in architecture.split(decay):
-            weights[:] = self.alpha / (len(x) if rows.weights is None else math.fsum(rows.weights))
-        loss_factor, gradient_factor = self._factors(problem)
+        architecture = problem.architecture
+        start = np.empty(sum((inputs + 1) * outputs for inputs, outputs in pairwise(architecture.sizes)))
+        self._pack(architecture, start)
+        objective = fitting.Objective(problem, rows, self.alpha, fitting.Factors.of(problem.loss.name, self.n_outputs_))
         losses: list[float] = []
+        reached: lbfgs.Minimum | None = None
         ended = False
 
-        def evaluate(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            np.copyto(parameters, point)
-            mean = trainer.gradient(*data)
-            np.multiply(decay, point, out=shrinkage)
-            np.multiply(gradient, gradient_factor, out=gradient)
-            np.add(gradient, shrinkage, out=gradient)
-            return gradient_factor * mean + 0.5 * float(_core.dot(shrinkage, point)), gradient
-
         def report(minimum: lbfgs.Minimum) -> bool:
-            nonlocal point, ended
-            point = minimum.x
+            nonlocal reached, ended
+            reached = minimum
             losses.append(minimum.value)
-            bar.update(len(losses), minimum.value)
+            bar.update(minimum.iterations, minimum.value)
             if self.verbose:
-                print(f"Iteration {len(losses)}, loss = {minimum.value:.8f}")
+                print(f"Iteration {minimum.iterations}, loss = {minimum.value:.8f}")
             if self.callback is not None:
-                self._unpack(architecture, point)
-                ended = self._calls_an_end(losses, len(losses))
+                self._unpack(architecture, minimum.x)
+                ended = self._callback_ends(losses, minimum.iterations)
             return ended
 
         try:
             with _Progress(self.max_iter, self.progress) as bar:
-                minimum = lbfgs.minimize(
-                    evaluate,
-                    point,
+                reached = lbfgs.minimize(
+                    objective,
+                    start,
                     tolerance=self.tol,
                     max_iterations=self.max_iter,
                     max_evaluations=self.max_fun,
                     callback=report,
                 )
-            if not minimum.converged and not ended:
-                message = f"lbfgs failed to converge after {len(losses)} iteration(s): {minimum.message}."
-                message += " Increase max_iter or max_fun, or scale the data."
-                warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            if not reached.converged and not ended:
+                _warn(
+                    f"lbfgs failed to converge after {reached.iterations} iteration(s): {reached.message}. "
+                    "Increase max_iter or max_fun, or scale the data.",
+                    ConvergenceWarning,
+                )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
-        self.n_iter_ = len(losses)
-        self._unpack(architecture, point)
-        np.copyto(parameters, point)
-        penalty = 0.5 * float(_core.dot(np.multiply(decay, point, out=shrinkage), point))
-        self.loss_ = loss_factor * trainer.evaluate(*data) + penalty
-        if self.out_activation_ == "exp":
-            self.loss_ += _sum_constants(_poisson_constants(rows.targets), rows.weights, len(x)) / len(x)
+            _warn("Training interrupted by user.")
+        if reached is not None:
+            self.n_iter_ = reached.iterations
+            self._unpack(architecture, reached.x)
+            self.loss_ = objective.loss(reached.x, reached.value)
 
     # --- sgd and adam ---
 
     def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
         if not hasattr(self, "_best") or (self.validation_scores_ is None) == self.early_stopping:
             self._begin_curve()
-        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(rows.x.shape[0]), None)
+        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
         count = len(order)
         if self.batch_size != "auto" and self.batch_size > count:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5)
+            _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), count)
 
-        architecture = problem.architecture
-        trainer = problem.trainer(batch_size, 1 if self.solver == "sgd" else 2)
-        self._pack(architecture, trainer.parameters)
         if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = _Optimizer(self, trainer)
-        optimizer = self._optimizer
+            self._optimizer = fitting.StochasticOptimizer(self)
+        architecture, optimizer = problem.architecture, self._optimizer
+        trainer = problem.trainer(batch_size, optimizer.count_of_moments)
+        self._pack(architecture, trainer.parameters)
         optimizer.restore(trainer)
         if self.early_stopping and self._best is None:
             self._best = trainer.parameters.copy()
-        loss_factor, gradient_factor = self._factors(problem)
-        constants = _poisson_constants(rows.targets) if self.out_activation_ == "exp" else None
+        factors = fitting.Factors.of(problem.loss.name, self.n_outputs_)
+        epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
         self.n_iter_ = 0
         try:
             with _Progress(self.max_iter, False if incremental else self.progress) as bar:
                 while True:
                     if self.shuffle:
                         self._random_state.shuffle(order)
-                    loss, penalty = _run_batches(
-                        trainer, rows, optimizer.numbers(self.alpha), order, gradient_factor, batch_size
-                    )
-                    loss = loss_factor * loss + self.alpha * penalty
-                    if constants is not None:
-                        loss += _sum_constants(constants[order], _part(rows.weights, order), batch_size)
-                    self.loss_ = loss / count
+                    self.loss_ = epochs.run(order, optimizer)
+                    self.loss_curve_.append(self.loss_)
                     self.n_iter_ += 1
                     self.t_ += count
-                    self.loss_curve_.append(self.loss_)
                     if self.verbose:
                         print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                     if held_back is not None or self.callback is not None:
@@ -365,20 +322,23 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                     self._count_improvement(held_back, trainer.parameters)
                     optimizer.end_epoch(trainer, self.t_)
                     if self._no_improvement_count > self.n_iter_no_change:
-                        if optimizer.converges(trainer, self._message(), self.verbose):
+                        if optimizer.ends(trainer, self._stopping_message(), self.verbose):
                             break
                         self._no_improvement_count = 0
                     if incremental:
                         break
                     bar.update(self.n_iter_, self.loss_)
-                    if self._calls_an_end(self.loss_curve_, trainer.steps):
+                    if self._callback_ends(self.loss_curve_, trainer.steps):
                         break
                     if self.n_iter_ == self.max_iter:
-                        message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
-                        warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning, stacklevel=5)
+                        _warn(
+                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                            "hasn't converged yet.",
+                            ConvergenceWarning,
+                        )
                         break
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            _warn("Training interrupted by user.")
         optimizer.keep(trainer)
         self._unpack(architecture, trainer.parameters if self._best is None else self._best)
 
@@ -386,11 +346,12 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         """Split the rows into those to learn from, and those that early stopping is decided by."""
         stratify = rows.targets.astype(bool) if self.out_activation_ == "logistic" and self.n_outputs_ == 1 else None
         order, held_back = train_test_split(
-            np.arange(rows.x.shape[0]), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+            np.arange(len(rows.targets)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
         )
         if len(held_back) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-        return order, _take(rows, held_back)
+        weights = None if rows.weights is None else rows.weights[held_back]
+        return order, Rows(rows.x[held_back], rows.targets[held_back], weights)
 
     def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
         """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
@@ -398,7 +359,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             worse = self.loss_ > self.best_loss_ - self.tol
             self.best_loss_ = min(self.best_loss_, self.loss_)
         else:
-            score = self._score(_apply(self.network_, held_back.x), held_back.targets, held_back.weights)
+            score = self._score(fitting.apply(self.network_, held_back.x), held_back.targets, held_back.weights)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
@@ -407,7 +368,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 self.best_validation_score_, self._best = score, parameters.copy()
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
 
-    def _message(self) -> str:
+    def _stopping_message(self) -> str:
         what = "Validation score" if self.early_stopping else "Training loss"
         return f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
 
@@ -417,139 +378,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return True
 
 
-class _Optimizer:
-    """SGD or Adam as scikit-learn has them, between epochs and calls: settings, learning rate, steps and moments."""
-
-    def __init__(self, estimator: Any, trainer: _core.Trainer) -> None:
-        self._first_rate = self.learning_rate = float(estimator.learning_rate_init)
-        self._schedule, self._power = "constant", float(estimator.power_t)
-        if estimator.solver == "sgd":
-            self._schedule = estimator.learning_rate
-            self._kind, self._settings = _SGD, (float(estimator.momentum), float(estimator.nesterovs_momentum), 0.0)
-        else:
-            self._kind = _ADAM
-            self._settings = (float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
-        self.keep(trainer)
-
-    def numbers(self, alpha: float) -> tuple[float, ...]:
-        """Return what C++ takes."""
-        return (self._kind, self.learning_rate, *self._settings, float(alpha))
-
-    def keep(self, trainer: _core.Trainer) -> None:
-        """Remember where a Trainer stands."""
-        self._steps, self._moments = trainer.steps, [moment.copy() for moment in trainer.moments]
-
-    def restore(self, trainer: _core.Trainer) -> None:
-        """Let a Trainer go on from there."""
-        trainer.steps = self._steps
-        for moment, kept in zip(trainer.moments, self._moments, strict=True):
-            np.copyto(moment, kept)
-
-    def end_epoch(self, trainer: _core.Trainer, rows_seen: int) -> None:
-        """Lower the rate of "invscaling" to learning_rate_init / (rows_seen + 1)^power_t."""
-        if self._schedule == "invscaling":
-            # Not **, whose last bit depends on the machine.
-            power = decimal.Context(prec=40, traps=[]).power(decimal.Decimal(rows_seen + 1), decimal.Decimal(self._power))
-            self._set_rate(trainer, self._first_rate / float(power))
-
-    def converges(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
-        """Say whether a loss that no longer falls is the end, or lower the rate if that is "adaptive"."""
-        small = self.learning_rate <= 1e-6
-        end = self._schedule != "adaptive" or small
-        if not end:
-            self._set_rate(trainer, self.learning_rate / 5.0)
-            message += f" Setting learning rate to {self.learning_rate:f}"
-        elif self._schedule == "adaptive":
-            message += " Learning rate too small. Stopping."
-        else:
-            message += " Stopping."
-        if verbose:
-            print(message)
-        return end
-
-    def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
-        """Change the learning rate; scikit-learn's velocity is -rate times the Trainer's, and stays as it is."""
-        rate = max(rate, _LEAST_RATE * self._first_rate)
-        velocity = trainer.moments[0]
-        np.multiply(velocity, self.learning_rate / rate, out=velocity)
-        self.learning_rate = rate
-
-
-def _poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Return y log(y) - y of each row, the sum over its outputs, which scikit-learn adds to the Poisson loss."""
-    y = targets.astype(np.float64)
-    return _core.dot(np.where(y > 0, y * _log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
-
-
-def _log(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log(x) of numbers above 0, to 3 ULP; unlike np.log with the same bits on every machine.
-
-    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
-    """
-    mantissa, exponent = np.frexp(x.astype(np.float64))
-    small = mantissa < math.sqrt(0.5)
-    mantissa = np.where(small, 2 * mantissa, mantissa)
-    s = (mantissa - 1) / (mantissa + 1)
-    series = np.zeros_like(s)
-    for power in range(21, 0, -2):
-        series = series * (s * s) + 1 / power
-    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
-
-
-def _sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
-    """Return the sum over batches of rows times weighted mean, as the losses are summed."""
-    if weights is None:
-        return math.fsum(constants)
-    total = 0.0
-    for begin in range(0, len(constants), batch_size):
-        batch = slice(begin, begin + batch_size)
-        weight = math.fsum(weights[batch])
-        if weight:
-            total += len(weights[batch]) * float(_core.dot(constants[batch], weights[batch])) / weight
-    return total
-
-
-def _part(weights: NDArray[np.float64] | None, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    return None if weights is None else weights[numbers]
-
-
-def _take(rows: Rows, numbers: NDArray[np.int64]) -> Rows:
-    return Rows(rows.x[numbers], rows.targets[numbers], _part(rows.weights, numbers))
-
-
-def _run_batches(
-    trainer: _core.Trainer,
-    rows: Rows,
-    optimizer: tuple[float, ...],
-    order: NDArray[np.int64],
-    gradient_factor: float,
-    batch_size: int,
-) -> tuple[float, float]:
-    """Run an epoch, and return the sums of losses and penalties; a sparse matrix becomes dense a batch at a time."""
-    if not issparse(rows.x):
-        return trainer.run_batches(*rows, optimizer, order, gradient_factor)
-    loss = penalty = 0.0
-    for begin in range(0, len(order), batch_size):
-        batch = _take(rows, order[begin : begin + batch_size])
-        x = as_contiguous(_dense(batch.x), trainer.parameters.dtype)
-        sums = trainer.run_batches(x, batch.targets, batch.weights, optimizer, None, gradient_factor)
-        loss, penalty = loss + sums[0], penalty + sums[1]
-    return loss, penalty
-
-
-def _dense(x: Any) -> NDArray[Any]:
-    return x.toarray() if issparse(x) else x  # type: ignore[no-any-return]
-
-
-def _apply(network: Network, x: Any) -> NDArray[Any]:
-    """Return a network's outputs for rows, which may be sparse."""
-    if not issparse(x):
-        return network(x)  # type: ignore[no-any-return]
-    outputs = np.empty((x.shape[0], network.outputs), network.dtype)
-    for begin in range(0, x.shape[0], _DENSE_ROWS):
-        block = slice(begin, begin + _DENSE_ROWS)
-        network(_dense(x[block]), out=outputs[block])
-    return outputs
+def _warn(message: str, category: type[Warning] = UserWarning) -> None:
+    warnings.warn(message, category, stacklevel=6)  # as from the line that calls fit
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
@@ -621,18 +451,18 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class (samples, classes), or of each label."""
         x = self._check_x(X)
-        return _apply(self.network_, x)
+        return fitting.apply(self.network_, x)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Return the logarithms of ``predict_proba``, accurate where that underflows."""
         x = self._check_x(X)
-        logits = _apply(self._network("none"), x)
+        logits = fitting.apply(self._network("none"), x)
         if self.out_activation_ == "softmax":
             return log_softmax(logits)  # type: ignore[no-any-return]
         # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
         probabilities = _core.sigmoid(logits)
         logarithms = log_softmax(np.stack([np.zeros_like(logits), logits], axis=-1))[..., 1]
-        return np.where(probabilities < 0.5, logarithms, _log(probabilities)).astype(logits.dtype)
+        return np.where(probabilities < 0.5, logarithms, fitting.log(probabilities)).astype(logits.dtype)
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
@@ -675,15 +505,9 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return super()._as_weights(x, y, of_classes if weights is None else weights * of_classes, incremental)
 
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-        """Return the accuracy."""
         if self.out_activation_ == "softmax":
-            right = outputs.argmax(axis=1) == targets
-        else:
-            right = ((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1)
-        if weights is None:
-            return int(right.sum()) / len(right)
-        total = math.fsum(weights)
-        return math.fsum(weights[right]) / total if total else math.nan
+            return fitting.accuracy(outputs.argmax(axis=1) == targets, weights)
+        return fitting.accuracy(((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1), weights)
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
@@ -741,11 +565,11 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the numbers of each row: (samples,) or (samples, outputs)."""
         x = self._check_x(X)
-        numbers = self._numbers(_apply(self.network_, x))
+        numbers = self._numbers(fitting.apply(self.network_, x))
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        return _core.exp(outputs) if self.loss == "poisson" else outputs
+        return _core.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
@@ -756,15 +580,4 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return targets  # type: ignore[no-any-return]
 
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-        """Return R^2, the mean over outputs; NaN where a prediction is not finite."""
-        numbers = self._numbers(outputs)
-        if not np.isfinite(numbers).all():
-            return math.nan
-        ones = np.ones(len(numbers)) if weights is None else weights
-        total = _core.dot(ones, np.ones(len(numbers)))
-        scores = []
-        for predicted, true in zip(numbers.T.astype(np.float64), targets.T.astype(np.float64), strict=True):
-            left, spread = predicted - true, true - _core.dot(ones, true) / total
-            residual, variance = _core.dot(ones * left, left), _core.dot(ones * spread, spread)
-            scores.append(float(1 - residual / variance) if variance else float(residual == 0))
-        return math.fsum(scores) / len(scores)
+        return fitting.r_squared(self._numbers(outputs), targets, weights)
