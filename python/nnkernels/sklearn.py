@@ -1,4 +1,7 @@
-"""scikit-learn's ``MLPClassifier`` and ``MLPRegressor``, by the kernels of this library: a user changes one import."""
+"""``MLPClassifier`` and ``MLPRegressor`` as in scikit-learn: change one import, and they learn by the kernels of nnkernels.
+
+No code of scikit-learn's own perceptrons is run; its tools check parameters and data.
+"""
 
 from __future__ import annotations
 
@@ -383,7 +386,133 @@ def _warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for classes."""
+    """Multi-layer perceptron for classes, with the parameters, attributes and methods of scikit-learn's.
+
+    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order of rows and, up to rounding
+    errors, the same network. In addition it has ``dtype``, ``class_weight``, ``callback``, ``progress`` and ``network_``.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array_like of int
+        Neurons of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}
+        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time, and computes in float64.
+    alpha : float
+        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is min(200, rows).
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 each time that
+        epochs no longer improve; the fit ends when it is at most 1e-6.
+    learning_rate_init : float
+        The first learning rate of "sgd", and the one of "adam".
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs of "sgd" and "adam", or iterations of "lbfgs".
+    shuffle : bool
+        Whether each epoch has its own random order of rows.
+    random_state : int, RandomState or None
+        Of initial weights, the rows that early stopping holds back, and the order of rows. None: others each time.
+    tol : float
+        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the gradient at a minimum.
+    verbose : bool
+        Whether to print the loss of each iteration.
+    warm_start : bool
+        Whether ``fit`` goes on from ``coefs_`` and ``intercepts_``, which may have been set.
+    momentum : float
+        Of "sgd".
+    nesterovs_momentum : bool
+        Whether the momentum of "sgd" looks ahead.
+    early_stopping : bool
+        Whether to hold rows back, end when their score no longer improves, and keep the weights of the best score.
+    validation_fraction : float
+        The part of the rows to hold back.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int
+        The fit ends after more epochs in a row than this without improvement.
+    max_fun : int
+        The most evaluations of the loss by "lbfgs".
+    dtype : {None, "float32", "float64"}
+        Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
+    class_weight : dict, "balanced" or None
+        Factors of the sample weights; "balanced" is rows / (classes * rows of the class).
+    callback : callable, optional
+        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
+        moments); if it returns True, the fit ends.
+    progress : bool or None
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+
+    Attributes
+    ----------
+    classes_ : array
+        The classes, sorted.
+    coefs_, intercepts_ : lists of arrays
+        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or changed in place.
+    network_ : Network
+        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it gives both probabilities.
+    loss_ : float
+        The loss of the last iteration.
+    best_loss_ : float or None
+        The lowest loss; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of each epoch: the mean over its batches, each taken before its step.
+    validation_scores_ : list of float or None
+        The accuracy on the rows held back, after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of them.
+    t_ : int
+        The rows seen in all epochs.
+    n_iter_ : int
+        Iterations of the last fit.
+    n_features_in_, feature_names_in_
+        The number of features, and their names if X had any.
+    n_layers_, n_outputs_, out_activation_
+        The number of layers, the inputs among them; of outputs: 1 for two classes; and the activation of the outputs.
+
+    Notes
+    -----
+    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every CPU, for any number of
+    threads, and for sparse and dense X.
+
+    These habits of scikit-learn are kept, so that parameters mean the same:
+
+    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if there are none.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with ``early_stopping`` of accuracy or
+      R^2.
+    - ``loss_curve_`` counts batches by their rows, not by their sample weights.
+    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes on with ``loss_curve_`` and
+      the count of epochs without improvement; ``partial_fit`` keeps all of them.
+    - The gradient of a squared error is not divided by the number of outputs, but its reported loss is.
+
+    These habits differ:
+
+    - Probabilities are not clipped in the loss.
+    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
+      scikit-learn gives to SciPy together with their mean.
+    - A ``sample_weight`` below 0 is refused.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights, not the last.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPClassifier
+    >>> model = MLPClassifier(8, "tanh", solver="lbfgs", random_state=1)
+    >>> model.fit([[0, 0], [0, 1], [1, 0], [1, 1]], ["equal", "different", "different", "equal"])
+    MLPClassifier(activation='tanh', hidden_layer_sizes=8, random_state=1,
+                  solver='lbfgs')
+    >>> model.predict([[0, 1], [1, 1]]).tolist()
+    ['different', 'equal']
+    >>> model.network_
+    Network of 2 layers, float64
+      layer  inputs  outputs  activation  parameters
+          1       2        8  tanh                24
+          2       8        2  sigmoid             18
+      total                                       42
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_MLP._parameter_constraints,
@@ -431,30 +560,53 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from rows X (samples, features) and their classes y."""
+        """Learn the classes of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, labels)
+            Classes; or a matrix of 0 and 1 where a row may have several labels
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
-        """Go on learning: one epoch over the given rows."""
+        """Go on learning: an epoch over these rows, by "sgd" or "adam".
+
+        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first call needs.
+        """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """Return the most probable class of each row; for several labels a matrix of 0 and 1."""
+        """Return the most probable class of each row (rows,), or a matrix of 0 and 1 (rows, labels)."""
         outputs = self.predict_proba(X)
         two_classes = self.out_activation_ == "logistic" and self.n_outputs_ == 1
         return self._label_binarizer.inverse_transform(outputs[:, 1] if two_classes else outputs)
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class (samples, classes), or of each label."""
+        """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
         x = self._check_x(X)
         return fitting.apply(self.network_, x)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return the logarithms of ``predict_proba``, accurate where that underflows."""
+        """Return the logarithms of ``predict_proba``, accurate also where that underflows."""
         x = self._check_x(X)
         logits = fitting.apply(self._network("none"), x)
         if self.out_activation_ == "softmax":
@@ -511,7 +663,23 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for numbers."""
+    """Multi-layer perceptron for numbers, with the parameters, attributes and methods of scikit-learn's.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        "poisson" is for y of at least 0, such as counts: the network gives logarithms of rates, and ``predict`` rates.
+
+    The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
+    are R^2.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPRegressor
+    >>> model = MLPRegressor(hidden_layer_sizes=8, activation="tanh", solver="lbfgs", random_state=0, max_iter=1000)
+    >>> model.fit([[-1.0], [-0.5], [0.0], [0.5], [1.0]], [1.0, 0.25, 0.0, 0.25, 1.0]).predict([[0.5], [1.0]]).round(1).tolist()
+    [0.3, 1.0]
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_MLP._parameter_constraints,
@@ -553,17 +721,36 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from rows X (samples, features) and their numbers y (samples,) or (samples, outputs)."""
+        """Learn the numbers of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, outputs)
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Go on learning: one epoch over the given rows."""
+        """Go on learning: an epoch over these rows, by "sgd" or "adam". Parameters and errors are those of ``fit``."""
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the numbers of each row: (samples,) or (samples, outputs)."""
+        """Return the numbers of each row: (rows,) or (rows, outputs)."""
         x = self._check_x(X)
         numbers = self._numbers(fitting.apply(self.network_, x))
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
