@@ -1,8 +1,10 @@
-"""scikit-learn's ``MLPClassifier`` and ``MLPRegressor``, by the kernels of this library: a user changes one import."""
+"""``MLPClassifier`` and ``MLPRegressor`` as in scikit-learn: change one import, and they learn by the kernels of nnkernels.
+
+No code of scikit-learn's own perceptrons is run; its tools check parameters and data.
+"""
 
 from __future__ import annotations
 
-import decimal
 import math
 import warnings
 from itertools import pairwise
@@ -12,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels import _core, lbfgs
+from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
 from nnkernels.functions import log_softmax
 from nnkernels.losses import choose_loss
@@ -22,7 +24,6 @@ from nnkernels.problem import Architecture, Problem, Rows, take_apart
 from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
 
 try:
-    from scipy.sparse import issparse
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
@@ -48,17 +49,6 @@ _OUTPUTS = {
     "identity": ("none", "squared_error"),
     "exp": ("none", "poisson"),
 }
-
-# Rows of a sparse matrix that predictions make dense at a time.
-_DENSE_ROWS = 1024
-
-# The numbers of the optimizers in C++.
-_SGD, _ADAM = 0, 3
-
-_LOG_2 = 0.6931471805599453
-
-# A learning rate below this part of the first changes nothing; that is where "invscaling" stops.
-_LEAST_RATE = 1e-20
 
 
 class _MLP(BaseEstimator):  # type: ignore[misc]
@@ -168,7 +158,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         problem = self._problem(x.shape[1])
         computed = problem.architecture.computed
         targets = as_contiguous(targets, np.int64 if problem.loss.of_rows else computed)
-        rows = Rows(x if issparse(x) else as_contiguous(x, computed), targets, weights)
+        rows = Rows(x if fitting.is_sparse(x) else as_contiguous(x, computed), targets, weights)
         if self.solver == "lbfgs":
             self._fit_lbfgs(problem, rows)
         else:
@@ -240,20 +230,13 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self.coefs_ = [np.ascontiguousarray(weights.T) for weights, _ in layers]
         self.intercepts_ = [bias.copy() for _, bias in layers]
 
-    def _factors(self, problem: Problem) -> tuple[float, float]:
-        """Return what scikit-learn's loss, and the loss that its gradient is of, are to our mean over rows and outputs."""
-        if problem.loss.name == "squared_error":
-            return 0.5, 0.5 * self.n_outputs_
-        factor = 1.0 if problem.loss.of_rows else float(self.n_outputs_)
-        return factor, factor
-
     def _training(self, losses: list[float], steps: int) -> Training:
         """Return what ``callback`` gets; its state has no moments."""
         problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
         state = TrainingState(_describe(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 
-    def _calls_an_end(self, losses: list[float], steps: int) -> bool:
+    def _callback_ends(self, losses: list[float], steps: int) -> bool:
         """Call ``callback``, and say whether it ends the fit."""
         return self.callback is not None and _is_true(self.callback(self._training(losses, steps)))
 
@@ -261,103 +244,80 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
         """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
-        architecture = problem.architecture._replace(computed=np.dtype(np.float64))
-        x = as_contiguous(_dense(rows.x), np.float64)
-        targets = rows.targets if problem.loss.of_rows else as_contiguous(rows.targets, np.float64)
-        data = Rows(x, targets, rows.weights)
-        trainer = problem._replace(architecture=architecture).trainer(len(x))
-        parameters, gradient = trainer.parameters, trainer.gradient_array
-        self._pack(architecture, parameters)
-        point = parameters.copy()
-        decay, shrinkage = np.zeros((2, len(point)))
-        for weights, _ in architecture.split(decay):
-            weights[:] = self.alpha / (len(x) if rows.weights is None else math.fsum(rows.weights))
-        loss_factor, gradient_factor = self._factors(problem)
+        architecture = problem.architecture
+        start = np.empty(sum((inputs + 1) * outputs for inputs, outputs in pairwise(architecture.sizes)))
+        self._pack(architecture, start)
+        objective = fitting.Objective(problem, rows, self.alpha, fitting.Factors.of(problem.loss.name, self.n_outputs_))
         losses: list[float] = []
+        reached: lbfgs.Minimum | None = None
         ended = False
 
-        def evaluate(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            np.copyto(parameters, point)
-            mean = trainer.gradient(*data)
-            np.multiply(decay, point, out=shrinkage)
-            np.multiply(gradient, gradient_factor, out=gradient)
-            np.add(gradient, shrinkage, out=gradient)
-            return gradient_factor * mean + 0.5 * float(_core.dot(shrinkage, point)), gradient
-
         def report(minimum: lbfgs.Minimum) -> bool:
-            nonlocal point, ended
-            point = minimum.x
+            nonlocal reached, ended
+            reached = minimum
             losses.append(minimum.value)
-            bar.update(len(losses), minimum.value)
+            bar.update(minimum.iterations, minimum.value)
             if self.verbose:
-                print(f"Iteration {len(losses)}, loss = {minimum.value:.8f}")
+                print(f"Iteration {minimum.iterations}, loss = {minimum.value:.8f}")
             if self.callback is not None:
-                self._unpack(architecture, point)
-                ended = self._calls_an_end(losses, len(losses))
+                self._unpack(architecture, minimum.x)
+                ended = self._callback_ends(losses, minimum.iterations)
             return ended
 
         try:
             with _Progress(self.max_iter, self.progress) as bar:
-                minimum = lbfgs.minimize(
-                    evaluate,
-                    point,
+                reached = lbfgs.minimize(
+                    objective,
+                    start,
                     tolerance=self.tol,
                     max_iterations=self.max_iter,
                     max_evaluations=self.max_fun,
                     callback=report,
                 )
-            if not minimum.converged and not ended:
-                message = f"lbfgs failed to converge after {len(losses)} iteration(s): {minimum.message}."
-                message += " Increase max_iter or max_fun, or scale the data."
-                warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            if not reached.converged and not ended:
+                _warn(
+                    f"lbfgs failed to converge after {reached.iterations} iteration(s): {reached.message}. "
+                    "Increase max_iter or max_fun, or scale the data.",
+                    ConvergenceWarning,
+                )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
-        self.n_iter_ = len(losses)
-        self._unpack(architecture, point)
-        np.copyto(parameters, point)
-        penalty = 0.5 * float(_core.dot(np.multiply(decay, point, out=shrinkage), point))
-        self.loss_ = loss_factor * trainer.evaluate(*data) + penalty
-        if self.out_activation_ == "exp":
-            self.loss_ += _sum_constants(_poisson_constants(rows.targets), rows.weights, len(x)) / len(x)
+            _warn("Training interrupted by user.")
+        if reached is not None:
+            self.n_iter_ = reached.iterations
+            self._unpack(architecture, reached.x)
+            self.loss_ = objective.loss(reached.x, reached.value)
 
     # --- sgd and adam ---
 
     def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
         if not hasattr(self, "_best") or (self.validation_scores_ is None) == self.early_stopping:
             self._begin_curve()
-        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(rows.x.shape[0]), None)
+        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
         count = len(order)
         if self.batch_size != "auto" and self.batch_size > count:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5)
+            _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), count)
 
-        architecture = problem.architecture
-        trainer = problem.trainer(batch_size, 1 if self.solver == "sgd" else 2)
-        self._pack(architecture, trainer.parameters)
         if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = _Optimizer(self, trainer)
-        optimizer = self._optimizer
+            self._optimizer = fitting.StochasticOptimizer(self)
+        architecture, optimizer = problem.architecture, self._optimizer
+        trainer = problem.trainer(batch_size, optimizer.count_of_moments)
+        self._pack(architecture, trainer.parameters)
         optimizer.restore(trainer)
         if self.early_stopping and self._best is None:
             self._best = trainer.parameters.copy()
-        loss_factor, gradient_factor = self._factors(problem)
-        constants = _poisson_constants(rows.targets) if self.out_activation_ == "exp" else None
+        factors = fitting.Factors.of(problem.loss.name, self.n_outputs_)
+        epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
         self.n_iter_ = 0
         try:
             with _Progress(self.max_iter, False if incremental else self.progress) as bar:
                 while True:
                     if self.shuffle:
                         self._random_state.shuffle(order)
-                    loss, penalty = _run_batches(
-                        trainer, rows, optimizer.numbers(self.alpha), order, gradient_factor, batch_size
-                    )
-                    loss = loss_factor * loss + self.alpha * penalty
-                    if constants is not None:
-                        loss += _sum_constants(constants[order], _part(rows.weights, order), batch_size)
-                    self.loss_ = loss / count
+                    self.loss_ = epochs.run(order, optimizer)
+                    self.loss_curve_.append(self.loss_)
                     self.n_iter_ += 1
                     self.t_ += count
-                    self.loss_curve_.append(self.loss_)
                     if self.verbose:
                         print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                     if held_back is not None or self.callback is not None:
@@ -365,20 +325,23 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                     self._count_improvement(held_back, trainer.parameters)
                     optimizer.end_epoch(trainer, self.t_)
                     if self._no_improvement_count > self.n_iter_no_change:
-                        if optimizer.converges(trainer, self._message(), self.verbose):
+                        if optimizer.ends(trainer, self._stopping_message(), self.verbose):
                             break
                         self._no_improvement_count = 0
                     if incremental:
                         break
                     bar.update(self.n_iter_, self.loss_)
-                    if self._calls_an_end(self.loss_curve_, trainer.steps):
+                    if self._callback_ends(self.loss_curve_, trainer.steps):
                         break
                     if self.n_iter_ == self.max_iter:
-                        message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
-                        warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning, stacklevel=5)
+                        _warn(
+                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                            "hasn't converged yet.",
+                            ConvergenceWarning,
+                        )
                         break
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            _warn("Training interrupted by user.")
         optimizer.keep(trainer)
         self._unpack(architecture, trainer.parameters if self._best is None else self._best)
 
@@ -386,11 +349,12 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         """Split the rows into those to learn from, and those that early stopping is decided by."""
         stratify = rows.targets.astype(bool) if self.out_activation_ == "logistic" and self.n_outputs_ == 1 else None
         order, held_back = train_test_split(
-            np.arange(rows.x.shape[0]), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+            np.arange(len(rows.targets)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
         )
         if len(held_back) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-        return order, _take(rows, held_back)
+        weights = None if rows.weights is None else rows.weights[held_back]
+        return order, Rows(rows.x[held_back], rows.targets[held_back], weights)
 
     def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
         """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
@@ -398,7 +362,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             worse = self.loss_ > self.best_loss_ - self.tol
             self.best_loss_ = min(self.best_loss_, self.loss_)
         else:
-            score = self._score(_apply(self.network_, held_back.x), held_back.targets, held_back.weights)
+            score = self._score(fitting.apply(self.network_, held_back.x), held_back.targets, held_back.weights)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
@@ -407,7 +371,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 self.best_validation_score_, self._best = score, parameters.copy()
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
 
-    def _message(self) -> str:
+    def _stopping_message(self) -> str:
         what = "Validation score" if self.early_stopping else "Training loss"
         return f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
 
@@ -417,143 +381,138 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return True
 
 
-class _Optimizer:
-    """SGD or Adam as scikit-learn has them, between epochs and calls: settings, learning rate, steps and moments."""
-
-    def __init__(self, estimator: Any, trainer: _core.Trainer) -> None:
-        self._first_rate = self.learning_rate = float(estimator.learning_rate_init)
-        self._schedule, self._power = "constant", float(estimator.power_t)
-        if estimator.solver == "sgd":
-            self._schedule = estimator.learning_rate
-            self._kind, self._settings = _SGD, (float(estimator.momentum), float(estimator.nesterovs_momentum), 0.0)
-        else:
-            self._kind = _ADAM
-            self._settings = (float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
-        self.keep(trainer)
-
-    def numbers(self, alpha: float) -> tuple[float, ...]:
-        """Return what C++ takes."""
-        return (self._kind, self.learning_rate, *self._settings, float(alpha))
-
-    def keep(self, trainer: _core.Trainer) -> None:
-        """Remember where a Trainer stands."""
-        self._steps, self._moments = trainer.steps, [moment.copy() for moment in trainer.moments]
-
-    def restore(self, trainer: _core.Trainer) -> None:
-        """Let a Trainer go on from there."""
-        trainer.steps = self._steps
-        for moment, kept in zip(trainer.moments, self._moments, strict=True):
-            np.copyto(moment, kept)
-
-    def end_epoch(self, trainer: _core.Trainer, rows_seen: int) -> None:
-        """Lower the rate of "invscaling" to learning_rate_init / (rows_seen + 1)^power_t."""
-        if self._schedule == "invscaling":
-            # Not **, whose last bit depends on the machine.
-            power = decimal.Context(prec=40, traps=[]).power(decimal.Decimal(rows_seen + 1), decimal.Decimal(self._power))
-            self._set_rate(trainer, self._first_rate / float(power))
-
-    def converges(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
-        """Say whether a loss that no longer falls is the end, or lower the rate if that is "adaptive"."""
-        small = self.learning_rate <= 1e-6
-        end = self._schedule != "adaptive" or small
-        if not end:
-            self._set_rate(trainer, self.learning_rate / 5.0)
-            message += f" Setting learning rate to {self.learning_rate:f}"
-        elif self._schedule == "adaptive":
-            message += " Learning rate too small. Stopping."
-        else:
-            message += " Stopping."
-        if verbose:
-            print(message)
-        return end
-
-    def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
-        """Change the learning rate; scikit-learn's velocity is -rate times the Trainer's, and stays as it is."""
-        rate = max(rate, _LEAST_RATE * self._first_rate)
-        velocity = trainer.moments[0]
-        np.multiply(velocity, self.learning_rate / rate, out=velocity)
-        self.learning_rate = rate
-
-
-def _poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Return y log(y) - y of each row, the sum over its outputs, which scikit-learn adds to the Poisson loss."""
-    y = targets.astype(np.float64)
-    return _core.dot(np.where(y > 0, y * _log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
-
-
-def _log(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log(x) of numbers above 0, to 3 ULP; unlike np.log with the same bits on every machine.
-
-    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
-    """
-    mantissa, exponent = np.frexp(x.astype(np.float64))
-    small = mantissa < math.sqrt(0.5)
-    mantissa = np.where(small, 2 * mantissa, mantissa)
-    s = (mantissa - 1) / (mantissa + 1)
-    series = np.zeros_like(s)
-    for power in range(21, 0, -2):
-        series = series * (s * s) + 1 / power
-    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
-
-
-def _sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
-    """Return the sum over batches of rows times weighted mean, as the losses are summed."""
-    if weights is None:
-        return math.fsum(constants)
-    total = 0.0
-    for begin in range(0, len(constants), batch_size):
-        batch = slice(begin, begin + batch_size)
-        weight = math.fsum(weights[batch])
-        if weight:
-            total += len(weights[batch]) * float(_core.dot(constants[batch], weights[batch])) / weight
-    return total
-
-
-def _part(weights: NDArray[np.float64] | None, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    return None if weights is None else weights[numbers]
-
-
-def _take(rows: Rows, numbers: NDArray[np.int64]) -> Rows:
-    return Rows(rows.x[numbers], rows.targets[numbers], _part(rows.weights, numbers))
-
-
-def _run_batches(
-    trainer: _core.Trainer,
-    rows: Rows,
-    optimizer: tuple[float, ...],
-    order: NDArray[np.int64],
-    gradient_factor: float,
-    batch_size: int,
-) -> tuple[float, float]:
-    """Run an epoch, and return the sums of losses and penalties; a sparse matrix becomes dense a batch at a time."""
-    if not issparse(rows.x):
-        return trainer.run_batches(*rows, optimizer, order, gradient_factor)
-    loss = penalty = 0.0
-    for begin in range(0, len(order), batch_size):
-        batch = _take(rows, order[begin : begin + batch_size])
-        x = as_contiguous(_dense(batch.x), trainer.parameters.dtype)
-        sums = trainer.run_batches(x, batch.targets, batch.weights, optimizer, None, gradient_factor)
-        loss, penalty = loss + sums[0], penalty + sums[1]
-    return loss, penalty
-
-
-def _dense(x: Any) -> NDArray[Any]:
-    return x.toarray() if issparse(x) else x  # type: ignore[no-any-return]
-
-
-def _apply(network: Network, x: Any) -> NDArray[Any]:
-    """Return a network's outputs for rows, which may be sparse."""
-    if not issparse(x):
-        return network(x)  # type: ignore[no-any-return]
-    outputs = np.empty((x.shape[0], network.outputs), network.dtype)
-    for begin in range(0, x.shape[0], _DENSE_ROWS):
-        block = slice(begin, begin + _DENSE_ROWS)
-        network(_dense(x[block]), out=outputs[block])
-    return outputs
+def _warn(message: str, category: type[Warning] = UserWarning) -> None:
+    warnings.warn(message, category, stacklevel=6)  # as from the line that calls fit
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for classes."""
+    """Multi-layer perceptron for classes, with the parameters, attributes and methods of scikit-learn's.
+
+    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order of rows and, up to rounding
+    errors, the same network. In addition it has ``dtype``, ``class_weight``, ``callback``, ``progress`` and ``network_``.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array_like of int
+        Neurons of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}
+        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time, and computes in float64.
+    alpha : float
+        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is min(200, rows).
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 each time that
+        epochs no longer improve; the fit ends when it is at most 1e-6.
+    learning_rate_init : float
+        The first learning rate of "sgd", and the one of "adam".
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs of "sgd" and "adam", or iterations of "lbfgs".
+    shuffle : bool
+        Whether each epoch has its own random order of rows.
+    random_state : int, RandomState or None
+        Of initial weights, the rows that early stopping holds back, and the order of rows. None: others each time.
+    tol : float
+        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the gradient at a minimum.
+    verbose : bool
+        Whether to print the loss of each iteration.
+    warm_start : bool
+        Whether ``fit`` goes on from ``coefs_`` and ``intercepts_``, which may have been set.
+    momentum : float
+        Of "sgd".
+    nesterovs_momentum : bool
+        Whether the momentum of "sgd" looks ahead.
+    early_stopping : bool
+        Whether to hold rows back, end when their score no longer improves, and keep the weights of the best score.
+    validation_fraction : float
+        The part of the rows to hold back.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int
+        The fit ends after more epochs in a row than this without improvement.
+    max_fun : int
+        The most evaluations of the loss by "lbfgs".
+    dtype : {None, "float32", "float64"}
+        Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
+    class_weight : dict, "balanced" or None
+        Factors of the sample weights; "balanced" is rows / (classes * rows of the class).
+    callback : callable, optional
+        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
+        moments); if it returns True, the fit ends.
+    progress : bool or None
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+
+    Attributes
+    ----------
+    classes_ : array
+        The classes, sorted.
+    coefs_, intercepts_ : lists of arrays
+        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or changed in place.
+    network_ : Network
+        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it gives both probabilities.
+    loss_ : float
+        The loss of the last iteration.
+    best_loss_ : float or None
+        The lowest loss; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of each epoch: the mean over its batches, each taken before its step.
+    validation_scores_ : list of float or None
+        The accuracy on the rows held back, after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of them.
+    t_ : int
+        The rows seen in all epochs.
+    n_iter_ : int
+        Iterations of the last fit.
+    n_features_in_, feature_names_in_
+        The number of features, and their names if X had any.
+    n_layers_, n_outputs_, out_activation_
+        The number of layers, the inputs among them; of outputs: 1 for two classes; and the activation of the outputs.
+
+    Notes
+    -----
+    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every CPU, for any number of
+    threads, and for sparse and dense X.
+
+    These habits of scikit-learn are kept, so that parameters mean the same:
+
+    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if there are none.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with ``early_stopping`` of accuracy or
+      R^2.
+    - ``loss_curve_`` counts batches by their rows, not by their sample weights.
+    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes on with ``loss_curve_`` and
+      the count of epochs without improvement; ``partial_fit`` keeps all of them.
+    - The gradient of a squared error is not divided by the number of outputs, but its reported loss is.
+
+    These habits differ:
+
+    - Probabilities are not clipped in the loss.
+    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
+      scikit-learn gives to SciPy together with their mean.
+    - A ``sample_weight`` below 0 is refused.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights, not the last.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPClassifier
+    >>> model = MLPClassifier(8, "tanh", solver="lbfgs", random_state=1)
+    >>> model.fit([[0, 0], [0, 1], [1, 0], [1, 1]], ["equal", "different", "different", "equal"])
+    MLPClassifier(activation='tanh', hidden_layer_sizes=8, random_state=1,
+                  solver='lbfgs')
+    >>> model.predict([[0, 1], [1, 1]]).tolist()
+    ['different', 'equal']
+    >>> model.network_
+    Network of 2 layers, float64
+      layer  inputs  outputs  activation  parameters
+          1       2        8  tanh                24
+          2       8        2  sigmoid             18
+      total                                       42
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_MLP._parameter_constraints,
@@ -601,38 +560,61 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from rows X (samples, features) and their classes y."""
+        """Learn the classes of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, labels)
+            Classes; or a matrix of 0 and 1 where a row may have several labels
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
-        """Go on learning: one epoch over the given rows."""
+        """Go on learning: an epoch over these rows, by "sgd" or "adam".
+
+        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first call needs.
+        """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """Return the most probable class of each row; for several labels a matrix of 0 and 1."""
+        """Return the most probable class of each row (rows,), or a matrix of 0 and 1 (rows, labels)."""
         outputs = self.predict_proba(X)
         two_classes = self.out_activation_ == "logistic" and self.n_outputs_ == 1
         return self._label_binarizer.inverse_transform(outputs[:, 1] if two_classes else outputs)
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class (samples, classes), or of each label."""
+        """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
         x = self._check_x(X)
-        return _apply(self.network_, x)
+        return fitting.apply(self.network_, x)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return the logarithms of ``predict_proba``, accurate where that underflows."""
+        """Return the logarithms of ``predict_proba``, accurate also where that underflows."""
         x = self._check_x(X)
-        logits = _apply(self._network("none"), x)
+        logits = fitting.apply(self._network("none"), x)
         if self.out_activation_ == "softmax":
             return log_softmax(logits)  # type: ignore[no-any-return]
         # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
         probabilities = _core.sigmoid(logits)
         logarithms = log_softmax(np.stack([np.zeros_like(logits), logits], axis=-1))[..., 1]
-        return np.where(probabilities < 0.5, logarithms, _log(probabilities)).astype(logits.dtype)
+        return np.where(probabilities < 0.5, logarithms, fitting.log(probabilities)).astype(logits.dtype)
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
@@ -675,19 +657,29 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return super()._as_weights(x, y, of_classes if weights is None else weights * of_classes, incremental)
 
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-        """Return the accuracy."""
         if self.out_activation_ == "softmax":
-            right = outputs.argmax(axis=1) == targets
-        else:
-            right = ((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1)
-        if weights is None:
-            return int(right.sum()) / len(right)
-        total = math.fsum(weights)
-        return math.fsum(weights[right]) / total if total else math.nan
+            return fitting.accuracy(outputs.argmax(axis=1) == targets, weights)
+        return fitting.accuracy(((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1), weights)
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for numbers."""
+    """Multi-layer perceptron for numbers, with the parameters, attributes and methods of scikit-learn's.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        "poisson" is for y of at least 0, such as counts: the network gives logarithms of rates, and ``predict`` rates.
+
+    The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
+    are R^2.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPRegressor
+    >>> model = MLPRegressor(hidden_layer_sizes=8, activation="tanh", solver="lbfgs", random_state=0, max_iter=1000)
+    >>> model.fit([[-1.0], [-0.5], [0.0], [0.5], [1.0]], [1.0, 0.25, 0.0, 0.25, 1.0]).predict([[0.5], [1.0]]).round(1).tolist()
+    [0.3, 1.0]
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_MLP._parameter_constraints,
@@ -729,23 +721,42 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from rows X (samples, features) and their numbers y (samples,) or (samples, outputs)."""
+        """Learn the numbers of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, outputs)
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Go on learning: one epoch over the given rows."""
+        """Go on learning: an epoch over these rows, by "sgd" or "adam". Parameters and errors are those of ``fit``."""
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the numbers of each row: (samples,) or (samples, outputs)."""
+        """Return the numbers of each row: (rows,) or (rows, outputs)."""
         x = self._check_x(X)
-        numbers = self._numbers(_apply(self.network_, x))
+        numbers = self._numbers(fitting.apply(self.network_, x))
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        return _core.exp(outputs) if self.loss == "poisson" else outputs
+        return _core.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
@@ -756,15 +767,4 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return targets  # type: ignore[no-any-return]
 
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-        """Return R^2, the mean over outputs; NaN where a prediction is not finite."""
-        numbers = self._numbers(outputs)
-        if not np.isfinite(numbers).all():
-            return math.nan
-        ones = np.ones(len(numbers)) if weights is None else weights
-        total = _core.dot(ones, np.ones(len(numbers)))
-        scores = []
-        for predicted, true in zip(numbers.T.astype(np.float64), targets.T.astype(np.float64), strict=True):
-            left, spread = predicted - true, true - _core.dot(ones, true) / total
-            residual, variance = _core.dot(ones * left, left), _core.dot(ones * spread, spread)
-            scores.append(float(1 - residual / variance) if variance else float(residual == 0))
-        return math.fsum(scores) / len(scores)
+        return fitting.r_squared(self._numbers(outputs), targets, weights)
