@@ -684,14 +684,14 @@ def test_minimize_keeps_away_from_what_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize("kind", Y)
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_lbfgs_is_as_good_as_scikit_learns(kind: str, activation: str) -> None:
     """The problems have many minima: the mean over several starts counts, of the loss that is minimised."""
     losses: list[list[float]] = [[], []]
     for seed, (of, make) in product(range(6), zip(losses, (ours, theirs), strict=True)):
         settings: Settings = {"solver": "lbfgs", "hidden_layer_sizes": (6,), "activation": activation, "alpha": 0.1}
-        estimator = fitted(make(kind, **settings, random_state=seed, max_iter=100), X, Y[kind])
-        assert estimator.n_iter_ <= 100
+        estimator = fitted(make(kind, **settings, random_state=seed, max_iter=60), X, Y[kind])
+        assert estimator.n_iter_ <= 60
         of.append(objective(estimator, kind))
     assert np.mean(losses[0]) <= np.mean(losses[1]) + 2 * np.std(losses[1]) / len(losses[1]) ** 0.5 + 0.01
 
