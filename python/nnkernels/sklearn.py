@@ -404,8 +404,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     batch_size : int or "auto"
         Rows of a batch; "auto" is min(200, rows).
     learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 each time that
-        epochs no longer improve; the fit ends when it is at most 1e-6.
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 when epochs
+        no longer improve; the fit ends when it is at most 1e-6.
     learning_rate_init : float
         The first learning rate of "sgd", and the one of "adam".
     power_t : float
@@ -495,7 +495,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
       scikit-learn gives to SciPy together with their mean.
     - A ``sample_weight`` below 0 is refused.
-    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights, not the last.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
 
     Examples
     --------
