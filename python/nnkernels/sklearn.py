@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
 from nnkernels.functions import log_softmax
+from nnkernels.layers import Dense
 from nnkernels.losses import choose_loss
-from nnkernels.network import Dense, Network
+from nnkernels.network import Network
 from nnkernels.optimizers import SGD
 from nnkernels.problem import Architecture, Problem, Rows, take_apart
 from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
@@ -217,7 +218,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         name = type(self).__name__
         activation, loss_name = _OUTPUTS[self.out_activation_]
         loss, last = choose_loss(name, loss_name, activation)
-        return Problem(name, Architecture(sizes, self._activations(activation), False, dtype, dtype), loss, last)
+        scales = (None,) * len(self.coefs_)
+        architecture = Architecture(sizes, self._activations(activation), scales, False, dtype, dtype, {})
+        return Problem(name, architecture, loss, last)
 
     def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
         """Write ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
