@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
 from nnkernels.functions import log_softmax
+from nnkernels.layers import Dense
 from nnkernels.losses import choose_loss
-from nnkernels.network import Dense, Network
+from nnkernels.network import Network
 from nnkernels.optimizers import SGD
 from nnkernels.problem import Architecture, Problem, Rows, take_apart
 from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
@@ -103,14 +104,15 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates.
         """
         check_is_fitted(self)
-        return self._network(_OUTPUTS[self.out_activation_][0])
+        return self._network()
 
-    def _network(self, last_activation: str) -> Network:
+    def _network(self, logits: bool = False) -> Network:
+        """Return ``network_``, or one without the last activation."""
         layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
         if self.out_activation_ == "logistic" and self.n_outputs_ == 1:
             weights, bias = layers[-1]
             layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-        names = self._activations(last_activation)
+        names = self._activations("none" if logits else _OUTPUTS[self.out_activation_][0])
         return Network(
             Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in zip(layers, names, strict=True)
         )
@@ -217,7 +219,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         name = type(self).__name__
         activation, loss_name = _OUTPUTS[self.out_activation_]
         loss, last = choose_loss(name, loss_name, activation)
-        return Problem(name, Architecture(sizes, self._activations(activation), False, dtype, dtype), loss, last)
+        scales = (None,) * len(self.coefs_)
+        architecture = Architecture(sizes, self._activations(activation), scales, False, dtype, dtype, {})
+        return Problem(name, architecture, loss, last)
 
     def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
         """Write ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
@@ -362,7 +366,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             worse = self.loss_ > self.best_loss_ - self.tol
             self.best_loss_ = min(self.best_loss_, self.loss_)
         else:
-            score = self._score(fitting.apply(self.network_, held_back.x), held_back.targets, held_back.weights)
+            score = self._score(fitting.apply(self._network(), held_back.x), held_back.targets, held_back.weights)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
@@ -404,8 +408,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     batch_size : int or "auto"
         Rows of a batch; "auto" is min(200, rows).
     learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 each time that
-        epochs no longer improve; the fit ends when it is at most 1e-6.
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 when epochs
+        no longer improve; the fit ends when it is at most 1e-6.
     learning_rate_init : float
         The first learning rate of "sgd", and the one of "adam".
     power_t : float
@@ -495,7 +499,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
       scikit-learn gives to SciPy together with their mean.
     - A ``sample_weight`` below 0 is refused.
-    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights, not the last.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
 
     Examples
     --------
@@ -597,18 +601,21 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def predict(self, X: Any) -> Any:
         """Return the most probable class of each row (rows,), or a matrix of 0 and 1 (rows, labels)."""
         outputs = self.predict_proba(X)
-        two_classes = self.out_activation_ == "logistic" and self.n_outputs_ == 1
-        return self._label_binarizer.inverse_transform(outputs[:, 1] if two_classes else outputs)
+        if self.out_activation_ == "softmax":
+            return self.classes_[outputs.argmax(axis=1)]
+        if self.n_outputs_ == 1:  # the only class, or one of two
+            return self.classes_[((outputs[:, 1] > 0.5) & (len(self.classes_) > 1)).astype(np.intp)]
+        return self._label_binarizer.inverse_transform(outputs)
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
         x = self._check_x(X)
-        return fitting.apply(self.network_, x)
+        return fitting.apply(self._network(), x)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Return the logarithms of ``predict_proba``, accurate also where that underflows."""
         x = self._check_x(X)
-        logits = fitting.apply(self._network("none"), x)
+        logits = fitting.apply(self._network(logits=True), x)
         if self.out_activation_ == "softmax":
             return log_softmax(logits)  # type: ignore[no-any-return]
         # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
@@ -752,7 +759,7 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the numbers of each row: (rows,) or (rows, outputs)."""
         x = self._check_x(X)
-        numbers = self._numbers(fitting.apply(self.network_, x))
+        numbers = self._numbers(fitting.apply(self._network(), x))
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:

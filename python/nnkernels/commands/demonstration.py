@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.layers import Dense
 from nnkernels.losses import cross_entropy
-from nnkernels.network import Dense, Network
+from nnkernels.network import Network
 from nnkernels.optimizers import Adam
 from nnkernels.settings import config
 from nnkernels.training import Training, train
@@ -127,7 +128,7 @@ def _show_digits() -> int:
     )
     _show("accuracy:", f"{len(right)} of {len(x)} right, {len(right) / len(x):.1%}")
 
-    layers = net.layers
+    layers = [layer for layer in net.layers if isinstance(layer, Dense)]
 
     def with_numpy(rows: NDArray[Any]) -> NDArray[Any]:
         return numpy_network(layers, rows)
