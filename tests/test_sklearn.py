@@ -450,7 +450,19 @@ FITS: dict[str, tuple[str, Settings, str]] = {
     "lbfgs float32": ("numbers", {"solver": "lbfgs", "activation": "tanh"}, "float32"),
     "lbfgs poisson": ("counts", {"solver": "lbfgs", "activation": "logistic"}, "float64"),
 }
-GOLDEN: dict[str, str] = {}
+GOLDEN = {
+    "sgd": "3651ebe5ee54411d6ae0e16ecb83aed53b50d19ba141cd172b35fe00cb2d672e",
+    "sgd invscaling": "73bffa46120254c7117b324b5db9cc016c4b4875f21f1d354b0fde1508b997c8",
+    "sgd adaptive": "6a366f90a440effdbb8e89d69cdc188dd42ccc6f17a598c487b70e6c5b5dff7d",
+    "adam": "44b93adc398d0f4a7e3a55b957669ac03fe171a9e757ee2a7d3c22b05776eecd",
+    "adam float32": "ba122ec2044d84d174e502925639f8125eac67aff20a6e54bb2c56e52a51a536",
+    "adam early stopping": "c16aa579b21448f7966c0d46b213964ff89926b65c2a6725dd263d568811f813",
+    "adam poisson": "a677f637f796ef408176df1645946fe69c812437310a671b62ae10190c989f41",
+    "adam weighted": "d355f67a2b4b30758a3418c0ca7f619f7b4c1755ef44b6c5f8bc6756aa9c83bf",
+    "lbfgs": "c104eb4623d7c1b2812949b6bd1ef0b23bdc45b8b4742f3e5f0b7963478277df",
+    "lbfgs float32": "eb1cca2754af64404387b6ede6b808d9a3e5d7f4255da89ad1a002b28c0075ce",
+    "lbfgs poisson": "6aa03ff61af8603d15f42953eae40ec1b2c0da07afcabf7e597a9b4524fcc4a0",
+}
 
 
 def digest(estimator: Estimator) -> str:
