@@ -189,6 +189,8 @@ def cases() -> Iterator[Case]:
         yield Case("numbers", {"solver": solver, "batch_size": 50, "shuffle": False})
         for kind, weighted in product(("classes", "binary", "labels", "numbers"), (False, True)):
             yield Case(kind, {"solver": solver, "batch_size": 25, "learning_rate_init": 0.02, **early}, weighted)
+        # An epoch with the score of the best one is no worse.
+        yield Case("classes", {"solver": solver, **early, "tol": 0, "n_iter_no_change": 3})
         for alpha in (0, 0.5):
             yield Case("binary", {"solver": solver, "alpha": alpha, "batch_size": 50})
     for schedule, momentum, nesterov in product(("constant", "invscaling", "adaptive"), (0, 0.9, 1), (True, False)):
@@ -213,6 +215,56 @@ CASES = {str(case): case for case in cases()}
 def test_agrees_with_scikit_learn(name: str) -> None:
     case = CASES[name]
     assert_agree(case.fit(ours), case.fit(theirs), TOLERANCES[case.settings.get("solver", "adam")])
+
+
+# Rows and targets at the edge of what there is, beside CASES.
+EDGES: dict[str, tuple[str, Settings, Any, Any]] = {
+    "no hidden layer": ("classes", {"hidden_layer_sizes": ()}, X, Y["classes"]),
+    "one class": ("classes", {}, X, np.full(ROWS, 4)),
+    "one row": ("number", {}, X[:1], Y["number"][:1]),
+    "one row of a class": ("classes", {}, X[:1], Y["classes"][:1]),
+    "a column of classes": ("classes", {}, X, Y["classes"][:, np.newaxis]),
+    "a column of numbers": ("number", {}, X, Y["number"][:, np.newaxis]),
+    "bool": ("binary", {}, X, Y["binary"] > 0),
+    "classes of float64": ("binary", {}, X, 1.0 * Y["binary"]),
+    "objects": ("classes", {}, X, Y["classes"].astype(object)),
+    "categories": ("classes", {}, X, pd.Series(Y["classes"]).astype("category")),
+    "sparse labels": ("labels", {}, X, sparse.csr_array(Y["labels"])),
+    "one label": ("labels", {}, X, Y["labels"][:, :1]),
+    "two labels": ("labels", {}, X, Y["labels"][:, :2]),
+    "a label that no row has": ("labels", {}, X, Y["labels"] * [0, 1, 1, 1]),
+    "X of int64": ("number", {}, (2 * X).astype(int), Y["number"]),
+    "X of bool": ("number", {}, X > 0, Y["number"]),
+    "y of int64": ("number", {}, X, (10 * Y["number"]).astype(int)),
+    "y of float32": ("number", {}, X, Y["number"].astype("float32")),
+    "large counts": ("counts", {"max_iter": 3}, X, 1e5 * Y["counts"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_agree_with_scikit_learn(name: str) -> None:
+    kind, settings, x, y = EDGES[name]
+    pair = [fitted(make(kind, **SMALL | settings), x, y) for make in (ours, theirs)]
+    assert_agree(*pair, TOLERANCES["adam"])
+    if is_regression(kind):
+        np.testing.assert_allclose(pair[0].predict(x), pair[1].predict(x), rtol=1e-6)
+    else:
+        predicted, expected = (estimator.predict(x) for estimator in pair)
+        assert predicted.dtype == expected.dtype
+        assert type(predicted) is type(expected)
+        np.testing.assert_array_equal(
+            *(sparse.coo_array(p).toarray() if sparse.issparse(p) else p for p in (predicted, expected))
+        )
+
+
+def test_rows_of_weight_0_count_nothing() -> None:
+    """Not even where a whole batch is of them, for which scikit-learn divides by 0."""
+    settings = SMALL | {"shuffle": False, "batch_size": 30, "alpha": 0.0}
+    weights = 1.0 * (np.arange(ROWS) >= 60)
+    all_rows = fitted(ours("classes", **settings), X, Y["classes"], weights)
+    some = fitted(ours("classes", **settings), X[60:], Y["classes"][60:])
+    np.testing.assert_allclose(parameters(all_rows), parameters(some), rtol=0, atol=1e-12)
 
 
 def in_parts(estimator: Estimator, x: Array, y: Array) -> None:
@@ -346,6 +398,7 @@ def test_verbose_prints_what_scikit_learn_prints(kind: str, settings: Settings, 
     assert re.sub(number, "#", actual) == re.sub(number, "#", expected)
     for pair in zip(re.findall(number, actual), re.findall(number, expected), strict=True):
         assert float(pair[0]) == pytest.approx(float(pair[1]), abs=2e-6)
+        assert len(pair[0].partition(".")[2]) == len(pair[1].partition(".")[2])
 
 
 OFF_DEFAULT: dict[str, tuple[Any, Settings]] = {
