@@ -12,7 +12,7 @@ import reprlib
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from itertools import chain, islice, tee
@@ -78,7 +78,7 @@ def _descriptor(name: str) -> int | None:
     return None
 
 
-def _size(file: BinaryIO) -> int | None:
+def file_size(file: BinaryIO) -> int | None:
     """Return the size of a file; None for a pipe or a device."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
@@ -184,7 +184,7 @@ def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
         raise ValueError(f"{name}: expected the shape (rows, {inputs}) or ({inputs},), got {dtype} of shape {shape}")
     rows = shape[0] if len(shape) == 2 else 1
     row_bytes = inputs * dtype.itemsize
-    size = _size(file)
+    size = file_size(file)
     if size is not None and size - file.tell() != rows * row_bytes:
         raise _not_whole(name, f"expected {rows * row_bytes} bytes of numbers, got {size - file.tell()}")
     by_columns = fortran_order and len(shape) == 2
@@ -247,75 +247,154 @@ def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], outputs: int, dty
 
 
 def read_csv(
-    file: BinaryIO, name: str, inputs: int, block_rows: int, delimiter: str = ",", header: bool | None = None
+    file: BinaryIO,
+    name: str,
+    inputs: int,
+    block_rows: int,
+    delimiter: str = ",",
+    header: bool | None = None,
+    columns: Sequence[str] = (),
+    ignored: str | None = None,
 ) -> Blocks:
     """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line.
 
     ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
     line that may be a header or a row, such as 0,1,2, is an error.
 
+    ``columns`` are the names of the inputs, if they have any. A header must have all of them, in any order; rows are yielded in
+    the order of ``columns``. It may also have the column ``ignored``, whatever is in it.
+
     Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
     """
-    size, characters = _size(file), 0
+    size, characters = file_size(file), 0
+    advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
+    with csv_lines(file, name, f": {advice}") as lines:
+        table = CsvTable(lines, inputs, delimiter)
+        order = table.skip_header(header, columns, ignored)
+        for block in table.blocks(block_rows):
+            characters += block.characters
+            numbers = block.numbers if order is None else block.numbers[:, order]
+            yield numbers, min(100, 100 * characters // size) if size else 0
+
+
+@contextmanager
+def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[str]]:
+    """Give the lines of a CSV file, and let errors begin with its name. The advice is for a .npy file."""
     # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
     with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
         beginning = next(text, "")
         if beginning.startswith("\udc93NUMPY"):
-            advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
-            raise ValueError(f"{name}: expected CSV, got .npy: {advice}")
-        table = _CsvTable(chain([beginning] if beginning else [], text), inputs, delimiter)
+            raise ValueError(f"{name}: expected CSV, got .npy{advice}")
         try:
-            table.skip_header(header)
-            while lines := list(islice(table.lines, block_rows)):
-                characters += sum(map(len, lines))
-                yield table.parse(lines), min(100, 100 * characters // size) if size else 0
+            yield chain([beginning] if beginning else [], text)
         except ValueError as error:
             raise ValueError(f"{name}, {error}") from None
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """Fields of one row, and the numbers of its first and last line: quotes may enclose line breaks."""
 
     first: int
     last: int
     fields: list[str]
 
+    @property
+    def names(self) -> list[str]:
+        """The names in a header. np.savetxt begins it with a number sign."""
+        fields = [field.strip() for field in self.fields]
+        return [fields[0].removeprefix("# "), *fields[1:]]
 
-class _CsvTable:
-    """The lines of a CSV file, and how they become numbers."""
 
-    def __init__(self, lines: Iterator[str], inputs: int, delimiter: str) -> None:
-        self.lines = lines
+class Field(NamedTuple):
+    """How a field becomes a number, where ``parse`` does not raise ValueError, and what is expected there."""
+
+    parse: Callable[[str], float]
+    expected: str
+
+
+class Block(NamedTuple):
+    """Rows of a CSV file, the line where each begins, and the number of characters read."""
+
+    numbers: NDArray[np.float64]
+    lines: Sequence[int]
+    characters: int
+
+
+class CsvTable:
+    """The lines of a CSV file, and how they become numbers.
+
+    Attributes
+    ----------
+    columns : int
+        The fields of a line.
+    names : list of str
+        Of the columns, for error messages; may be empty.
+    fields : dict
+        How columns are read, by their numbers from 0; numbers otherwise.
+    missing : str
+        What to do about a missing value.
+    """
+
+    def __init__(self, lines: Iterator[str], columns: int, delimiter: str) -> None:
+        self.columns = columns
+        self.names: list[str] = []
+        self.fields: dict[int, Field] = {}
+        self.missing = 'write a missing value as nan: to_csv(na_rep="nan")'
+        self._lines = lines
         self._number = 0  # of lines read
-        self._inputs = inputs
         self._delimiter = delimiter
 
-    def skip_header(self, header: bool | None) -> None:
-        """Go past the first record if it is a header, or looks like one if ``header`` is None."""
-        ahead, self.lines = tee(self.lines)
-        first = next(self._records(ahead), None)
-        if first is not None and (self._is_header(first) if header is None else header):
-            self._number = sum(1 for _ in islice(self.lines, first.last))
+    def first(self) -> Record | None:
+        """Return the first record, and do not go past it."""
+        ahead, self._lines = tee(self._lines)
+        return next(self._records(ahead), None)
 
-    def parse(self, lines: list[str]) -> NDArray[np.float64]:
+    def skip(self, record: Record) -> None:
+        """Go past the first record."""
+        self._number = sum(1 for _ in islice(self._lines, record.last))
+
+    def skip_header(self, header: bool | None, columns: Sequence[str] = (), ignored: str | None = None) -> list[int] | None:
+        """Go past the first record if it is a header, or looks like one if ``header`` is None.
+
+        Return where the header has the columns, if it should have them.
+        """
+        first = self.first()
+        if first is None or not (self._is_header(first, columns) if header is None else header):
+            return None
+        self.skip(first)
+        if not columns:
+            return None
+        order = _column_order(first, columns, ignored)
+        self.names, self.columns = first.names, len(first.fields)
+        self.fields = {column: _IGNORED for column in range(self.columns) if column not in order}
+        return order
+
+    def blocks(self, block_rows: int) -> Iterator[Block]:
+        """Yield the rows."""
+        while lines := list(islice(self._lines, block_rows)):
+            yield self._parse(lines)
+
+    def _parse(self, lines: list[str]) -> Block:
         """Return the rows in lines, and in the lines after them up to the end of the last row."""
+        characters, begin, end = sum(map(len, lines)), self._number + 1, self._number + len(lines)
         if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
+            converters: Any = {column: _without_quotes(field.parse) for column, field in self.fields.items()}
             with suppress(ValueError):
-                table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2)
-                if table.shape == (len(lines), self._inputs):
-                    self._number += len(lines)
-                    return table
+                table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2, converters=converters or None)
+                if table.shape == (len(lines), self.columns):
+                    self._number = end
+                    return Block(table, range(begin, end + 1), characters)
         # There are quotes, blank lines or faults. This takes more than twice as long.
-        end = self._number + len(lines)
-        rows = []
-        for record in self._records(chain(lines, self.lines)):
-            rows.append(self._parse_record(record))
+        rows, numbers = [], []
+        for record in self._records(chain(lines, self._lines)):
+            rows.append(self.parse_record(record))
+            numbers.append(record.first)
             if record.last >= end:
                 self._number = record.last
                 break
-        return np.array(rows, np.float64).reshape(len(rows), self._inputs)
+        return Block(np.array(rows, np.float64).reshape(len(rows), self.columns), numbers, characters)
 
-    def _records(self, lines: Iterator[str]) -> Iterator[_Record]:
+    def _records(self, lines: Iterator[str]) -> Iterator[Record]:
         reader = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=self._delimiter != " ", strict=True)
         while True:
             first = self._number + reader.line_num + 1
@@ -326,42 +405,51 @@ class _CsvTable:
             except csv.Error as error:
                 raise ValueError(f"line {first}: {error}") from None
             is_blank = len(fields) < 2 and not "".join(fields).strip()
-            if self._inputs < 2 or not is_blank:
-                yield _Record(first, self._number + reader.line_num, fields or [""] * self._inputs)
+            if self.columns < 2 or not is_blank:
+                yield Record(first, self._number + reader.line_num, fields or [""] * self.columns)
 
-    def _parse_record(self, record: _Record) -> list[float]:
+    def parse_record(self, record: Record) -> list[float]:
+        """Return the numbers of a record."""
         fields = record.fields
-        if len(fields) != self._inputs:
+        if len(fields) != self.columns:
             hint = " (--delimiter names another character)" if len(fields) == 1 else ""
-            expected = f"{self._inputs} number{'s' * (self._inputs != 1)} separated by {self._delimiter!r}"
+            what = "field" if self.fields else "number"
+            expected = f"{self.columns} {what}{'s' * (self.columns != 1)} separated by {self._delimiter!r}"
             raise ValueError(f"line {record.first}: expected {expected}, got {len(fields)}{hint}")
         numbers = []
-        for column, field in enumerate(fields, 1):
+        for column, field in enumerate(fields):
+            kind = self.fields.get(column, _NUMBER)
             try:
-                numbers.append(_parse_number(field))
+                numbers.append(kind.parse(field))
             except ValueError:
                 hint = ""
-                if _NOT_UTF_8.search(field):
+                if NOT_UTF_8.search(field):
                     hint = " (the file must be text in UTF-8)"
                 elif _is_missing(field):
-                    hint = ' (write a missing value as nan: to_csv(na_rep="nan"))'
+                    hint = f" ({self.missing})"
                 got = reprlib.repr(field.strip())
-                raise ValueError(f"line {record.first}, column {column}: expected a number, got {got}{hint}") from None
+                place = f"line {record.first}, {self.label(column)}"
+                raise ValueError(f"{place}: expected {kind.expected}, got {got}{hint}") from None
         return numbers
 
-    def _is_header(self, record: _Record) -> bool:
+    def label(self, column: int) -> str:
+        """Return what messages call a column."""
+        return f"column {column + 1}" + (f" ({reprlib.repr(self.names[column])})" if self.names else "")
+
+    def _is_header(self, record: Record, columns: Sequence[str] = ()) -> bool:
+        if columns and set(columns) <= set(record.names):
+            return True
         fields = [field.strip() for field in record.fields]
-        if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
-            line = reprlib.repr(self._delimiter.join(fields))
-            raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
-        no_name = _first_no_name(fields)
-        if len(fields) == self._inputs and no_name is None:
+        check_ambiguous(record, self._delimiter)
+        no_name = first_no_name(fields)
+        fits = len(fields) == self.columns or bool(columns and len(fields) > 1)  # its names will be compared with the columns
+        if fits and no_name is None:
             return True
         try:
-            self._parse_record(record)
+            self.parse_record(record)
         except ValueError as error:
             hint = ""
-            if len(fields) == self._inputs and no_name is not None:
+            if len(fields) == self.columns and no_name is not None:
                 name = fields[no_name - 1]
                 got = reprlib.repr(name) + " again" * (name in fields[: no_name - 1])
                 hint = f"; no header either, for column {no_name} is {got}: say --header if it is one"
@@ -371,18 +459,62 @@ class _CsvTable:
         return False
 
 
+def check_ambiguous(record: Record, delimiter: str) -> None:
+    """Raise ValueError for 0,1,2: a header, or a row."""
+    fields = [field.strip() for field in record.fields]
+    if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
+        line = reprlib.repr(delimiter.join(fields))
+        raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
+
+
+def _column_order(header: Record, columns: Sequence[str], ignored: str | None) -> list[int]:
+    """Return where a header has the columns."""
+    names = header.names
+    places = {name: place for place, name in enumerate(names)}
+    expected = {*columns, ignored}
+    for what, several in (
+        ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
+        ("has columns that the network was not trained on", [name for name in names if name not in expected]),
+        ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
+    ):
+        if several:
+            more = f" and {len(several) - _MOST_NAMES} more" if len(several) > _MOST_NAMES else ""
+            shown = ", ".join(map(reprlib.repr, several[:_MOST_NAMES]))
+            raise ValueError(f"line {header.first}: the header {what}: {shown}{more}")
+    return [places[name] for name in columns]
+
+
+# Names in an error message.
+_MOST_NAMES = 5
+
+
+def _without_quotes(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a function for np.loadtxt, which does not know quotes."""
+
+    def parse_plain(field: str) -> float:
+        if '"' in field:
+            raise ValueError
+        return parse(field)
+
+    return parse_plain
+
+
 # Usual delimiters: a title has none of them.
 _OTHER_DELIMITER = re.compile("[,;|\t]")
 
 # What text in another encoding has, such as UTF-16 or Latin-1.
-_NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
+NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
 
 
-def _parse_number(field: str) -> float:
+def parse_number(field: str) -> float:
     """Return what np.loadtxt reads. Python alone reads 1_000, and digits of other scripts."""
     if "_" in field or not field.strip().isascii():
         raise ValueError
     return float(field)
+
+
+_NUMBER = Field(parse_number, "a number")
+_IGNORED = Field(lambda field: 0.0, "anything")
 
 
 # Written as letters and digits alone: n/a is na.
@@ -395,14 +527,14 @@ _BOOLEANS = {
     *("true", "false", "yes", "no", "on", "off", "wahr", "falsch", "ja", "nein", "vrai", "faux", "oui", "non"),
     *("verdadero", "falso", "sí", "si"),
 }
-_INFINITY = {"inf", "infinity"}
+INFINITE = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 
 # A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks like a currency (EUR5, Rs5).
 _AMOUNT = re.compile(r"[^\W\d_]{1,3}\W+\d|([A-Z]{3}|[A-Z][a-zč]|RM|TL|kr)\d")
 
 
-def _first_no_name(fields: list[str]) -> int | None:
+def first_no_name(fields: list[str]) -> int | None:
     """Return the first column that is no name, or has that of an earlier column, if any.
 
     A single t, f, y or n is a name only beside others, as in x, y.
@@ -428,18 +560,21 @@ def _is_name(field: str) -> bool:
     [False, False, False, False, False, False, False, False, False, False, False]
     """
     field = field.removeprefix("# ")  # as np.savetxt begins a header
-    word = _word(field)
+    letters = word(field)
     has_letter_first = field[:1].isalpha() or field[:1] == "_"
-    return has_letter_first and not (word in _MISSING_WORDS | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.match(field))
+    return has_letter_first and not (
+        letters in _MISSING_WORDS | _BOOLEANS | INFINITE or letters.isnumeric() or _AMOUNT.match(field)
+    )
 
 
-def _word(field: str) -> str:
+def word(field: str) -> str:
+    """Return the letters and digits of a field, up to a bracket, in small letters."""
     return "".join(filter(str.isalnum, field.partition("(")[0])).casefold()
 
 
 def _is_missing(field: str) -> bool:
     """Return whether a field stands for a missing value: empty, a dash or the like, or a word such as N/A."""
-    return not field.strip(_MISSING_SIGNS) or _word(field) in _MISSING_WORDS
+    return not field.strip(_MISSING_SIGNS) or word(field) in _MISSING_WORDS
 
 
 def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = ",") -> None:
