@@ -171,7 +171,7 @@ double LossSum::mean() const { return losses / weights; }
 
 template <class C>
 LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest) {
+                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest, double scale) {
   const std::size_t terms = terms_of(loss, n);
   LossSum sum;
   sum.weights = sum_weights(targets, rows, terms);
@@ -185,10 +185,10 @@ LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t row
   all.option = static_cast<C>(option);
   all.losses = losses;
   all.gradients = gradients;
-  all.factor = static_cast<C>(1 / divisor);
+  all.factor = static_cast<C>(scale / divisor);
   all.smallest = smallest;
   if (gradients != nullptr && targets.weights != nullptr) {
-    for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) / divisor);
+    for (std::size_t i = 0; i < rows * terms; ++i) factors[i] = static_cast<C>(weight_of(targets, terms, i) * scale / divisor);
     all.factors = factors;
   }
   loss_terms(loss, all);
@@ -422,8 +422,11 @@ void Trainer<C>::step(const Optimizer& optimizer) {
   }
   const bool decoupled = optimizer.kind == Kind::kAdamW;
   AdamStep<C> adam{};
-  adam.rate = static_cast<C>(optimizer.learning_rate / (1 - power(optimizer.beta_1, steps)));
-  adam.root_scale = static_cast<C>(1 / std::sqrt(1 - power(optimizer.beta_2, steps)));
+  const double rate = optimizer.learning_rate / (1 - power(optimizer.beta_1, steps));
+  const double root = std::sqrt(1 - power(optimizer.beta_2, steps));  // the scale of the root of the second moment
+  const bool hat = optimizer.kind == Kind::kAdamHat;
+  adam.rate = static_cast<C>(hat ? rate * root : rate);
+  adam.root_scale = static_cast<C>(hat ? 1 : 1 / root);
   adam.rest_1 = static_cast<C>(1 - optimizer.beta_1);
   adam.rest_2 = static_cast<C>(1 - optimizer.beta_2);
   adam.epsilon = static_cast<C>(optimizer.epsilon);
@@ -496,12 +499,12 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
 
 // Forward, loss, and the gradient by the outputs, in the first of the two deltas.
 template <class C>
-LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest) {
+LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest, double scale) {
   pack();
   forward(batch.x, batch.rows);
   C* const factors = batch.targets.weights != nullptr ? at_least(factors_, batch_ * terms_of(loss_, outputs())) : nullptr;
   return compute_loss(loss_, option_, activations_.back().data(), batch.rows, outputs(), batch.targets, Reduction::kMean,
-                      losses_.data(), deltas_[0].data(), factors, smallest);
+                      losses_.data(), deltas_[0].data(), factors, smallest, scale);
 }
 
 template <class C>
@@ -521,6 +524,39 @@ LossSum Trainer<C>::run_epoch(const Examples<C>& all, const Optimizer& optimizer
     step(optimizer);
   }
   return sum;
+}
+
+// Half the sum of the squares of all weights.
+template <class C>
+double Trainer<C>::half_squares() const {
+  double sum = 0;
+  for (const Place& place : places_) {
+    const Strided<const C> weights{parameters_.data() + place.weights, sizeof(C)};
+    sum += static_cast<double>(kernels().of<C>().dot(weights, weights, place.bias - place.weights));
+  }
+  return sum / 2;
+}
+
+template <class C>
+BatchSums Trainer<C>::run_batches(const Examples<C>& all, const Optimizer& optimizer, const std::size_t* order,
+                                  std::size_t count, double scale) {
+  look_for_weightless_rows(all);
+  const std::size_t terms = terms_of(loss_, outputs());
+  BatchSums sums;
+  for (std::size_t first = 0; first < count; first += batch_) {
+    const Examples<C> batch = gather(all, order, first, std::min(batch_, count - first));
+    const LossSum loss = forward_to_loss(batch, kLeastGradient<C>, scale);
+    if (loss.weights == 0) continue;
+    const auto rows = static_cast<double>(batch.rows);
+    const double row_weights = loss.weights / static_cast<double>(terms);
+    Optimizer of_batch = optimizer;
+    of_batch.weight_decay /= row_weights;
+    sums.losses += rows * loss.mean();
+    if (optimizer.weight_decay != 0) sums.penalty += rows * (half_squares() / row_weights);
+    backward_layers(batch.x, batch.rows, nullptr);
+    step(of_batch);
+  }
+  return sums;
 }
 
 template <class C>
@@ -573,9 +609,9 @@ void Trainer<C>::backward(const C* x, std::size_t rows, const C* by_outputs, C* 
 }
 
 template LossSum compute_loss(Loss, double, const float*, std::size_t, std::size_t, const Targets<float>&, Reduction, float*,
-                              float*, float*, float);
+                              float*, float*, float, double);
 template LossSum compute_loss(Loss, double, const double*, std::size_t, std::size_t, const Targets<double>&, Reduction, double*,
-                              double*, double*, double);
+                              double*, double*, double, double);
 template class Trainer<float>;
 template class Trainer<double>;
 

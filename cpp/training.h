@@ -40,19 +40,26 @@ struct LossSum {
 
 // The loss of each term (times its weight with kNone) and, unless null, the gradient of the reduced loss by the outputs.
 // `factors`: room for a number a term, which may be null if there are no weights. A term of weight 0 counts as 0, whatever it
-// is, and so does an element of the gradient below `smallest`. Terms are added in double: in 8 interleaved partial sums within
-// 256 rows, and these sums as the tree of kernels/sum.h.
+// is, and so does an element of the gradient below `smallest`. The gradient is multiplied by `scale`. Terms are added in
+// double: in 8 interleaved partial sums within 256 rows, and these sums as the tree of kernels/sum.h.
 template <class C>
 LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
-                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0);
+                     Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0, double scale = 1);
 
 struct Optimizer {
-  enum class Kind { kSgd, kAdam, kAdamW } kind;
+  // kAdamHat is Adam whose epsilon is added to sqrt(v) before this is corrected: the end of section 2 of the paper.
+  enum class Kind { kSgd, kAdam, kAdamW, kAdamHat } kind;
   double learning_rate;
   double beta_1;  // of sgd: momentum
   double beta_2;  // of sgd: 1 for Nesterov's momentum, or 0
   double epsilon;
   double weight_decay;
+};
+
+// Sums over the batches of an epoch, each batch times its rows.
+struct BatchSums {
+  double losses = 0;   // of its mean loss
+  double penalty = 0;  // of half the sum of the squared weights, over the sum of its rows' weights
 };
 
 // Rows to learn from: x is rows x inputs, contiguous.
@@ -100,6 +107,12 @@ class Trainer {
   // and the inputs of a row whose weights are all 0 are taken as 0. Throws std::bad_alloc.
   LossSum run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch, bool shuffle);
 
+  // The same in scikit-learn's conventions, over `count` rows by their numbers in `order` (all, in sequence, if that is null):
+  // the gradient of a batch's mean loss is multiplied by `scale`, and the weight decay of a batch divided by the sum of its
+  // rows' weights, which is the number of its rows without weights. Both sums are of before the batch's step.
+  BatchSums run_batches(const Examples<C>& all, const Optimizer& optimizer, const std::size_t* order, std::size_t count,
+                        double scale);
+
   LossSum evaluate(const Examples<C>& all);
 
   // The loss of at most a batch of rows, and the gradient of its mean.
@@ -121,7 +134,8 @@ class Trainer {
   void multiply(const OuterProduct<C>& product);
   void pack();
   void forward(const C* x, std::size_t rows);
-  LossSum forward_to_loss(const Examples<C>& batch, C smallest);
+  LossSum forward_to_loss(const Examples<C>& batch, C smallest, double scale = 1);
+  double half_squares() const;
   void backward_layers(const C* x, std::size_t rows, C* by_inputs);
   void step(const Optimizer& optimizer);
   bool counts(const Targets<C>& targets, std::size_t row) const;

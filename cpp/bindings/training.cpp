@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <new>
 #include <string>
@@ -151,6 +152,21 @@ class PyTrainer {
     if (rows > trainer.batch()) throw py::value_error("more rows than a batch");
   }
 
+  static Optimizer optimizer_of(const std::vector<double>& numbers) {
+    constexpr auto kMost = static_cast<double>(Optimizer::Kind::kAdamHat);
+    if (numbers.size() != 6 || !(numbers[0] >= 0 && numbers[0] <= kMost && numbers[0] == std::floor(numbers[0]))) {
+      throw py::value_error("expected six numbers of an optimizer, the first of which is its kind");
+    }
+    return {
+        static_cast<Optimizer::Kind>(static_cast<int>(numbers[0])), numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]};
+  }
+
+  template <class AnyTrainer>
+  static void need_moments(const AnyTrainer& trainer, const Optimizer& optimizer) {
+    const std::size_t needed = optimizer.kind == Optimizer::Kind::kSgd ? (optimizer.beta_1 != 0 ? 1 : 0) : 2;
+    if (trainer.moments() < needed) throw py::value_error("the optimizer needs more moments");
+  }
+
   // What it throws is a Python error, or one that pybind11 makes one, when the GIL is held again.
   template <class AnyTrainer, class Work>
   static auto without_gil(AnyTrainer& trainer, Work work) {
@@ -216,22 +232,29 @@ class PyTrainer {
   std::vector<double> epochs(const py::object& x, const py::object& targets, const py::object& weights,
                              const std::vector<double>& optimizer, std::uint64_t seed, std::uint64_t first, std::size_t count,
                              bool shuffle) {
-    if (optimizer.size() != 6 || !(optimizer[0] == 0 || optimizer[0] == 1 || optimizer[0] == 2)) {
-      throw py::value_error("expected six numbers of an optimizer, the first of which is its kind");
-    }
-    Optimizer steps;
-    steps.kind = static_cast<Optimizer::Kind>(static_cast<int>(optimizer[0]));
-    steps.learning_rate = optimizer[1];
-    steps.beta_1 = optimizer[2];
-    steps.beta_2 = optimizer[3];
-    steps.epsilon = optimizer[4];
-    steps.weight_decay = optimizer[5];
+    const Optimizer steps = optimizer_of(optimizer);
     return run(x, targets, weights, [&](auto& trainer, const auto& examples) {
-      const std::size_t needed = steps.kind == Optimizer::Kind::kSgd ? (steps.beta_1 != 0 ? 1 : 0) : 2;
-      if (trainer.moments() < needed) throw py::value_error("the optimizer needs more moments");
+      need_moments(trainer, steps);
       std::vector<double> losses(count);
       for (std::size_t i = 0; i < count; ++i) losses[i] = trainer.run_epoch(examples, steps, seed, first + i, shuffle).mean();
       return losses;
+    });
+  }
+
+  std::pair<double, double> run_batches(const py::object& x, const py::object& targets, const py::object& weights,
+                                        const std::vector<double>& optimizer, const py::object& order, double gradient_scale) {
+    const Optimizer steps = optimizer_of(optimizer);
+    const std::size_t rows = rows_of(x, "x"), count = order.is_none() ? rows : rows_of(order, "order");
+    const auto* numbers = order.is_none() ? nullptr : data_of<const std::int64_t>(order, NPY_INT64, {count}, "order");
+    static_assert(sizeof(std::size_t) == sizeof(std::int64_t));
+    const auto* const unsigned_numbers = reinterpret_cast<const std::size_t*>(numbers);
+    for (std::size_t i = 0; numbers != nullptr && i < count; ++i) {
+      if (unsigned_numbers[i] >= rows) throw py::index_error("there is no row " + std::to_string(numbers[i]));
+    }
+    return run(x, targets, weights, [&](auto& trainer, const auto& examples) {
+      need_moments(trainer, steps);
+      const BatchSums sums = trainer.run_batches(examples, steps, unsigned_numbers, count, gradient_scale);
+      return std::pair(sums.losses, sums.penalty);
     });
   }
 
@@ -359,6 +382,10 @@ void add_training(py::module_& module) {
       .def("epochs", method(&PyTrainer::epochs), py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
            py::arg("seed"), py::arg("first"), py::arg("count"), py::arg("shuffle"),
            "Run `count` epochs; return the mean loss of each.")
+      .def("run_batches", method(&PyTrainer::run_batches), py::arg("x"), py::arg("targets"), py::arg("weights"),
+           py::arg("optimizer"), py::arg("order"), py::arg("gradient_scale"),
+           "Run an epoch in scikit-learn's conventions, over the rows in `order`; return the sums over its batches of the mean "
+           "loss and of the weights' penalty, each times the batch's rows.")
       .def("evaluate", method(&PyTrainer::evaluate), py::arg("x"), py::arg("targets"), py::arg("weights"), "The mean loss.")
       .def("gradient", method(&PyTrainer::gradient), py::arg("x"), py::arg("targets"), py::arg("weights"),
            "The mean loss, whose gradient is then in gradient_array.")

@@ -7,8 +7,9 @@ array([0.88064861, 0.09757865, 0.02177274])
 
 from nnkernels._core import dot, relu, sigmoid, tanh
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
+from nnkernels.layers import Dense
 from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
-from nnkernels.network import Dense, Network, load
+from nnkernels.network import Network, load
 from nnkernels.optimizers import SGD, Adam, AdamW
 from nnkernels.settings import config, get_num_threads, set_num_threads, show_config
 from nnkernels.training import Training, TrainingError, TrainingState, train

@@ -1,11 +1,12 @@
-"""Networks of dense layers: description, forward pass, gradients, files."""
+"""Networks of layers: forward pass, gradients, files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any, Self, SupportsIndex, cast
+from types import MappingProxyType
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -23,113 +24,14 @@ from nnkernels.arrays import (
     explained,
     is_float,
     is_lazy,
-    is_python_number,
     map_chunks,
     need_known,
-    promoted,
 )
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
-from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
+from nnkernels.functions import ACTIVATIONS, Activation, activation_number
+from nnkernels.layers import Dense, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
 from nnkernels.problem import compute_gradient, propagate_back
-
-
-class Dense:
-    """Description of a dense layer: activation(x weights^T + bias).
-
-    Parameters
-    ----------
-    weights : array_like, shape (outputs, inputs)
-        Each row is a neuron. Or (inputs,): one neuron, whose result has no axis for outputs.
-    bias : array_like, optional
-        Broadcastable to (outputs,). 0 by default.
-    activation : optional
-        None, "relu", "sigmoid", "tanh", "softmax", or the ufunc itself.
-
-    The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
-    ``np.result_type(weights, np.float32)``), and the activation's name. A subclass may have attributes of its own; copies and
-    pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit.
-
-    Examples
-    --------
-    >>> import nnkernels as nnk
-    >>> nnk.Dense([[0.2, 0.8], [0.5, -0.9]], [1.0, 2.0], nnk.relu)
-    Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
-    """
-
-    __slots__ = ("__weakref__", "activation", "bias", "weights")
-
-    weights: NDArray[Any]
-    bias: NDArray[Any]
-    activation: str | None
-
-    def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: Activation = None) -> None:
-        number = activation_number(activation)
-        try:
-            matrix = _promoted(weights)
-            if matrix.ndim not in (1, 2):
-                raise ValueError("weights need one axis or two")
-            shape = matrix.shape[:-1]
-            if bias is None:
-                vector = np.zeros(shape, matrix.dtype)
-            else:
-                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else _promoted(bias)
-                vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
-        except (OverflowError, TypeError, ValueError) as error:
-            raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
-        for name, array in (("weights", matrix), ("bias", vector)):
-            copy = np.array(array, order="C")
-            copy.flags.writeable = False
-            object.__setattr__(self, name, copy.view())  # a view cannot be made writeable again
-        object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in Dense.__slots__:
-            raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name in Dense.__slots__:
-            raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
-        super().__delattr__(name)
-
-    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
-        """Return the attributes of a subclass: its dictionary and its slots."""
-        dictionary, slots = cast(tuple[Any, dict[str, Any]], object.__getstate__(self))
-        return dictionary, {name: value for name, value in slots.items() if name not in Dense.__slots__}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (Dense, type(self), self.weights, self.bias, self.activation), self.__getstate__()
-
-    @property
-    def inputs(self) -> int:
-        """The number of inputs."""
-        return int(self.weights.shape[-1])
-
-    @property
-    def outputs(self) -> int:
-        """The number of outputs."""
-        return int(self.bias.size)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype that weights and bias promote to."""
-        return np.result_type(self.weights, self.bias)
-
-    def __repr__(self) -> str:
-        return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
-
-
-def _promoted(value: ArrayLike) -> NDArray[Any]:
-    array = as_real(value)
-    return array.astype(promoted(array.dtype), copy=False)
-
-
-def _restored(base: Any, kind: type[Any], *arguments: Any) -> Any:
-    """Return a copy of a layer or network. The __init__ of a subclass may take other arguments, and is not called."""
-    value = base.__new__(kind)
-    base.__init__(value, *arguments)
-    return value
 
 
 class Network(_core.Network):
@@ -145,13 +47,16 @@ class Network(_core.Network):
     dtype : optional
         float16, float32 or float64; by default the dtype that all weights and biases promote to. What is beyond its range
         becomes infinite, with NumPy's warning of a cast.
+    metadata : mapping of str to str, optional
+        Anything that belongs to the network, such as the names of classes. ``save``, ``load``, pickles and ``train`` keep it.
+        Names that begin with "nnkernels." are reserved.
 
     Raises
     ------
     TypeError
-        For a layer that is no Dense, and for another dtype.
+        For a layer that is no Dense, for another dtype, and for metadata that are no strings.
     ValueError
-        For no layers, for layers that do not chain, and for one neuron ahead of another layer.
+        For no layers, for layers that do not chain, for one neuron ahead of another layer, and for a reserved name.
     MemoryError
         Where there is too little for the weights.
 
@@ -182,9 +87,13 @@ class Network(_core.Network):
       total                                        9
     """
 
-    __slots__ = ()
+    __slots__ = ("_metadata",)
 
-    def __init__(self, layers: Iterable[Dense], dtype: DTypeLike | None = None) -> None:
+    _metadata: dict[str, str]
+
+    def __init__(
+        self, layers: Iterable[Dense], dtype: DTypeLike | None = None, metadata: Mapping[str, str] | None = None
+    ) -> None:
         try:
             iterator = iter(layers)
         except TypeError:
@@ -218,6 +127,12 @@ class Network(_core.Network):
             common.num,
             checked[-1].weights.ndim == 1,
         )
+        self._metadata = _as_metadata(metadata)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What was given as metadata, read-only, in the order of the names."""
+        return MappingProxyType(self._metadata)
 
     @property
     def layers(self) -> tuple[Dense, ...]:
@@ -246,7 +161,11 @@ class Network(_core.Network):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (Network, type(self), self.layers, self.dtype), self.__getstate__()
+        return restored, (Network, type(self), self.layers, self.dtype, self._metadata), self.__getstate__()
+
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        """Return the attributes of a subclass: its dictionary and its slots."""
+        return attributes_of_subclass(self, Network.__slots__)
 
     def _call_converted(self, x: Any, out: Any) -> Any:
         """Return the forward pass of arguments that C++ does not take: not plain arrays of NumPy with a real dtype."""
@@ -456,7 +375,8 @@ class Network(_core.Network):
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
-        metadata holds the names of the activations, separated by commas ("none" where there is none).
+        file's metadata holds the names of the activations, separated by commas ("none" where there is none); the other entries
+        are the network's metadata. The same network gives the same bytes.
 
         A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
         and MemoryError where there is too little for a copy of the weights.
@@ -473,13 +393,14 @@ class Network(_core.Network):
         """
         layers = self.layers
         tensors = {f"layers.{index}.{part}": getattr(layer, part) for index, layer in enumerate(layers) for part in _PARTS}
-        write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers)})
+        write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers), **self._metadata})
 
 
 # How random weights are bounded; the place of each is its number in C++.
 _INITIALIZERS = ("glorot", "he", "torch")
 
-# The key of a file's metadata.
+# The beginning of the names of a file's metadata that are not the network's, and one of them.
+_RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
 
 # A layer's tensors.
@@ -523,11 +444,33 @@ def load(path: Path) -> Network:
     """
     return read_file(
         path,
-        lambda file: Network(_read_layers(file)),
+        lambda file: Network(_read_layers(file), metadata=_read_own_metadata(file)),
         content="a network",
         writer="Network.save",
         advice="read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])",
     )
+
+
+def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"Network expected metadata to be a mapping of strings, got a {type(metadata).__name__}")
+    for item in metadata.items():
+        for text in item:
+            if not isinstance(text, str):
+                raise TypeError(f"Network expected metadata of strings, got {text!r} in {item}")
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"Network expected metadata that UTF-8 can hold, got {text!r}") from None
+        if item[0].startswith(_RESERVED):
+            raise ValueError(f"Network expected names of metadata that do not begin with {_RESERVED!r}, got {item[0]!r}")
+    return {str(name): str(metadata[name]) for name in sorted(metadata)}
+
+
+def _read_own_metadata(file: Any) -> dict[str, str]:
+    return {name: text for name, text in (file.metadata() or {}).items() if not name.startswith(_RESERVED)}
 
 
 def _read_layers(file: Any) -> list[Dense]:

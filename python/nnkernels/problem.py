@@ -37,6 +37,7 @@ class Architecture(NamedTuple):
     one_neuron: bool
     dtype: np.dtype[Any]
     computed: np.dtype[Any]  # the dtype of a Trainer: a float16 network learns in float32
+    metadata: dict[str, str]
 
     def shape_of_outputs(self, leading: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the outputs for rows of inputs in these axes."""
@@ -112,7 +113,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     sizes = (net.inputs, *(len(bias) for _, bias, _ in layers))
     activations = tuple(ACTIVATIONS[number] for _, _, number in layers)
     computed = np.result_type(net.dtype, np.float32)
-    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed)
+    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed, dict(net.metadata))
     parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
     parameters.flags.writeable = False
     return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters

@@ -18,8 +18,9 @@ from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, 
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.frozen import Frozen
 from nnkernels.functions import ACTIVATIONS
+from nnkernels.layers import Dense
 from nnkernels.losses import LOSSES, LossLike
-from nnkernels.network import Dense, Network
+from nnkernels.network import Network
 from nnkernels.optimizers import MOMENTS, Optimizer, OptimizerLike, as_optimizer
 from nnkernels.problem import Architecture, Problem, Rows, take_apart
 
@@ -241,7 +242,7 @@ class Training(Frozen):
                 architecture.split(rounded(self._parameters, architecture.dtype)), architecture.activations, strict=True
             )
             described = [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers]
-            self._set(_network=Network(described, architecture.dtype))
+            self._set(_network=Network(described, architecture.dtype, architecture.metadata))
         return cast(Network, self._network)
 
     def __repr__(self) -> str:

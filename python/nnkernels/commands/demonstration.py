@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.layers import Dense
 from nnkernels.losses import cross_entropy
-from nnkernels.network import Dense, Network
+from nnkernels.network import Network
 from nnkernels.optimizers import Adam
 from nnkernels.settings import config
 from nnkernels.training import Training, train

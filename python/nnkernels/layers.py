@@ -1,0 +1,114 @@
+"""Layers: frozen descriptions, of which a Network is made."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkernels.arrays import as_real, explained, is_python_number, promoted
+from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
+
+
+class Dense:
+    """Description of a dense layer: activation(x weights^T + bias).
+
+    Parameters
+    ----------
+    weights : array_like, shape (outputs, inputs)
+        Each row is a neuron. Or (inputs,): one neuron, whose result has no axis for outputs.
+    bias : array_like, optional
+        Broadcastable to (outputs,). 0 by default.
+    activation : optional
+        None, "relu", "sigmoid", "tanh", "softmax", or the ufunc itself.
+
+    The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
+    ``np.result_type(weights, np.float32)``), and the activation's name. A subclass may have attributes of its own; copies and
+    pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.Dense([[0.2, 0.8], [0.5, -0.9]], [1.0, 2.0], nnk.relu)
+    Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
+    """
+
+    __slots__ = ("__weakref__", "activation", "bias", "weights")
+
+    weights: NDArray[Any]
+    bias: NDArray[Any]
+    activation: str | None
+
+    def __init__(self, weights: ArrayLike, bias: ArrayLike | None = None, activation: Activation = None) -> None:
+        number = activation_number(activation)
+        try:
+            matrix = _promoted(weights)
+            if matrix.ndim not in (1, 2):
+                raise ValueError("weights need one axis or two")
+            shape = matrix.shape[:-1]
+            if bias is None:
+                vector = np.zeros(shape, matrix.dtype)
+            else:
+                vector = np.full(shape, bias, matrix.dtype) if is_python_number(bias) else _promoted(bias)
+                vector = np.broadcast_to(vector.reshape(vector.shape[vector.ndim - len(shape) :]), shape)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise explained(error, "Dense", LAYER, weights=weights, bias=bias) from None
+        for name, array in (("weights", matrix), ("bias", vector)):
+            copy = np.array(array, order="C")
+            copy.flags.writeable = False
+            object.__setattr__(self, name, copy.view())  # a view cannot be made writeable again
+        object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in Dense.__slots__:
+            raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in Dense.__slots__:
+            raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
+        super().__delattr__(name)
+
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        """Return the attributes of a subclass: its dictionary and its slots."""
+        return attributes_of_subclass(self, Dense.__slots__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (Dense, type(self), self.weights, self.bias, self.activation), self.__getstate__()
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs."""
+        return int(self.weights.shape[-1])
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return int(self.bias.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that weights and bias promote to."""
+        return np.result_type(self.weights, self.bias)
+
+    def __repr__(self) -> str:
+        return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
+
+
+def _promoted(value: ArrayLike) -> NDArray[Any]:
+    array = as_real(value)
+    return array.astype(promoted(array.dtype), copy=False)
+
+
+def restored(base: Any, kind: type[Any], *arguments: Any) -> Any:
+    """Return a copy of a layer or network. The __init__ of a subclass may take other arguments, and is not called."""
+    value = base.__new__(kind)
+    base.__init__(value, *arguments)
+    return value
+
+
+def attributes_of_subclass(value: object, own: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    """Return the state of an object for a pickle: its dictionary, and its slots but for those of the base class."""
+    dictionary, slots = cast(tuple[Any, dict[str, Any]], object.__getstate__(value))
+    return dictionary, {name: attribute for name, attribute in slots.items() if name not in own}
