@@ -98,6 +98,18 @@ struct DenseLanes {
   std::size_t ahead_lines = 0;  // so many lines of the cache, or none
 };
 
+// Rows of n elements, shifted and scaled. Within x, and within the outputs, either the elements of a row lie side by side, or
+// the rows do. The outputs may be the rows themselves.
+template <class From, class T>
+struct ScaleRows {
+  Rows<const From> x;
+  Rows<T> outputs;
+  std::size_t rows;
+  std::size_t n;
+  const double* offset;  // n, as the scale
+  const double* scale;
+};
+
 // Where relu writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in what
 // is overwritten. It is quicker on one thread, and from about kLargeBytes on, more than a core's share of most last caches.
 // All but relu of floating-point numbers write to the caches: sigmoid and tanh take longer to compute than to write.
@@ -149,6 +161,10 @@ struct Kernels {
   void (*dense_lanes)(const DenseLanes<T>& layer, const C* x, C* outputs);
   // outputs[row][i] = input[row][i], of lane_rows rows of n elements; either may lie across.
   void (*copy_rows)(Rows<const C> input, Rows<C> output, std::size_t n);
+
+  // outputs[row][i] = (x[row][i] - offset[i]) * scale[i] in double, rounded once to T.
+  void (*scale)(const ScaleRows<T, T>& rows);
+  void (*scale_doubles)(const ScaleRows<double, T>& rows);
 };
 
 // max(0, x) of integers, by size; unsigned ones are copied.

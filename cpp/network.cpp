@@ -221,16 +221,24 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
   for (const LayerView<T>& view : layers) {
     const std::size_t inputs = view.weights.inputs;
     const std::size_t outputs = view.weights.outputs;
-    check_sizes(inputs, outputs);
-    // Some memory also where there are no inputs: null would mean weights that are not packed.
-    const std::size_t packed_size = std::max<std::size_t>(table.packed_size(outputs, inputs), 1);
-    Layer layer{inputs, outputs, view.activation, Buffer<C>(packed_size), Buffer<C>(outputs)};
-    table.pack(view.weights, layer.weights.data());
-    table.widen(view.bias, layer.bias.data(), outputs);
+    Layer layer{inputs, outputs, view.activation, {}, {}, view.scale != nullptr, {}, {}};
+    if (layer.scales) {
+      layer.offset.assign(view.offset, view.offset + inputs);
+      layer.scale.assign(view.scale, view.scale + inputs);
+      has_scale_ = true;
+    } else {
+      check_sizes(inputs, outputs);
+      // Some memory also where there are no inputs: null would mean weights that are not packed.
+      layer.weights = Buffer<C>(std::max<std::size_t>(table.packed_size(outputs, inputs), 1));
+      layer.bias = Buffer<C>(outputs);
+      table.pack(view.weights, layer.weights.data());
+      table.widen(view.bias, layer.bias.data(), outputs);
+      work_ += inputs * outputs;
+    }
     if (!layers_.empty()) widest_hidden_ = std::max(widest_hidden_, inputs);
     widest_staging_ = std::max(widest_staging_, inputs + outputs);
     widest_ = std::max({widest_, inputs, outputs});
-    work_ += inputs * outputs + kElementWork * (inputs + outputs);
+    work_ += kElementWork * (inputs + outputs);
     layers_.push_back(std::move(layer));
   }
 }
@@ -249,22 +257,25 @@ void Network<T>::copy_bias(std::size_t layer, T* bias) const {
 // The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`. If `shared`, where
 // there may be no staging, threads share each layer.
 template <class T>
-void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
-                               bool shared) const {
+void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden,
+                               C* staging, bool shared) const {
   T* next = hidden;
   T* previous = hidden + count * widest_hidden_;
   Rows<const T> from = x;
-  for (const Layer& layer : layers_) {
+  for (std::size_t l = first; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const bool last = l + 1 == layers_.size();
+    const Rows<T> to =
+        last ? outputs
+             : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
     DenseRows<T> rows{};
     rows.packed = layer.weights.data();
     rows.weights.inputs = layer.inputs;
     rows.weights.outputs = layer.outputs;
     rows.bias = layer.bias.data();
-    const bool last = &layer == &layers_.back();
-    const Rows<T> to =
-        last ? outputs
-             : Rows<T>{next, static_cast<std::ptrdiff_t>(layer.outputs * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
-    if (!shared) {
+    if (layer.scales) {
+      kernels().of<T>().scale({from, to, count, layer.inputs, layer.offset.data(), layer.scale.data()});
+    } else if (!shared) {
       layer_forward(from, count, rows, layer.activation, to, staging);
       activate(layer.activation, to, count, layer.outputs, staging);
     } else {
@@ -287,7 +298,7 @@ void Network<T>::forward_block(const Rows<const T>& x, std::size_t count, const 
 // the chain of functions rounds. `fetch_next`: as many rows come after these, and shall be in the cache by then: the CPU does
 // not foresee them, for the rows are read side by side.
 template <class T>
-void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const {
+void Network<T>::forward_lanes(std::size_t first, Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
   const Kernels<T>& table = kernels().of<T>();
   const std::size_t lanes = table.lane_rows;
@@ -303,18 +314,24 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next
     }
   };
 
-  const std::size_t inputs = layers_.front().inputs;
+  const std::size_t inputs = layers_[first].inputs;
   if constexpr (kIsCompute<T>) {
     table.copy_rows(x, across(from), inputs);
   } else {
     widen_rows(x, to, lanes, inputs);
     table.copy_rows(read_only(side_by_side(to, inputs)), across(from), inputs);
   }
-  for (const Layer& layer : layers_) {
+  for (std::size_t l = first; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    if (layer.scales) {
+      const Rows<C> rows = across(from);
+      kernels().of<C>().scale({read_only(rows), rows, lanes, layer.inputs, layer.offset.data(), layer.scale.data()});
+      continue;
+    }
     std::fill_n(from + lanes * layer.inputs, lanes * table.lane_padding, C(0));
     DenseLanes<T> dense{layer.weights.data(), layer.bias.data(), layer.activation == Activation::kRelu, layer.outputs,
                         layer.inputs};
-    if (fetch_next && &layer == &layers_.front()) {
+    if (fetch_next && l == first) {
       dense.ahead = reinterpret_cast<const char*>(x.from(lanes).data);
       dense.ahead_lines = (lanes * inputs * sizeof(T) + kLineBytes - 1) / kLineBytes;
     }
@@ -334,10 +351,25 @@ void Network<T>::forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next
 }
 
 template <class T>
-void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
+void Network<T>::forward_doubles(const Rows<const double>& x, std::size_t count, const Rows<T>& outputs) const {
+  const Layer& layer = layers_.front();
+  const std::size_t n = layer.inputs;
+  const bool more = layers_.size() > 1;
+  if (more && n != 0 && count > std::numeric_limits<std::size_t>::max() / n) throw std::bad_alloc();
+  const Buffer<T> scaled(more ? count * n : 0);
+  const Rows<T> to = more ? side_by_side(scaled.data(), n) : outputs;
+  parallel_for({count, worth_a_thread(kElementWork * n), kTileMultiple}, [&](std::size_t begin, std::size_t end) {
+    kernels().of<T>().scale_doubles({x.from(begin), to.from(begin), end - begin, n, layer.offset.data(), layer.scale.data()});
+  });
+  if (more) forward_from(1, read_only(to), count, outputs);
+}
+
+template <class T>
+void Network<T>::forward_from(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
   if (this->outputs() == 0) return;  // however many rows
   const std::size_t lanes = kernels().of<T>().lane_rows;
-  const bool narrow = widest_ <= kNarrow && count >= lanes;
+  // A half that is scaled is rounded once, from doubles: not in lanes of floats.
+  const bool narrow = widest_ <= kNarrow && count >= lanes && (kIsCompute<T> || !has_scale_);
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t staging_width = staged ? widest_staging_ : 0;
@@ -349,7 +381,7 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
   if (!staged && !narrow && count <= std::min(block, kFewRows) &&
       work_ * (count + kReadRows) >= 2 * kThreadWork / kAwakeAdvantage) {
-    forward_block(x, count, outputs, reinterpret_cast<T*>(thread_scratch(hidden_bytes)), nullptr, true);
+    forward_block(first, x, count, outputs, reinterpret_cast<T*>(thread_scratch(hidden_bytes)), nullptr, true);
     return;
   }
   parallel_for({count, worth_a_thread(work_), narrow ? lanes : kTileMultiple}, [&](std::size_t begin, std::size_t end) {
@@ -360,11 +392,11 @@ void Network<T>::forward(const Rows<const T>& x, std::size_t count, const Rows<T
     if (narrow) {
       const bool fetches = count * inputs() * sizeof(T) >= kFarBytes && are_side_by_side(x, inputs());
       for (; row + lanes <= end; row += lanes) {
-        forward_lanes(x.from(row), outputs.from(row), fetches && row + 2 * lanes <= end, scratch);
+        forward_lanes(first, x.from(row), outputs.from(row), fetches && row + 2 * lanes <= end, scratch);
       }
     }
     for (; row < end; row += block) {
-      forward_block(x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);
+      forward_block(first, x.from(row), std::min(block, end - row), outputs.from(row), hidden, staging, false);
     }
   });
 }

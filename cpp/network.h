@@ -33,12 +33,15 @@ template <class T>
 void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
            Rows<T> outputs);
 
-// A layer as a network takes it; weights and bias are copied.
+// A layer as a network takes it; its numbers are copied. One that scales has an offset and a scale for each of its inputs,
+// which are its outputs; of its weights only the sizes are used.
 template <class T>
 struct LayerView {
   WeightsView<T> weights;
   Strided<const T> bias;
   Activation activation;
+  const double* offset = nullptr;  // where the layer scales
+  const double* scale = nullptr;
 };
 
 template <class T>
@@ -54,7 +57,13 @@ class Network {
   std::size_t outputs(std::size_t layer) const { return layers_[layer].outputs; }
   Activation activation(std::size_t layer) const { return layers_[layer].activation; }
 
-  // Copies of a layer's weights (outputs x inputs) and bias (outputs).
+  bool scales(std::size_t layer) const { return layers_[layer].scales; }
+
+  // Of a layer that scales: as many numbers as it has inputs.
+  const double* offset(std::size_t layer) const { return layers_[layer].offset.data(); }
+  const double* scale(std::size_t layer) const { return layers_[layer].scale.data(); }
+
+  // Copies of another layer's weights (outputs x inputs) and bias (outputs).
   void copy_weights(std::size_t layer, T* weights) const;
   void copy_bias(std::size_t layer, T* bias) const;
 
@@ -62,7 +71,10 @@ class Network {
   std::size_t work() const { return work_; }
 
   // `count` rows; the outputs must not overlap x. Throws std::bad_alloc.
-  void forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const;
+  void forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const { forward_from(0, x, count, outputs); }
+
+  // The same for rows of double, where the first layer scales: it takes them before they are rounded.
+  void forward_doubles(const Rows<const double>& x, std::size_t count, const Rows<T>& outputs) const;
 
  private:
   using C = Compute<T>;
@@ -73,17 +85,23 @@ class Network {
     Activation activation;
     Buffer<C> weights;  // packed
     Buffer<C> bias;
+    bool scales;                        // rather than multiplies
+    std::vector<double> offset, scale;  // then
   };
 
-  void forward_block(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden, C* staging,
-                     bool shared) const;
-  void forward_lanes(Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const;
+  // From layer `first` on.
+  void forward_from(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const;
+
+  void forward_block(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden,
+                     C* staging, bool shared) const;
+  void forward_lanes(std::size_t first, Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const;
 
   std::vector<Layer> layers_;
   std::size_t work_ = 0;
   std::size_t widest_hidden_ = 0;   // outputs, over all layers but the last
   std::size_t widest_staging_ = 0;  // inputs + outputs, over all layers
   std::size_t widest_ = 0;          // inputs or outputs, over all layers
+  bool has_scale_ = false;
 };
 
 }  // namespace nnkernels

@@ -208,9 +208,11 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
   const Kernels<C>& table = kernels().of<C>();
   std::size_t packed = 0, widest = 0, widest_row = 0;
   for (const Layer& layer : layers_) {
-    places_.push_back({size_, size_ + layer.inputs * layer.outputs, packed});
-    size_ += (layer.inputs + 1) * layer.outputs;
-    packed += table.packed_size(layer.outputs, layer.inputs);
+    const std::size_t weights = layer.scales ? 0 : layer.inputs * layer.outputs, bias = layer.scales ? 0 : layer.outputs;
+    places_.push_back({size_, size_ + weights, packed});
+    size_ += weights + bias;
+    if (!layer.scales) packed += table.packed_size(layer.outputs, layer.inputs);
+    if (layer.scales) zeros_.resize(std::max(zeros_.size(), layer.inputs));
     widest = std::max(widest, layer.outputs);
     widest_row += layer.outputs;
   }
@@ -285,6 +287,7 @@ void Trainer<C>::pack() {
   const Kernels<C>& table = kernels().of<C>();
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
+    if (layer.scales) continue;
     const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(layer.inputs * sizeof(C));
     share(layer.outputs, layer.inputs * kPackWork, table.panel_outputs, [&](std::size_t begin, std::size_t end) {
       const C* weights = parameters_.data() + places_[l].weights + begin * layer.inputs;
@@ -311,6 +314,11 @@ void Trainer<C>::forward(const C* x, std::size_t rows) {
       for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Layer& layer = layers_[l];
         C* const to = activations_[l].data() + row * layer.outputs;
+        if (layer.scales) {
+          scale_rows(layer, layer.offset.data(), from, count, to);
+          from = to;
+          continue;
+        }
         DenseRows<C> dense{};
         dense.x = from;
         dense.x_stride = static_cast<std::ptrdiff_t>(layer.inputs);
@@ -331,6 +339,13 @@ void Trainer<C>::forward(const C* x, std::size_t rows) {
   });
 }
 
+// (from - offset) * scale for rows of a layer that scales.
+template <class C>
+void Trainer<C>::scale_rows(const Layer& layer, const double* offset, const C* from, std::size_t rows, C* to) {
+  const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(layer.inputs) * size;
+  kernels().of<C>().scale({{from, row_bytes, size}, {to, row_bytes, size}, rows, layer.inputs, offset, layer.scale.data()});
+}
+
 // The gradients of all layers, from that by the outputs of the last, which is in the first of the two deltas.
 template <class C>
 void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
@@ -339,6 +354,13 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
   C* other = deltas_[1].data();
   for (std::size_t l = layers_.size(); l-- > 0;) {
     const Layer& layer = layers_[l];
+    C* const before = l == 0 ? by_inputs : other;
+    if (layer.scales) {
+      if (before == nullptr) break;
+      scale_rows(layer, zeros_.data(), delta, rows, before);
+      std::swap(delta, other);
+      continue;
+    }
     const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
     share(rows, layer.outputs * kElementWork, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
       activation_gradient(layer.activation, activations_[l].data() + begin * layer.outputs, delta + begin * layer.outputs,
@@ -367,7 +389,6 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
     by_bias.outputs = gradient_.data() + places_[l].bias;
     multiply(by_bias);
 
-    C* const before = l == 0 ? by_inputs : other;
     if (before == nullptr) break;
     OuterProduct<C> by_layer_inputs{};
     by_layer_inputs.a = delta;
@@ -401,7 +422,7 @@ void Trainer<C>::step(const Optimizer& optimizer) {
       share(bias - weights, kStepWork, 1024, [&, first = weights](std::size_t begin, std::size_t end) {
         update(first + begin, first + end, optimizer.weight_decay);
       });
-      update(bias, bias + layers_[l].outputs, 0.0);
+      if (!layers_[l].scales) update(bias, bias + layers_[l].outputs, 0.0);
     }
   };
   if (optimizer.kind == Kind::kSgd) {

@@ -79,6 +79,8 @@ class Trainer {
     std::size_t inputs;
     std::size_t outputs;
     Activation activation;
+    bool scales = false;                // rather than multiplies: it has no parameters, and as many outputs as inputs
+    std::vector<double> offset, scale;  // then
   };
 
   // A network of layers that chain, whose parameters are 0 at first; its loss, of the outputs; the rows of a batch at most; and
@@ -136,6 +138,7 @@ class Trainer {
   void forward(const C* x, std::size_t rows);
   LossSum forward_to_loss(const Examples<C>& batch, C smallest, double scale = 1);
   double half_squares() const;
+  void scale_rows(const Layer& layer, const double* offset, const C* from, std::size_t rows, C* to);
   void backward_layers(const C* x, std::size_t rows, C* by_inputs);
   void step(const Optimizer& optimizer);
   bool counts(const Targets<C>& targets, std::size_t row) const;
@@ -157,6 +160,7 @@ class Trainer {
   std::vector<Buffer<C>> activations_;  // the outputs of each layer
   Buffer<C> deltas_[2];                 // the gradients by the outputs of a layer and by its inputs
   Buffer<C> losses_;                    // of the terms
+  std::vector<double> zeros_;           // offsets where gradients are scaled
   // Allocated at the first step that needs them.
   Buffer<C> factors_, batch_x_, batch_targets_;
   Buffer<std::int64_t> batch_labels_;

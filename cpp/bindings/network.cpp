@@ -88,8 +88,9 @@ bool are_plain(py::handle x, py::handle out) {
 
 class PyNetwork {
  public:
-  // layers: a sequence of (weights, bias, activation): weights (outputs, inputs) and bias (outputs) of real dtypes, which are
-  // converted to the type of that number; layers chain. One neuron: the outputs have no axis of their own.
+  // layers: a sequence of (weights, bias, activation), weights (outputs, inputs) and bias (outputs) of real dtypes, which are
+  // converted to the type of that number, or of (offset, scale), each (inputs), of a layer that scales; layers chain. One
+  // neuron: the outputs have no axis of their own.
   PyNetwork(const py::sequence& layers, int type, bool one_neuron) : network_(make(layers, type)), one_neuron_(one_neuron) {}
 
   std::size_t size() const {
@@ -110,7 +111,7 @@ class PyNetwork {
     return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type())));
   }
 
-  // A copy of a layer as (weights, bias, activation).
+  // A copy of a layer as (weights, bias, activation), or (offset, scale).
   py::tuple layer(std::size_t i) const {
     return std::visit([i](const auto& network) { return copy_layer(network, i); }, network_);
   }
@@ -150,6 +151,21 @@ class PyNetwork {
     std::vector<py::object> arrays;  // alive until the network has its copies
     // An object, not a handle: a sequence may make its items for this loop alone.
     for (const py::object item : layers) {
+      if (py::len(item) == 2) {
+        const auto [given_offset, given_scale] = item.cast<std::tuple<py::object, py::object>>();
+        LayerView<T> view{};
+        for (const py::object& numbers : {given_offset, given_scale}) arrays.push_back(converted(numbers, NPY_DOUBLE, 1));
+        PyArrayObject* const scale = as_array(arrays.back());
+        PyArrayObject* const offset = as_array(arrays[arrays.size() - 2]);
+        const auto n = static_cast<std::size_t>(PyArray_DIM(scale, 0));
+        const bool chains = result.empty() || n == result.back().weights.outputs;
+        if (!chains || PyArray_DIM(offset, 0) != PyArray_DIM(scale, 0)) throw py::value_error("expected layers that chain");
+        view.weights.inputs = view.weights.outputs = n;
+        view.offset = static_cast<const double*>(PyArray_DATA(offset));
+        view.scale = static_cast<const double*>(PyArray_DATA(scale));
+        result.push_back(view);
+        continue;
+      }
       const auto [given_weights, given_bias, activation] = item.cast<std::tuple<py::object, py::object, int>>();
       arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
       PyArrayObject* weights = as_array(arrays.back());
@@ -168,9 +184,20 @@ class PyNetwork {
     return Network<T>(result);
   }
 
+  static py::object copy_of(const double* numbers, std::size_t n) {
+    npy_intp shape[] = {static_cast<npy_intp>(n)};
+    auto array = py::reinterpret_steal<py::object>(PyArray_SimpleNew(1, shape, NPY_DOUBLE));
+    if (!array) throw_python_error();
+    std::copy_n(numbers, n, static_cast<double*>(PyArray_DATA(as_array(array))));
+    return array;
+  }
+
   template <class T>
   static py::tuple copy_layer(const Network<T>& network, std::size_t i) {
     if (i >= network.size()) throw py::index_error("no layer " + std::to_string(i));
+    if (network.scales(i)) {
+      return py::make_tuple(copy_of(network.offset(i), network.inputs(i)), copy_of(network.scale(i), network.inputs(i)));
+    }
     npy_intp shape[] = {static_cast<npy_intp>(network.outputs(i)), static_cast<npy_intp>(network.inputs(i))};
     const auto weights = py::reinterpret_steal<py::object>(PyArray_SimpleNew(2, shape, kTypeNumber<T>));
     if (!weights) throw_python_error();
@@ -189,7 +216,7 @@ class PyNetwork {
     return kTypeNumber<T>;
   }
 
-  // x as rows of T: itself, or a converted copy.
+  // x as rows of T: itself, or a converted copy. Where the first layer scales, other types are made doubles, which it rounds.
   template <class T>
   static py::object convert_input(const Network<T>& network, py::handle x) {
     py::object array = py::reinterpret_borrow<py::object>(x);
@@ -198,11 +225,12 @@ class PyNetwork {
       throw py::value_error("Network expected x of shape (..., " + std::to_string(network.inputs()) + "), got " +
                             describe(as_array(array)));
     }
-    if (!are_rows(as_array(array), kTypeNumber<T>)) {
+    const bool to_double = network.scales(0) && PyArray_TYPE(as_array(array)) != kTypeNumber<T>;
+    const int type = to_double ? NPY_DOUBLE : kTypeNumber<T>;
+    if (!are_rows(as_array(array), type)) {
       const FloatingPointScope scope(Exceptions::kKeep);
-      array = py::reinterpret_steal<py::object>(
-          PyArray_FromArray(as_array(array), PyArray_DescrFromType(kTypeNumber<T>),
-                            NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST));
+      array = py::reinterpret_steal<py::object>(PyArray_FromArray(
+          as_array(array), PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST));
       if (!array) throw_python_error();
     }
     return array;
@@ -250,14 +278,17 @@ class PyNetwork {
       if (!result) throw_python_error();
     }
 
-    const Rows<const T> from = rows_of<const T>(rows, network.inputs());
     const auto outputs_bytes = static_cast<std::ptrdiff_t>(network.outputs() * sizeof(T));
     const Rows<T> to{static_cast<T*>(PyArray_DATA(as_array(result))), outputs_bytes, static_cast<std::ptrdiff_t>(sizeof(T))};
     PyThreadState* const released = network.work() * count < kReleaseWork ? nullptr : PyEval_SaveThread();
     std::exception_ptr failure;
     try {
       const FloatingPointScope scope(Exceptions::kDrop);
-      network.forward(from, count, to);
+      if (PyArray_TYPE(rows) == kTypeNumber<T>) {
+        network.forward(rows_of<const T>(rows, network.inputs()), count, to);
+      } else {
+        network.forward_doubles(rows_of<const double>(rows, network.inputs()), count, to);
+      }
     } catch (const std::bad_alloc&) {
       failure = std::current_exception();
     }

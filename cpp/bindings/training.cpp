@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -193,7 +194,8 @@ class PyTrainer {
   }
 
  public:
-  PyTrainer(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, int type, int loss, double option,
+  // activations: of each layer a number, or (offset, scale) of one that scales.
+  PyTrainer(const std::vector<std::size_t>& sizes, const py::sequence& activations, int type, int loss, double option,
             std::size_t batch_size, std::size_t moments) {
     if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected an activation a layer");
     if (type != NPY_FLOAT && type != NPY_DOUBLE) throw py::type_error("expected float32 or float64");
@@ -287,7 +289,7 @@ class PyTrainer {
 
  private:
   template <class C>
-  static std::unique_ptr<Trainer<C>> make(const std::vector<std::size_t>& sizes, const std::vector<int>& activations, Loss loss,
+  static std::unique_ptr<Trainer<C>> make(const std::vector<std::size_t>& sizes, const py::sequence& activations, Loss loss,
                                           double option, std::size_t batch_size, std::size_t moments) {
     if (batch_size == 0) throw py::value_error("expected a batch of at least one row");
     // No number of elements, and of their bytes, may overflow.
@@ -297,12 +299,22 @@ class PyTrainer {
     std::vector<typename Trainer<C>::Layer> layers;
     std::size_t elements = 0;
     for (std::size_t i = 0; i + 1 < sizes.size(); ++i) {
-      if (activations[i] < 0 || activations[i] > static_cast<int>(Activation::kSoftmax))
-        throw py::value_error("unknown activation");
+      const py::object activation = activations[i];
       std::size_t of_layer = 0;
       const bool too_many = __builtin_mul_overflow(sizes[i] + sizes[i + 1], sizes[i + 1] + batch_size, &of_layer);
       if (widest >= kMost || too_many || of_layer >= kMost || (elements += of_layer) >= kMost) throw std::bad_alloc();
-      layers.push_back({sizes[i], sizes[i + 1], static_cast<Activation>(activations[i])});
+      typename Trainer<C>::Layer layer{sizes[i], sizes[i + 1], Activation::kNone, py::isinstance<py::tuple>(activation), {},
+                                       {}};
+      if (layer.scales) {
+        std::tie(layer.offset, layer.scale) = activation.cast<std::pair<std::vector<double>, std::vector<double>>>();
+        const bool fits = layer.offset.size() == layer.inputs && layer.scale.size() == layer.inputs;
+        if (!fits || layer.inputs != layer.outputs) throw py::value_error("expected layers that chain");
+      } else {
+        const int number = activation.cast<int>();
+        if (number < 0 || number > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
+        layer.activation = static_cast<Activation>(number);
+      }
+      layers.push_back(std::move(layer));
     }
     return std::make_unique<Trainer<C>>(std::move(layers), loss, option, batch_size, moments);
   }
@@ -367,7 +379,7 @@ py::object contiguous(const py::object& array, int type) {
 
 void add_training(py::module_& module) {
   py::class_<PyTrainer>(module, "Trainer")
-      .def(py::init<const std::vector<std::size_t>&, const std::vector<int>&, int, int, double, std::size_t, std::size_t>(),
+      .def(py::init<const std::vector<std::size_t>&, const py::sequence&, int, int, double, std::size_t, std::size_t>(),
            py::arg("sizes"), py::arg("activations"), py::arg("type"), py::arg("loss"), py::arg("option"), py::arg("batch_size"),
            py::arg("moments"))
       .def_property("steps", method(&PyTrainer::steps), method(&PyTrainer::set_steps), "Steps that an optimizer has made.")

@@ -8,6 +8,7 @@
 #include "gradients.h"
 #include "losses.h"
 #include "optimizers.h"
+#include "scale.h"
 #include "softmax.h"
 
 namespace nnkernels {
@@ -17,10 +18,14 @@ template <class Target, class T>
 constexpr Kernels<T> make_kernels() {
   using C = Compute<T>;
   return {
-      relu<Target, T>,        sigmoid<Target, T>,   tanh<Target, T>,   exp<Target, T>,         softmax<Target, T>,
-      log_softmax<Target, T>, logsumexp<Target, T>, dot<Target, T>,    widen<Target, T>,       narrow<Target, T>,
-      packed_size<Target, C>, pack<Target, T>,      unpack<Target, T>, kPanelOutputs<Target>,  kGroupOutputs * kInputBlock<C>,
-      dense<Target, T>,       kLaneRows<Target, C>, kChains<C>,        dense_lanes<Target, T>, copy_rows<Target, C>,
+      relu<Target, T>,          sigmoid<Target, T>,     tanh<Target, T>,
+      exp<Target, T>,           softmax<Target, T>,     log_softmax<Target, T>,
+      logsumexp<Target, T>,     dot<Target, T>,         widen<Target, T>,
+      narrow<Target, T>,        packed_size<Target, C>, pack<Target, T>,
+      unpack<Target, T>,        kPanelOutputs<Target>,  kGroupOutputs * kInputBlock<C>,
+      dense<Target, T>,         kLaneRows<Target, C>,   kChains<C>,
+      dense_lanes<Target, T>,   copy_rows<Target, C>,   scale<Target, T, T>,
+      scale<Target, double, T>,
   };
 }
 

@@ -7,7 +7,7 @@ array([0.88064861, 0.09757865, 0.02177274])
 
 from nnkernels._core import dot, relu, sigmoid, tanh
 from nnkernels.functions import dense, log_softmax, logsumexp, softmax
-from nnkernels.layers import Dense
+from nnkernels.layers import Dense, Scale
 from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
 from nnkernels.network import Network, load
 from nnkernels.optimizers import SGD, Adam, AdamW
@@ -22,6 +22,7 @@ __all__ = [
     "AdamW",
     "Dense",
     "Network",
+    "Scale",
     "Training",
     "TrainingError",
     "TrainingState",

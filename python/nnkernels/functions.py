@@ -291,6 +291,11 @@ def activation_number(activation: object) -> int:
         raise (ValueError if isinstance(activation, str) else TypeError)(message) from None
 
 
+def activation_name(number: int) -> str | None:
+    """Return the name of the activation with this number in C++; None for none."""
+    return ACTIVATIONS[number] if number else None
+
+
 def dense(
     x: ArrayLike,
     weights: ArrayLike,

@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels.arrays import as_real, explained, is_python_number, promoted
-from nnkernels.functions import ACTIVATIONS, LAYER, Activation, activation_number
+from nnkernels.arrays import as_contiguous, as_real, explained, is_python_number, promoted
+from nnkernels.frozen import Frozen
+from nnkernels.functions import LAYER, Activation, activation_name, activation_number
 
 
 class Dense:
@@ -58,7 +59,7 @@ class Dense:
             copy = np.array(array, order="C")
             copy.flags.writeable = False
             object.__setattr__(self, name, copy.view())  # a view cannot be made writeable again
-        object.__setattr__(self, "activation", None if number == 0 else ACTIVATIONS[number])
+        object.__setattr__(self, "activation", activation_name(number))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in Dense.__slots__:
@@ -94,6 +95,66 @@ class Dense:
 
     def __repr__(self) -> str:
         return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
+
+
+class Scale(Frozen):
+    """Description of a layer that shifts and scales each element of a row: (x - offset) * scale.
+
+    Put first, it standardises inputs: ``Scale(mean, 1 / std)``. Put last, it brings outputs to their units:
+    ``Scale(-mean / std, std)``. Training leaves it as it is.
+
+    Parameters
+    ----------
+    offset, scale : array_like, shape (inputs,)
+        Finite real numbers. A single number counts for every element of a row.
+
+    The attributes of these names hold read-only copies, of float64: an offset of 1e5 would be 4e-3 off in float32. They are
+    computed in float64 too, and the result is rounded once to the network's dtype. A network whose first layer is a Scale
+    takes inputs of any real dtype as float64, so that they are not rounded before. Raises TypeError for other dtypes and
+    ValueError for shapes that do not fit, and for NaN and infinity: a column that is constant has no standard deviation to
+    divide by, give it the scale 1.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk, numpy as np
+    >>> x = np.array([[1.0, 100.0], [3.0, 300.0]])
+    >>> net = nnk.Network([nnk.Scale(x.mean(axis=0), 1 / x.std(axis=0)), nnk.Dense([[1.0, 2.0]])])
+    >>> net(x)
+    array([[-3.],
+           [ 3.]])
+    """
+
+    __slots__ = ("__weakref__", "offset", "scale")
+
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def __init__(self, offset: ArrayLike, scale: ArrayLike) -> None:
+        try:
+            arrays = np.broadcast_arrays(*(as_contiguous(as_real(value), np.float64) for value in (offset, scale)))
+            if arrays[0].ndim > 1:
+                raise ValueError("offset and scale need one axis at most")
+            for name, array in zip(("offset", "scale"), arrays, strict=True):
+                if not np.isfinite(array).all():
+                    place = int(np.flatnonzero(~np.isfinite(array))[0])
+                    raise ValueError(f"{name} has {array.flat[place]} at {place}; give a constant column the scale 1")
+                copy = array.copy()
+                copy.flags.writeable = False
+                self._set(**{name: copy.view()})  # a view cannot be made writeable again
+        except (TypeError, ValueError) as error:
+            expected = "offset (inputs,) and scale (inputs,), or single numbers, finite"
+            raise explained(error, "Scale", expected, offset=offset, scale=scale) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.offset, self.scale)
+
+    @property
+    def inputs(self) -> int | None:
+        """The number of inputs, and of outputs; None if a single offset and scale count for any number of them."""
+        return self.offset.size if self.offset.ndim else None
+
+    def __repr__(self) -> str:
+        return f"Scale(inputs={self.inputs})"
 
 
 def _promoted(value: ArrayLike) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -28,8 +28,8 @@ from nnkernels.arrays import (
     need_known,
 )
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
-from nnkernels.functions import ACTIVATIONS, Activation, activation_number
-from nnkernels.layers import Dense, attributes_of_subclass, restored
+from nnkernels.functions import Activation, activation_name, activation_number
+from nnkernels.layers import Dense, Scale, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
 from nnkernels.problem import compute_gradient, propagate_back
 
@@ -42,10 +42,11 @@ class Network(_core.Network):
 
     Parameters
     ----------
-    layers : iterable of Dense
+    layers : iterable of Dense and Scale
         At least one. Each layer takes as many inputs as the layer before has outputs.
     dtype : optional
-        float16, float32 or float64; by default the dtype that all weights and biases promote to. What is beyond its range
+        float16, float32 or float64; by default the dtype that all weights and biases promote to (of Scale alone: float64). What
+        is beyond its range
         becomes infinite, with NumPy's warning of a cast.
     metadata : mapping of str to str, optional
         Anything that belongs to the network, such as the names of classes. ``save``, ``load``, pickles and ``train`` keep it.
@@ -54,9 +55,10 @@ class Network(_core.Network):
     Raises
     ------
     TypeError
-        For a layer that is no Dense, for another dtype, and for metadata that are no strings.
+        For a layer that is no Dense or Scale, for another dtype, and for metadata that are no strings.
     ValueError
-        For no layers, for layers that do not chain, for one neuron ahead of another layer, and for a reserved name.
+        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a Scale of single numbers), and
+        for a reserved name.
     MemoryError
         Where there is too little for the weights.
 
@@ -92,40 +94,32 @@ class Network(_core.Network):
     _metadata: dict[str, str]
 
     def __init__(
-        self, layers: Iterable[Dense], dtype: DTypeLike | None = None, metadata: Mapping[str, str] | None = None
+        self, layers: Iterable[Dense | Scale], dtype: DTypeLike | None = None, metadata: Mapping[str, str] | None = None
     ) -> None:
         try:
             iterator = iter(layers)
         except TypeError:
-            raise TypeError(f"Network expected a list of Dense, got a {type(layers).__name__}") from None
+            raise TypeError(f"Network expected a list of Dense and Scale, got a {type(layers).__name__}") from None
         checked = list(iterator)
         for number, layer in enumerate(checked, 1):
-            if not isinstance(layer, Dense):
-                raise TypeError(f"Network expected every layer to be a Dense, got {type(layer).__name__} as layer {number}")
+            if not isinstance(layer, (Dense, Scale)):
+                got = f"{type(layer).__name__} as layer {number}"
+                raise TypeError(f"Network expected every layer to be a Dense or a Scale, got {got}")
         if not checked:
             raise ValueError("Network expected at least one layer, got none")
-        for number, (layer, following) in enumerate(pairwise(checked), 1):
-            if layer.weights.ndim == 1:
-                cause = f"layer {number} is one neuron before another layer: give its weights the shape (1, inputs)"
-            elif layer.outputs != following.inputs:
-                cause = f"layer {number} has {layer.outputs} outputs, layer {number + 1} takes {following.inputs} inputs"
-                cause += "; weights are (outputs, inputs)"
-            else:
-                continue
-            raise ValueError(f"Network: {cause}; got {describe(layer.weights)} before {describe(following.weights)}")
+        widths = _widths(checked)
+        dense = [layer for layer in checked if isinstance(layer, Dense)]
+        dtypes = [layer.dtype for layer in dense] or [np.dtype(np.float64)]
         try:
-            common = np.result_type(*(layer.dtype for layer in checked)) if dtype is None else np.dtype(dtype)
+            common = np.result_type(*dtypes) if dtype is None else np.dtype(dtype)
             if not is_float(common):
                 raise TypeError
         except (TypeError, ValueError):
             raise TypeError(f"Network expected dtype {FLOAT}, got {dtype!r}") from None
         super().__init__(
-            [
-                (np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation))
-                for layer in checked
-            ],
+            [_for_core(layer, width) for layer, width in zip(checked, widths, strict=True)],
             common.num,
-            checked[-1].weights.ndim == 1,
+            bool(dense) and dense[-1].weights.ndim == 1,
         )
         self._metadata = _as_metadata(metadata)
 
@@ -135,15 +129,13 @@ class Network(_core.Network):
         return MappingProxyType(self._metadata)
 
     @property
-    def layers(self) -> tuple[Dense, ...]:
-        """Descriptions of the layers, with copies of their weights."""
-        described = []
-        for index in range(len(self)):
-            weights, bias, number = self._layer(index)
-            one_neuron = self.one_neuron and index == len(self) - 1
-            activation = None if number == 0 else ACTIVATIONS[number]
-            described.append(Dense(weights[0], bias[0], activation) if one_neuron else Dense(weights, bias, activation))
-        return tuple(described)
+    def layers(self) -> tuple[Dense | Scale, ...]:
+        """Descriptions of the layers, with copies of their weights. A Scale of single numbers has become one of vectors."""
+        parts: list[tuple[Any, ...]] = [self._layer(index) for index in range(len(self))]
+        last = max((index for index, part in enumerate(parts) if len(part) == 3), default=0)
+        if self.one_neuron:  # from it on there is no axis of outputs
+            parts[last:] = [(first[0], second[0], *activation) for first, second, *activation in parts[last:]]
+        return tuple(Scale(*part) if len(part) == 2 else Dense(part[0], part[1], activation_name(part[2])) for part in parts)
 
     def __repr__(self) -> str:
         layers = self.layers
@@ -152,11 +144,14 @@ class Network(_core.Network):
             "  layer  inputs  outputs  activation  parameters",
         ]
         total = 0
+        inputs = self.inputs
         for number, layer in enumerate(layers, 1):
-            parameters = layer.weights.size + layer.bias.size
+            outputs, activation, parameters = inputs, "(scale)", 0  # which are not learnt
+            if isinstance(layer, Dense):
+                outputs, activation, parameters = layer.outputs, layer.activation or "-", layer.weights.size + layer.bias.size
+            lines.append(f"{number:7}{inputs:8}{outputs:9}  {activation:10}{parameters:12}")
             total += parameters
-            activation = layer.activation or "-"
-            lines.append(f"{number:7}{layer.inputs:8}{layer.outputs:9}  {activation:10}{parameters:12}")
+            inputs = outputs
         lines.append(f"  total{total:41}")
         return "\n".join(lines)
 
@@ -294,7 +289,8 @@ class Network(_core.Network):
         value : NumPy scalar
             The sum of weight times loss over the sum of the weights, of the network's dtype.
         gradients : tuple of Dense
-            For each layer a Dense of its shapes, without activation: the gradients by its weights and its bias.
+            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias. A Scale
+            has none.
 
         A float16 network is computed in float32; value and gradients are rounded once.
 
@@ -337,8 +333,8 @@ class Network(_core.Network):
         Returns
         -------
         gradients : tuple of Dense
-            For each layer a Dense of its shapes, without activation: the gradients by its weights and its bias, sums over all
-            rows.
+            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias, sums over
+            all rows. A Scale has none.
         x_gradient : array of the shape of x
             The gradient by x, of the network's dtype. A float16 network is computed in float32; gradients are rounded once.
 
@@ -374,9 +370,10 @@ class Network(_core.Network):
     def save(self, path: Path) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
-        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ...; the entry ``nnkernels.activations`` of the
-        file's metadata holds the names of the activations, separated by commas ("none" where there is none); the other entries
-        are the network's metadata. The same network gives the same bytes.
+        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset`` and ``scale``; the entry
+        ``nnkernels.activations`` of the file's metadata holds the names of the activations, separated by commas ("none" where
+        there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives the same
+        bytes.
 
         A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
         and MemoryError where there is too little for a copy of the weights.
@@ -392,19 +389,33 @@ class Network(_core.Network):
         ['layers.0.bias', 'layers.0.weights']
         """
         layers = self.layers
-        tensors = {f"layers.{index}.{part}": getattr(layer, part) for index, layer in enumerate(layers) for part in _PARTS}
-        write_file(path, tensors, {_ACTIVATIONS: ",".join(layer.activation or "none" for layer in layers), **self._metadata})
+        names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
+        tensors = {
+            f"layers.{index}.{part}": getattr(layer, part)
+            for index, (layer, name) in enumerate(zip(layers, names, strict=True))
+            for part in _parts(name)
+        }
+        own = {_ACTIVATIONS: ",".join(names)}
+        if set(names) == {_SCALE}:
+            own[_DTYPE] = self.dtype.name  # no weights tell it
+        write_file(path, tensors, own | self._metadata)
 
 
 # How random weights are bounded; the place of each is its number in C++.
 _INITIALIZERS = ("glorot", "he", "torch")
 
-# The beginning of the names of a file's metadata that are not the network's, and one of them.
+# The beginning of the names of a file's metadata that are not the network's, and these names.
 _RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
+_DTYPE = "nnkernels.dtype"
 
-# A layer's tensors.
-_PARTS = ("weights", "bias")
+# What stands for a Scale among the activations.
+_SCALE = "scale"
+
+
+def _parts(activation: str) -> tuple[str, str]:
+    """Return the names of a layer's tensors."""
+    return ("offset", "scale") if activation == _SCALE else ("weights", "bias")
 
 
 def load(path: Path) -> Network:
@@ -444,11 +455,45 @@ def load(path: Path) -> Network:
     """
     return read_file(
         path,
-        lambda file: Network(_read_layers(file), metadata=_read_own_metadata(file)),
+        _read_network,
         content="a network",
         writer="Network.save",
         advice="read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])",
     )
+
+
+def _widths(layers: list[Dense | Scale]) -> list[int]:
+    """Return the number of inputs of each layer. Raise ValueError where layers do not chain."""
+    width = next((layer.inputs for layer in layers if layer.inputs is not None), None)
+    if width is None:
+        raise ValueError("Network expected a layer that tells the number of inputs, got Scale of single numbers alone")
+    widths = []
+    one_neuron = 0  # the number of the layer that is
+    for number, layer in enumerate(layers, 1):
+        cause = None
+        if layer.inputs is not None and one_neuron:
+            cause = f"layer {one_neuron} is one neuron before another layer: give its weights the shape (1, inputs)"
+        elif layer.inputs not in (width, None):
+            cause = f"layer {number - 1} has {width} outputs, layer {number} takes {layer.inputs} inputs"
+            cause += "; weights are (outputs, inputs)"
+        if cause:
+            raise ValueError(f"Network: {cause}; got {_first_array(layers[number - 2])} before {_first_array(layer)}")
+        widths.append(width)
+        if isinstance(layer, Dense):
+            width = layer.outputs
+            one_neuron = number if layer.weights.ndim == 1 else 0
+    return widths
+
+
+def _first_array(layer: Dense | Scale) -> str:
+    return describe(layer.weights if isinstance(layer, Dense) else layer.offset)
+
+
+def _for_core(layer: Dense | Scale, width: int) -> tuple[Any, ...]:
+    """Return a layer of so many inputs as C++ takes it."""
+    if isinstance(layer, Scale):
+        return np.broadcast_to(layer.offset, (width,)), np.broadcast_to(layer.scale, (width,))
+    return np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation)
 
 
 def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -469,17 +514,22 @@ def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     return {str(name): str(metadata[name]) for name in sorted(metadata)}
 
 
-def _read_own_metadata(file: Any) -> dict[str, str]:
-    return {name: text for name, text in (file.metadata() or {}).items() if not name.startswith(_RESERVED)}
-
-
-def _read_layers(file: Any) -> list[Dense]:
+def _read_network(file: Any) -> Network:
     activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # no longer list than the tensors are worth
-    tensors = read_tensors(file, [f"layers.{index}.{part}" for index in range(len(activations)) for part in _PARTS])
-    layers = []
+    parts = [[f"layers.{index}.{part}" for part in _parts(name)] for index, name in enumerate(activations)]
+    tensors = read_tensors(file, list(chain(*parts)))
+    layers: list[Dense | Scale] = []
     for index, activation in enumerate(activations):
-        weights, bias = (tensors[f"layers.{index}.{part}"] for part in _PARTS)
-        if bias.shape != weights.shape[:-1]:
-            raise ValueError(f"layer {index} has weights {describe(weights)} and bias {describe(bias)}")
-        layers.append(Dense(weights, bias, None if activation == "none" else activation))
-    return layers
+        first, second = (tensors[part] for part in parts[index])
+        if second.shape != first.shape[:-1] and activation != _SCALE:
+            raise ValueError(f"layer {index} has weights {describe(first)} and bias {describe(second)}")
+        if activation == _SCALE:
+            layers.append(Scale(first, second))
+        else:
+            layers.append(Dense(first, second, None if activation == "none" else activation))
+    metadata = file.metadata()
+    dtype = read_metadata(file, _DTYPE) if set(activations) == {_SCALE} else None
+    if dtype not in (None, "float16", "float32", "float64"):
+        raise ValueError("a bad dtype is in its metadata")
+    own = {name: text for name, text in metadata.items() if not name.startswith(_RESERVED)}
+    return Network(layers, dtype, own)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnkernels import _core
 from nnkernels.arrays import REAL, as_contiguous, as_real, explained, rounded
 from nnkernels.functions import ACTIVATIONS
+from nnkernels.layers import Scale
 from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Architecture(NamedTuple):
     """A network without its parameters."""
 
     sizes: tuple[int, ...]  # the inputs, and the outputs of each layer
-    activations: tuple[str, ...]
+    activations: tuple[str, ...]  # "scale" for a Scale
+    scales: tuple[Scale | None, ...]  # one for each layer; None for a Dense
     one_neuron: bool
     dtype: np.dtype[Any]
     computed: np.dtype[Any]  # the dtype of a Trainer: a float16 network learns in float32
@@ -48,11 +50,23 @@ class Architecture(NamedTuple):
         """The shape of the outputs, for error messages."""
         return "(...)" if self.one_neuron else f"(..., {self.sizes[-1]})"
 
+    @property
+    def leading(self) -> int:
+        """The number of Scale layers before the first Dense. A Trainer has none of them: they scale its inputs before."""
+        return next(number for number, scale in enumerate(self.scales) if scale is None)
+
+    def scale_inputs(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return what the first Dense takes for these inputs of the network, in the dtype of a Trainer."""
+        leading = [scale for scale in self.scales[: self.leading] if scale is not None]
+        return _scaled(x, leading, self.computed) if leading else as_contiguous(x, self.computed)
+
     def split(self, flat: NDArray[Any]) -> Layers:
-        """Return views of each layer's weights and bias in a flat array of a Trainer."""
+        """Return views of the weights and bias of each Dense in a flat array of a Trainer."""
         layers = []
         begin = 0
-        for inputs, outputs in pairwise(self.sizes):
+        for (inputs, outputs), scale in zip(pairwise(self.sizes), self.scales, strict=True):
+            if scale is not None:
+                continue
             middle = begin + inputs * outputs
             layers.append((flat[begin:middle].reshape(outputs, inputs), flat[middle : middle + outputs]))
             begin = middle + outputs
@@ -75,7 +89,7 @@ class Problem(NamedTuple):
         array = as_real(x)
         if array.shape[-1:] != self.architecture.sizes[:1]:
             raise ValueError(f"x needs {self.architecture.sizes[0]} elements on its last axis")
-        return as_contiguous(array, self.architecture.computed)
+        return self.architecture.scale_inputs(array)
 
     def as_rows(self, x: Any, targets: Any, sample_weight: Any) -> Rows:
         """Return data as a Trainer takes them."""
@@ -95,11 +109,18 @@ class Problem(NamedTuple):
 
     def trainer(self, batch_size: int, moments: int = 0) -> _core.Trainer:
         """Return a new Trainer, whose parameters are 0."""
-        activations = (*self.architecture.activations[:-1], self.last_activation)
+        architecture = self.architecture
+        layers: list[int | tuple[NDArray[Any], NDArray[Any]]] = [
+            ACTIVATIONS.index(activation) if scale is None else (scale.offset, scale.scale)
+            for activation, scale in zip(architecture.activations, architecture.scales, strict=True)
+        ]
+        if architecture.scales[-1] is None:
+            layers[-1] = ACTIVATIONS.index(self.last_activation)
+        leading = architecture.leading
         return _core.Trainer(
-            self.architecture.sizes,
-            [ACTIVATIONS.index(activation) for activation in activations],
-            self.architecture.computed.num,
+            architecture.sizes[leading:],
+            layers[leading:],
+            architecture.computed.num,
             self.loss.number,
             self.loss.option,
             batch_size,
@@ -110,13 +131,18 @@ class Problem(NamedTuple):
 def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
     """Return the problem of a network and a loss, and the network's parameters as a Trainer has them."""
     layers = [net._layer(index) for index in range(len(net))]
-    sizes = (net.inputs, *(len(bias) for _, bias, _ in layers))
-    activations = tuple(ACTIVATIONS[number] for _, _, number in layers)
+    sizes = (net.inputs, *(len(layer[1]) for layer in layers))
+    scales = tuple(Scale(*layer) if len(layer) == 2 else None for layer in layers)
+    if None not in scales:
+        raise ValueError(f"{function} expected a network with a Dense layer, got one of Scale layers alone")
+    activations = tuple("scale" if len(layer) == 2 else ACTIVATIONS[layer[2]] for layer in layers)
     computed = np.result_type(net.dtype, np.float32)
-    architecture = Architecture(sizes, activations, net.one_neuron, net.dtype, computed, dict(net.metadata))
-    parameters = np.concatenate([array.ravel() for layer in layers for array in layer[:2]], dtype=computed)
+    architecture = Architecture(sizes, activations, scales, net.one_neuron, net.dtype, computed, dict(net.metadata))
+    learnt = [array.ravel() for layer in layers if len(layer) == 3 for array in layer[:2]]
+    parameters = np.concatenate(learnt, dtype=computed)
     parameters.flags.writeable = False
-    return Problem(function, architecture, *choose_loss(function, loss, activations[-1])), parameters
+    last_activation = "none" if scales[-1] is not None else activations[-1]
+    return Problem(function, architecture, *choose_loss(function, loss, last_activation)), parameters
 
 
 def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
@@ -151,4 +177,13 @@ def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray
         as_contiguous(by_outputs, architecture.computed).reshape(rows, architecture.sizes[-1]),
         by_inputs.reshape(rows, architecture.sizes[0]),
     )
+    factors = [Scale(0, scale.scale) for scale in reversed(architecture.scales[: architecture.leading]) if scale is not None]
+    if factors:
+        by_inputs = _scaled(by_inputs, factors, architecture.computed)
     return architecture.split(rounded(trainer.gradient_array, net.dtype)), rounded(by_inputs, net.dtype)
+
+
+def _scaled(x: NDArray[Any], scales: list[Scale], dtype: np.dtype[Any]) -> Any:
+    from nnkernels.network import Network  # which imports this module
+
+    return Network(scales, dtype)(x)

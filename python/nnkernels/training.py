@@ -162,7 +162,7 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
     for good, what in (
         (0 <= epochs < _MOST_STEPS and 0 <= steps < _MOST_STEPS, "number of epochs or steps"),
         (len(activations) == len(sizes) - 1, "number of sizes or activations"),
-        (set(activations) <= set(ACTIVATIONS), "activation"),
+        (set(activations) <= {*ACTIVATIONS, "scale"}, "activation"),
         (description.dtype in ("float16", "float32", "float64"), "dtype"),
         (description.loss in LOSSES, "loss"),
         (description.optimizer in MOMENTS, "optimizer"),
@@ -171,7 +171,8 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
             raise ValueError(f"a bad {what} is in its metadata")
     names = _tensor_names(MOMENTS[description.optimizer])
     tensors = read_tensors(file, names)
-    length = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    layers = zip(pairwise(sizes), activations, strict=True)
+    length = sum((inputs + 1) * outputs for (inputs, outputs), activation in layers if activation != "scale")
     dtype = np.result_type(description.dtype, np.float32)
     for name, tensor in tensors.items():
         if tensor.shape != (length,) or tensor.dtype != dtype:
@@ -238,10 +239,11 @@ class Training(Frozen):
         """The network that has learnt."""
         if self._network is None:
             architecture = self._architecture
-            layers = zip(
-                architecture.split(rounded(self._parameters, architecture.dtype)), architecture.activations, strict=True
-            )
-            described = [Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in layers]
+            learnt = iter(architecture.split(rounded(self._parameters, architecture.dtype)))
+            described = [
+                Dense(*next(learnt), None if name == "none" else name) if scale is None else scale
+                for name, scale in zip(architecture.activations, architecture.scales, strict=True)
+            ]
             self._set(_network=Network(described, architecture.dtype, architecture.metadata))
         return cast(Network, self._network)
 

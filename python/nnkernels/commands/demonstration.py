@@ -128,7 +128,7 @@ def _show_digits() -> int:
     )
     _show("accuracy:", f"{len(right)} of {len(x)} right, {len(right) / len(x):.1%}")
 
-    layers = net.layers
+    layers = [layer for layer in net.layers if isinstance(layer, Dense)]
 
     def with_numpy(rows: NDArray[Any]) -> NDArray[Any]:
         return numpy_network(layers, rows)

@@ -19,6 +19,7 @@ from nnkernels.commands.rows import (
     write_csv,
     write_npy,
 )
+from nnkernels.layers import Dense
 from nnkernels.network import load
 
 # Numbers in a block of inputs or outputs: 2 MB in float64.
@@ -55,9 +56,8 @@ def predict(
 
     source_format, output_format = file_format(source, fallback), file_format(output, fallback)
     net = load(model)
-    layers = net.layers
-    inputs, outputs = layers[0].inputs, layers[-1].outputs
-    work = sum(layer.inputs * layer.outputs for layer in layers)
+    inputs, outputs = net.inputs, net.outputs
+    work = sum(layer.weights.size for layer in net.layers if isinstance(layer, Dense))
     block_rows = max(1, min(BLOCK_NUMBERS // max(1, inputs, outputs), max(_FEW_ROWS, _BLOCK_WORK // max(1, work))))
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining}"
 
@@ -85,4 +85,4 @@ def predict(
         if output_format == "csv":
             write_csv(output_file, results(), delimiter)
         else:
-            write_npy(output_file, results(), outputs, layers[0].weights.dtype)
+            write_npy(output_file, results(), outputs, net.dtype)
