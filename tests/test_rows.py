@@ -406,7 +406,7 @@ def test_written_rows_read_back(tmp_path: Path, dtype: Any, rng: np.random.Gener
     for written in (blocks, []):
         expected = np.concatenate([np.empty((0, 3), dtype), *written])
         with open_output(str(tmp_path / "y.npy"), "npy") as file:
-            write_npy(file, written, 3, dtype)
+            write_npy(file, written, (3,), dtype)
         array = np.load(tmp_path / "y.npy")
         assert array.dtype == dtype
         assert np.array_equal(array, expected)

@@ -14,7 +14,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
+from io import BufferedReader, BufferedWriter, FileIO, StringIO, TextIOWrapper
 from itertools import chain, islice, tee
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -92,20 +92,20 @@ class _File(FileIO):
 
     def __init__(self, file: Path | int, mode: str, label: str) -> None:
         self._label = label
-        with _named(label):
+        with named(label):
             super().__init__(file, mode, closefd=not isinstance(file, int))
 
     def readinto(self, buffer: Any) -> Any:
-        with _named(self._label):
+        with named(self._label):
             return super().readinto(buffer)
 
     def write(self, data: Any) -> Any:
-        with _named(self._label):
+        with named(self._label):
             return super().write(data)
 
 
 @contextmanager
-def _named(label: str) -> Iterator[None]:
+def named(label: str) -> Iterator[None]:
     """Let errors of the system tell the label of the file."""
     try:
         yield
@@ -138,7 +138,7 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
     A .npy file begins with its number of rows, which is known at the end. For a stream it waits in a temporary file.
     """
     if not _is_stream(name):
-        with _replacement(Path(name)) as file:
+        with open_replacement(Path(name)) as file:
             yield file
         return
     label = "standard output" if name == _STANDARD_STREAM else name
@@ -153,18 +153,20 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacement(path: Path) -> Iterator[BinaryIO]:
+def open_replacement(path: Path) -> Iterator[BinaryIO]:
     """Open a new file beside the path, which takes its place when it is complete; on any exception nothing is left of it."""
+    if _is_stream(str(path)):
+        raise ValueError(f"{path}: expected the name of a file, not of a pipe or a device")
     target = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
     temporary = target.with_name(f".nnkernels-{os.urandom(8).hex()}")
     try:
-        with _named(str(path)), suppress(FileNotFoundError):
+        with named(str(path)), suppress(FileNotFoundError):
             target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
         with BufferedWriter(_File(temporary, "xb", str(path))) as file:
-            with _named(str(path)), suppress(FileNotFoundError):
+            with named(str(path)), suppress(FileNotFoundError):
                 shutil.copymode(target, temporary)
             yield file
-        with _named(str(path)):
+        with named(str(path)):
             temporary.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -230,17 +232,17 @@ def _not_whole(name: str, reason: object) -> ValueError:
     return ValueError(f"{name} is not a whole .npy file of numbers: {reason}")
 
 
-def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], outputs: int, dtype: DTypeLike) -> None:
-    """Write blocks of rows as one array, to a file at its start that can be written again there."""
+def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    """Write blocks of rows of this shape as one array, to a file at its start that can be written again there."""
     # The number of rows is known at the end. NumPy leaves room for it in a header, which then is written again.
-    header = np.lib.format.header_data_from_array_1_0(np.empty((0, outputs), dtype))
+    header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
     np.lib.format.write_array_header_1_0(file, header)
     rows = 0
     for block in results:
-        file.write(block.data)
+        file.write(block.view(np.uint8).data if block.dtype.kind == "U" else block.data)
         rows += len(block)
     file.seek(0)
-    np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, outputs)})
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *shape)})
 
 
 # --- CSV ---
@@ -527,7 +529,7 @@ _BOOLEANS = {
     *("true", "false", "yes", "no", "on", "off", "wahr", "falsch", "ja", "nein", "vrai", "faux", "oui", "non"),
     *("verdadero", "falso", "sí", "si"),
 }
-INFINITE = {"inf", "infinity"}
+_INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 
 # A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks like a currency (EUR5, Rs5).
@@ -560,21 +562,18 @@ def _is_name(field: str) -> bool:
     [False, False, False, False, False, False, False, False, False, False, False]
     """
     field = field.removeprefix("# ")  # as np.savetxt begins a header
-    letters = word(field)
+    word = _word(field)
     has_letter_first = field[:1].isalpha() or field[:1] == "_"
-    return has_letter_first and not (
-        letters in _MISSING_WORDS | _BOOLEANS | INFINITE or letters.isnumeric() or _AMOUNT.match(field)
-    )
+    return has_letter_first and not (word in _MISSING_WORDS | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.match(field))
 
 
-def word(field: str) -> str:
-    """Return the letters and digits of a field, up to a bracket, in small letters."""
+def _word(field: str) -> str:
     return "".join(filter(str.isalnum, field.partition("(")[0])).casefold()
 
 
 def _is_missing(field: str) -> bool:
     """Return whether a field stands for a missing value: empty, a dash or the like, or a word such as N/A."""
-    return not field.strip(_MISSING_SIGNS) or word(field) in _MISSING_WORDS
+    return not field.strip(_MISSING_SIGNS) or _word(field) in _MISSING_WORDS
 
 
 def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = ",") -> None:
@@ -582,3 +581,12 @@ def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = 
     for block in results:
         # str of NumPy's numbers gives the fewest digits that no other number of the dtype has.
         file.write("".join(delimiter.join(map(str, row)) + "\n" for row in block).encode())
+
+
+def write_names(file: BinaryIO, blocks: Iterable[Iterable[Any]], delimiter: str = ",") -> None:
+    """Write blocks of rows of names, which are put in quotes where they need them; a row may be one name."""
+    for block in blocks:
+        text = StringIO()
+        rows = ([row] if isinstance(row, str) else row for row in block)
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+        file.write(text.getvalue().encode())

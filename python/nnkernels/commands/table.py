@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels.commands.rows import (
-    INFINITE,
     NOT_UTF_8,
     CsvTable,
     Field,
@@ -20,16 +19,12 @@ from nnkernels.commands.rows import (
     csv_lines,
     first_no_name,
     parse_number,
-    word,
 )
 
 Task = Literal["classes", "regression"]
 
 # Numbers that are read at a time.
 _BLOCK_NUMBERS = 2**18
-
-# A numeric target with at most this many different numbers, all integers, has classes.
-_MOST_CLASSES = 20
 
 # What stands for a missing class name. Other words, such as none and unknown, may be classes.
 _MISSING = {"", "NA", "na", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "NaT", "NULL", "null"}
@@ -92,7 +87,7 @@ def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, t
         parse = _Target(task == "regression")
         table.fields = {column: Field(parse, parse.expected)}
         blocks = table.blocks(max(1, _BLOCK_NUMBERS // table.columns))
-        parts, numbers = [], []
+        inputs, codes, numbers = [], [], []
         try:
             for block in blocks:
                 bad = np.argwhere(~np.isfinite(block.numbers))
@@ -101,24 +96,22 @@ def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, t
                     got = block.numbers[row, bad_column]
                     place = f"line {block.lines[row]}, {table.label(bad_column)}"
                     raise ValueError(f"{place}: expected a finite number, got {got} ({table.missing})")
-                parts.append(block.numbers)
+                inputs.append(np.delete(block.numbers, column, axis=1))
+                codes.append(block.numbers[:, column].astype(np.int64))
                 numbers.append(np.array(block.lines, np.int64))
         except ValueError as error:
-            if not parts and header is None and not has_header and f"line {first.first}," in str(error):
+            if not numbers and header is None and not has_header and f"line {first.first}," in str(error):
                 raise ValueError(f"{error}{_header_hint(first)}") from None
             raise
-        if not parts:
+        if not any(map(len, inputs)):
             raise ValueError(f"line {first.last + 1}: expected rows after the header, got none")
-    whole = np.concatenate(parts)
-    del parts
-    codes = whole[:, column].astype(np.int64)
-    used, codes = np.unique(codes, return_inverse=True)
     texts = list(parse.codes)
+    used, ranks = np.unique(np.concatenate(codes), return_inverse=True)  # a text in quotes may have been read as another one
     return Table(
         name,
-        np.delete(whole, column, axis=1),
+        np.concatenate(inputs),
         [texts[code] for code in used],
-        codes.astype(np.int64),
+        ranks.astype(np.int64),
         np.concatenate(numbers),
         tuple(name for place, name in enumerate(table.names) if place != column),
         table.names[column] if table.names else None,
@@ -138,9 +131,11 @@ class _Target:
         text = field.strip()
         code = self.codes.get(text)
         if code is None:
-            if text in _MISSING or NOT_UTF_8.search(text) or word(text) in INFINITE:
-                raise ValueError
-            if self._numeric and not math.isfinite(parse_number(text)):
+            try:
+                good = math.isfinite(parse_number(text))
+            except ValueError:
+                good = not self._numeric
+            if not good or text in _MISSING or NOT_UTF_8.search(text):
                 raise ValueError
             code = self.codes[text] = len(self.codes)
         return code
@@ -193,22 +188,17 @@ def _find_target(target: str | None, names: list[str], first: Record) -> int:
     )
 
 
-def numbers_of(table: Table) -> NDArray[np.float64] | None:
+def as_numbers(table: Table) -> NDArray[np.float64] | None:
     """Return the different targets as numbers, or None if one is text."""
-    try:
-        numbers = np.array([parse_number(text) for text in table.texts])
-    except ValueError:
+    if any(map(is_no_number, table.texts)):
         return None
-    return numbers if bool(np.isfinite(numbers).all()) else None
+    return np.array(list(map(parse_number, table.texts)))
 
 
-def decide_task(numbers: NDArray[np.float64] | None, rows: int) -> tuple[Task, str]:
-    """Return what a target column is for, and why: text, or few different integers, are classes."""
-    if numbers is None:
-        return "classes", "text"
-    different = np.unique(numbers)
-    if (different == np.floor(different)).all():
-        if len(different) <= min(_MOST_CLASSES, max(2, rows // 2)):
-            return "classes", f"{len(different)} different integers"
-        return "regression", f"{len(different)} different integers"
-    return "regression", f"{len(different)} different numbers"
+def is_no_number(text: str) -> bool:
+    """Return whether a target is text."""
+    try:
+        parse_number(text)
+    except ValueError:
+        return True
+    return False
