@@ -728,11 +728,17 @@ def test_many_columns_are_not_all_named(folder: Path, capfd: pytest.CaptureFixtu
 
 
 def test_column_names_that_would_be_no_header(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the network knows as names are a header."""
-    train_file(table(IRIS.data[:, :2], SPECIES, "2019,2020,kind\n"), "--header", "--epochs", "5")
+    """What the network knows as names are a header, but not if they may be a row."""
+    train_file(table(IRIS.data[:, :2], SPECIES, "age,2020,kind\n"), "--header", "--epochs", "5")
     expected = predict(capfd, "1,2\n")
-    assert predict(capfd, "2020,2019\n2,1\n") == expected
-    assert len(predict(capfd, "2020,2018\n2,1\n").splitlines()) == 2
+    assert predict(capfd, "2020,age\n2,1\n") == expected
+    train_file(table(IRIS.data[:, :2], SPECIES, "2019,2020,kind\n"), "--header", "--epochs", "5")
+    assert predict(capfd, "2020,kind,2019\n2,b,1\n") == expected
+    assert predict(capfd, "2020,2019\n2,1\n", "--header") == expected
+    assert predict(capfd, "2020,2018\n2,1\n", "--no-header").splitlines()[1:] == predict(capfd, "2,1\n").splitlines()
+    (folder / "x.csv").write_text("2020,2019\n2,1\n")
+    message = "x.csv, line 1: '2020,2019' may be a header or a row: say --header or --no-header"
+    assert_fails(folder, capfd, message, "predict", "net.safetensors", "x.csv")
 
 
 @pytest.mark.parametrize("probabilities", [[], ["--probabilities"]])

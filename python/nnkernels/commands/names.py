@@ -60,6 +60,15 @@ def shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> count(1, "row"), count(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def weights_sha256(net: Network) -> str:
     """Return the SHA-256 of all weights and biases, layer after layer, as little-endian bytes; of a Scale, offset and scale."""
     digest = hashlib.sha256()

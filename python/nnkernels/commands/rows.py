@@ -439,9 +439,12 @@ class CsvTable:
         return f"column {column + 1}" + (f" ({reprlib.repr(self.names[column])})" if self.names else "")
 
     def _is_header(self, record: Record, columns: Sequence[str] = ()) -> bool:
-        if columns and set(columns) <= set(record.names):
-            return True
         fields = [field.strip() for field in record.fields]
+        known = set(columns).intersection(record.names)
+        if known and len(known) == len(columns) and all(map(is_number, fields)):
+            raise _ambiguous(record, self._delimiter)
+        if known and (len(known) == len(columns) or not all(map(is_number, known))):
+            return True
         check_ambiguous(record, self._delimiter)
         no_name = first_no_name(fields)
         fits = len(fields) == self.columns or bool(columns and len(fields) > 1)  # its names will be compared with the columns
@@ -465,8 +468,12 @@ def check_ambiguous(record: Record, delimiter: str) -> None:
     """Raise ValueError for 0,1,2: a header, or a row."""
     fields = [field.strip() for field in record.fields]
     if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
-        line = reprlib.repr(delimiter.join(fields))
-        raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
+        raise _ambiguous(record, delimiter)
+
+
+def _ambiguous(record: Record, delimiter: str) -> ValueError:
+    line = reprlib.repr(delimiter.join(field.strip() for field in record.fields))
+    return ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
 
 
 def _column_order(header: Record, columns: Sequence[str], ignored: str | None) -> list[int]:
@@ -513,6 +520,15 @@ def parse_number(field: str) -> float:
     if "_" in field or not field.strip().isascii():
         raise ValueError
     return float(field)
+
+
+def is_number(field: str) -> bool:
+    """Return whether a field can be read as a number."""
+    try:
+        parse_number(field)
+    except ValueError:
+        return False
+    return True
 
 
 _NUMBER = Field(parse_number, "a number")

@@ -18,6 +18,7 @@ from nnkernels.commands.rows import (
     check_ambiguous,
     csv_lines,
     first_no_name,
+    is_number,
     parse_number,
 )
 
@@ -190,15 +191,6 @@ def _find_target(target: str | None, names: list[str], first: Record) -> int:
 
 def as_numbers(table: Table) -> NDArray[np.float64] | None:
     """Return the different targets as numbers, or None if one is text."""
-    if any(map(is_no_number, table.texts)):
+    if not all(map(is_number, table.texts)):
         return None
     return np.array(list(map(parse_number, table.texts)))
-
-
-def is_no_number(text: str) -> bool:
-    """Return whether a target is text."""
-    try:
-        parse_number(text)
-    except ValueError:
-        return True
-    return False

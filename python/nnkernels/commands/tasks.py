@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.commands.names import shown
-from nnkernels.commands.table import Table, Task, as_numbers, is_no_number
+from nnkernels.commands.names import count, shown
+from nnkernels.commands.rows import is_number
+from nnkernels.commands.table import Table, Task, as_numbers
 from nnkernels.layers import Scale
 
 # The number of the permutation that chooses the held-back rows; the orders of epochs have those from 0.
@@ -86,7 +87,7 @@ class Classes:
             raise table.error(
                 int(alone[0]), f"class {name!r} has one row, and needs one to learn from and one to hold back{more}"
             )
-        left = [_share(int(count), fraction) for count in self._counts]  # to hold back
+        left = [_share(rows, fraction) for rows in self._counts.tolist()]  # to hold back
         self.held_back = np.zeros(len(self.targets), bool)
         for row in _core.permutation(seed, _HOLDING_BACK, len(self.targets)).tolist():
             label = self.targets[row]
@@ -107,8 +108,8 @@ class Classes:
     def describe(self) -> Iterator[str]:
         """Yield lines about the targets."""
         width = max(len(shown(name)) for name in self.classes[:_MOST_COUNTS])
-        for name, count in zip(self.classes[:_MOST_COUNTS], self._counts.tolist(), strict=False):
-            yield f"  {shown(name):{width}}  {count:,} rows"
+        for name, rows in zip(self.classes[:_MOST_COUNTS], self._counts.tolist(), strict=False):
+            yield f"  {shown(name):{width}}  {count(rows, 'row')}"
         if len(self.classes) > _MOST_COUNTS:
             yield f"  and {len(self.classes) - _MOST_COUNTS} more"
 
@@ -216,7 +217,7 @@ def decide_task(table: Table) -> tuple[Task, str]:
 
 def _refuse_stray_text(table: Table) -> None:
     """Raise ValueError for a text among quantities, which would make a class of each."""
-    is_text = np.array([is_no_number(text) for text in table.texts])
+    is_text = np.array([not is_number(text) for text in table.texts])
     of_rows = is_text[table.codes]
     if np.count_nonzero(~is_text) > _MOST_CLASSES and np.count_nonzero(of_rows) < len(of_rows) / 2:
         row = int(of_rows.argmax())

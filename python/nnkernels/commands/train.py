@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.commands.names import Names, shown, weights_sha256
+from nnkernels.commands.names import Names, count, shown, weights_sha256
 from nnkernels.commands.rows import input_label, named, open_input, open_replacement
 from nnkernels.commands.table import Table, Task, read_table
 from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
@@ -74,7 +74,7 @@ def train(
                 run.train(start, table.inputs, problem, epochs, batch, seed, optimizer)
             except TrainingError as error:
                 made = len(error.training.losses)
-                message = f"{table.file}: the loss is no longer finite after {made} epochs, and no network is written"
+                message = f"{table.file}: the loss is no longer finite after {count(made, 'epoch')}, and no network is written"
                 raise ValueError(f"{message}; another --optimizer or --batch may help") from None
             names = Names(problem.classes, table.columns, table.target)
             net = Network([*run.best.network.layers, *problem.last_layers], start.dtype, names.metadata())
@@ -141,11 +141,11 @@ class _Run:
         """Return lines about the network and its epochs."""
         made, best = len(self.latest.losses), len(self.best.losses)
         if self.interrupted:
-            end = f"interrupted after {made} epochs"
+            end = f"interrupted after {count(made, 'epoch')}"
         elif made < epochs:
-            end = f"{made} epochs, the last {PATIENCE} without a lower loss on the held-back rows"
+            end = f"{count(made, 'epoch')}, the last {PATIENCE} without a lower loss on the held-back rows"
         else:
-            end = f"{made} epochs"
+            end = count(made, "epoch")
         loss, held_back = self.best.losses[-1], self.best.validation_losses[-1]
         return [
             f"network {'-'.join(map(str, sizes))}: {end}",
@@ -172,7 +172,8 @@ def _standardise(table: Table, rows: NDArray[np.bool_]) -> tuple[Scale, list[str
 def _describe_data(table: Table, task: str, problem: Classes | Quantities, constant: list[str]) -> Iterable[str]:
     rows, inputs = table.inputs.shape
     held_back = np.count_nonzero(problem.held_back)
-    yield f"{table.file}: {rows:,} rows of {inputs:,} inputs; {rows - held_back:,} to learn from, {held_back:,} held back"
+    size = f"{count(rows, 'row')} of {count(inputs, 'input')}"
+    yield f"{table.file}: {size}; {rows - held_back:,} to learn from, {held_back:,} held back"
     yield f"target {table.target_label}: {task}"
     yield from problem.describe()
     if constant:
