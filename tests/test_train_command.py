@@ -390,6 +390,11 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
         [],
         "line 1, column 2: class 'a' has one row, and needs one to learn from and one to hold back; so have 2 other classes",
     ),
+    "one row of a number": (
+        "1,1\n2,1\n3,2\n4,2\n5,3\n6,1\n",
+        [],
+        "line 5, column 2: class '3' has one row, and needs one to learn from and one to hold back; if the targets",
+    ),
     "one class": ("1,a\n2,a\n", [], "line 1, column 2: expected at least two classes, got 'a' in all rows"),
     "one number": ("x,y\n1,2.5\n2,2.50\n", [], "line 2, column 2 ('y'): expected different numbers, got 2.5 in all rows"),
     "one column": ("a\nb\n", [], "line 1: expected inputs and a target, got one column (--delimiter"),

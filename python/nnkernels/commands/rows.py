@@ -304,7 +304,7 @@ class Record(NamedTuple):
     def names(self) -> list[str]:
         """The names in a header. np.savetxt begins it with a number sign."""
         fields = [field.strip() for field in self.fields]
-        return [fields[0].removeprefix("# "), *fields[1:]]
+        return [*(field.removeprefix("# ") for field in fields[:1]), *fields[1:]]
 
 
 class Field(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Standard(NamedTuple):
 
     @classmethod
     def of(cls, numbers: NDArray[np.float64]) -> Standard | None:
-        """Return them; None if float64 is too narrow."""
+        """Return them; None if one of them, its inverse or their ratio does not fit into float64."""
         if numbers.min() == numbers.max():
             return cls(float(numbers[0]), 1.0)
         try:
@@ -79,18 +80,20 @@ class Classes:
         self.classes, self.targets = _name_classes(table)
         self._counts = np.bincount(self.targets)
         if len(self.classes) < 2:
-            raise table.error(0, f"expected at least two classes, got {self.classes[0]!r} in all rows")
+            raise table.error(0, f"expected at least two classes, got {reprlib.repr(self.classes[0])} in all rows")
         alone = np.flatnonzero(self._counts[self.targets] == 1)
         if len(alone):
-            more = f"; so have {len(alone) - 1} other classes" if len(alone) > 1 else ""
-            name = self.classes[self.targets[alone[0]]]
-            raise table.error(
-                int(alone[0]), f"class {name!r} has one row, and needs one to learn from and one to hold back{more}"
-            )
+            name = reprlib.repr(self.classes[self.targets[alone[0]]])
+            message = f"class {name} has one row, and needs one to learn from and one to hold back"
+            if len(alone) > 1:
+                message += f"; so have {len(alone) - 1} other classes"
+            if as_numbers(table) is not None:
+                message += "; if the targets are quantities, say --task regression"
+            raise table.error(int(alone[0]), message)
         left = [_share(rows, fraction) for rows in self._counts.tolist()]  # to hold back
         self.held_back = np.zeros(len(self.targets), bool)
-        for row in _core.permutation(seed, _HOLDING_BACK, len(self.targets)).tolist():
-            label = self.targets[row]
+        order = _core.permutation(seed, _HOLDING_BACK, len(self.targets))
+        for row, label in zip(order.tolist(), self.targets[order].tolist(), strict=True):
             if left[label]:
                 self.held_back[row] = True
                 left[label] -= 1
@@ -140,7 +143,7 @@ def _name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     different, ranks = np.unique(numbers, return_inverse=True)
     texts = dict(zip(ranks.tolist(), table.texts, strict=True))
     if len(different) < len(table.texts):
-        texts = {rank: f"{number:.17g}" for rank, number in enumerate(different.tolist())}
+        texts = {rank: repr(number).removesuffix(".0") for rank, number in enumerate(different.tolist())}
     return tuple(texts[rank] for rank in range(len(different))), ranks[table.codes]
 
 
@@ -221,5 +224,5 @@ def _refuse_stray_text(table: Table) -> None:
     of_rows = is_text[table.codes]
     if np.count_nonzero(~is_text) > _MOST_CLASSES and np.count_nonzero(of_rows) < len(of_rows) / 2:
         row = int(of_rows.argmax())
-        got = table.texts[table.codes[row]]
-        raise table.error(row, f"expected a number, as in most rows, got {got!r}; if they are classes, say --task classes")
+        got = reprlib.repr(table.texts[table.codes[row]])
+        raise table.error(row, f"expected a number, as in most rows, got {got}; if they are classes, say --task classes")
