@@ -1,5 +1,7 @@
 """``python -m nnkernels train``, and what predict and show make of its networks: from a CSV file to class names."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -9,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
@@ -22,6 +27,7 @@ import nnkernels as nnk
 from conftest import TARGETS
 from nnkernels import _core
 from nnkernels.__main__ import main
+from nnkernels.commands import table as table_module
 from nnkernels.commands import train as train_module
 from nnkernels.commands.names import weights_sha256
 from nnkernels.commands.tasks import Standard
@@ -303,8 +309,6 @@ CSV_VARIANTS: dict[str, tuple[Callable[[str], str], list[str]]] = {
 
 @pytest.mark.parametrize("variant", CSV_VARIANTS)
 def test_csv_variants(folder: Path, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnkernels.commands import table as table_module
-
     monkeypatch.setattr(table_module, "_BLOCK_NUMBERS", 5 * 40)
     expected = train_file(IRIS_CSV, "--epochs", "2")
     change, options = CSV_VARIANTS[variant]
@@ -340,6 +344,9 @@ def test_names_that_standard_output_cannot_show(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\n  Gr\\xf6\\xdfe \\u4e94" in done.stdout
     assert json.loads(nnk.load("net.safetensors").metadata["classes"])[0] == "Größe 五"
+    done = run("show", "net.safetensors", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nclasses: Gr\\xf6\\xdfe \\u4e94, versicolor, virginica\n" in done.stdout
 
 
 def test_many_classes_and_constant_columns_are_not_all_listed(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -357,6 +364,69 @@ def test_targets_far_from_zero_make_a_float64_network(folder: Path) -> None:
         net = train_file(table(x, x.sum(axis=1) + offset), "--epochs", "60")
         assert net.dtype == dtype
         assert np.abs(net(x)[:, 0] - x.sum(axis=1) - offset).mean() < 0.2
+
+
+PIECES = [
+    "1",
+    "-2.5",
+    "x",
+    "y",
+    "1_0",
+    "\u0663",
+    "inf",
+    "NA",
+    " ",
+    "\xa0",
+    ",",
+    ",",
+    ",",
+    "\n",
+    "\n",
+    "\r",
+    '"',
+    '""',
+    "\x00",
+    "\ufeff",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join), st.integers(1, 9))
+def test_rows_are_those_of_the_csv_module(text: str, block: int) -> None:
+    """Any text, in blocks of any size, has the rows that Python's csv and float find, or is an error."""
+    lines = io.StringIO(text.removeprefix("\ufeff"), newline=None)
+    expected = None
+    with suppress(ValueError, csv.Error):
+        records = list(csv.reader(lines, strict=True, skipinitialspace=True))
+        records = [record for record in records if len(record) > 1 or "".join(record).strip()]
+        if records and len(records[0]) > 1 and len({len(record) for record in records}) == 1:
+            inputs = [[number(field) for field in record[:-1]] for record in records]
+            expected = inputs, [target(record[-1].strip()) for record in records]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_module, "_BLOCK_NUMBERS", block)
+        file = io.BytesIO(text.encode())
+        if expected is None:
+            with pytest.raises(ValueError, match=r"^f\.csv, line \d+"):
+                table_module.read_table(file, "f.csv", ",", False, None, None)
+        else:
+            found = table_module.read_table(file, "f.csv", ",", False, None, None)
+            assert (found.inputs.tolist(), [found.texts[code] for code in found.codes]) == expected
+            assert set(found.codes) == set(range(len(found.texts)))
+
+
+def number(field: str) -> float:
+    if "_" in field or not field.strip().isascii() or not math.isfinite(float(field)):
+        raise ValueError
+    return float(field)
+
+
+def target(text: str) -> str:
+    if text in ("", "NA") or "\0" in text:
+        raise ValueError
+    if text.isascii() and "_" not in text:
+        with suppress(ValueError):
+            if not math.isfinite(float(text)):
+                raise csv.Error
+    return text
 
 
 # --- What goes wrong ---
@@ -600,12 +670,12 @@ def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
     """It leaves nothing."""
     (folder / "large.csv").write_text(table(*load_digits(return_X_y=True)))
     (folder / "net.safetensors").write_text("keep me")
-    command = [sys.executable, "-m", "nnkernels", "train", "large.csv", "-o", "net.safetensors", "--hidden", "4000,4000,4000"]
+    command = [sys.executable, "-m", "nnkernels", "train", "large.csv", "-o", "net.safetensors", "--hidden", "3000,3000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while process.poll() is None and not process.stdout.readline().startswith("constant columns"):
             pass
-        time.sleep(0.2)
+        time.sleep(0.1)
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

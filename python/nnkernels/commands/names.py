@@ -1,8 +1,9 @@
-"""What the commands know of a network beside its layers: the names of classes and columns, and a hash of its weights."""
+"""What the commands tell of a network beside its layers: the names of classes and columns, and a hash of its weights."""
 
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from nnkernels.network import Network
@@ -58,6 +59,13 @@ def _is_utf_8(text: str) -> bool:
 def shown(text: str) -> str:
     """Return a name as a terminal can show it: without line breaks and control characters."""
     return text if text.isprintable() else repr(text)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines at once. Characters that standard output's encoding lacks are written as backslash escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    for line in lines:
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def count(number: int, noun: str) -> str:

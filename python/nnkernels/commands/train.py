@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.commands.names import Names, count, shown, weights_sha256
+from nnkernels.commands.names import Names, count, say, shown, weights_sha256
 from nnkernels.commands.rows import input_label, named, open_input, open_replacement
 from nnkernels.commands.table import Table, Task, read_table
 from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
@@ -64,7 +63,7 @@ def train(
             decided, reason = (task, "") if task else decide_task(table)
             problem = (Classes if decided == "classes" else Quantities)(table, validation, seed)
             scale, constant = _standardise(table, ~problem.held_back)
-            _say(_describe_data(table, decided + (f" ({reason})" if reason else ""), problem, constant))
+            say(_describe_data(table, decided + (f" ({reason})" if reason else ""), problem, constant))
 
             sizes = [table.inputs.shape[1], *hidden, problem.outputs]
             first = Network.random(sizes, "relu", problem.activation, seed=seed, dtype=problem.dtype)
@@ -80,14 +79,14 @@ def train(
             net = Network([*run.best.network.layers, *problem.last_layers], start.dtype, names.metadata())
             with named(str(output)):
                 net.save(network_file.name)
-        _say(run.describe(sizes, epochs))
+        say(run.describe(sizes, epochs))
         held_back = table.inputs[problem.held_back]
-        _say(problem.judge(net(held_back)))
-        _say([f"written: {output}", f"SHA-256 of the weights: {weights_sha256(net)}"])
+        say(problem.judge(net(held_back)))
+        say([f"written: {output}", f"SHA-256 of the weights: {weights_sha256(net)}"])
         if plot_file is not None and suffix is not None:
             draw_losses(plot_file, suffix, run.latest.losses, run.latest.validation_losses)
     if plot is not None:
-        _say([f"written: {plot}"])
+        say([f"written: {plot}"])
     return not run.interrupted
 
 
@@ -179,10 +178,3 @@ def _describe_data(table: Table, task: str, problem: Classes | Quantities, const
     if constant:
         more = f" and {len(constant) - _MOST_NAMES} more" if len(constant) > _MOST_NAMES else ""
         yield f"constant columns, not scaled: {', '.join(map(shown, constant[:_MOST_NAMES]))}{more}"
-
-
-def _say(lines: Iterable[str]) -> None:
-    """Print lines at once, whatever the terminal's encoding."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
