@@ -439,7 +439,7 @@ def train(
     lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
     with _Progress(epochs, progress) as bar:
         for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
-            bar.update(run.losses, run.validation_losses)
+            bar.update(len(run.losses), run.losses[-1], *run.validation_losses[-1:])
             if patience is not None and run.validation_losses[-1] < lowest:
                 lowest, best, best_parameters = run.validation_losses[-1], len(run.losses), run.state.parameters
             if callback is not None and _is_true(callback(run.training(run.state.parameters))):
@@ -605,17 +605,16 @@ class _Progress:
         else:
             self._due = 0.0 if show else perf_counter() + _PROGRESS_DELAY
 
-    def update(self, losses: Sequence[float], validation_losses: Sequence[float]) -> None:
+    def update(self, epochs: int, loss: float, validation_loss: float | None = None) -> None:
         """Show how many epochs were made, and the losses of the last."""
-        epochs = len(losses)
         if self._bar is None:
             if perf_counter() < self._due:
                 return
             from tqdm import tqdm
 
             self._bar = tqdm(total=self._epochs, initial=epochs, unit="epoch")
-        last = {"loss": losses[-1:], "validation": validation_losses[-1:]}
-        self._bar.set_postfix({name: f"{loss:.4g}" for name, several in last.items() for loss in several}, refresh=False)
+        losses = {"loss": loss} if validation_loss is None else {"loss": loss, "validation": validation_loss}
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()}, refresh=False)
         self._bar.update(epochs - self._bar.n)
 
     def __enter__(self) -> Self:

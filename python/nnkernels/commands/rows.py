@@ -301,10 +301,15 @@ class Record(NamedTuple):
     fields: list[str]
 
     @property
+    def texts(self) -> list[str]:
+        """The fields without white space around them."""
+        return [field.strip() for field in self.fields]
+
+    @property
     def names(self) -> list[str]:
         """The names in a header. np.savetxt begins it with a number sign."""
-        fields = [field.strip() for field in self.fields]
-        return [*(field.removeprefix("# ") for field in fields[:1]), *fields[1:]]
+        texts = self.texts
+        return [*(text.removeprefix("# ") for text in texts[:1]), *texts[1:]]
 
 
 class Field(NamedTuple):
@@ -368,7 +373,7 @@ class CsvTable:
             return None
         order = _column_order(first, columns, ignored)
         self.names, self.columns = first.names, len(first.fields)
-        self.fields = {column: _IGNORED for column in range(self.columns) if column not in order}
+        self.fields = dict.fromkeys(set(range(self.columns)).difference(order), _IGNORED)
         return order
 
     def blocks(self, block_rows: int) -> Iterator[Block]:
@@ -439,40 +444,48 @@ class CsvTable:
         return f"column {column + 1}" + (f" ({reprlib.repr(self.names[column])})" if self.names else "")
 
     def _is_header(self, record: Record, columns: Sequence[str] = ()) -> bool:
-        fields = [field.strip() for field in record.fields]
         known = set(columns).intersection(record.names)
-        if known and len(known) == len(columns) and all(map(is_number, fields)):
+        if known and len(known) == len(columns) and all(map(is_number, record.texts)):
             raise _ambiguous(record, self._delimiter)
         if known and (len(known) == len(columns) or not all(map(is_number, known))):
             return True
         check_ambiguous(record, self._delimiter)
-        no_name = first_no_name(fields)
-        fits = len(fields) == self.columns or bool(columns and len(fields) > 1)  # its names will be compared with the columns
-        if fits and no_name is None:
+        length = len(record.fields)
+        are_names = first_no_name(record.texts) is None
+        fits = length == self.columns or bool(columns and length > 1)  # its names will be compared with the columns
+        if fits and are_names:
             return True
         try:
             self.parse_record(record)
         except ValueError as error:
             hint = ""
-            if len(fields) == self.columns and no_name is not None:
-                name = fields[no_name - 1]
-                got = reprlib.repr(name) + " again" * (name in fields[: no_name - 1])
-                hint = f"; no header either, for column {no_name} is {got}: say --header if it is one"
-            elif len(fields) == 1 and no_name is None and not _OTHER_DELIMITER.search(fields[0]):
+            if length == self.columns:
+                hint = header_hint(record)
+            elif length == 1 and are_names and not _OTHER_DELIMITER.search(record.texts[0]):
                 hint = "; if it is a title, say --header"
             raise ValueError(f"{error}{hint}") from None
         return False
 
 
+def header_hint(record: Record) -> str:
+    """Say why a record is no header, if it is none."""
+    texts = record.texts
+    column = first_no_name(texts)
+    if column is None:
+        return ""
+    name = texts[column - 1]
+    got = reprlib.repr(name) + " again" * (name in texts[: column - 1])
+    return f"; no header either, for column {column} is {got}: say --header if it is one"
+
+
 def check_ambiguous(record: Record, delimiter: str) -> None:
     """Raise ValueError for 0,1,2: a header, or a row."""
-    fields = [field.strip() for field in record.fields]
-    if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
+    if len(record.fields) > 2 and record.texts == [str(column) for column in range(len(record.fields))]:
         raise _ambiguous(record, delimiter)
 
 
 def _ambiguous(record: Record, delimiter: str) -> ValueError:
-    line = reprlib.repr(delimiter.join(field.strip() for field in record.fields))
+    line = reprlib.repr(delimiter.join(record.texts))
     return ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
 
 

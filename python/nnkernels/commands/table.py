@@ -18,6 +18,7 @@ from nnkernels.commands.rows import (
     check_ambiguous,
     csv_lines,
     first_no_name,
+    header_hint,
     is_number,
     parse_number,
 )
@@ -102,7 +103,7 @@ def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, t
                 numbers.append(np.array(block.lines, np.int64))
         except ValueError as error:
             if not numbers and header is None and not has_header and f"line {first.first}," in str(error):
-                raise ValueError(f"{error}{_header_hint(first)}") from None
+                raise ValueError(f"{error}{header_hint(first)}") from None
             raise
         if not any(map(len, inputs)):
             raise ValueError(f"line {first.last + 1}: expected rows after the header, got none")
@@ -145,8 +146,8 @@ class _Target:
 def _is_header(first: Record, delimiter: str) -> bool:
     """Return whether all fields are names, or all but the first, which names the rows' numbers in what pandas writes."""
     check_ambiguous(first, delimiter)
-    fields = [field.strip() for field in first.fields]
-    return first_no_name(fields if fields[0] else fields[1:]) is None
+    texts = first.texts
+    return first_no_name(texts if texts[0] else texts[1:]) is None
 
 
 def _checked_names(header: Record) -> list[str]:
@@ -162,16 +163,6 @@ def _checked_names(header: Record) -> list[str]:
         if got:
             raise ValueError(f"line {header.first}, column {column}: expected a name of its own, got {got}")
     return names
-
-
-def _header_hint(first: Record) -> str:
-    fields = [field.strip() for field in first.fields]
-    no_name = first_no_name(fields)
-    if no_name is None:
-        return ""
-    name = fields[no_name - 1]
-    got = reprlib.repr(name) + " again" * (name in fields[: no_name - 1])
-    return f"; no header either, for column {no_name} is {got}: say --header if it is one"
 
 
 def _find_target(target: str | None, names: list[str], first: Record) -> int:
