@@ -561,6 +561,14 @@ def test_bad_output(
         assert_fails(folder, capfd, "no/p.svg: No such file", "train", "iris.csv", "-o", "n.safetensors", "--plot", "no/p.svg")
 
 
+@pytest.mark.parametrize("options", [["-o", "iris.csv"], ["-o", "link"], ["-o", "p.svg", "--plot", "p.svg"]], ids=" ".join)
+def test_files_do_not_replace_each_other(folder: Path, capfd: pytest.CaptureFixture[str], options: list[str]) -> None:
+    (folder / "link").symlink_to("iris.csv")
+    assert_fails(
+        folder, capfd, "expected different files for the rows, the network and the plot", "train", "iris.csv", *options
+    )
+
+
 def test_missing_input(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert_fails(folder, capfd, "none.csv: No such file or directory", "train", "none.csv", "-o", "net.safetensors")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,9 @@ def train(
     only the plot fails.
     """
     suffix = None if plot is None else plot_format("--plot", plot)
+    paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{output}: expected different files for the rows, the network and the plot")
     with ExitStack() as files:
         # What cannot be written is an error before the first epoch.
         plot_file = None if plot is None else files.enter_context(open_replacement(plot))
