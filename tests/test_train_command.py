@@ -90,6 +90,13 @@ def train_file(content: str, *options: str) -> nnk.Network:
     return nnk.load("net.safetensors")
 
 
+def scale_of(net: nnk.Network) -> nnk.Scale:
+    """Return the first layer."""
+    scale = net.layers[0]
+    assert isinstance(scale, nnk.Scale)
+    return scale
+
+
 # --- End to end ---
 
 
@@ -123,8 +130,7 @@ def test_the_network_that_is_written(folder: Path) -> None:
     """It is the best one of ``train`` on scaled inputs, with a layer that scales them, and names."""
     net = train_file(IRIS_CSV)
     held = held_back(IRIS.target)
-    scale = net.layers[0]
-    assert isinstance(scale, nnk.Scale)
+    scale = scale_of(net)
     np.testing.assert_allclose(scale.offset, IRIS.data[~held].mean(axis=0), rtol=1e-15)
     np.testing.assert_allclose(scale.scale, 1 / IRIS.data[~held].std(axis=0), rtol=1e-14)
     x = ((IRIS.data - scale.offset) * scale.scale).astype(np.float32)
@@ -191,7 +197,7 @@ def test_digits(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     constant = np.flatnonzero(np.ptp(x[~held], axis=0) == 0)
     names = ", ".join(f"column {column + 1}" for column in constant)
     assert f"\nconstant columns, not scaled: {names}\n" in report
-    assert (net.layers[0].scale[constant] == 1).all()
+    assert (scale_of(net).scale[constant] == 1).all()
     assert re.search(r"\nnetwork 64-32-10: \d+ epochs", report)
     right = np.count_nonzero(net(x[held]).argmax(axis=-1) == y[held])
     assert right / np.count_nonzero(held) > 0.93
@@ -219,7 +225,7 @@ def test_options(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ]
     net = train_file(IRIS_CSV, *options)
     held = held_back(IRIS.target, 12, 0.4)
-    x = ((IRIS.data - net.layers[0].offset) * net.layers[0].scale).astype(np.float32)
+    x = ((IRIS.data - scale_of(net).offset) * scale_of(net).scale).astype(np.float32)
     start = nnk.Network.random([4, 5, 6, 3], "relu", "softmax", seed=12)
     given: dict[str, Any] = {"optimizer": "adamw", "epochs": 3, "batch_size": 7, "seed": 12}
     trained = nnk.train(start, x[~held], IRIS.target[~held], **given, validation=(x[held], IRIS.target[held]), patience=20)
