@@ -217,7 +217,7 @@ def apply(network: Network, x: Any) -> NDArray[Any]:
 def poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
     """Return y log(y) - y of each row, summed over its outputs: scikit-learn's Poisson loss has it, and ours has not."""
     y = targets.astype(np.float64)
-    return _core.dot(np.where(y > 0, y * log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
+    return _core.dot(np.where(y > 0, y * log(np.where(y > 0, y, 1.0)) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
 
 
 def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
@@ -234,7 +234,7 @@ def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] |
 
 
 def log(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log(x) of numbers above 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
+    """Return log(x) of numbers of at least 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
 
     x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
 
@@ -248,7 +248,7 @@ def log(x: NDArray[Any]) -> NDArray[np.float64]:
     series = np.zeros_like(s)
     for power in range(21, 0, -2):
         series = series * (s * s) + 1 / power
-    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
+    return np.where(x > 0, (exponent - small) * _LOG_2 + 2 * s * series, -math.inf)
 
 
 def accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> float:
