@@ -356,8 +356,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         )
         if len(held_back) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-        weights = None if rows.weights is None else rows.weights[held_back]
-        return order, Rows(rows.x[held_back], rows.targets[held_back], weights)
+        return order, fitting.take(rows, held_back)
 
     def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
         """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
