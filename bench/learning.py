@@ -401,7 +401,7 @@ def dead_units(threads: int) -> Work:
     dead = train(np.zeros_like(x), epochs=40, state=live.state)
 
     def hidden_weights(training: nnk.Training) -> Array:
-        return training.network.layers[0].weights
+        return training.state.parameters[: x.shape[1] * CLASSES.sizes[1]]
 
     stays = Check(hidden_weights(dead), 0, hidden_weights)
     return Work(

@@ -458,6 +458,7 @@ def test_rows_without_elements_take_no_time(dtype: type[np.floating]) -> None:
 
 def test_layers_and_networks_cannot_be_changed() -> None:
     layer = NETWORK.layers[0]
+    assert isinstance(layer, nnk.Dense)
     for array in (layer.weights, layer.bias):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

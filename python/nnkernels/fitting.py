@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from nnkernels import _core
 from nnkernels.arrays import as_contiguous
@@ -128,7 +128,7 @@ class Epochs:
         loss = penalty = 0.0
         if is_sparse(rows.x):
             for begin in range(0, len(order), self._batch_size):
-                batch = take(rows, order[begin : begin + self._batch_size], trainer.parameters.dtype)
+                batch = dense(take(rows, order[begin : begin + self._batch_size]), trainer.parameters.dtype)
                 sums = trainer.run_batches(*batch, numbers, None, self._factors.gradient)
                 loss, penalty = loss + sums[0], penalty + sums[1]
         else:
@@ -151,10 +151,10 @@ class Objective:
         self._rows, self._factors = rows, factors
         self._blocks = []  # of rows, with the sum of their weights, which is not 0
         for begin in range(0, count, block):
-            part = slice(begin, min(begin + block, count))
-            weight = part.stop - begin if rows.weights is None else math.fsum(rows.weights[part])
+            part = take(rows, slice(begin, begin + block))
+            weight = len(part.targets) if part.weights is None else math.fsum(part.weights)
             if weight:
-                self._blocks.append((part, weight))
+                self._blocks.append((part if is_sparse(part.x) else dense(part, np.float64), weight))
         self._total = math.fsum(weight for _, weight in self._blocks)
         self._gradient, self._decay, self._shrinkage = np.zeros((3, len(self._trainer.parameters)))
         for weights, _ in architecture.split(self._decay):
@@ -168,7 +168,7 @@ class Objective:
         np.copyto(self._gradient, self._shrinkage)
         for part, weight in self._blocks:
             factor = self._factors.gradient * (weight / self._total)
-            value += factor * trainer.gradient(*take(self._rows, part, np.float64))
+            value += factor * trainer.gradient(*dense(part, np.float64))
             self._gradient += np.multiply(trainer.gradient_array, factor, out=trainer.gradient_array)
         return value, self._gradient
 
@@ -192,15 +192,17 @@ def is_sparse(x: Any) -> bool:
     return hasattr(x, "toarray")
 
 
-def take(rows: Rows, numbers: Any, dtype: Any) -> Rows:
-    """Return some of the rows: dense, as a Trainer of this dtype takes them."""
+def take(rows: Rows, numbers: Any) -> Rows:
+    """Return some of the rows."""
+    return Rows(rows.x[numbers], rows.targets[numbers], None if rows.weights is None else rows.weights[numbers])
+
+
+def dense(rows: Rows, dtype: DTypeLike) -> Rows:
+    """Return rows as a Trainer of this dtype takes them."""
     x, targets, weights = rows
-    part = x[numbers]
-    return Rows(
-        as_contiguous(part.toarray() if is_sparse(part) else part, dtype),
-        targets[numbers] if targets.dtype == np.int64 else as_contiguous(targets[numbers], dtype),
-        None if weights is None else weights[numbers],
-    )
+    if is_sparse(x):
+        x = x.toarray()  # type: ignore[attr-defined]
+    return Rows(as_contiguous(x, dtype), as_contiguous(targets, np.int64 if targets.ndim == 1 else dtype), weights)
 
 
 def apply(network: Network, x: Any) -> NDArray[Any]:
@@ -217,7 +219,7 @@ def apply(network: Network, x: Any) -> NDArray[Any]:
 def poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
     """Return y log(y) - y of each row, summed over its outputs: scikit-learn's Poisson loss has it, and ours has not."""
     y = targets.astype(np.float64)
-    return _core.dot(np.where(y > 0, y * log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
+    return _core.dot(np.where(y > 0, y * log(np.where(y > 0, y, 1.0)) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
 
 
 def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
@@ -234,7 +236,7 @@ def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] |
 
 
 def log(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log(x) of numbers above 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
+    """Return log(x) of numbers of at least 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
 
     x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
 
@@ -248,7 +250,7 @@ def log(x: NDArray[Any]) -> NDArray[np.float64]:
     series = np.zeros_like(s)
     for power in range(21, 0, -2):
         series = series * (s * s) + 1 / power
-    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
+    return np.where(x > 0, (exponent - small) * _LOG_2 + 2 * s * series, -math.inf)
 
 
 def accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> float:

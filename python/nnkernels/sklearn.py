@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
-from nnkernels.functions import log_softmax
 from nnkernels.layers import Dense
 from nnkernels.losses import choose_loss
 from nnkernels.network import Network
@@ -106,24 +105,24 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._network()
 
-    def _network(self, logits: bool = False) -> Network:
-        """Return ``network_``, or one without the last activation."""
+    def _network(self) -> Network:
         layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
         if self.out_activation_ == "logistic" and self.n_outputs_ == 1:
             weights, bias = layers[-1]
             layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-        names = self._activations("none" if logits else _OUTPUTS[self.out_activation_][0])
+        names = self._activations()
         return Network(
             Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in zip(layers, names, strict=True)
         )
 
-    def _activations(self, last: str) -> tuple[str, ...]:
-        return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (last,)
+    def _activations(self) -> tuple[str, ...]:
+        return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (_OUTPUTS[self.out_activation_][0],)
 
-    def _check_x(self, x: Any) -> Any:
-        """Return the rows of a prediction."""
+    def _outputs(self, x: Any) -> NDArray[Any]:
+        """Return what the network makes of the rows that a user gives."""
         check_is_fitted(self)
-        return validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+        x = validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+        return fitting.apply(self._network(), x)
 
     # --- Learning ---
 
@@ -220,7 +219,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         activation, loss_name = _OUTPUTS[self.out_activation_]
         loss, last = choose_loss(name, loss_name, activation)
         scales = (None,) * len(self.coefs_)
-        architecture = Architecture(sizes, self._activations(activation), scales, False, dtype, dtype, {})
+        architecture = Architecture(sizes, self._activations(), scales, False, dtype, dtype, {})
         return Problem(name, architecture, loss, last)
 
     def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
@@ -357,8 +356,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         )
         if len(held_back) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-        weights = None if rows.weights is None else rows.weights[held_back]
-        return order, Rows(rows.x[held_back], rows.targets[held_back], weights)
+        return order, fitting.take(rows, held_back)
 
     def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
         """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
@@ -609,19 +607,12 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
-        x = self._check_x(X)
-        return fitting.apply(self._network(), x)
+        return self._outputs(X)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return the logarithms of ``predict_proba``, accurate also where that underflows."""
-        x = self._check_x(X)
-        logits = fitting.apply(self._network(logits=True), x)
-        if self.out_activation_ == "softmax":
-            return log_softmax(logits)  # type: ignore[no-any-return]
-        # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
-        probabilities = _core.sigmoid(logits)
-        logarithms = log_softmax(np.stack([np.zeros_like(logits), logits], axis=-1))[..., 1]
-        return np.where(probabilities < 0.5, logarithms, fitting.log(probabilities)).astype(logits.dtype)
+        """Return the logarithms of ``predict_proba``; -inf for 0."""
+        probabilities = self.predict_proba(X)
+        return fitting.log(probabilities).astype(probabilities.dtype)
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
@@ -726,6 +717,11 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     ) -> None:
         self._keep(locals())
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss == "poisson"
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the numbers of rows.
@@ -758,8 +754,7 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the numbers of each row: (rows,) or (rows, outputs)."""
-        x = self._check_x(X)
-        numbers = self._numbers(fitting.apply(self._network(), x))
+        numbers = self._numbers(self._outputs(X))
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
