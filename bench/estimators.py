@@ -40,7 +40,7 @@ from peers import line, machine, settings_for, show_progress, warn_of_other_proc
 PEER = "scikit-learn"
 MODULES = {OURS: estimators, PEER: neural_network}
 
-EFFORT = Effort(samples=7, seconds=0.05)
+EFFORT = Effort(samples=5, seconds=0.05)
 SMOKE_TEST = Effort(samples=1, seconds=0.0001)
 
 SEEDS, FOLDS = 5, 3
@@ -65,15 +65,19 @@ def binary() -> tuple[Array, Array]:
     return x, y.ravel().astype(int)
 
 
-def fit(data: Callable[[], tuple[Array, Array]], dtype: str, module: Any, quick: bool, **settings: Any) -> tuple[Way, Check]:
-    """A whole fit; its accuracy on the rows it learnt, as on others, must be that of scikit-learn's to 2%."""
+def fit(
+    data: Callable[[], tuple[Array, Array]], dtype: str, module: Any, quick: bool, **settings: Any
+) -> tuple[Way, Check | None]:
+    """A whole fit; the accuracy of ours on the rows it has learnt must be that of scikit-learn's to 2%."""
     x, y = data()
     x = x.astype(dtype)
     if quick:
         x, y, settings = x[:500], y[:500], settings | {"max_iter": 3}
+    way = partial(module.MLPClassifier(random_state=0, **settings).fit, x, y)
+    if module is neural_network:
+        return way, None
     expected = neural_network.MLPClassifier(random_state=0, **settings).fit(x, y).score(x, y)
-    check = Check(np.array(expected), 0.02, lambda estimator: estimator.score(x, y))
-    return partial(module.MLPClassifier(random_state=0, **settings).fit, x, y), check
+    return way, Check(np.array(expected), 0.02, lambda estimator: estimator.score(x, y))
 
 
 def predict(dtype: str, module: Any, quick: bool) -> tuple[Way, None]:
