@@ -77,7 +77,7 @@ def estimators() -> list[Any]:
     found: list[Any] = [MLPClassifier(), MLPRegressor()]
     for make in (MLPClassifier, MLPRegressor):
         found += [make(solver="sgd", learning_rate_init=0.05, max_iter=50), make(solver="lbfgs", alpha=0.01, max_iter=30)]
-    return [*found, MLPRegressor(loss="poisson", max_iter=50)]
+    return [*found, MLPRegressor(loss="poisson", learning_rate_init=0.01, max_iter=50)]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
