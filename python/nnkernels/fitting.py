@@ -74,6 +74,10 @@ class StochasticOptimizer:
         """Return what C++ takes."""
         return (self._kind, self.learning_rate, *self._settings, float(alpha))
 
+    def fits(self, parameters: int) -> bool:
+        """Say whether the moments, if there are any yet, are of so many parameters."""
+        return all(len(moment) == parameters for moment in self._moments)
+
     def restore(self, trainer: _core.Trainer) -> None:
         """Let a new Trainer go on from the last one."""
         trainer.steps = self._steps

@@ -130,7 +130,7 @@ def minimize(
         history.multiply(direction)
         slope = float(dot(gradient, direction))
         found = None
-        if slope < 0:
+        if -math.inf < slope < 0:
             start_step = 1.0 if history else 1.0 / math.sqrt(-slope)
             trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))  # and one to go back to the best
             found = _search(at, _Trial(0.0, value, slope), start_step, trials)

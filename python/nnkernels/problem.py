@@ -60,6 +60,12 @@ class Architecture(NamedTuple):
         leading = [scale for scale in self.scales[: self.leading] if scale is not None]
         return _scaled(x, leading, self.computed) if leading else as_contiguous(x, self.computed)
 
+    @property
+    def count_of_parameters(self) -> int:
+        """The length of a flat array of a Trainer."""
+        layers = zip(pairwise(self.sizes), self.scales, strict=True)
+        return sum((inputs + 1) * outputs for (inputs, outputs), scale in layers if scale is None)
+
     def split(self, flat: NDArray[Any]) -> Layers:
         """Return views of the weights and bias of each Dense in a flat array of a Trainer."""
         layers = []

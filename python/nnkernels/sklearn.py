@@ -5,6 +5,7 @@ No code of scikit-learn's own perceptrons is run; its tools check parameters and
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from itertools import pairwise
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core, fitting, lbfgs
 from nnkernels.arrays import as_contiguous
+from nnkernels.functions import dense
 from nnkernels.layers import Dense
 from nnkernels.losses import choose_loss
 from nnkernels.network import Network
@@ -49,6 +51,10 @@ _OUTPUTS = {
     "identity": ("none", "squared_error"),
     "exp": ("none", "poisson"),
 }
+
+
+# Up to so many rows are predicted layer by layer, by weights as they are: a Network packs them first.
+_FEW_ROWS = 64
 
 
 class _MLP(BaseEstimator):  # type: ignore[misc]
@@ -100,29 +106,48 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def network_(self) -> Network:
         """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
 
-        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates.
+        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates. Its metadata has
+        the names of columns and classes, for ``python -m nnkernels predict``. In a pipeline, a StandardScaler before it becomes
+        a layer: ``Network([Scale(scaler.mean_, 1 / scaler.scale_), *network_.layers])``.
         """
         check_is_fitted(self)
-        return self._network()
+        return self._network(self._metadata())
 
-    def _network(self) -> Network:
+    def _network(self, metadata: dict[str, str] | None = None) -> Network:
+        return Network((Dense(*layer) for layer in self._layers()), metadata=metadata)
+
+    def _layers(self) -> list[tuple[NDArray[Any], NDArray[Any], str | None]]:
+        """Return the arguments of each Dense."""
         layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
-        if self.out_activation_ == "logistic" and self.n_outputs_ == 1:
+        if self._has_one_label():
             weights, bias = layers[-1]
             layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-        names = self._activations()
-        return Network(
-            Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in zip(layers, names, strict=True)
-        )
+        return [(*layer, None if name == "none" else name) for layer, name in zip(layers, self._activations(), strict=True)]
 
     def _activations(self) -> tuple[str, ...]:
         return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (_OUTPUTS[self.out_activation_][0],)
+
+    def _has_one_label(self) -> bool:
+        """Say whether there are two classes, or one: a network learns one output for them."""
+        return bool(self.out_activation_ == "logistic" and self.n_outputs_ == 1)
+
+    def _metadata(self) -> dict[str, str]:
+        """Return what names.py in nnkernels.commands reads."""
+        columns = getattr(self, "feature_names_in_", None)
+        return {} if columns is None else {"columns": json.dumps(list(columns))}
 
     def _outputs(self, x: Any) -> NDArray[Any]:
         """Return what the network makes of the rows that a user gives."""
         check_is_fitted(self)
         x = validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
-        return fitting.apply(self._network(), x)
+        if x.shape[0] > _FEW_ROWS or fitting.is_sparse(x):
+            return fitting.apply(self._network(), x)
+        layers = self._layers()
+        dtype = np.result_type(*(array for weights, bias, _ in layers for array in (weights, bias)))
+        with np.errstate(all="ignore"):  # as a Network
+            for weights, bias, activation in layers:
+                x = dense(as_contiguous(x, dtype), weights.astype(dtype), bias.astype(dtype), activation=activation)
+        return x  # type: ignore[no-any-return]
 
     # --- Learning ---
 
@@ -154,6 +179,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize([x.shape[1], *hidden, self.n_outputs_], x.dtype if dtype is None else dtype)
+        elif not hasattr(self, "t_"):  # coefs_ were set before the first fit
+            self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(self.coefs_) + 1
 
         problem = self._problem(x.shape[1])
@@ -189,13 +216,12 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 uniform *= 2 * bound
                 uniform -= bound
                 arrays.append(uniform.astype(dtype))
-        if hasattr(self, "_best"):
-            del self._best  # so that the next epochs begin a new curve
+        for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
+            self.__dict__.pop(name, None)
 
     def _begin_curve(self) -> None:
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
-        self._best: NDArray[Any] | None = None  # the parameters of the best validation score
         self.best_loss_: Any = None if self.early_stopping else math.inf
         self.validation_scores_: Any = [] if self.early_stopping else None
         self.best_validation_score_: Any = -math.inf if self.early_stopping else None
@@ -248,7 +274,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
         """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
         architecture = problem.architecture
-        start = np.empty(sum((inputs + 1) * outputs for inputs, outputs in pairwise(architecture.sizes)))
+        start = np.empty(architecture.count_of_parameters)
         self._pack(architecture, start)
         objective = fitting.Objective(problem, rows, self.alpha, fitting.Factors.of(problem.loss.name, self.n_outputs_))
         losses: list[float] = []
@@ -280,7 +306,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             if not reached.converged and not ended:
                 _warn(
                     f"lbfgs failed to converge after {reached.iterations} iteration(s): {reached.message}. "
-                    "Increase max_iter or max_fun, or scale the data.",
+                    f"{'Increase max_iter or max_fun, or scale' if 'maximum' in reached.message else 'Scale'} the data.",
                     ConvergenceWarning,
                 )
         except KeyboardInterrupt:
@@ -293,7 +319,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     # --- sgd and adam ---
 
     def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
-        if not hasattr(self, "_best") or (self.validation_scores_ is None) == self.early_stopping:
+        if not hasattr(self, "loss_curve_") or (self.validation_scores_ is None) == self.early_stopping:
             self._begin_curve()
         order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
         count = len(order)
@@ -301,14 +327,14 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), count)
 
-        if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = fitting.StochasticOptimizer(self)
-        architecture, optimizer = problem.architecture, self._optimizer
+        architecture = problem.architecture
+        optimizer: fitting.StochasticOptimizer | None = getattr(self, "_optimizer", None)
+        if not incremental or optimizer is None or not optimizer.fits(architecture.count_of_parameters):
+            optimizer = self._optimizer = fitting.StochasticOptimizer(self)
         trainer = problem.trainer(batch_size, optimizer.count_of_moments)
         self._pack(architecture, trainer.parameters)
         optimizer.restore(trainer)
-        if self.early_stopping and self._best is None:
-            self._best = trainer.parameters.copy()
+        best = trainer.parameters.copy()  # those of the best validation score
         factors = fitting.Factors.of(problem.loss.name, self.n_outputs_)
         epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
         self.n_iter_ = 0
@@ -325,7 +351,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                         print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                     if held_back is not None or self.callback is not None:
                         self._unpack(architecture, trainer.parameters)
-                    self._count_improvement(held_back, trainer.parameters)
+                    if self._improves(held_back):
+                        np.copyto(best, trainer.parameters)
                     optimizer.end_epoch(trainer, self.t_)
                     if self._no_improvement_count > self.n_iter_no_change:
                         if optimizer.ends(trainer, self._stopping_message(), self.verbose):
@@ -346,11 +373,11 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         except KeyboardInterrupt:
             _warn("Training interrupted by user.")
         optimizer.keep(trainer)
-        self._unpack(architecture, trainer.parameters if self._best is None else self._best)
+        self._unpack(architecture, best if self.early_stopping else trainer.parameters)
 
     def _hold_back(self, rows: Rows) -> tuple[NDArray[np.int64], Rows]:
         """Split the rows into those to learn from, and those that early stopping is decided by."""
-        stratify = rows.targets.astype(bool) if self.out_activation_ == "logistic" and self.n_outputs_ == 1 else None
+        stratify = rows.targets.astype(bool) if self._has_one_label() else None
         order, held_back = train_test_split(
             np.arange(len(rows.targets)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
         )
@@ -358,20 +385,23 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
         return order, fitting.take(rows, held_back)
 
-    def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
-        """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
+    def _improves(self, held_back: Rows | None) -> bool:
+        """Say whether the loss, or the score of the rows held back, is the best; count epochs without progress by ``tol``."""
         if held_back is None:
-            worse = self.loss_ > self.best_loss_ - self.tol
+            stands = self.loss_ > self.best_loss_ - self.tol
+            improves = self.loss_ < self.best_loss_
             self.best_loss_ = min(self.best_loss_, self.loss_)
         else:
             score = self._score(fitting.apply(self._network(), held_back.x), held_back.targets, held_back.weights)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
-            worse = score < self.best_validation_score_ + self.tol
-            if score > self.best_validation_score_:
-                self.best_validation_score_, self._best = score, parameters.copy()
-        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+            stands = score < self.best_validation_score_ + self.tol
+            improves = score > self.best_validation_score_
+            if improves:
+                self.best_validation_score_ = score
+        self._no_improvement_count = self._no_improvement_count + 1 if stands else 0
+        return bool(improves)
 
     def _stopping_message(self) -> str:
         what = "Validation score" if self.early_stopping else "Training loss"
@@ -601,7 +631,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         outputs = self.predict_proba(X)
         if self.out_activation_ == "softmax":
             return self.classes_[outputs.argmax(axis=1)]
-        if self.n_outputs_ == 1:  # the only class, or one of two
+        if self._has_one_label():
             return self.classes_[((outputs[:, 1] > 0.5) & (len(self.classes_) > 1)).astype(np.intp)]
         return self._label_binarizer.inverse_transform(outputs)
 
@@ -636,7 +666,12 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
             return np.searchsorted(self.classes_, y)  # type: ignore[no-any-return]
         targets = self._label_binarizer.transform(y)
         self.n_outputs_ = targets.shape[1]
-        return targets  # type: ignore[no-any-return]
+        return targets != 0  # type: ignore[no-any-return]
+
+    def _metadata(self) -> dict[str, str]:
+        metadata = super()._metadata()
+        one_of_several = self.out_activation_ == "softmax" or (self._has_one_label() and len(self.classes_) == 2)
+        return metadata | {"classes": json.dumps([str(name) for name in self.classes_])} if one_of_several else metadata
 
     def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         weights = super()._as_weights(x, y, sample_weight, incremental)
