@@ -89,7 +89,7 @@ def test_all_lengths(code: str, dtype: type[np.floating]) -> None:
             assert same_bits(net(x), by_numpy(x, scale, dtype)), (rows, n)
 
 
-@pytest.mark.parametrize("n", [300, 512, 513, 784, 1100, 3000])
+@pytest.mark.parametrize("n", [127, 128, 129, 255, 256, 257, 300, 784, 1100, 3000])
 @pytest.mark.parametrize("code", ["f", "d"])
 def test_long_rows(n: int, code: str, dtype: type[np.floating]) -> None:
     for rows in (1, 2, 9):

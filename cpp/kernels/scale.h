@@ -25,10 +25,9 @@ Doubles<Target> load_doubles(const T* p, std::size_t n) {
   if constexpr (std::is_same_v<T, double>) {
     return {{load_lanes<Target>(p, least(n, kWidth), 0.0), n > kWidth ? load_lanes<Target>(p + kWidth, n - kWidth, 0.0) : D{}}};
   } else {
-    const Lanes<Target, float> v = load_elements<Target>(p, n);
-    typename LanesOf<float, sizeof v / 2>::type halves[2];
-    std::memcpy(halves, &v, sizeof v);
-    return {{__builtin_convertvector(halves[0], D), __builtin_convertvector(halves[1], D)}};
+    Doubles<Target> v;
+    Target::to_doubles(load_elements<Target>(p, n), v.parts[0], v.parts[1]);
+    return v;
   }
 }
 
@@ -51,14 +50,10 @@ void store_doubles(T* p, Doubles<Target> v, std::size_t n) {
     store_lanes<Target>(p, v.parts[0], least(n, kWidth));
     if (n > kWidth) store_lanes<Target>(p + kWidth, v.parts[1], n - kWidth);
   } else {
-    Lanes<Target, float> floats;
-    using HalfLanes = typename LanesOf<float, sizeof floats / 2>::type;
-    HalfLanes halves[2];
-    for (int i = 0; i < 2; ++i) {
-      halves[i] = __builtin_convertvector(std::is_same_v<T, Half> ? round_to_odd(v.parts[i]) : v.parts[i], HalfLanes);
+    if constexpr (std::is_same_v<T, Half>) {
+      for (auto& part : v.parts) part = round_to_odd(part);
     }
-    std::memcpy(&floats, halves, sizeof floats);
-    store_elements<Target>(p, floats, n);
+    store_elements<Target>(p, Lanes<Target, float>(Target::to_floats(v.parts[0], v.parts[1])), n);
   }
 }
 
@@ -86,15 +81,25 @@ void scale_contiguous(const From* x, T* outputs, std::size_t n, const double* of
   scale_elements<Target>(x, outputs, n, part_of(offset), part_of(scale));
 }
 
-// Short rows, one behind the other, as long ones: offset and scale are repeated.
+// So many offsets, and scales, of short rows lie side by side.
+constexpr std::size_t kRepeated = 256;
+
+// Repeats the first `period` numbers up to a length.
+inline void repeat(double* numbers, std::size_t period, std::size_t length) {
+  for (std::size_t done = period; done < length; done *= 2) {
+    std::memcpy(numbers + done, numbers, least(done, length - done) * sizeof(double));
+  }
+}
+
+// Short rows, one behind the other, as long ones.
 template <class Target, class From, class T>
 void scale_short_rows(const ScaleRows<From, T>& all) {
-  double offset[kBlock], scale[kBlock];
-  const std::size_t total = all.rows * all.n, length = least(kBlock / all.n * all.n, total);
-  for (std::size_t i = 0; i < length; ++i) {
-    offset[i] = i < all.n ? all.offset[i] : offset[i - all.n];
-    scale[i] = i < all.n ? all.scale[i] : scale[i - all.n];
-  }
+  double offset[kRepeated], scale[kRepeated];
+  const std::size_t total = all.rows * all.n, length = least(kRepeated / all.n * all.n, total);
+  std::memcpy(offset, all.offset, all.n * sizeof(double));
+  std::memcpy(scale, all.scale, all.n * sizeof(double));
+  repeat(offset, all.n, length);
+  repeat(scale, all.n, length);
   for (std::size_t i = 0; i < total; i += length) {
     scale_contiguous<Target>(all.x.data + i, all.outputs.data + i, least(length, total - i), offset, scale);
   }
@@ -102,7 +107,7 @@ void scale_short_rows(const ScaleRows<From, T>& all) {
 
 template <class Target, class From, class T>
 void scale(const ScaleRows<From, T>& all) {
-  constexpr std::size_t kShort = kBlock / 2;
+  constexpr std::size_t kShort = kRepeated / 2;
   constexpr auto kFrom = static_cast<std::ptrdiff_t>(sizeof(From)), kTo = static_cast<std::ptrdiff_t>(sizeof(T));
   const auto n = static_cast<std::ptrdiff_t>(all.n);
   const Strided<const From> first = all.x.row(0);
