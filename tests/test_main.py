@@ -1,4 +1,7 @@
-"""``python -m nnkernels``: the demonstration, and predictions from files: bits, errors, and what is left behind."""
+"""``python -m nnkernels``: the demonstration, and predictions from files: bits, errors, and what is left behind.
+
+test_train_command.py tests train and show, and predict where a network has names.
+"""
 
 import os
 import pty
@@ -999,6 +1002,10 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         (["predict", "--help"], "row i is for the i-th row of INPUT that is not blank"),
         (["predict", "--help"], "pd.read_csv(path, header=None)"),
         (["predict", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["predict", "--help"], "A header must have the columns that the network was trained on, in any order"),
+        (["train", "--help"], "Ctrl-C ends training early: the best network so far is written, and the exit status is 130."),
+        (["train", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["show", "--help"], "Print the layers of a saved network"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -1006,7 +1013,11 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["predict"], ["predict", "net.safetensors"], ["unknown"], ["--unknown"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict"], ["predict", "net.safetensors"], ["train"], ["train", "x.csv"], ["show"], ["unknown"], ["--unknown"]],
+    ids=str,
+)
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

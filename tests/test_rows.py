@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nnkernels.commands.rows import file_format, open_input, open_output, read_csv, read_npy, write_csv, write_npy
+from nnkernels.commands.rows import file_format, open_input, open_output, read_csv, read_npy, write_csv, write_names, write_npy
 
 
 class Reader:
@@ -181,6 +181,54 @@ def test_title(reader: Reader, line: str) -> None:
 
 def test_no_header_by_the_option(reader: Reader) -> None:
     assert "line 1, column 1: expected a number, got 'a'" in reader.error("a,b,c\n1,2,3\n", 3, header=False)
+
+
+# --- Names of columns ---
+
+COLUMNS = ("a", "b c", "2019")
+
+
+@pytest.mark.parametrize("block_rows", [1, 1000])
+@pytest.mark.parametrize("rows", ["1,2,3\n4,5,6\n", '1,"2",3\n\n4,5,6\n'])
+def test_columns_in_any_order(reader: Reader, rows: str, block_rows: int) -> None:
+    for header, order in (("a,b c,2019", (0, 1, 2)), ('2019, "a",b c ', (1, 2, 0)), ("# b c,2019,a", (2, 0, 1))):
+        for said in (None, True):
+            read = reader.csv(f"{header}\n{rows}", 3, block_rows, header=said, columns=COLUMNS, ignored="y")
+            assert read.tolist() == [[1 + place for place in order], [4 + place for place in order]]
+    for said in (None, False):
+        assert reader.csv(rows, 3, block_rows, header=said, columns=COLUMNS).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("field", ["", "x", "nan", '"1,2"', '"\n"', '" ""y"" "', "\udcff"])
+def test_a_column_is_ignored_whatever_is_in_it(reader: Reader, field: str) -> None:
+    content = f"b c,y,2019,a\n2,{field},3,1\n5,0,6,4\n".encode(errors="surrogateescape")
+    assert reader.csv(content, 3, columns=COLUMNS, ignored="y").tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+# By name: contents for COLUMNS, and what must be said.
+OTHER_COLUMNS = {
+    "missing": ("a,b c\n1,2\n", "line 1: the header lacks columns that the network was trained on: '2019'"),
+    "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
+    "unknown": ("a,b c,2019,z\n1,2,3,4\n", "line 1: the header has columns that the network was not trained on: 'z'"),
+    "twice": ("a,b c,2019,a\n1,2,3,4\n", "line 1: the header repeats columns: 'a'"),
+    "another letter case": ("A,b c,2019\n1,2,3\n", "line 1: the header lacks columns that the network was trained on: 'a'"),
+    "fault": ("b c,2019,a\n1,2,3\n1,x,3\n", "line 3, column 2 ('2019'): expected a number, got 'x'"),
+    "other width": ("b c,2019,a\n1,2\n", "line 2: expected 3 numbers separated by ',', got 2"),
+    "other width, with the ignored one": ("b c,2019,a,y\n1,2,3\n", "line 2: expected 4 fields separated by ',', got 3"),
+    "numbers": ("1,2,3,4\n", "line 1: expected 3 numbers separated by ',', got 4"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_COLUMNS)
+def test_other_columns(reader: Reader, case: str) -> None:
+    content, expected = OTHER_COLUMNS[case]
+    assert expected in reader.error(content, 3, columns=COLUMNS, ignored="y")
+
+
+def test_columns_of_one_input(reader: Reader) -> None:
+    for content in ("a\n1\n2\n", "y,a\nx,1\n,2\n"):
+        assert reader.csv(content, 1, columns=("a",), ignored="y").tolist() == [[1], [2]]
+    assert "line 3, column 1 ('a'): expected a number, got ''" in reader.error("a\n1\n\n", 1, columns=("a",))
 
 
 # --- Missing values, and files that are no CSV ---
@@ -406,13 +454,25 @@ def test_written_rows_read_back(tmp_path: Path, dtype: Any, rng: np.random.Gener
     for written in (blocks, []):
         expected = np.concatenate([np.empty((0, 3), dtype), *written])
         with open_output(str(tmp_path / "y.npy"), "npy") as file:
-            write_npy(file, written, 3, dtype)
+            write_npy(file, written, (3,), dtype)
         array = np.load(tmp_path / "y.npy")
         assert array.dtype == dtype
         assert np.array_equal(array, expected)
         with open_output(str(tmp_path / "y.csv"), "csv") as file:
             write_csv(file, written, ";")
         assert np.array_equal(Reader(tmp_path).csv((tmp_path / "y.csv").read_bytes(), 3, delimiter=";").astype(dtype), expected)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_written_names_read_back(tmp_path: Path, delimiter: str) -> None:
+    names = ["a", "b,c", "d;e", "f\tg", 'h"i', "j\nk", "Größe", "-"]
+    with open_output(str(tmp_path / "y.csv"), "csv") as file:
+        write_names(file, [[names], np.array(names), []], delimiter)
+    with (tmp_path / "y.csv").open(encoding="utf-8", newline="") as text:
+        assert list(csv.reader(text, delimiter=delimiter, strict=True)) == [names, *([name] for name in names)]
+    with open_output(str(tmp_path / "y.npy"), "npy") as file:
+        write_npy(file, [np.array(names)[:3], np.array(names)[3:]], (), np.array(names).dtype)
+    assert np.load(tmp_path / "y.npy").tolist() == names
 
 
 # --- Names ---

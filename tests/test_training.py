@@ -4,6 +4,7 @@ import inspect
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -449,9 +450,12 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
         out, err = capfd.readouterr()
         assert out == ""
         assert bool(err) == bool(progress)
-    assert "3/3" in err
+    assert re.search(r"3/3 .*, loss=[\d.]+\]", err)
     for result in results:
         assert same_bits(result, results[0])
+    training = nnk.train(**given, validation=(given["x"], given["targets"]), progress=True)
+    losses = f"loss={training.losses[-1]:.4g}, validation={training.validation_losses[-1]:.4g}]"
+    assert losses in capfd.readouterr().err
 
 
 class Writer:

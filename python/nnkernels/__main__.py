@@ -1,38 +1,33 @@
-"""``python -m nnkernels``: a demonstration, or predictions by a saved network."""
+"""``python -m nnkernels``: a demonstration; or train a network on a CSV file, predict by it, show it."""
 
 import os
 import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from collections.abc import Sequence
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnkernels import __version__
+from nnkernels.arrays import MOST_SEED
 from nnkernels.commands.demonstration import demonstrate
 from nnkernels.commands.predict import predict
+from nnkernels.commands.show import show
+from nnkernels.commands.train import PATIENCE, train
 
 # What shells report for a process that a signal has ended is 128 + its number.
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 128 + signal.SIGPIPE
 _FAILED = 2
 
+# Of a hidden layer.
+_MOST_SIZE = 2**31 - 1
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "predict":
-            predict(
-                options.model,
-                options.input,
-                options.output,
-                fallback=options.format,
-                delimiter=options.delimiter,
-                header=options.header,
-            )
-            status = 0
-        else:
-            status = demonstrate()
+        status = _run(options)
         _flush()
     except KeyboardInterrupt:
         status = _INTERRUPTED
@@ -45,13 +40,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(f"{error.filename}: {reason}" if error.filename else reason)
         _discard_stdout()
         status = _FAILED
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         _report(str(error))
         status = _FAILED
     except MemoryError as error:
         _report(f"out of memory: {error}")
         status = _FAILED
     return status
+
+
+def _run(options: Namespace) -> int:
+    if options.command == "train":
+        done = train(
+            options.input,
+            options.output,
+            target=options.target,
+            task=options.task,
+            hidden=options.hidden,
+            epochs=options.epochs,
+            batch=options.batch,
+            seed=options.seed,
+            validation=options.validation,
+            optimizer=options.optimizer,
+            plot=options.plot,
+            delimiter=options.delimiter,
+            header=options.header,
+        )
+        return 0 if done else _INTERRUPTED
+    if options.command == "predict":
+        predict(
+            options.model,
+            options.input,
+            options.output,
+            fallback=options.format,
+            delimiter=options.delimiter,
+            header=options.header,
+            probabilities=options.probabilities,
+        )
+        return 0
+    if options.command == "show":
+        show(options.model)
+        return 0
+    return demonstrate()
 
 
 def _parser() -> ArgumentParser:
@@ -61,45 +91,142 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nnkernels {__version__}")
     commands = parser.add_subparsers(dest="command", title="commands")
-    predict_parser = commands.add_parser(
-        "predict",
-        help="run a saved network on the rows of a file",
-        description="Run a saved network on the rows of a file or a pipe, and write a row of outputs for each. CSV is UTF-8; "
-        "numbers may be quoted. Blank lines are skipped, but not in a file of one column. The output has no header "
-        "(pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit status 2: the files "
-        "or arguments are wrong.",
+    _add_train(commands.add_parser("train", help="train a network on the rows of a CSV file", description=_TRAIN))
+    _add_predict(commands.add_parser("predict", help="run a saved network on the rows of a file", description=_PREDICT))
+    show_parser = commands.add_parser(
+        "show",
+        help="describe a saved network",
+        description="Print the layers of a saved network, the names of its classes and columns, other metadata, the size "
+        "of the file, and the SHA-256 of the weights.",
     )
-    predict_parser.add_argument("model", type=Path, metavar="MODEL", help="what net.save(path) wrote")
-    predict_parser.add_argument(
-        "input", metavar="INPUT", help="the rows: a name that ends in .csv or .npy, or - for standard input"
+    show_parser.add_argument("model", type=Path, metavar="MODEL", help=_MODEL)
+    return parser
+
+
+_MODEL = "what train or net.save(path) wrote"
+
+_TRAIN = (
+    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers. The "
+    "network scales its inputs to mean 0 and standard deviation 1. Some rows are held back from training, which ends "
+    f"{PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is written. The same rows and options "
+    "give the same weights on every machine. Ctrl-C ends training early: the best network so far is written, and the exit "
+    "status is 130. Exit status 2: the files or arguments are wrong."
+)
+
+
+def _add_train(parser: ArgumentParser) -> None:
+    parser.add_argument("input", metavar="ROWS", help="a CSV file in UTF-8, or - for standard input")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="where the network goes")
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="what to predict: a column's name, or its number from 1; the last by default"
     )
-    predict_parser.add_argument(
+    parser.add_argument(
+        "--task",
+        choices=("classes", "regression"),
+        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers",
+    )
+    parser.add_argument(
+        "--hidden", type=_sizes, default=(64, 64), metavar="N,N", help="sizes of the hidden layers, of relu; 64,64 by default"
+    )
+    at_least_1 = _integer(1, 2**63 - 1)
+    parser.add_argument("--epochs", type=at_least_1, default=500, metavar="N", help="at most so many epochs; 500 by default")
+    parser.add_argument("--batch", type=at_least_1, default=32, metavar="N", help="rows in a step; 32 by default")
+    parser.add_argument(
+        "--seed",
+        type=_integer(0, MOST_SEED),
+        default=0,
+        metavar="N",
+        help="chooses the held-back rows, the first weights and the order of rows; 0 by default",
+    )
+    parser.add_argument(
+        "--validation",
+        type=_fraction,
+        default=0.2,
+        metavar="FRACTION",
+        help="how many of the rows to hold back, of each class; 0.2 by default",
+    )
+    parser.add_argument("--optimizer", choices=("adam", "adamw", "sgd"), default="adam", help="adam by default")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="plot the losses to a .png or .svg file: pip install 'nnkernels[plot]'"
+    )
+    _add_csv(parser, "ROWS")
+
+
+_PREDICT = (
+    "Run a saved network on the rows of a file or a pipe, and write a line for each: the name of the class, or, if the network "
+    "has no class names, its outputs. CSV is UTF-8; numbers may be quoted. Blank lines are skipped, but not in a file of one "
+    "column. A header must have the columns that the network was trained on, in any order; it may have the target, too. The "
+    "output has no header (pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit "
+    "status 2: the files or arguments are wrong."
+)
+
+
+def _add_predict(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=_MODEL)
+    parser.add_argument("input", metavar="INPUT", help="the rows: a name that ends in .csv or .npy, or - for standard input")
+    parser.add_argument(
         "-o",
         "--output",
         default="-",
         metavar="OUTPUT",
         help="where the outputs go: a name that ends in .csv or .npy, or - for standard output (the default)",
     )
-    predict_parser.add_argument(
+    parser.add_argument(
         "--format",
         choices=("csv", "npy"),
         help="format of INPUT and OUTPUT where the name ends in neither .csv nor .npy; csv by default for -, pipes and devices",
     )
-    predict_parser.add_argument(
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="write a column for each class rather than the name of the most probable one; CSV then has a header of names",
+    )
+    _add_csv(parser, "INPUT and OUTPUT")
+
+
+def _add_csv(parser: ArgumentParser, files: str) -> None:
+    parser.add_argument(
         "--delimiter",
         type=_delimiter,
         default=",",
         metavar="CHARACTER",
-        help="what separates the numbers of a line of CSV, in INPUT and OUTPUT: comma (the default), semicolon, tab, or any "
+        help=f"what separates the fields of a line of CSV, in {files}: comma (the default), semicolon, tab, or any "
         "character that is in no number",
     )
-    predict_parser.add_argument(
+    parser.add_argument(
         "--header",
         action=BooleanOptionalAction,
         help="whether the first line of a CSV file is a header, and no row; by default it is if each field is a name: "
         "it begins with a letter, is no missing value, boolean, amount or number, and differs from the others",
     )
-    return parser
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of integers from least to most."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and least <= int(text) <= most):
+            raise ArgumentTypeError(f"expected an integer from {least} to {most}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(_integer(1, _MOST_SIZE), text.split(",")))
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"expected sizes such as 64 or 64,64; {error}") from None
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return number
 
 
 def _delimiter(text: str) -> str:

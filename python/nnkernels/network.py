@@ -109,12 +109,9 @@ class Network(_core.Network):
             raise ValueError("Network expected at least one layer, got none")
         widths = _widths(checked)
         dense = [layer for layer in checked if isinstance(layer, Dense)]
+        dtypes = [layer.dtype for layer in dense] or [np.dtype(np.float64)]
         try:
-            common = (
-                np.result_type(*[layer.dtype for layer in dense] or [np.dtype(np.float64)])
-                if dtype is None
-                else np.dtype(dtype)
-            )
+            common = np.result_type(*dtypes) if dtype is None else np.dtype(dtype)
             if not is_float(common):
                 raise TypeError
         except (TypeError, ValueError):

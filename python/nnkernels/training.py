@@ -247,6 +247,39 @@ class Training(Frozen):
             self._set(_network=Network(described, architecture.dtype, architecture.metadata))
         return cast(Network, self._network)
 
+    def plot(self, path: Path) -> None:
+        """Write a plot of the losses over the epochs to a PNG or SVG file; the lowest validation loss is marked.
+
+        The loss has a logarithmic axis where it falls by more than a factor of ten. The same losses give the same bytes, for a
+        version of matplotlib and its settings. A file that is there is overwritten.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            A name that ends in .png or .svg.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib: ``pip install 'nnkernels[plot]'``.
+        ValueError
+            For another suffix.
+        OSError
+            Where the system cannot write the file.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk, pathlib, tempfile
+        >>> training = nnk.train(nnk.Network.random([1, 4, 1], seed=0), [[-1.0], [1.0]], [[0.5], [2.0]])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     training.plot(pathlib.Path(folder, "losses.svg"))
+        """
+        from nnkernels.plots import draw_losses, plot_format
+
+        suffix = plot_format("Training.plot", path)
+        with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
+            draw_losses(file, suffix, self.losses, self.validation_losses)
+
     def __repr__(self) -> str:
         text = f"Training(epochs={self._epochs}"
         for name, losses in (("loss", self.losses), ("validation_loss", self.validation_losses)):
@@ -406,7 +439,7 @@ def train(
     lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
     with _Progress(epochs, progress) as bar:
         for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
-            bar.update(len(run.losses), run.losses[-1])
+            bar.update(len(run.losses), run.losses[-1], *run.validation_losses[-1:])
             if patience is not None and run.validation_losses[-1] < lowest:
                 lowest, best, best_parameters = run.validation_losses[-1], len(run.losses), run.state.parameters
             if callback is not None and _is_true(callback(run.training(run.state.parameters))):
@@ -572,15 +605,16 @@ class _Progress:
         else:
             self._due = 0.0 if show else perf_counter() + _PROGRESS_DELAY
 
-    def update(self, epochs: int, loss: float) -> None:
-        """Show how many epochs were made, and the loss of the last."""
+    def update(self, epochs: int, loss: float, validation_loss: float | None = None) -> None:
+        """Show how many epochs were made, and the losses of the last."""
         if self._bar is None:
             if perf_counter() < self._due:
                 return
             from tqdm import tqdm
 
             self._bar = tqdm(total=self._epochs, initial=epochs, unit="epoch")
-        self._bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        losses = {"loss": loss} if validation_loss is None else {"loss": loss, "validation": validation_loss}
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()}, refresh=False)
         self._bar.update(epochs - self._bar.n)
 
     def __enter__(self) -> Self:

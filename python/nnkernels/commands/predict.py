@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.commands.names import names_of
 from nnkernels.commands.rows import (
     Format,
     file_format,
@@ -17,6 +18,7 @@ from nnkernels.commands.rows import (
     read_csv,
     read_npy,
     write_csv,
+    write_names,
     write_npy,
 )
 from nnkernels.layers import Dense
@@ -31,6 +33,9 @@ _BLOCK_WORK = 2**28
 # But no fewer rows than this, which make it worth while to read a large network's weights.
 _FEW_ROWS = 16
 
+# The class of a row whose outputs are NaN.
+_NO_CLASS = "nan"
+
 # A run is long, and shows its progress, after this many seconds.
 PROGRESS_DELAY = 0.5
 
@@ -43,8 +48,12 @@ def predict(
     fallback: Format | None = None,
     delimiter: str = ",",
     header: bool | None = None,
+    probabilities: bool = False,
 ) -> None:
-    """Write the outputs of a saved network, a row for each row of the source. "-" is standard input or output.
+    """Write what a saved network gives for each row of the source. "-" is standard input or output.
+
+    That is a class name where the network has such names; else, or with ``probabilities``, all outputs. Above probabilities in
+    CSV stand the names.
 
     ``fallback`` is the format where a name ends in neither .csv nor .npy. ``delimiter`` separates the fields of CSV, ``header``
     tells whether its first line is one (None: if it looks like names).
@@ -56,6 +65,7 @@ def predict(
 
     source_format, output_format = file_format(source, fallback), file_format(output, fallback)
     net = load(model)
+    names = names_of(net, str(model))
     inputs, outputs = net.inputs, net.outputs
     work = sum(layer.weights.size for layer in net.layers if isinstance(layer, Dense))
     block_rows = max(1, min(BLOCK_NUMBERS // max(1, inputs, outputs), max(_FEW_ROWS, _BLOCK_WORK // max(1, work))))
@@ -71,7 +81,9 @@ def predict(
         if output_file.isatty():
             bar.disable = True  # it would be among the rows
         if source_format == "csv":
-            blocks = read_csv(source_file, input_label(source), inputs, block_rows, delimiter, header)
+            blocks = read_csv(
+                source_file, input_label(source), inputs, block_rows, delimiter, header, names.columns, names.target
+            )
         else:
             blocks = read_npy(source_file, input_label(source), inputs, block_rows)
 
@@ -82,7 +94,20 @@ def predict(
                 yield result.reshape(len(rows), outputs)  # One neuron makes one column.
                 bar.update(percent - bar.n)
 
-        if output_format == "csv":
+        if names.classes and not probabilities:
+            texts = np.array([*names.classes, _NO_CLASS])
+
+            def answers() -> Iterator[NDArray[Any]]:
+                for result in results():
+                    yield texts[np.where(np.isnan(result).any(axis=-1), len(names.classes), result.argmax(axis=-1))]
+
+            if output_format == "csv":
+                write_names(output_file, answers(), delimiter)
+            else:
+                write_npy(output_file, answers(), (), texts.dtype)
+        elif output_format == "csv":
+            if names.classes:
+                write_names(output_file, [[names.classes]], delimiter)
             write_csv(output_file, results(), delimiter)
         else:
-            write_npy(output_file, results(), outputs, net.dtype)
+            write_npy(output_file, results(), (outputs,), net.dtype)

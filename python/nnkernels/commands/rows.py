@@ -12,9 +12,9 @@ import reprlib
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
+from io import BufferedReader, BufferedWriter, FileIO, StringIO, TextIOWrapper
 from itertools import chain, islice, tee
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -78,7 +78,7 @@ def _descriptor(name: str) -> int | None:
     return None
 
 
-def _size(file: BinaryIO) -> int | None:
+def file_size(file: BinaryIO) -> int | None:
     """Return the size of a file; None for a pipe or a device."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
@@ -92,20 +92,20 @@ class _File(FileIO):
 
     def __init__(self, file: Path | int, mode: str, label: str) -> None:
         self._label = label
-        with _named(label):
+        with named(label):
             super().__init__(file, mode, closefd=not isinstance(file, int))
 
     def readinto(self, buffer: Any) -> Any:
-        with _named(self._label):
+        with named(self._label):
             return super().readinto(buffer)
 
     def write(self, data: Any) -> Any:
-        with _named(self._label):
+        with named(self._label):
             return super().write(data)
 
 
 @contextmanager
-def _named(label: str) -> Iterator[None]:
+def named(label: str) -> Iterator[None]:
     """Let errors of the system tell the label of the file."""
     try:
         yield
@@ -138,7 +138,7 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
     A .npy file begins with its number of rows, which is known at the end. For a stream it waits in a temporary file.
     """
     if not _is_stream(name):
-        with _replacement(Path(name)) as file:
+        with open_replacement(Path(name)) as file:
             yield file
         return
     label = "standard output" if name == _STANDARD_STREAM else name
@@ -153,18 +153,20 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacement(path: Path) -> Iterator[BinaryIO]:
+def open_replacement(path: Path) -> Iterator[BinaryIO]:
     """Open a new file beside the path, which takes its place when it is complete; on any exception nothing is left of it."""
+    if _is_stream(str(path)):
+        raise ValueError(f"{path}: expected the name of a file, not of a pipe or a device")
     target = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
     temporary = target.with_name(f".nnkernels-{os.urandom(8).hex()}")
     try:
-        with _named(str(path)), suppress(FileNotFoundError):
+        with named(str(path)), suppress(FileNotFoundError):
             target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
         with BufferedWriter(_File(temporary, "xb", str(path))) as file:
-            with _named(str(path)), suppress(FileNotFoundError):
+            with named(str(path)), suppress(FileNotFoundError):
                 shutil.copymode(target, temporary)
             yield file
-        with _named(str(path)):
+        with named(str(path)):
             temporary.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -184,7 +186,7 @@ def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
         raise ValueError(f"{name}: expected the shape (rows, {inputs}) or ({inputs},), got {dtype} of shape {shape}")
     rows = shape[0] if len(shape) == 2 else 1
     row_bytes = inputs * dtype.itemsize
-    size = _size(file)
+    size = file_size(file)
     if size is not None and size - file.tell() != rows * row_bytes:
         raise _not_whole(name, f"expected {rows * row_bytes} bytes of numbers, got {size - file.tell()}")
     by_columns = fortran_order and len(shape) == 2
@@ -230,92 +232,176 @@ def _not_whole(name: str, reason: object) -> ValueError:
     return ValueError(f"{name} is not a whole .npy file of numbers: {reason}")
 
 
-def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], outputs: int, dtype: DTypeLike) -> None:
-    """Write blocks of rows as one array, to a file at its start that can be written again there."""
+def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    """Write blocks of rows of this shape as one array, to a file at its start that can be written again there."""
     # The number of rows is known at the end. NumPy leaves room for it in a header, which then is written again.
-    header = np.lib.format.header_data_from_array_1_0(np.empty((0, outputs), dtype))
+    header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
     np.lib.format.write_array_header_1_0(file, header)
     rows = 0
     for block in results:
-        file.write(block.data)
+        file.write(block.view(np.uint8).data if block.dtype.kind == "U" else block.data)
         rows += len(block)
     file.seek(0)
-    np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, outputs)})
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *shape)})
 
 
 # --- CSV ---
 
 
 def read_csv(
-    file: BinaryIO, name: str, inputs: int, block_rows: int, delimiter: str = ",", header: bool | None = None
+    file: BinaryIO,
+    name: str,
+    inputs: int,
+    block_rows: int,
+    delimiter: str = ",",
+    header: bool | None = None,
+    columns: Sequence[str] = (),
+    ignored: str | None = None,
 ) -> Blocks:
     """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line.
 
     ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
     line that may be a header or a row, such as 0,1,2, is an error.
 
+    ``columns`` are the names of the inputs, if they have any. A header must have all of them, in any order; rows are yielded in
+    the order of ``columns``. It may also have the column ``ignored``, whatever is in it.
+
     Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
     """
-    size, characters = _size(file), 0
+    size, characters = file_size(file), 0
+    advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
+    with csv_lines(file, name, f": {advice}") as lines:
+        table = CsvTable(lines, inputs, delimiter)
+        order = table.skip_header(header, columns, ignored)
+        for block in table.blocks(block_rows):
+            characters += block.characters
+            numbers = block.numbers if order is None else block.numbers[:, order]
+            yield numbers, min(100, 100 * characters // size) if size else 0
+
+
+@contextmanager
+def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[str]]:
+    """Give the lines of a CSV file, and let errors begin with its name. The advice is for a .npy file."""
     # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
     with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
         beginning = next(text, "")
         if beginning.startswith("\udc93NUMPY"):
-            advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
-            raise ValueError(f"{name}: expected CSV, got .npy: {advice}")
-        table = _CsvTable(chain([beginning] if beginning else [], text), inputs, delimiter)
+            raise ValueError(f"{name}: expected CSV, got .npy{advice}")
         try:
-            table.skip_header(header)
-            while lines := list(islice(table.lines, block_rows)):
-                characters += sum(map(len, lines))
-                yield table.parse(lines), min(100, 100 * characters // size) if size else 0
+            yield chain([beginning] if beginning else [], text)
         except ValueError as error:
             raise ValueError(f"{name}, {error}") from None
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """Fields of one row, and the numbers of its first and last line: quotes may enclose line breaks."""
 
     first: int
     last: int
     fields: list[str]
 
+    @property
+    def texts(self) -> list[str]:
+        """The fields without white space around them."""
+        return [field.strip() for field in self.fields]
 
-class _CsvTable:
-    """The lines of a CSV file, and how they become numbers."""
+    @property
+    def names(self) -> list[str]:
+        """The names in a header. np.savetxt begins it with a number sign."""
+        texts = self.texts
+        return [*(text.removeprefix("# ") for text in texts[:1]), *texts[1:]]
 
-    def __init__(self, lines: Iterator[str], inputs: int, delimiter: str) -> None:
-        self.lines = lines
+
+class Field(NamedTuple):
+    """How a field becomes a number, where ``parse`` does not raise ValueError, and what is expected there."""
+
+    parse: Callable[[str], float]
+    expected: str
+
+
+class Block(NamedTuple):
+    """Rows of a CSV file, the line where each begins, and the number of characters read."""
+
+    numbers: NDArray[np.float64]
+    lines: Sequence[int]
+    characters: int
+
+
+class CsvTable:
+    """The lines of a CSV file, and how they become numbers.
+
+    Attributes
+    ----------
+    columns : int
+        The fields of a line.
+    names : list of str
+        Of the columns, for error messages; may be empty.
+    fields : dict
+        How columns are read, by their numbers from 0; numbers otherwise.
+    missing : str
+        What to do about a missing value.
+    """
+
+    def __init__(self, lines: Iterator[str], columns: int, delimiter: str) -> None:
+        self.columns = columns
+        self.names: list[str] = []
+        self.fields: dict[int, Field] = {}
+        self.missing = 'write a missing value as nan: to_csv(na_rep="nan")'
+        self._lines = lines
         self._number = 0  # of lines read
-        self._inputs = inputs
         self._delimiter = delimiter
 
-    def skip_header(self, header: bool | None) -> None:
-        """Go past the first record if it is a header, or looks like one if ``header`` is None."""
-        ahead, self.lines = tee(self.lines)
-        first = next(self._records(ahead), None)
-        if first is not None and (self._is_header(first) if header is None else header):
-            self._number = sum(1 for _ in islice(self.lines, first.last))
+    def first(self) -> Record | None:
+        """Return the first record, and do not go past it."""
+        ahead, self._lines = tee(self._lines)
+        return next(self._records(ahead), None)
 
-    def parse(self, lines: list[str]) -> NDArray[np.float64]:
+    def skip(self, record: Record) -> None:
+        """Go past the first record."""
+        self._number = sum(1 for _ in islice(self._lines, record.last))
+
+    def skip_header(self, header: bool | None, columns: Sequence[str] = (), ignored: str | None = None) -> list[int] | None:
+        """Go past the first record if it is a header, or looks like one if ``header`` is None.
+
+        Return where the header has the columns, if it should have them.
+        """
+        first = self.first()
+        if first is None or not (self._is_header(first, columns) if header is None else header):
+            return None
+        self.skip(first)
+        if not columns:
+            return None
+        order = _column_order(first, columns, ignored)
+        self.names, self.columns = first.names, len(first.fields)
+        self.fields = dict.fromkeys(set(range(self.columns)).difference(order), _IGNORED)
+        return order
+
+    def blocks(self, block_rows: int) -> Iterator[Block]:
+        """Yield the rows."""
+        while lines := list(islice(self._lines, block_rows)):
+            yield self._parse(lines)
+
+    def _parse(self, lines: list[str]) -> Block:
         """Return the rows in lines, and in the lines after them up to the end of the last row."""
+        characters, begin, end = sum(map(len, lines)), self._number + 1, self._number + len(lines)
         if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
+            converters: Any = {column: _without_quotes(field.parse) for column, field in self.fields.items()}
             with suppress(ValueError):
-                table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2)
-                if table.shape == (len(lines), self._inputs):
-                    self._number += len(lines)
-                    return table
+                table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2, converters=converters or None)
+                if table.shape == (len(lines), self.columns):
+                    self._number = end
+                    return Block(table, range(begin, end + 1), characters)
         # There are quotes, blank lines or faults. This takes more than twice as long.
-        end = self._number + len(lines)
-        rows = []
-        for record in self._records(chain(lines, self.lines)):
-            rows.append(self._parse_record(record))
+        rows, numbers = [], []
+        for record in self._records(chain(lines, self._lines)):
+            rows.append(self.parse_record(record))
+            numbers.append(record.first)
             if record.last >= end:
                 self._number = record.last
                 break
-        return np.array(rows, np.float64).reshape(len(rows), self._inputs)
+        return Block(np.array(rows, np.float64).reshape(len(rows), self.columns), numbers, characters)
 
-    def _records(self, lines: Iterator[str]) -> Iterator[_Record]:
+    def _records(self, lines: Iterator[str]) -> Iterator[Record]:
         reader = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=self._delimiter != " ", strict=True)
         while True:
             first = self._number + reader.line_num + 1
@@ -326,63 +412,140 @@ class _CsvTable:
             except csv.Error as error:
                 raise ValueError(f"line {first}: {error}") from None
             is_blank = len(fields) < 2 and not "".join(fields).strip()
-            if self._inputs < 2 or not is_blank:
-                yield _Record(first, self._number + reader.line_num, fields or [""] * self._inputs)
+            if self.columns < 2 or not is_blank:
+                yield Record(first, self._number + reader.line_num, fields or [""] * self.columns)
 
-    def _parse_record(self, record: _Record) -> list[float]:
+    def parse_record(self, record: Record) -> list[float]:
+        """Return the numbers of a record."""
         fields = record.fields
-        if len(fields) != self._inputs:
+        if len(fields) != self.columns:
             hint = " (--delimiter names another character)" if len(fields) == 1 else ""
-            expected = f"{self._inputs} number{'s' * (self._inputs != 1)} separated by {self._delimiter!r}"
+            what = "field" if self.fields else "number"
+            expected = f"{self.columns} {what}{'s' * (self.columns != 1)} separated by {self._delimiter!r}"
             raise ValueError(f"line {record.first}: expected {expected}, got {len(fields)}{hint}")
         numbers = []
-        for column, field in enumerate(fields, 1):
+        for column, field in enumerate(fields):
+            kind = self.fields.get(column, _NUMBER)
             try:
-                numbers.append(_parse_number(field))
+                numbers.append(kind.parse(field))
             except ValueError:
                 hint = ""
-                if _NOT_UTF_8.search(field):
+                if NOT_UTF_8.search(field):
                     hint = " (the file must be text in UTF-8)"
                 elif _is_missing(field):
-                    hint = ' (write a missing value as nan: to_csv(na_rep="nan"))'
+                    hint = f" ({self.missing})"
                 got = reprlib.repr(field.strip())
-                raise ValueError(f"line {record.first}, column {column}: expected a number, got {got}{hint}") from None
+                place = f"line {record.first}, {self.label(column)}"
+                raise ValueError(f"{place}: expected {kind.expected}, got {got}{hint}") from None
         return numbers
 
-    def _is_header(self, record: _Record) -> bool:
-        fields = [field.strip() for field in record.fields]
-        if len(fields) > 2 and fields == [str(column) for column in range(len(fields))]:
-            line = reprlib.repr(self._delimiter.join(fields))
-            raise ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
-        no_name = _first_no_name(fields)
-        if len(fields) == self._inputs and no_name is None:
+    def label(self, column: int) -> str:
+        """Return what messages call a column."""
+        return f"column {column + 1}" + (f" ({reprlib.repr(self.names[column])})" if self.names else "")
+
+    def _is_header(self, record: Record, columns: Sequence[str] = ()) -> bool:
+        known = set(columns).intersection(record.names)
+        if known and len(known) == len(columns) and all(map(is_number, record.texts)):
+            raise _ambiguous(record, self._delimiter)
+        if known and (len(known) == len(columns) or not all(map(is_number, known))):
+            return True
+        check_ambiguous(record, self._delimiter)
+        length = len(record.fields)
+        are_names = first_no_name(record.texts) is None
+        fits = length == self.columns or bool(columns and length > 1)  # its names will be compared with the columns
+        if fits and are_names:
             return True
         try:
-            self._parse_record(record)
+            self.parse_record(record)
         except ValueError as error:
             hint = ""
-            if len(fields) == self._inputs and no_name is not None:
-                name = fields[no_name - 1]
-                got = reprlib.repr(name) + " again" * (name in fields[: no_name - 1])
-                hint = f"; no header either, for column {no_name} is {got}: say --header if it is one"
-            elif len(fields) == 1 and no_name is None and not _OTHER_DELIMITER.search(fields[0]):
+            if length == self.columns:
+                hint = header_hint(record)
+            elif length == 1 and are_names and not _OTHER_DELIMITER.search(record.texts[0]):
                 hint = "; if it is a title, say --header"
             raise ValueError(f"{error}{hint}") from None
         return False
+
+
+def header_hint(record: Record) -> str:
+    """Say why a record is no header, if it is none."""
+    texts = record.texts
+    column = first_no_name(texts)
+    if column is None:
+        return ""
+    name = texts[column - 1]
+    got = reprlib.repr(name) + " again" * (name in texts[: column - 1])
+    return f"; no header either, for column {column} is {got}: say --header if it is one"
+
+
+def check_ambiguous(record: Record, delimiter: str) -> None:
+    """Raise ValueError for 0,1,2: a header, or a row."""
+    if len(record.fields) > 2 and record.texts == [str(column) for column in range(len(record.fields))]:
+        raise _ambiguous(record, delimiter)
+
+
+def _ambiguous(record: Record, delimiter: str) -> ValueError:
+    line = reprlib.repr(delimiter.join(record.texts))
+    return ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
+
+
+def _column_order(header: Record, columns: Sequence[str], ignored: str | None) -> list[int]:
+    """Return where a header has the columns."""
+    names = header.names
+    places = {name: place for place, name in enumerate(names)}
+    expected = {*columns, ignored}
+    for what, several in (
+        ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
+        ("has columns that the network was not trained on", [name for name in names if name not in expected]),
+        ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
+    ):
+        if several:
+            more = f" and {len(several) - _MOST_NAMES} more" if len(several) > _MOST_NAMES else ""
+            shown = ", ".join(map(reprlib.repr, several[:_MOST_NAMES]))
+            raise ValueError(f"line {header.first}: the header {what}: {shown}{more}")
+    return [places[name] for name in columns]
+
+
+# Names in an error message.
+_MOST_NAMES = 5
+
+
+def _without_quotes(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a function for np.loadtxt, which does not know quotes."""
+
+    def parse_plain(field: str) -> float:
+        if '"' in field:
+            raise ValueError
+        return parse(field)
+
+    return parse_plain
 
 
 # Usual delimiters: a title has none of them.
 _OTHER_DELIMITER = re.compile("[,;|\t]")
 
 # What text in another encoding has, such as UTF-16 or Latin-1.
-_NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
+NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
 
 
-def _parse_number(field: str) -> float:
+def parse_number(field: str) -> float:
     """Return what np.loadtxt reads. Python alone reads 1_000, and digits of other scripts."""
     if "_" in field or not field.strip().isascii():
         raise ValueError
     return float(field)
+
+
+def is_number(field: str) -> bool:
+    """Return whether a field can be read as a number."""
+    try:
+        parse_number(field)
+    except ValueError:
+        return False
+    return True
+
+
+_NUMBER = Field(parse_number, "a number")
+_IGNORED = Field(lambda field: 0.0, "anything")
 
 
 # Written as letters and digits alone: n/a is na.
@@ -402,7 +565,7 @@ _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 _AMOUNT = re.compile(r"[^\W\d_]{1,3}\W+\d|([A-Z]{3}|[A-Z][a-zč]|RM|TL|kr)\d")
 
 
-def _first_no_name(fields: list[str]) -> int | None:
+def first_no_name(fields: list[str]) -> int | None:
     """Return the first column that is no name, or has that of an earlier column, if any.
 
     A single t, f, y or n is a name only beside others, as in x, y.
@@ -447,3 +610,12 @@ def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = 
     for block in results:
         # str of NumPy's numbers gives the fewest digits that no other number of the dtype has.
         file.write("".join(delimiter.join(map(str, row)) + "\n" for row in block).encode())
+
+
+def write_names(file: BinaryIO, blocks: Iterable[Iterable[Any]], delimiter: str = ",") -> None:
+    """Write blocks of rows of names, which are put in quotes where they need them; a row may be one name."""
+    for block in blocks:
+        text = StringIO()
+        rows = ([row] if isinstance(row, str) else row for row in block)
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+        file.write(text.getvalue().encode())

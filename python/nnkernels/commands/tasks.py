@@ -1,0 +1,228 @@
+"""What ``train`` can learn, classes and quantities: targets, the rows to hold back, and how good the outputs for these are."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nnkernels import _core
+from nnkernels.commands.names import count, shown
+from nnkernels.commands.rows import is_number
+from nnkernels.commands.table import Table, Task, as_numbers
+from nnkernels.layers import Scale
+
+# The number of the permutation that chooses the held-back rows; the orders of epochs have those from 0.
+_HOLDING_BACK = 2**64 - 1
+
+# A numeric target with at most this many different numbers, all integers, has classes.
+_MOST_CLASSES = 20
+
+# Classes and confusions that are shown.
+_MOST_COUNTS = 20
+_MOST_CONFUSIONS = 5
+
+# Targets of more standard deviations than this need float64: float32 has steps of 0.001 deviations there.
+_MOST_DEVIATIONS = 2**14
+
+
+class Standard(NamedTuple):
+    """Mean and standard deviation, which have the same bits on every machine. That of equal numbers is 1."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.float64]) -> Standard | None:
+        """Return them; None if one of them, its inverse or their ratio does not fit into float64."""
+        if numbers.min() == numbers.max():
+            return cls(float(numbers[0]), 1.0)
+        try:
+            mean = math.fsum(numbers.tolist()) / len(numbers)
+        except OverflowError:
+            return None
+        with np.errstate(over="ignore"):
+            differences = numbers - mean
+        largest = float(np.abs(differences).max())
+        ratios = differences / largest  # whose squares do not overflow, nor all underflow
+        deviation = largest * math.sqrt(math.fsum((ratios * ratios).tolist()) / len(numbers))
+        return cls(mean, deviation) if _is_normal(deviation) and math.isfinite(mean / deviation) else None
+
+
+def _is_normal(number: float) -> bool:
+    return 2.0**-1022 <= number < 2.0**1022
+
+
+class Classes:
+    """One of several classes, each of which is among the rows to learn from and the held-back ones.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Their names: sorted, numbers as such.
+    targets : array of int
+        The class of each row.
+    held_back : array of bool
+        Whether a row is held back.
+    activation, dtype
+        Of the network's last layer, and of the network.
+    """
+
+    activation = "softmax"
+    dtype: DTypeLike = np.float32
+
+    def __init__(self, table: Table, fraction: float, seed: int) -> None:
+        self._table = table
+        self.classes, self.targets = _name_classes(table)
+        self._counts = np.bincount(self.targets)
+        if len(self.classes) < 2:
+            raise table.error(0, f"expected at least two classes, got {reprlib.repr(self.classes[0])} in all rows")
+        alone = np.flatnonzero(self._counts[self.targets] == 1)
+        if len(alone):
+            name = reprlib.repr(self.classes[self.targets[alone[0]]])
+            message = f"class {name} has one row, and needs one to learn from and one to hold back"
+            if len(alone) > 1:
+                message += f"; so have {len(alone) - 1} other classes"
+            if as_numbers(table) is not None:
+                message += "; if the targets are quantities, say --task regression"
+            raise table.error(int(alone[0]), message)
+        left = [_share(rows, fraction) for rows in self._counts.tolist()]  # to hold back
+        self.held_back = np.zeros(len(self.targets), bool)
+        order = _core.permutation(seed, _HOLDING_BACK, len(self.targets))
+        for row, label in zip(order.tolist(), self.targets[order].tolist(), strict=True):
+            if left[label]:
+                self.held_back[row] = True
+                left[label] -= 1
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return len(self.classes)
+
+    @property
+    def last_layers(self) -> list[Scale]:
+        """What comes after the trained layers."""
+        return []
+
+    def describe(self) -> Iterator[str]:
+        """Yield lines about the targets."""
+        width = max(len(shown(name)) for name in self.classes[:_MOST_COUNTS])
+        for name, rows in zip(self.classes[:_MOST_COUNTS], self._counts.tolist(), strict=False):
+            yield f"  {shown(name):{width}}  {count(rows, 'row')}"
+        if len(self.classes) > _MOST_COUNTS:
+            yield f"  and {len(self.classes) - _MOST_COUNTS} more"
+
+    def judge(self, outputs: NDArray[Any]) -> Iterator[str]:
+        """Yield lines about the outputs for the held-back rows."""
+        answers, labels = outputs.argmax(axis=-1), self.targets[self.held_back]
+        right = int(np.count_nonzero(answers == labels))
+        usual = int(np.bincount(self.targets[~self.held_back]).argmax())
+        baseline = int(np.count_nonzero(labels == usual)) / len(labels)
+        trivial = f"always {shown(self.classes[usual])}: {baseline:.1%}"
+        yield f"{right:,} of {len(labels):,} held-back rows right, {right / len(labels):.1%}; {trivial}"
+        wrong = answers != labels
+        pairs, counts = np.unique(np.stack([labels[wrong], answers[wrong]]), axis=1, return_counts=True)
+        for place in np.argsort(-counts, kind="stable")[:_MOST_CONFUSIONS]:
+            label, answer = pairs[:, place]
+            rows = np.count_nonzero(labels == label)
+            yield f"  {shown(self.classes[label])} taken for {shown(self.classes[answer])}: {counts[place]:,} of {rows:,}"
+
+
+def _name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the classes and the class of each row. Numbers that are equal are one class, however they are written."""
+    numbers = as_numbers(table)
+    if numbers is None:
+        order = sorted(range(len(table.texts)), key=table.texts.__getitem__)
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        return tuple(table.texts[place] for place in order), ranks[table.codes]
+    different, ranks = np.unique(numbers, return_inverse=True)
+    texts = dict(zip(ranks.tolist(), table.texts, strict=True))
+    if len(different) < len(table.texts):
+        texts = {rank: repr(number).removesuffix(".0") for rank, number in enumerate(different.tolist())}
+    return tuple(texts[rank] for rank in range(len(different))), ranks[table.codes]
+
+
+def _share(rows: int, fraction: float) -> int:
+    """Return how many of the rows to hold back: not all, and not none."""
+    return min(max(1, round(fraction * rows)), rows - 1)
+
+
+class Quantities:
+    """Numbers, which are standardised to be learnt.
+
+    Attributes are those of ``Classes``; there are no classes, and ``targets`` has the shape (rows, 1).
+    """
+
+    activation = None
+    classes = ()
+    outputs = 1
+
+    def __init__(self, table: Table, fraction: float, seed: int) -> None:
+        numbers = as_numbers(table)
+        assert numbers is not None  # read_table refuses text
+        self._numbers = numbers[table.codes]
+        if self._numbers.min() == self._numbers.max():
+            raise table.error(0, f"expected different numbers, got {self._numbers[0]} in all rows")
+        rows = len(self._numbers)
+        self.held_back = np.zeros(rows, bool)
+        self.held_back[_core.permutation(seed, _HOLDING_BACK, rows)[: _share(rows, fraction)]] = True
+        standard = Standard.of(self._numbers[~self.held_back])
+        if standard is None:
+            raise table.error(0, "the numbers are too far apart, or too close, to be standardised")
+        self._mean, self._deviation = standard
+        self.targets = ((self._numbers - self._mean) / self._deviation)[:, np.newaxis]
+        largest = float(np.abs(self._numbers).max())
+        self.dtype: DTypeLike = np.float64 if largest > _MOST_DEVIATIONS * self._deviation else np.float32
+
+    @property
+    def last_layers(self) -> list[Scale]:
+        """What comes after the trained layers: (z + mean / deviation) * deviation."""
+        return [Scale([-self._mean / self._deviation], [self._deviation])]
+
+    def describe(self) -> Iterator[str]:
+        """Yield lines about the targets."""
+        yield f"  from {self._numbers.min():.6g} to {self._numbers.max():.6g}"
+
+    def judge(self, outputs: NDArray[Any]) -> Iterator[str]:
+        """Yield lines about the outputs for the held-back rows."""
+        numbers = self._numbers[self.held_back]
+        standard = Standard.of(numbers)
+        error, trivial = _error(outputs[:, 0] - numbers), _error(numbers - self._mean)
+        spread = _error(numbers - standard.mean) if standard else 0.0
+        quality = f"R^2 {1 - error / spread * (error / spread):.3f}, " if spread > 0 else ""
+        yield f"held-back rows: {quality}typical error {error:.4g}; always the mean, {self._mean:.4g}: {trivial:.4g}"
+
+
+def _error(differences: NDArray[Any]) -> float:
+    """Return the root of the mean square."""
+    return math.hypot(*differences.tolist()) / math.sqrt(len(differences))
+
+
+def decide_task(table: Table) -> tuple[Task, str]:
+    """Return what to learn, and why: text and few different integers are classes."""
+    numbers = as_numbers(table)
+    if numbers is None:
+        _refuse_stray_text(table)
+        return "classes", "text"
+    different = np.unique(numbers)
+    if not (different == np.floor(different)).all():
+        return "regression", "not all are integers"
+    reason = f"{len(different)} different integers"
+    if len(different) <= min(_MOST_CLASSES, max(2, len(table.inputs) // 2)):
+        return "classes", f"{reason}; if they are quantities, say --task regression"
+    return "regression", f"{reason}; if they are classes, say --task classes"
+
+
+def _refuse_stray_text(table: Table) -> None:
+    """Raise ValueError for a text among quantities, which would make a class of each."""
+    is_text = np.array([not is_number(text) for text in table.texts])
+    of_rows = is_text[table.codes]
+    if np.count_nonzero(~is_text) > _MOST_CLASSES and np.count_nonzero(of_rows) < len(of_rows) / 2:
+        row = int(of_rows.argmax())
+        got = reprlib.repr(table.texts[table.codes[row]])
+        raise table.error(row, f"expected a number, as in most rows, got {got}; if they are classes, say --task classes")

@@ -1,0 +1,184 @@
+"""From a CSV file to a network: scale the inputs, hold rows back, learn until these get no better, report."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkernels.commands.names import Names, count, say, shown, weights_sha256
+from nnkernels.commands.rows import input_label, named, open_input, open_replacement
+from nnkernels.commands.table import Table, Task, read_table
+from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
+from nnkernels.layers import Scale
+from nnkernels.network import Network
+from nnkernels.plots import draw_losses, plot_format
+from nnkernels.training import Training, TrainingError
+from nnkernels.training import train as train_network
+
+# Epochs without a lower loss of the held-back rows, after which training ends.
+PATIENCE = 20
+
+# Constant columns that are named.
+_MOST_NAMES = 20
+
+
+def train(
+    source: str,
+    output: Path,
+    *,
+    target: str | None = None,
+    task: Task | None = None,
+    hidden: Sequence[int] = (64, 64),
+    epochs: int = 500,
+    batch: int = 32,
+    seed: int = 0,
+    validation: float = 0.2,
+    optimizer: str = "adam",
+    plot: Path | None = None,
+    delimiter: str = ",",
+    header: bool | None = None,
+) -> bool:
+    """Train a network on the rows of a CSV file ("-" is standard input), write it, and print a report.
+
+    Return False if Ctrl-C has ended it early; the network is the best until then. ``target`` is a column's name, or its number
+    from 1 (None: the last); ``task`` is what to learn (None: ``decide_task`` says it); ``validation`` is the fraction of the
+    rows to hold back.
+
+    Raises OSError, ValueError, and ImportError where ``plot`` needs matplotlib. Then no file is written, but a network is where
+    only the plot fails.
+    """
+    suffix = None if plot is None else plot_format("--plot", plot)
+    paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{output}: expected different files for the rows, the network and the plot")
+    with ExitStack() as files:
+        # What cannot be written is an error before the first epoch.
+        plot_file = None if plot is None else files.enter_context(open_replacement(plot))
+        with open_replacement(output) as network_file:
+            with open_input(source) as file:
+                table = read_table(file, input_label(source), delimiter, header, target, task)
+            decided, reason = (task, "") if task else decide_task(table)
+            problem = (Classes if decided == "classes" else Quantities)(table, validation, seed)
+            scale, constant = _standardise(table, ~problem.held_back)
+            say(_describe_data(table, decided + (f" ({reason})" if reason else ""), problem, constant))
+
+            sizes = [table.inputs.shape[1], *hidden, problem.outputs]
+            first = Network.random(sizes, "relu", problem.activation, seed=seed, dtype=problem.dtype)
+            start = Network([scale, *first.layers], first.dtype)
+            run = _Run()
+            try:
+                run.train(start, table.inputs, problem, epochs, batch, seed, optimizer)
+            except TrainingError as error:
+                made = len(error.training.losses)
+                message = f"{table.file}: the loss is no longer finite after {count(made, 'epoch')}, and no network is written"
+                raise ValueError(f"{message}; another --optimizer or --batch may help") from None
+            names = Names(problem.classes, table.columns, table.target)
+            net = Network([*run.best.network.layers, *problem.last_layers], start.dtype, names.metadata())
+            with named(str(output)):
+                net.save(network_file.name)
+        say(run.describe(sizes, epochs))
+        held_back = table.inputs[problem.held_back]
+        say(problem.judge(net(held_back)))
+        say([f"written: {output}", f"SHA-256 of the weights: {weights_sha256(net)}"])
+        if plot_file is not None and suffix is not None:
+            draw_losses(plot_file, suffix, run.latest.losses, run.latest.validation_losses)
+    if plot is not None:
+        say([f"written: {plot}"])
+    return not run.interrupted
+
+
+class _Run:
+    """A training: as it is after the last epoch, and as it was when the loss of the held-back rows was the lowest."""
+
+    latest: Training
+    best: Training
+    interrupted = False
+
+    def train(
+        self,
+        start: Network,
+        x: NDArray[Any],
+        problem: Classes | Quantities,
+        epochs: int,
+        batch: int,
+        seed: int,
+        optimizer: str,
+    ) -> None:
+        """Train until all epochs are made, or no more help, or Ctrl-C. Before the first is made that is KeyboardInterrupt."""
+        lowest = math.inf
+
+        def note(training: Training) -> None:
+            nonlocal lowest
+            self.latest = training
+            loss = training.validation_losses[-1]
+            if loss < lowest:
+                self.best, lowest = training, loss
+
+        held_back = problem.held_back
+        try:
+            train_network(
+                start,
+                x[~held_back],
+                problem.targets[~held_back],
+                optimizer=optimizer,
+                epochs=epochs,
+                batch_size=batch,
+                seed=seed,
+                validation=(x[held_back], problem.targets[held_back]),
+                patience=PATIENCE,
+                callback=note,
+            )
+        except KeyboardInterrupt:
+            if lowest == math.inf:
+                raise
+            self.interrupted = True
+
+    def describe(self, sizes: Sequence[int], epochs: int) -> list[str]:
+        """Return lines about the network and its epochs."""
+        made, best = len(self.latest.losses), len(self.best.losses)
+        if self.interrupted:
+            end = f"interrupted after {count(made, 'epoch')}"
+        elif made < epochs:
+            end = f"{count(made, 'epoch')}, the last {PATIENCE} without a lower loss on the held-back rows"
+        else:
+            end = count(made, "epoch")
+        loss, held_back = self.best.losses[-1], self.best.validation_losses[-1]
+        return [
+            f"network {'-'.join(map(str, sizes))}: {end}",
+            f"the best, of epoch {best}, is kept: loss {loss:.4g}, on the held-back rows {held_back:.4g}",
+        ]
+
+
+def _standardise(table: Table, rows: NDArray[np.bool_]) -> tuple[Scale, list[str]]:
+    """Return a Scale to mean 0 and standard deviation 1 in these rows, and the names of the columns that are constant there."""
+    standards, constant = [], []
+    for column in range(table.inputs.shape[1]):
+        numbers = table.inputs[rows, column]
+        standard = Standard.of(numbers)
+        if standard is None:
+            what = "the numbers are too far apart, or too close, to be standardised"
+            raise ValueError(f"{table.file}, {table.input_label(column)}: {what}")
+        standards.append(standard)
+        if numbers.min() == numbers.max():
+            constant.append(table.input_label(column))
+    mean, deviation = np.array(standards).T
+    return Scale(mean, 1 / deviation), constant
+
+
+def _describe_data(table: Table, task: str, problem: Classes | Quantities, constant: list[str]) -> Iterable[str]:
+    rows, inputs = table.inputs.shape
+    held_back = np.count_nonzero(problem.held_back)
+    size = f"{count(rows, 'row')} of {count(inputs, 'input')}"
+    yield f"{table.file}: {size}; {rows - held_back:,} to learn from, {held_back:,} held back"
+    yield f"target {table.target_label}: {task}"
+    yield from problem.describe()
+    if constant:
+        more = f" and {len(constant) - _MOST_NAMES} more" if len(constant) > _MOST_NAMES else ""
+        yield f"constant columns, not scaled: {', '.join(map(shown, constant[:_MOST_NAMES]))}{more}"

@@ -1,0 +1,274 @@
+"""What ``nnkernels.sklearn`` computes by: epochs, losses and scores in scikit-learn's conventions; without scikit-learn.
+
+Rows may be a sparse matrix of SciPy in the CSR format. It becomes dense a batch at a time, with the bits of a dense array.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkernels import _core
+from nnkernels.arrays import as_contiguous
+from nnkernels.network import Network
+from nnkernels.problem import Problem, Rows
+
+# The numbers of the optimizers in C++.
+_SGD, _ADAM = 0, 3
+
+# A learning rate below this part of the first changes no parameter. "invscaling" stops there, to keep the velocity finite.
+_LEAST_RATE = 1e-20
+
+# Rows of a sparse matrix that predictions make dense at a time.
+_DENSE_ROWS = 1024
+
+# The objective of L-BFGS takes as many rows at a time as keep about this many numbers of a network in the cache; at least 256.
+_NUMBERS_IN_CACHE = 2**16
+_LEAST_BLOCK = 256
+
+_LOG_2 = 0.6931471805599453
+
+
+class Factors(NamedTuple):
+    """What a loss of scikit-learn's is beside ours, the mean over rows and outputs."""
+
+    loss: float  # its factor in scikit-learn's reports
+    gradient: float  # its factor in the function that scikit-learn's gradient is of
+    poisson: bool  # whether scikit-learn's has a constant too
+
+    @classmethod
+    def of(cls, loss: str, outputs: int) -> Factors:
+        """Return the factors of a loss of ours."""
+        if loss == "squared_error":  # without 1/2; scikit-learn's gradient is not divided by the number of outputs
+            return cls(0.5, 0.5 * outputs, False)
+        factor = 1.0 if loss == "cross_entropy" else float(outputs)
+        return cls(factor, factor, loss == "poisson")
+
+
+class StochasticOptimizer:
+    """scikit-learn's SGD or Adam, between epochs and between calls: settings, learning rate, steps and moments."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.learning_rate = self._first_rate = float(estimator.learning_rate_init)
+        self._schedule, self._power = "constant", float(estimator.power_t)
+        if estimator.solver == "sgd":
+            self._schedule = estimator.learning_rate
+            self._kind = _SGD
+            self._settings = (float(estimator.momentum), float(estimator.nesterovs_momentum), 0.0)
+        else:
+            self._kind = _ADAM
+            self._settings = (float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
+        self._steps = 0
+        self._moments: list[NDArray[Any]] = []
+
+    @property
+    def count_of_moments(self) -> int:
+        """The arrays of moments that a Trainer needs."""
+        return 1 if self._kind == _SGD else 2
+
+    def numbers(self, alpha: float) -> tuple[float, ...]:
+        """Return what C++ takes."""
+        return (self._kind, self.learning_rate, *self._settings, float(alpha))
+
+    def restore(self, trainer: _core.Trainer) -> None:
+        """Let a new Trainer go on from the last one."""
+        trainer.steps = self._steps
+        for moment, kept in zip(trainer.moments, self._moments, strict=False):  # none at first: they are 0
+            np.copyto(moment, kept)
+
+    def keep(self, trainer: _core.Trainer) -> None:
+        """Remember where a Trainer stands."""
+        self._steps, self._moments = trainer.steps, [moment.copy() for moment in trainer.moments]
+
+    def end_epoch(self, trainer: _core.Trainer, rows_seen: int) -> None:
+        """Set the rate of "invscaling" to learning_rate_init / (rows_seen + 1)^power_t."""
+        if self._schedule == "invscaling":
+            # The last bit of ** depends on the machine.
+            power = decimal.Context(prec=40, traps=[]).power(decimal.Decimal(rows_seen + 1), decimal.Decimal(self._power))
+            self._set_rate(trainer, self._first_rate / float(power))
+
+    def ends(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
+        """Say whether a fit that no longer improves is over. If not, lower the rate: it is "adaptive"."""
+        over = self._schedule != "adaptive" or self.learning_rate <= 1e-6
+        if not over:
+            self._set_rate(trainer, self.learning_rate / 5.0)
+            message += f" Setting learning rate to {self.learning_rate:f}"
+        elif self._schedule == "adaptive":
+            message += " Learning rate too small. Stopping."
+        else:
+            message += " Stopping."
+        if verbose:
+            print(message)
+        return over
+
+    def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
+        """Change the learning rate, but not scikit-learn's velocity, which is -rate times that of the Trainer."""
+        rate = max(rate, _LEAST_RATE * self._first_rate)
+        velocity = trainer.moments[0]
+        np.multiply(velocity, self.learning_rate / rate, out=velocity)
+        self.learning_rate = rate
+
+
+class Epochs:
+    """Epochs of steps on rows."""
+
+    def __init__(self, trainer: _core.Trainer, rows: Rows, batch_size: int, alpha: float, factors: Factors) -> None:
+        self._trainer, self._rows, self._batch_size = trainer, rows, batch_size
+        self._alpha, self._factors = float(alpha), factors
+        self._constants = poisson_constants(rows.targets) if factors.poisson else None
+
+    def run(self, order: NDArray[np.int64], optimizer: StochasticOptimizer) -> float:
+        """Make an epoch of steps, on the rows in this order, and return scikit-learn's loss of it."""
+        numbers = optimizer.numbers(self._alpha)
+        trainer, rows = self._trainer, self._rows
+        loss = penalty = 0.0
+        if is_sparse(rows.x):
+            for begin in range(0, len(order), self._batch_size):
+                batch = take(rows, order[begin : begin + self._batch_size], trainer.parameters.dtype)
+                sums = trainer.run_batches(*batch, numbers, None, self._factors.gradient)
+                loss, penalty = loss + sums[0], penalty + sums[1]
+        else:
+            loss, penalty = trainer.run_batches(*rows, numbers, order, self._factors.gradient)
+        loss = self._factors.loss * loss + self._alpha * penalty
+        if self._constants is not None:
+            weights = None if rows.weights is None else rows.weights[order]
+            loss += sum_constants(self._constants[order], weights, self._batch_size)
+        return loss / len(order)
+
+
+class Objective:
+    """What L-BFGS minimises: the loss of all rows with its penalty, and its gradient, of parameters in float64."""
+
+    def __init__(self, problem: Problem, rows: Rows, alpha: float, factors: Factors) -> None:
+        architecture = problem.architecture._replace(computed=np.dtype(np.float64))
+        count = len(rows.targets)
+        block = min(count, max(_LEAST_BLOCK, _NUMBERS_IN_CACHE // sum(architecture.sizes)))
+        self._trainer = problem._replace(architecture=architecture).trainer(block)
+        self._rows, self._factors = rows, factors
+        self._blocks = []  # of rows, with the sum of their weights, which is not 0
+        for begin in range(0, count, block):
+            part = slice(begin, min(begin + block, count))
+            weight = part.stop - begin if rows.weights is None else math.fsum(rows.weights[part])
+            if weight:
+                self._blocks.append((part, weight))
+        self._total = math.fsum(weight for _, weight in self._blocks)
+        self._gradient, self._decay, self._shrinkage = np.zeros((3, len(self._trainer.parameters)))
+        for weights, _ in architecture.split(self._decay):
+            weights[:] = alpha / self._total
+
+    def __call__(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return value and gradient. The next call writes to the same array."""
+        trainer = self._trainer
+        np.copyto(trainer.parameters, point)
+        value = self._penalty(point)
+        np.copyto(self._gradient, self._shrinkage)
+        for part, weight in self._blocks:
+            factor = self._factors.gradient * (weight / self._total)
+            value += factor * trainer.gradient(*take(self._rows, part, np.float64))
+            self._gradient += np.multiply(trainer.gradient_array, factor, out=trainer.gradient_array)
+        return value, self._gradient
+
+    def loss(self, point: NDArray[np.float64], value: float) -> float:
+        """Return scikit-learn's loss at a point of this value."""
+        penalty = self._penalty(point)
+        loss = (value - penalty) * (self._factors.loss / self._factors.gradient) + penalty
+        if self._factors.poisson:
+            targets, weights = self._rows.targets, self._rows.weights
+            loss += sum_constants(poisson_constants(targets), weights, len(targets)) / len(targets)
+        return loss
+
+    def _penalty(self, point: NDArray[np.float64]) -> float:
+        """Return the penalty, and leave its gradient in an array."""
+        np.multiply(self._decay, point, out=self._shrinkage)
+        return 0.5 * float(_core.dot(self._shrinkage, point))
+
+
+def is_sparse(x: Any) -> bool:
+    """Say whether rows are a sparse matrix."""
+    return hasattr(x, "toarray")
+
+
+def take(rows: Rows, numbers: Any, dtype: Any) -> Rows:
+    """Return some of the rows: dense, as a Trainer of this dtype takes them."""
+    x, targets, weights = rows
+    part = x[numbers]
+    return Rows(
+        as_contiguous(part.toarray() if is_sparse(part) else part, dtype),
+        targets[numbers] if targets.dtype == np.int64 else as_contiguous(targets[numbers], dtype),
+        None if weights is None else weights[numbers],
+    )
+
+
+def apply(network: Network, x: Any) -> NDArray[Any]:
+    """Return a network's outputs for rows."""
+    if not is_sparse(x):
+        return network(x)  # type: ignore[no-any-return]
+    outputs = np.empty((x.shape[0], network.outputs), network.dtype)
+    for begin in range(0, x.shape[0], _DENSE_ROWS):
+        block = slice(begin, begin + _DENSE_ROWS)
+        network(x[block].toarray(), out=outputs[block])
+    return outputs
+
+
+def poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return y log(y) - y of each row, summed over its outputs: scikit-learn's Poisson loss has it, and ours has not."""
+    y = targets.astype(np.float64)
+    return _core.dot(np.where(y > 0, y * log(y) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
+
+
+def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
+    """Return the sum over batches of rows times weighted mean: losses are summed so."""
+    if weights is None:
+        return math.fsum(constants)
+    total = 0.0
+    for begin in range(0, len(constants), batch_size):
+        part = weights[begin : begin + batch_size]
+        weight = math.fsum(part)
+        if weight:
+            total += len(part) * float(_core.dot(constants[begin : begin + batch_size], part)) / weight
+    return total
+
+
+def log(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return log(x) of numbers above 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
+
+    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
+
+    >>> log(np.array([1.0, 8.0])) / log(np.array([2.0]))
+    array([0., 3.])
+    """
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    small = mantissa < math.sqrt(0.5)
+    mantissa = np.where(small, 2 * mantissa, mantissa)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = np.zeros_like(s)
+    for power in range(21, 0, -2):
+        series = series * (s * s) + 1 / power
+    return (exponent - small) * _LOG_2 + 2 * s * series  # type: ignore[no-any-return]
+
+
+def accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> float:
+    """Return the part of the rows that are right, by weight."""
+    if weights is None:
+        return int(right.sum()) / len(right)
+    total = math.fsum(weights)
+    return math.fsum(weights[right]) / total if total else math.nan
+
+
+def r_squared(outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+    """Return R^2, the mean over outputs (rows, outputs); NaN where one is not finite."""
+    if not np.isfinite(outputs).all():
+        return math.nan
+    ones = np.ones(len(outputs))
+    weights = ones if weights is None else weights
+    total = _core.dot(weights, ones)
+    scores = []
+    for predicted, true in zip(outputs.T.astype(np.float64), targets.T.astype(np.float64), strict=True):
+        residuals, spread = predicted - true, true - _core.dot(weights, true) / total
+        unexplained, variance = _core.dot(weights * residuals, residuals), _core.dot(weights * spread, spread)
+        scores.append(float(1 - unexplained / variance) if variance else float(unexplained == 0))
+    return math.fsum(scores) / len(scores)

@@ -1,0 +1,773 @@
+"""``MLPClassifier`` and ``MLPRegressor`` as in scikit-learn: change one import, and they learn by the kernels of nnkernels.
+
+No code of scikit-learn's own perceptrons is run; its tools check parameters and data.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkernels import _core, fitting, lbfgs
+from nnkernels.arrays import as_contiguous
+from nnkernels.functions import log_softmax
+from nnkernels.layers import Dense
+from nnkernels.losses import choose_loss
+from nnkernels.network import Network
+from nnkernels.optimizers import SGD
+from nnkernels.problem import Architecture, Problem, Rows, take_apart
+from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import LabelBinarizer
+    from sklearn.utils import check_random_state, column_or_1d
+    from sklearn.utils._param_validation import Interval, Options, StrOptions
+    from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError("nnkernels.sklearn needs scikit-learn 1.6 or newer: pip install scikit-learn") from error
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+# scikit-learn's names of activations, and ours.
+_ACTIVATIONS = {"identity": "none", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+
+# By scikit-learn's name of the activation of the outputs: ours, and the loss. Rates of "poisson" are kept as their logarithms.
+_OUTPUTS = {
+    "softmax": ("softmax", "cross_entropy"),
+    "logistic": ("sigmoid", "binary_cross_entropy"),
+    "identity": ("none", "squared_error"),
+    "exp": ("none", "poisson"),
+}
+
+
+class _MLP(BaseEstimator):  # type: ignore[misc]
+    """What both estimators have in common."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(_ACTIVATIONS))],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {math.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"}), np.dtype, type, None],
+        "callback": [callable, None],
+        "progress": ["boolean", None],
+    }
+
+    def _keep(self, parameters: dict[str, Any]) -> None:
+        """Keep the arguments of __init__ as they are."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # --- Predictions ---
+
+    @property
+    def network_(self) -> Network:
+        """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
+
+        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates.
+        """
+        check_is_fitted(self)
+        return self._network(_OUTPUTS[self.out_activation_][0])
+
+    def _network(self, last_activation: str) -> Network:
+        layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
+        if self.out_activation_ == "logistic" and self.n_outputs_ == 1:
+            weights, bias = layers[-1]
+            layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
+        names = self._activations(last_activation)
+        return Network(
+            Dense(weights, bias, None if name == "none" else name) for (weights, bias), name in zip(layers, names, strict=True)
+        )
+
+    def _activations(self, last: str) -> tuple[str, ...]:
+        return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (last,)
+
+    def _check_x(self, x: Any) -> Any:
+        """Return the rows of a prediction."""
+        check_is_fitted(self)
+        return validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+
+    # --- Learning ---
+
+    def _fit(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        hidden = list(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else [self.hidden_layer_sizes]
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        dtype = None if self.dtype is None else np.dtype(self.dtype)
+        if dtype not in (None, np.float32, np.float64):
+            raise ValueError(f"{type(self).__name__} expected dtype to be None, 'float32' or 'float64', got {self.dtype!r}")
+
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        x, y = validate_data(
+            self,
+            x,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=isinstance(self, RegressorMixin),
+            dtype=(np.float64, np.float32) if dtype is None else dtype,
+            reset=first,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = self._as_targets(y, incremental)
+        weights = self._as_weights(x, y, sample_weight, incremental)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._initialize([x.shape[1], *hidden, self.n_outputs_], x.dtype if dtype is None else dtype)
+        self.n_layers_ = len(self.coefs_) + 1
+
+        problem = self._problem(x.shape[1])
+        computed = problem.architecture.computed
+        targets = as_contiguous(targets, np.int64 if problem.loss.of_rows else computed)
+        rows = Rows(x if fitting.is_sparse(x) else as_contiguous(x, computed), targets, weights)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(problem, rows)
+        else:
+            self._fit_epochs(problem, rows, incremental)
+        if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            )
+        return self
+
+    def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        if sample_weight is None:
+            return None
+        return as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
+
+    def _initialize(self, sizes: list[int], dtype: Any) -> None:
+        """Draw scikit-learn's initial weights, and forget what was learnt."""
+        self.n_iter_ = self.t_ = 0
+        self.coefs_: list[NDArray[Any]] = []
+        self.intercepts_: list[NDArray[Any]] = []
+        for inputs, outputs in pairwise(sizes):
+            bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
+            for arrays, shape in ((self.coefs_, (inputs, outputs)), (self.intercepts_, (outputs,))):
+                # What random_state.uniform draws; but a compiler may fuse its multiplication and addition.
+                uniform = self._random_state.random_sample(shape)
+                uniform *= 2 * bound
+                uniform -= bound
+                arrays.append(uniform.astype(dtype))
+        if hasattr(self, "_best"):
+            del self._best  # so that the next epochs begin a new curve
+
+    def _begin_curve(self) -> None:
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self._best: NDArray[Any] | None = None  # the parameters of the best validation score
+        self.best_loss_: Any = None if self.early_stopping else math.inf
+        self.validation_scores_: Any = [] if self.early_stopping else None
+        self.best_validation_score_: Any = -math.inf if self.early_stopping else None
+
+    def _problem(self, inputs: int) -> Problem:
+        """Return the network and its loss as a Trainer takes them: two classes have one output."""
+        try:
+            arrays = [np.asarray(array) for pair in zip(self.coefs_, self.intercepts_, strict=True) for array in pair]
+            sizes = (inputs, *(array.shape[1] for array in arrays[::2]))
+            shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
+        except (IndexError, ValueError):
+            sizes, shapes = (0,), []
+        if not shapes or [array.shape for array in arrays] != shapes or sizes[-1] != self.n_outputs_:
+            raise ValueError(
+                f"{type(self).__name__} expected coefs_ (inputs, outputs) and intercepts_ (outputs,) of layers that chain, "
+                f"from {inputs} inputs to {self.n_outputs_} outputs, got {[np.shape(array) for array in self.coefs_]} and "
+                f"{[np.shape(array) for array in self.intercepts_]}"
+            )
+        dtype = np.dtype(np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64)
+        name = type(self).__name__
+        activation, loss_name = _OUTPUTS[self.out_activation_]
+        loss, last = choose_loss(name, loss_name, activation)
+        scales = (None,) * len(self.coefs_)
+        architecture = Architecture(sizes, self._activations(activation), scales, False, dtype, dtype, {})
+        return Problem(name, architecture, loss, last)
+
+    def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
+        """Write ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
+        for layer, coefs, intercepts in zip(architecture.split(flat), self.coefs_, self.intercepts_, strict=True):
+            layer[0][:], layer[1][:] = np.transpose(coefs), intercepts
+
+    def _unpack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
+        """Set ``coefs_`` and ``intercepts_`` to the contents of a flat array, which is copied."""
+        layers = architecture.split(flat.astype(architecture.dtype))
+        self.coefs_ = [np.ascontiguousarray(weights.T) for weights, _ in layers]
+        self.intercepts_ = [bias.copy() for _, bias in layers]
+
+    def _training(self, losses: list[float], steps: int) -> Training:
+        """Return what ``callback`` gets; its state has no moments."""
+        problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
+        state = TrainingState(_describe(problem, SGD()), len(losses), steps, parameters, ())
+        return Training(problem.architecture, parameters, losses, (), state)
+
+    def _callback_ends(self, losses: list[float], steps: int) -> bool:
+        """Call ``callback``, and say whether it ends the fit."""
+        return self.callback is not None and _is_true(self.callback(self._training(losses, steps)))
+
+    # --- lbfgs ---
+
+    def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
+        """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
+        architecture = problem.architecture
+        start = np.empty(sum((inputs + 1) * outputs for inputs, outputs in pairwise(architecture.sizes)))
+        self._pack(architecture, start)
+        objective = fitting.Objective(problem, rows, self.alpha, fitting.Factors.of(problem.loss.name, self.n_outputs_))
+        losses: list[float] = []
+        reached: lbfgs.Minimum | None = None
+        ended = False
+
+        def report(minimum: lbfgs.Minimum) -> bool:
+            nonlocal reached, ended
+            reached = minimum
+            losses.append(minimum.value)
+            bar.update(minimum.iterations, minimum.value)
+            if self.verbose:
+                print(f"Iteration {minimum.iterations}, loss = {minimum.value:.8f}")
+            if self.callback is not None:
+                self._unpack(architecture, minimum.x)
+                ended = self._callback_ends(losses, minimum.iterations)
+            return ended
+
+        try:
+            with _Progress(self.max_iter, self.progress) as bar:
+                reached = lbfgs.minimize(
+                    objective,
+                    start,
+                    tolerance=self.tol,
+                    max_iterations=self.max_iter,
+                    max_evaluations=self.max_fun,
+                    callback=report,
+                )
+            if not reached.converged and not ended:
+                _warn(
+                    f"lbfgs failed to converge after {reached.iterations} iteration(s): {reached.message}. "
+                    "Increase max_iter or max_fun, or scale the data.",
+                    ConvergenceWarning,
+                )
+        except KeyboardInterrupt:
+            _warn("Training interrupted by user.")
+        if reached is not None:
+            self.n_iter_ = reached.iterations
+            self._unpack(architecture, reached.x)
+            self.loss_ = objective.loss(reached.x, reached.value)
+
+    # --- sgd and adam ---
+
+    def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
+        if not hasattr(self, "_best") or (self.validation_scores_ is None) == self.early_stopping:
+            self._begin_curve()
+        order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
+        count = len(order)
+        if self.batch_size != "auto" and self.batch_size > count:
+            _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), count)
+
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = fitting.StochasticOptimizer(self)
+        architecture, optimizer = problem.architecture, self._optimizer
+        trainer = problem.trainer(batch_size, optimizer.count_of_moments)
+        self._pack(architecture, trainer.parameters)
+        optimizer.restore(trainer)
+        if self.early_stopping and self._best is None:
+            self._best = trainer.parameters.copy()
+        factors = fitting.Factors.of(problem.loss.name, self.n_outputs_)
+        epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
+        self.n_iter_ = 0
+        try:
+            with _Progress(self.max_iter, False if incremental else self.progress) as bar:
+                while True:
+                    if self.shuffle:
+                        self._random_state.shuffle(order)
+                    self.loss_ = epochs.run(order, optimizer)
+                    self.loss_curve_.append(self.loss_)
+                    self.n_iter_ += 1
+                    self.t_ += count
+                    if self.verbose:
+                        print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                    if held_back is not None or self.callback is not None:
+                        self._unpack(architecture, trainer.parameters)
+                    self._count_improvement(held_back, trainer.parameters)
+                    optimizer.end_epoch(trainer, self.t_)
+                    if self._no_improvement_count > self.n_iter_no_change:
+                        if optimizer.ends(trainer, self._stopping_message(), self.verbose):
+                            break
+                        self._no_improvement_count = 0
+                    if incremental:
+                        break
+                    bar.update(self.n_iter_, self.loss_)
+                    if self._callback_ends(self.loss_curve_, trainer.steps):
+                        break
+                    if self.n_iter_ == self.max_iter:
+                        _warn(
+                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                            "hasn't converged yet.",
+                            ConvergenceWarning,
+                        )
+                        break
+        except KeyboardInterrupt:
+            _warn("Training interrupted by user.")
+        optimizer.keep(trainer)
+        self._unpack(architecture, trainer.parameters if self._best is None else self._best)
+
+    def _hold_back(self, rows: Rows) -> tuple[NDArray[np.int64], Rows]:
+        """Split the rows into those to learn from, and those that early stopping is decided by."""
+        stratify = rows.targets.astype(bool) if self.out_activation_ == "logistic" and self.n_outputs_ == 1 else None
+        order, held_back = train_test_split(
+            np.arange(len(rows.targets)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held_back) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+        weights = None if rows.weights is None else rows.weights[held_back]
+        return order, Rows(rows.x[held_back], rows.targets[held_back], weights)
+
+    def _count_improvement(self, held_back: Rows | None, parameters: NDArray[Any]) -> None:
+        """Count the epochs that have not improved the loss, or the score of the rows held back, by ``tol``."""
+        if held_back is None:
+            worse = self.loss_ > self.best_loss_ - self.tol
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+        else:
+            score = self._score(fitting.apply(self.network_, held_back.x), held_back.targets, held_back.weights)
+            self.validation_scores_.append(score)
+            if self.verbose:
+                print(f"Validation score: {score:f}")
+            worse = score < self.best_validation_score_ + self.tol
+            if score > self.best_validation_score_:
+                self.best_validation_score_, self._best = score, parameters.copy()
+        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+
+    def _stopping_message(self) -> str:
+        what = "Validation score" if self.early_stopping else "Training loss"
+        return f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
+
+
+def _warn(message: str, category: type[Warning] = UserWarning) -> None:
+    warnings.warn(message, category, stacklevel=6)  # as from the line that calls fit
+
+
+class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
+    """Multi-layer perceptron for classes, with the parameters, attributes and methods of scikit-learn's.
+
+    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order of rows and, up to rounding
+    errors, the same network. In addition it has ``dtype``, ``class_weight``, ``callback``, ``progress`` and ``network_``.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array_like of int
+        Neurons of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}
+        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time, and computes in float64.
+    alpha : float
+        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is min(200, rows).
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 when epochs
+        no longer improve; the fit ends when it is at most 1e-6.
+    learning_rate_init : float
+        The first learning rate of "sgd", and the one of "adam".
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs of "sgd" and "adam", or iterations of "lbfgs".
+    shuffle : bool
+        Whether each epoch has its own random order of rows.
+    random_state : int, RandomState or None
+        Of initial weights, the rows that early stopping holds back, and the order of rows. None: others each time.
+    tol : float
+        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the gradient at a minimum.
+    verbose : bool
+        Whether to print the loss of each iteration.
+    warm_start : bool
+        Whether ``fit`` goes on from ``coefs_`` and ``intercepts_``, which may have been set.
+    momentum : float
+        Of "sgd".
+    nesterovs_momentum : bool
+        Whether the momentum of "sgd" looks ahead.
+    early_stopping : bool
+        Whether to hold rows back, end when their score no longer improves, and keep the weights of the best score.
+    validation_fraction : float
+        The part of the rows to hold back.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int
+        The fit ends after more epochs in a row than this without improvement.
+    max_fun : int
+        The most evaluations of the loss by "lbfgs".
+    dtype : {None, "float32", "float64"}
+        Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
+    class_weight : dict, "balanced" or None
+        Factors of the sample weights; "balanced" is rows / (classes * rows of the class).
+    callback : callable, optional
+        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
+        moments); if it returns True, the fit ends.
+    progress : bool or None
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+
+    Attributes
+    ----------
+    classes_ : array
+        The classes, sorted.
+    coefs_, intercepts_ : lists of arrays
+        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or changed in place.
+    network_ : Network
+        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it gives both probabilities.
+    loss_ : float
+        The loss of the last iteration.
+    best_loss_ : float or None
+        The lowest loss; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of each epoch: the mean over its batches, each taken before its step.
+    validation_scores_ : list of float or None
+        The accuracy on the rows held back, after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of them.
+    t_ : int
+        The rows seen in all epochs.
+    n_iter_ : int
+        Iterations of the last fit.
+    n_features_in_, feature_names_in_
+        The number of features, and their names if X had any.
+    n_layers_, n_outputs_, out_activation_
+        The number of layers, the inputs among them; of outputs: 1 for two classes; and the activation of the outputs.
+
+    Notes
+    -----
+    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every CPU, for any number of
+    threads, and for sparse and dense X.
+
+    These habits of scikit-learn are kept, so that parameters mean the same:
+
+    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if there are none.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with ``early_stopping`` of accuracy or
+      R^2.
+    - ``loss_curve_`` counts batches by their rows, not by their sample weights.
+    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes on with ``loss_curve_`` and
+      the count of epochs without improvement; ``partial_fit`` keeps all of them.
+    - The gradient of a squared error is not divided by the number of outputs, but its reported loss is.
+
+    These habits differ:
+
+    - Probabilities are not clipped in the loss.
+    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
+      scikit-learn gives to SciPy together with their mean.
+    - A ``sample_weight`` below 0 is refused.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPClassifier
+    >>> model = MLPClassifier(8, "tanh", solver="lbfgs", random_state=1)
+    >>> model.fit([[0, 0], [0, 1], [1, 0], [1, 1]], ["equal", "different", "different", "equal"])
+    MLPClassifier(activation='tanh', hidden_layer_sizes=8, random_state=1,
+                  solver='lbfgs')
+    >>> model.predict([[0, 1], [1, 1]]).tolist()
+    ['different', 'equal']
+    >>> model.network_
+    Network of 2 layers, float64
+      layer  inputs  outputs  activation  parameters
+          1       2        8  tanh                24
+          2       8        2  sigmoid             18
+      total                                       42
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_MLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dtype: Any = None,
+        class_weight: Any = None,
+        callback: Callback | None = None,
+        progress: bool | None = False,
+    ) -> None:
+        self._keep(locals())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the classes of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, labels)
+            Classes; or a matrix of 0 and 1 where a row may have several labels
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
+        """Go on learning: an epoch over these rows, by "sgd" or "adam".
+
+        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first call needs.
+        """
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable class of each row (rows,), or a matrix of 0 and 1 (rows, labels)."""
+        outputs = self.predict_proba(X)
+        two_classes = self.out_activation_ == "logistic" and self.n_outputs_ == 1
+        return self._label_binarizer.inverse_transform(outputs[:, 1] if two_classes else outputs)
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
+        x = self._check_x(X)
+        return fitting.apply(self.network_, x)
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Return the logarithms of ``predict_proba``, accurate also where that underflows."""
+        x = self._check_x(X)
+        logits = fitting.apply(self._network("none"), x)
+        if self.out_activation_ == "softmax":
+            return log_softmax(logits)  # type: ignore[no-any-return]
+        # sigmoid(z) is the second of softmax(0, z). Above 1/2 many logits give one probability, and should give one logarithm.
+        probabilities = _core.sigmoid(logits)
+        logarithms = log_softmax(np.stack([np.zeros_like(logits), logits], axis=-1))[..., 1]
+        return np.where(probabilities < 0.5, logarithms, fitting.log(probabilities)).astype(logits.dtype)
+
+    def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            if not np.isin(classes, self.classes_).all():
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+                )
+        several = self._label_binarizer.y_type_ == "multiclass"
+        self.out_activation_ = "softmax" if several else "logistic"
+        if several and y.ndim == 1:
+            self.n_outputs_ = len(self.classes_)
+            return np.searchsorted(self.classes_, y)  # type: ignore[no-any-return]
+        targets = self._label_binarizer.transform(y)
+        self.n_outputs_ = targets.shape[1]
+        return targets  # type: ignore[no-any-return]
+
+    def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        weights = super()._as_weights(x, y, sample_weight, incremental)
+        if self.class_weight is None:
+            return weights
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit: its weights depend on all rows. Give the dict of "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y)."
+            )
+        if y.ndim == 1:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            of_classes = by_class[np.searchsorted(self.classes_, y)]
+        else:
+            of_classes = compute_sample_weight(self.class_weight, y)
+        return super()._as_weights(x, y, of_classes if weights is None else weights * of_classes, incremental)
+
+    def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+        if self.out_activation_ == "softmax":
+            return fitting.accuracy(outputs.argmax(axis=1) == targets, weights)
+        return fitting.accuracy(((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1), weights)
+
+
+class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
+    """Multi-layer perceptron for numbers, with the parameters, attributes and methods of scikit-learn's.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        "poisson" is for y of at least 0, such as counts: the network gives logarithms of rates, and ``predict`` rates.
+
+    The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
+    are R^2.
+
+    Examples
+    --------
+    >>> from nnkernels.sklearn import MLPRegressor
+    >>> model = MLPRegressor(hidden_layer_sizes=8, activation="tanh", solver="lbfgs", random_state=0, max_iter=1000)
+    >>> model.fit([[-1.0], [-0.5], [0.0], [0.5], [1.0]], [1.0, 0.25, 0.0, 0.25, 1.0]).predict([[0.5], [1.0]]).round(1).tolist()
+    [0.3, 1.0]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_MLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dtype: Any = None,
+        callback: Callback | None = None,
+        progress: bool | None = False,
+    ) -> None:
+        self._keep(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the numbers of rows.
+
+        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (rows, features)
+        y : array_like, shape (rows,) or (rows, outputs)
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts; finite, not negative, and not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Go on learning: an epoch over these rows, by "sgd" or "adam". Parameters and errors are those of ``fit``."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the numbers of each row: (rows,) or (rows, outputs)."""
+        x = self._check_x(X)
+        numbers = self._numbers(fitting.apply(self.network_, x))
+        return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+
+    def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        return _core.exp(outputs) if self.out_activation_ == "exp" else outputs
+
+    def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
+        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        targets = y.reshape(len(y), -1)
+        self.n_outputs_ = targets.shape[1]
+        if self.loss == "poisson" and (targets < 0).any():
+            raise ValueError(f"MLPRegressor expected y of at least 0 for loss='poisson', got {targets.min()}")
+        return targets  # type: ignore[no-any-return]
+
+    def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+        return fitting.r_squared(self._numbers(outputs), targets, weights)
