@@ -377,25 +377,6 @@ std::vector<T> numbers_to_scale(std::size_t n) {
   return result;
 }
 
-// The type of the outputs that is nearest to a double. By way of a float with the last bit set if any was dropped: the halves
-// and their middles have even ones.
-template <class T>
-T nearest(double x) {
-  if constexpr (!std::is_same_v<T, Half>) {
-    return static_cast<T>(x);
-  } else {
-    auto wide = static_cast<float>(x);
-    if (std::isfinite(wide) && static_cast<double>(wide) != x) {
-      std::uint32_t bits;
-      if (std::abs(static_cast<double>(wide)) > std::abs(x)) wide = std::nextafter(wide, 0.0f);
-      std::memcpy(&bits, &wide, sizeof bits);
-      bits |= 1;
-      std::memcpy(&wide, &bits, sizeof bits);
-    }
-    return narrowed<Half>(wide);
-  }
-}
-
 template <class From, class T>
 void test_scale(const KernelTable& table, void (*kernel)(const ScaleRows<From, T>&), std::size_t rows, std::size_t n,
                 RowSteps from, RowSteps to) {
