@@ -124,7 +124,7 @@ def dot_case(x: Array) -> Case:
 
 
 def layers_case(x: Array, layers: list[nnk.Dense | nnk.Scale]) -> Case:
-    ways = [partial(chain, layers), partial(chain, layers, fused=False), nnk.Network(layers)]
+    ways = [partial(chain, layers), partial(chain, layers, fused=False), nnk.Network(layers, x.dtype)]
     return Case(x, ways, lambda layout: partial(chain, layers, layout=layout))
 
 
