@@ -164,6 +164,7 @@ struct Lesson {
 };
 
 constexpr Optimizer kAdam{Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0};
+constexpr Optimizer kDecaying{Optimizer::Kind::kAdamHat, 0.01, 0.9, 0.999, 1e-8, 0.1};
 
 // In the first epoch the order of rows and room for a batch are allocated, in later ones nothing.
 template <class C>
@@ -188,8 +189,8 @@ void test_training() {
         check_call<C>("an epoch with scales", 1, [&] { scaling.run_epoch(examples, kAdam, 0, 1, shuffle); });
         Trainer<C> batches = lesson.trainer(loss, shuffle);
         const auto run = [&] {
-          batches.run_batches(examples, kAdam, nullptr, examples.rows, 0.5);
-          batches.run_batches(examples, kAdam, order.data(), order.size(), 0.5);
+          batches.run_batches(examples, kDecaying, nullptr, examples.rows, 0.5);
+          batches.run_batches(examples, kDecaying, order.data(), order.size(), 0.5);
         };
         run();
         check_call<C>("run_batches", 1, run);
