@@ -645,6 +645,54 @@ class Step {
   Buffer<C> gradient_, start_, state_;
 };
 
+// Rows of From, one behind the other, shifted and scaled.
+template <class From, class T>
+class Scale {
+ public:
+  Scale(std::size_t rows, std::size_t n)
+      : rows_(rows),
+        n_(n),
+        x_(uniform<From>(rows * n, 4, 1)),
+        offset_(uniform<double>(n, 4, 2)),
+        scale_(uniform<double>(n, 2, 3)),
+        results_(rows * n) {}
+
+  void prepare(const Kernels<T>&) {}
+
+  void run(const Kernels<T>& kernels) {
+    constexpr auto kFrom = static_cast<std::ptrdiff_t>(sizeof(From)), kTo = static_cast<std::ptrdiff_t>(sizeof(T));
+    const auto n = static_cast<std::ptrdiff_t>(n_);
+    const ScaleRows<From, T> rows{
+        {x_.data(), n * kFrom, kFrom}, {results_.data(), n * kTo, kTo}, rows_, n_, offset_.data(), scale_.data()};
+    if constexpr (std::is_same_v<From, T>) {
+      kernels.scale(rows);
+    } else {
+      kernels.scale_doubles(rows);
+    }
+  }
+
+  std::vector<Expected<T>> expected() const {
+    const auto x = numbers(x_);
+    std::vector<Expected<T>> all;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto shift = static_cast<Wide<T>>(offset_.data()[i % n_]), factor = static_cast<Wide<T>>(scale_.data()[i % n_]);
+      const auto value = (static_cast<Wide<T>>(x[i]) - shift) * factor;
+      constexpr double kUlp = std::is_same_v<T, Half> ? 0 : std::is_same_v<T, double> ? 2 : 0.5 + 1e-6;
+      all.push_back(expect_ulp<T>(value, kUlp));
+    }
+    return all;
+  }
+
+  const Buffer<T>& results() const { return results_; }
+  Work work() const { return {Limit::kCopy, rows_ * n_, 0, rows_ * n_ * (sizeof(From) + sizeof(T)) + 2 * n_ * sizeof(double)}; }
+
+ private:
+  std::size_t rows_, n_;
+  Buffer<From> x_;
+  Buffer<double> offset_, scale_;
+  Buffer<T> results_;
+};
+
 // What is wrong with the kernel's results on a target; empty if they are right.
 template <class T, class Table, class Benchmark>
 std::string verify(const Table& generic, const Table& kernels, Benchmark& benchmark) {
@@ -758,6 +806,13 @@ void add_all(const KernelTable& table) {
       add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map(kernel, rows, n); });
     }
     add<T>(table, "logsumexp", shape, [rows = rows, n = n] { return Logsumexp<T>(rows, n); });
+  }
+  for (const auto [rows, n] : {Rows{256, 4}, Rows{1024, 20}, Rows{1024, 784}, Rows{4096, 1024}}) {
+    const std::string shape = std::to_string(rows) + "x" + std::to_string(n);
+    add<T>(table, "scale", shape, [rows = rows, n = n] { return Scale<T, T>(rows, n); });
+    if constexpr (!std::is_same_v<T, double>) {
+      add<T>(table, "scale_doubles", shape, [rows = rows, n = n] { return Scale<double, T>(rows, n); });
+    }
   }
   using Shape = typename Dense<T>::Shape;
   for (const Shape shape : {Shape{1, 1024, 1024}, Shape{16, 1024, 1024}, Shape{256, 128, 784}, Shape{256, 64, 64}}) {

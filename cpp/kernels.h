@@ -98,8 +98,7 @@ struct DenseLanes {
   std::size_t ahead_lines = 0;  // so many lines of the cache, or none
 };
 
-// Rows of n elements, shifted and scaled. Within x, and within the outputs, either the elements of a row lie side by side, or
-// the rows do. The outputs may be the rows themselves.
+// Rows of n elements, shifted and scaled. The outputs may be the rows themselves.
 template <class From, class T>
 struct ScaleRows {
   Rows<const From> x;

@@ -70,18 +70,20 @@ struct Examples {
   Targets<C> targets;
 };
 
+struct TrainerLayer {
+  std::size_t inputs;
+  std::size_t outputs;
+  Activation activation;
+  bool scales = false;                          // rather than multiplies: it has no parameters, and as many outputs as inputs
+  std::vector<double> offset = {}, scale = {};  // then
+};
+
 template <class C>
 class Trainer {
  public:
   using Element = C;
 
-  struct Layer {
-    std::size_t inputs;
-    std::size_t outputs;
-    Activation activation;
-    bool scales = false;                // rather than multiplies: it has no parameters, and as many outputs as inputs
-    std::vector<double> offset, scale;  // then
-  };
+  using Layer = TrainerLayer;
 
   // A network of layers that chain, whose parameters are 0 at first; its loss, of the outputs; the rows of a batch at most; and
   // the number of moments: 0, 1 (momentum) or 2 (Adam). Throws std::bad_alloc.

@@ -106,6 +106,36 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
   }
 }
 
+// Layers that scale beside one that multiplies: rows of T, and of double.
+template <class T>
+void test_scales(std::initializer_list<std::size_t> widths, std::initializer_list<std::size_t> counts) {
+  for (const std::size_t n : widths) {
+    const std::vector<T> weights(n * n), bias(n);
+    const std::vector<double> numbers(n, 0.5);
+    const auto row_bytes = static_cast<std::ptrdiff_t>(n * sizeof(T));
+    LayerView<T> scales{};
+    scales.weights.inputs = scales.weights.outputs = n;
+    scales.offset = scales.scale = numbers.data();
+    const LayerView<T> dense{{weights.data(), row_bytes, sizeof(T), n, n}, {bias.data(), sizeof(T)}, Activation::kTanh};
+    const Network<T> alone({scales}), network({scales, dense, scales, dense, scales});
+    for (const std::size_t count : counts) {
+      const std::vector<T> x(count * n);
+      const std::vector<double> doubles(count * n);
+      std::vector<T> result(count * n);
+      const Rows<T> to{result.data(), row_bytes, sizeof(T)};
+      const Rows<const T> from{x.data(), row_bytes, sizeof(T)};
+      const Rows<const double> from_doubles{doubles.data(), static_cast<std::ptrdiff_t>(n * sizeof(double)), sizeof(double)};
+      check_call<T>("scale", count, [&] { alone.forward(from, count, to); });
+      check_call<T>("scale of doubles", count, [&] { alone.forward_doubles(from_doubles, count, to); });
+      check_call<T>("network with scales", count, [&] { network.forward(from, count, to); });
+      // What the first layer makes of doubles is an array of its own.
+      const std::size_t before = allocations, alive_before = alive;
+      network.forward_doubles(from_doubles, count, to);
+      check(allocations == before + 1 && alive == alive_before, "network of doubles", count, sizeof(T));
+    }
+  }
+}
+
 // Rows to learn from: as classes or as targets, with a weight a row or without.
 template <class C>
 struct Lesson {
@@ -123,12 +153,18 @@ struct Lesson {
         kRows,
         {by_label ? labels.data() : nullptr, by_label ? nullptr : targets.data(), weighted ? weights.data() : nullptr, false}};
   }
-  static Trainer<C> trainer(Loss loss) {
-    return Trainer<C>({{kInputs, 40, Activation::kRelu}, {40, kOutputs, Activation::kNone}}, loss, 0, 32, 2);
+  static Trainer<C> trainer(Loss loss, bool with_scales = false) {
+    std::vector<typename Trainer<C>::Layer> layers = {{kInputs, 40, Activation::kRelu}, {40, kOutputs, Activation::kNone}};
+    const auto scale = [](std::size_t n) {
+      return typename Trainer<C>::Layer{n, n, Activation::kNone, true, std::vector<double>(n, 0.5), std::vector<double>(n, 2)};
+    };
+    if (with_scales) layers = {scale(kInputs), layers[0], scale(40), layers[1], scale(kOutputs)};
+    return Trainer<C>(layers, loss, 0, 32, 2);
   }
 };
 
 constexpr Optimizer kAdam{Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0};
+constexpr Optimizer kDecaying{Optimizer::Kind::kAdamHat, 0.01, 0.9, 0.999, 1e-8, 0.1};
 
 // In the first epoch the order of rows and room for a batch are allocated, in later ones nothing.
 template <class C>
@@ -146,6 +182,18 @@ void test_training() {
         check_call<C>("epochs", 3, learn);
         check_call<C>("evaluate", 1, [&] { trainer.evaluate(examples); });
         check_call<C>("epochs after evaluate", 3, learn);
+
+        Trainer<C> scaling = lesson.trainer(loss, true);
+        const std::vector<std::size_t> order = {5, 7, 1, 5};
+        scaling.run_epoch(examples, kAdam, 0, 0, shuffle);
+        check_call<C>("an epoch with scales", 1, [&] { scaling.run_epoch(examples, kAdam, 0, 1, shuffle); });
+        Trainer<C> batches = lesson.trainer(loss, shuffle);
+        const auto run = [&] {
+          batches.run_batches(examples, kDecaying, nullptr, examples.rows, 0.5);
+          batches.run_batches(examples, kDecaying, order.data(), order.size(), 0.5);
+        };
+        run();
+        check_call<C>("run_batches", 1, run);
       }
     }
   }
@@ -219,10 +267,11 @@ void test_refused_training() {
   const Lesson<C> lesson;
   for (const Loss loss : {Loss::kCrossEntropy, Loss::kHuber}) {
     check_refusals("training refused", 12, [&] {
-      Trainer<C> trainer = lesson.trainer(loss);
+      Trainer<C> trainer = lesson.trainer(loss, true);
       const Examples<C> examples = lesson.examples(loss == Loss::kCrossEntropy, true);
       trainer.run_epoch(examples, kAdam, 0, 0, true);
       trainer.evaluate(examples);
+      trainer.run_batches(examples, kAdam, nullptr, examples.rows, 0.5);
       return std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size());
     });
   }
@@ -266,6 +315,7 @@ void test() {
   test_network<T>({784, 128, 10}, {1, 2, 16, 100, 300, 1000});
   test_network<T>({256, 1024, 1024, 100}, {1, 2, 16, 150});
   test_network<T>({50, 20'000, 5}, {1, 16});
+  test_scales<T>({4, 20, 200}, {1, 16, 100, 3000});
   test_packed<T>();
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.h"
@@ -69,6 +71,27 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   bool equal = a.size() == b.size();
   for (std::size_t i = 0; equal && i < a.size(); ++i) equal = same(a[i], b[i]);
   return equal;
+}
+
+// The number of T that is nearest to a double. A half by way of a float whose last bit is set if any was dropped: halves and
+// their middles have even ones.
+template <class T>
+T nearest(double x) {
+  if constexpr (!std::is_same_v<T, Half>) {
+    return static_cast<T>(x);
+  } else {
+    auto wide = static_cast<float>(x);
+    if (std::isfinite(wide) && static_cast<double>(wide) != x) {
+      if (std::abs(static_cast<double>(wide)) > std::abs(x)) wide = std::nextafter(wide, 0.0f);
+      std::uint32_t bits;
+      std::memcpy(&bits, &wide, sizeof bits);
+      bits |= 1;
+      std::memcpy(&wide, &bits, sizeof bits);
+    }
+    Half result;
+    generic.float16.narrow(&wide, {&result, sizeof result}, 1);
+    return result;
+  }
 }
 
 // The sum of blocks begin, ..., end - 1, with the largest possible power of two of them on the left of each addition.

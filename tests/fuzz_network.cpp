@@ -4,10 +4,13 @@
 //
 //   export ASAN_OPTIONS=allocator_may_return_null=1
 //   fuzz_network -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/network
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
 #include "dispatch.h"
 #include "fuzz.h"
@@ -25,8 +28,17 @@ struct Layer {
   Operand<T> weights;
   Operand<T> bias;
   Activation activation;
+  std::vector<double> offset, scale;  // of a layer that scales
+  bool scales = false;
 
   LayerView<T> view() const {
+    if (scales) {
+      LayerView<T> view{};
+      view.weights.inputs = view.weights.outputs = weights.layout.n;
+      view.offset = offset.data();
+      view.scale = scale.data();
+      return view;
+    }
     const Rows<const T> rows = rows_at(weights.memory.data(), weights.layout);
     return {{rows.data, rows.row_stride, rows.element_stride, weights.layout.rows, weights.layout.n},
             strided_at(bias.memory.data(), bias.layout),
@@ -34,10 +46,23 @@ struct Layer {
   }
 };
 
+// Rows of From through a layer that scales.
+template <class T, class From>
+static std::vector<T> plain_scale(const Layer<T>& layer, const std::vector<From>& rows) {
+  const auto wide = widened(rows);
+  std::vector<T> y(rows.size());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t column = i % layer.offset.size();
+    y[i] = nearest<T>((static_cast<double>(wide[i]) - layer.offset[column]) * layer.scale[column]);
+  }
+  return y;
+}
+
 // Rows through a layer by the kernels of `generic`, rounded where the chain of functions rounds.
 template <class T>
 static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>& rows, std::size_t count) {
   using C = Compute<T>;
+  if (layer.scales) return plain_scale(layer, rows);
   const Kernels<T>& kernels = generic.of<T>();
   const std::size_t inputs = layer.weights.layout.n, outputs = layer.weights.layout.rows;
   const std::vector<T> weights = layer.weights.contiguous();
@@ -67,18 +92,29 @@ static std::vector<Layer<T>> any_layers(Choices& choices) {
   const std::size_t most = choices.flip() ? 140 : 1100;
   std::size_t inputs = choices.size(most);
   for (std::size_t i = 0; i < count; ++i) {
+    if (choices.below(4) == 3) {
+      const Layout none{0, 0, 0, 0}, square{inputs, inputs, 0, 0};
+      Layer<T> layer{Operand<T>(choices, none),        Operand<T>(choices, none),        Activation::kNone,
+                     numbers<double>(choices, inputs), numbers<double>(choices, inputs), true};
+      layer.weights.layout = square;
+      layer.offset.reserve(1), layer.scale.reserve(1);  // not null
+      layers.push_back(std::move(layer));
+      continue;
+    }
     const std::size_t outputs = std::min(choices.size(most), 100'000 / std::max<std::size_t>(inputs, 1));
     layers.push_back({Operand<T>(choices, any_layout(choices, outputs, inputs)),
-                      Operand<T>(choices, any_layout(choices, 1, outputs)), static_cast<Activation>(choices.below(5))});
+                      Operand<T>(choices, any_layout(choices, 1, outputs)),
+                      static_cast<Activation>(choices.below(5)),
+                      {},
+                      {}});
     inputs = outputs;
   }
   return layers;
 }
 
-template <class T>
-static void fuzz_forward(Choices& choices) {
-  set_num_threads(static_cast<int>(1 + choices.below(3)));
-  const std::vector<Layer<T>> layers = any_layers<T>(choices);
+// Rows of From: of T, or of double, where the first layer scales.
+template <class From, class T>
+static void fuzz_forward(Choices& choices, const std::vector<Layer<T>>& layers) {
   std::vector<LayerView<T>> views;
   std::size_t work = 1;
   for (const Layer<T>& layer : layers) {
@@ -88,27 +124,35 @@ static void fuzz_forward(Choices& choices) {
   const std::size_t inputs = views.front().weights.inputs, outputs = views.back().weights.outputs;
   const std::size_t most_work = choices.below(32) == 31 ? kRareWork : kMostWork;
   const std::size_t count = std::min({choices.size(300), most_work / work, 100'000 / std::max<std::size_t>(inputs, 1)});
-  const Operand<T> x(choices, any_layout(choices, count, inputs));
+  const Operand<From> x(choices, any_layout(choices, count, inputs));
   const Layout to = distinct_layout(choices, count, outputs);
-  const bool function = layers.size() == 1 && choices.flip();
+  constexpr bool kOfT = std::is_same_v<From, T>;
+  const bool function = kOfT && layers.size() == 1 && !layers[0].scales && choices.flip();
   const std::size_t allocations = choices.below(16);  // that do not fail; with 15 none does
   const std::size_t offset = choices.flip() ? choices.below(20) : 0;
 
-  std::vector<T> expected = x.contiguous();
-  for (const Layer<T>& layer : layers) expected = plain_forward(layer, expected, count);
+  std::vector<T> expected;
+  if constexpr (kOfT) {
+    expected = plain_forward(layers[0], x.contiguous(), count);
+  } else {
+    expected = plain_scale(layers[0], x.contiguous());
+  }
+  for (std::size_t i = 1; i < layers.size(); ++i) expected = plain_forward(layers[i], expected, count);
 
   for (const bool at_end : {false, true}) {
     const Place place{at_end, offset};
-    const Window<T> input(0, place, x.memory);
+    const Window<From> input(0, place, x.memory);
     Window<T> output(1, place, to.length());
-    const Rows<const T> from = rows_at<const T>(input.data(), x.layout);
+    const Rows<const From> from = rows_at<const From>(input.data(), x.layout);
     const Rows<T> results = rows_at(output.data(), to);
     std::optional<Network<T>> network;
     const auto run = [&] {
-      if (function) {
+      if (!function && !network) network.emplace(views);
+      if constexpr (!kOfT) {
+        network->forward_doubles(from, count, results);
+      } else if (function) {
         dense<T>(from, count, views[0].weights, views[0].bias, views[0].activation, results);
       } else {
-        if (!network) network.emplace(views);
         network->forward(from, count, results);
       }
     };
@@ -127,12 +171,30 @@ static void fuzz_forward(Choices& choices) {
     run();
     check(output.as_expected() && input.as_expected(), kernels(), "forward", layers.size(), count, sizeof(T));
     for (std::size_t i = 0; network && i < layers.size(); ++i) {
+      check(network->scales(i) == layers[i].scales, kernels(), "scales", i, sizeof(T));
+      if (layers[i].scales) {
+        check(std::equal(layers[i].offset.begin(), layers[i].offset.end(), network->offset(i), same<double>) &&
+                  std::equal(layers[i].scale.begin(), layers[i].scale.end(), network->scale(i), same<double>),
+              kernels(), "copies of a layer that scales", i, sizeof(T));
+        continue;
+      }
       const std::vector<T> weights = layers[i].weights.contiguous(), bias = layers[i].bias.contiguous();
       std::vector<T> weights_copy(weights.size()), bias_copy(bias.size());
       network->copy_weights(i, weights_copy.data());
       network->copy_bias(i, bias_copy.data());
       check(same(weights_copy, weights) && same(bias_copy, bias), kernels(), "copies", i, sizeof(T));
     }
+  }
+}
+
+template <class T>
+static void fuzz_forward(Choices& choices) {
+  set_num_threads(static_cast<int>(1 + choices.below(3)));
+  const std::vector<Layer<T>> layers = any_layers<T>(choices);
+  if (layers[0].scales && choices.flip()) {
+    fuzz_forward<double>(choices, layers);
+  } else {
+    fuzz_forward<T>(choices, layers);
   }
 }
 

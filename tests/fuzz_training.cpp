@@ -256,8 +256,8 @@ static Optimizer any_optimizer(Choices& choices, std::size_t moments) {
             0,
             any(kSmall)};
   }
-  const auto kind = choices.flip() ? Optimizer::Kind::kAdam : Optimizer::Kind::kAdamW;
-  return {kind, any(kRates), any(kBetas), any(kBetas), any(kSmall), any(kSmall)};
+  constexpr Optimizer::Kind kKinds[] = {Optimizer::Kind::kAdam, Optimizer::Kind::kAdamW, Optimizer::Kind::kAdamHat};
+  return {any(kKinds), any(kRates), any(kBetas), any(kBetas), any(kSmall), any(kSmall)};
 }
 
 // Calls run(), which returns a result, with so many allocations that succeed. If one does not, restores what it may have
@@ -281,6 +281,12 @@ static void fuzz_trainer(Choices& choices) {
   std::vector<Layer> layers;
   std::size_t inputs = choices.size(140), work = 1;
   for (std::size_t count = 1 + choices.below(4); count > 0; --count) {
+    if (choices.below(4) == 3) {
+      layers.push_back(
+          {inputs, inputs, Activation::kNone, true, numbers<double>(choices, inputs), numbers<double>(choices, inputs)});
+      work += inputs + 4;
+      continue;
+    }
     const std::size_t outputs = choices.size(140);
     layers.push_back({inputs, outputs, static_cast<Activation>(choices.below(5))});
     work += (inputs + 4) * (outputs + 4);
@@ -319,7 +325,7 @@ static void fuzz_trainer(Choices& choices) {
     const auto check_call = [&](bool good, const char* what) { check(good, kernels(), what, rows, batch, call); };
     Examples<C> some = all;
     some.rows = std::min(rows, batch);
-    switch (choices.below(6)) {
+    switch (choices.below(7)) {
       case 0: {
         const LossSum sum = run_refused(
             allocations, [&] { return trainer.evaluate(all); }, restore);
@@ -339,6 +345,23 @@ static void fuzz_trainer(Choices& choices) {
         trainer.backward(x.data(), some.rows, by_outputs.data(), by_inputs.data());
         check_call(same(by_inputs, plain.backward(rows_of_x, some.rows, by_outputs)), "gradient by inputs");
         check_call(same_numbers(trainer.gradient(), plain.gradient), "backward");
+        break;
+      }
+      case 3: {
+        const Optimizer optimizer = any_optimizer(choices, moments);
+        const bool sequence = choices.flip();
+        std::vector<std::size_t> order(sequence ? rows : rows == 0 ? 0 : choices.size(100));
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = sequence ? i : choices.below(256) % rows;
+        constexpr double kScales[] = {1, 0.3, 0, -2};
+        const double scale = kScales[choices.below(4)];
+        const BatchSums sums = run_refused(
+            allocations,
+            [&] { return trainer.run_batches(all, optimizer, sequence ? nullptr : order.data(), order.size(), scale); },
+            restore);
+        const BatchSums expected = plain.run_batches(all, optimizer, order, scale);
+        check_call(same(sums.losses, expected.losses) && same(sums.penalty, expected.penalty), "sums of run_batches");
+        check_call(same_numbers(trainer.parameters(), plain.parameters) && trainer.steps == plain.steps, "run_batches");
+        for (std::size_t i = 0; i < moments; ++i) check_call(same_numbers(trainer.moment(i), plain.moments[i]), "moments");
         break;
       }
       default: {

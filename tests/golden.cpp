@@ -182,6 +182,52 @@ void check_dense(const std::string& dtype, std::size_t rows, std::size_t outputs
   }
 }
 
+// A layer that scales, of the corpus.
+struct Scale {
+  Scale(std::size_t n, std::size_t place)
+      : offset(numbers<double>(n, 20 + 2 * place)), scale(numbers<double>(n, 21 + 2 * place)) {
+    for (double& number : scale) number = number / 8 + 1;
+  }
+
+  template <class T>
+  LayerView<T> view() const {
+    LayerView<T> view{};
+    view.weights.inputs = view.weights.outputs = offset.size();
+    view.offset = offset.data();
+    view.scale = scale.data();
+    return view;
+  }
+
+  std::vector<double> offset, scale;
+};
+
+template <class T>
+std::vector<T> forward(const std::vector<LayerView<T>>& layers, const std::vector<T>& x) {
+  const std::size_t inputs = layers.front().weights.inputs, outputs = layers.back().weights.outputs, rows = x.size() / inputs;
+  std::vector<T> y(rows * outputs);
+  Network<T>(layers).forward(rows_of(x.data(), inputs), rows, rows_of(y.data(), outputs));
+  return y;
+}
+
+template <class T>
+std::vector<T> forward_doubles(const std::vector<LayerView<T>>& layers, const std::vector<double>& x) {
+  const std::size_t inputs = layers.front().weights.inputs, outputs = layers.back().weights.outputs, rows = x.size() / inputs;
+  std::vector<T> y(rows * outputs);
+  Network<T>(layers).forward_doubles(rows_of(x.data(), inputs), rows, rows_of(y.data(), outputs));
+  return y;
+}
+
+template <class T>
+void check_scale(const std::string& dtype, std::size_t n) {
+  const Scale scale(n, 0);
+  const std::string name = " scale " + std::to_string(n) + ", x of ";
+  check(dtype + " numbers" + name + dtype, forward<T>({scale.view<T>()}, numbers<T>(37 * n, 1)));
+  check(dtype + " anything" + name + dtype, forward<T>({scale.view<T>()}, anything<T>(37 * n, 1)));
+  if (std::is_same_v<T, double>) return;
+  check(dtype + " numbers" + name + "float64", forward_doubles<T>({scale.view<T>()}, numbers<double>(37 * n, 1)));
+  check(dtype + " anything" + name + "float64", forward_doubles<T>({scale.view<T>()}, anything<double>(37 * n, 1)));
+}
+
 template <class T>
 void check_network(const std::string& dtype, const std::vector<std::size_t>& widths) {
   constexpr std::size_t kRows = 37;
@@ -194,10 +240,19 @@ void check_network(const std::string& dtype, const std::vector<std::size_t>& wid
     views.push_back(layers.back().view);
     name += " " + std::to_string(widths[i + 1]);
   }
-  const auto x = numbers<T>(kRows * widths.front(), 1);
-  std::vector<T> y(kRows * widths.back());
-  Network<T>(views).forward(rows_of(x.data(), widths.front()), kRows, rows_of(y.data(), widths.back()));
-  check(name, y);
+  check(name, forward(views, numbers<T>(kRows * widths.front(), 1)));
+
+  std::vector<Scale> scales;  // one before each layer, and one after the last
+  std::vector<LayerView<T>> scaled;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    scales.emplace_back(widths[i], i);
+    scaled.push_back(scales.back().view<T>());
+    if (i < views.size()) scaled.push_back(views[i]);
+  }
+  name.insert(name.find(" network") + 8, " with scales");
+  check(name + ", x of " + dtype, forward(scaled, numbers<T>(kRows * widths.front(), 1)));
+  if (std::is_same_v<T, double>) return;
+  check(name + ", x of float64", forward_doubles(scaled, numbers<double>(kRows * widths.front(), 1)));
 }
 
 template <class T>
@@ -211,6 +266,7 @@ void check_floats(const std::string& dtype) {
   check_network<T>(dtype, {4, 5, 3});
   check_network<T>(dtype, {64, 64, 64, 64, 10});
   check_network<T>(dtype, {140, 130, 10});
+  for (const std::size_t n : Sizes{1, 20, 700}) check_scale<T>(dtype, n);
 }
 
 // --- Learning ---
@@ -337,6 +393,7 @@ struct Fit {
   std::size_t batch = 32;
   bool shuffle = true;
   bool weighted = false;
+  std::vector<std::size_t> scales = {};  // before these layers there is one that scales; after the last, if it is their number
 };
 
 static const struct {
@@ -397,6 +454,13 @@ static const struct {
      [](Fit& f) {
        f.sizes = {6, 290, 270, 5}, f.batch = 300, f.epochs = 1;
      }},
+    {"scaled inputs", [](Fit& f) { f.scales = {0}; }},
+    {"scaled within", [](Fit& f) { f.scales = {1}, f.weighted = true; }},
+    {"scaled outputs", [](Fit& f) { f.loss = "huber", f.scales = {2}; }},
+    {"scaled everywhere",
+     [](Fit& f) {
+       f.loss = "squared_error", f.last = Activation::kTanh, f.scales = {0, 1, 2};
+     }},
 };
 
 // Trains a network from these parameters, changes them, and returns the loss of each epoch.
@@ -404,8 +468,12 @@ template <class C>
 std::vector<double> train(const Fit& fit, const std::vector<C>& x, std::vector<C>& parameters) {
   const auto& sizes = fit.sizes;
   std::vector<typename Trainer<C>::Layer> layers;
-  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
-    layers.push_back({sizes[l], sizes[l + 1], l + 2 < sizes.size() ? fit.hidden : fit.last});
+  for (std::size_t l = 0; l < sizes.size(); ++l) {
+    if (std::count(fit.scales.begin(), fit.scales.end(), l) != 0) {
+      const Scale scale(sizes[l], l);
+      layers.push_back({sizes[l], sizes[l], Activation::kNone, true, scale.offset, scale.scale});
+    }
+    if (l + 1 < sizes.size()) layers.push_back({sizes[l], sizes[l + 1], l + 2 < sizes.size() ? fit.hidden : fit.last});
   }
   const LossCase& loss =
       *std::find_if(std::begin(kLosses), std::end(kLosses), [&](const LossCase& c) { return std::string(c.name) == fit.loss; });
@@ -431,6 +499,26 @@ void check_training(const std::string& name, const std::vector<C>& parameters, c
   check(name, result);
 }
 
+// Three epochs in scikit-learn's conventions: parameters, and then the sums.
+template <class C>
+void check_batches(const std::string& dtype) {
+  const Wanted<C> wanted(Kind::kLabels, 5, true);
+  const auto x = numbers<C>(kExamples * 6, 1);
+  Trainer<C> trainer({{6, 8, Activation::kRelu}, {8, 5, Activation::kNone}}, Loss::kCrossEntropy, 0, 32, 2);
+  const auto initial = rounded<C>(initial_parameters({6, 8, 5}, "glorot"));
+  std::copy(initial.begin(), initial.end(), trainer.parameters());
+  std::vector<double> sums;
+  for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+    std::vector<std::size_t> order(kExamples);
+    permutation(kLargeSeed, epoch, kExamples, order.data());
+    const BatchSums result =
+        trainer.run_batches({x.data(), kExamples, wanted.targets()}, {Optimizer::Kind::kAdamHat, 0.01, 0.9, 0.999, 1e-8, 0.1},
+                            order.data(), kExamples, 0.5);
+    sums.insert(sums.end(), {result.losses, result.penalty});
+  }
+  check_training(dtype + " run_batches", std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size()), sums);
+}
+
 template <class C>
 void check_learning(const std::string& dtype) {
   check_losses<C>(dtype);
@@ -444,6 +532,7 @@ void check_learning(const std::string& dtype) {
     const auto losses = train<C>(fit, numbers<C>(kExamples * fit.sizes[0], 1), parameters);
     check_training(dtype + " training " + name, parameters, losses);
   }
+  check_batches<C>(dtype);
 }
 
 // Weights and inputs of float16, which learn in float.

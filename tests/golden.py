@@ -10,7 +10,7 @@ the same names.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -61,12 +61,32 @@ def golden_results() -> Iterator[tuple[str, Array]]:
                 for index, (inputs, outputs) in enumerate(pairwise(widths))
             ]
             yield f"{dtype} network {' '.join(map(str, widths))}", nnk.Network(layers)(numbers(dtype, 37, widths[0]))
+            scaled = with_scales(layers, range(len(layers) + 1))
+            for dtype_of_x in dict.fromkeys((dtype, "float64")):
+                name = f"{dtype} network with scales {' '.join(map(str, widths))}, x of {dtype_of_x}"
+                yield name, nnk.Network(scaled)(numbers(dtype_of_x, 37, widths[0]))
+        for corpus, n, dtype_of_x in product((numbers, anything), (1, 20, 700), dict.fromkeys((dtype, "float64"))):
+            name = f"{dtype} {corpus.__name__} scale {n}, x of {dtype_of_x}"
+            yield name, nnk.Network([scale_of(n, 0)], dtype)(corpus(dtype_of_x, 37, n))
     yield from learning_results()
 
 
 def weights_and_bias(dtype: str, outputs: int, inputs: int, layer: int) -> tuple[Array, Array]:
     """Return a layer's weights, in [-1/4, 1/4), and bias."""
     return numbers(dtype, outputs, inputs, seed=2 + 2 * layer) / 16, numbers(dtype, outputs, seed=3 + 2 * layer)
+
+
+def scale_of(n: int, place: int) -> nnk.Scale:
+    """Return offsets in [-4, 4) and scales in [1/2, 3/2)."""
+    return nnk.Scale(numbers("float64", n, seed=20 + 2 * place), numbers("float64", n, seed=21 + 2 * place) / 8 + 1)
+
+
+def with_scales(layers: Sequence[nnk.Dense], places: Iterable[int]) -> list[nnk.Dense | nnk.Scale]:
+    """Return layers with a Scale before those of these places; after the last one, if a place is their number."""
+    result: list[nnk.Dense | nnk.Scale] = list(layers)
+    for place in sorted(places, reverse=True):
+        result.insert(place, scale_of(layers[place].inputs if place < len(layers) else layers[-1].outputs, place))
+    return result
 
 
 # --- Learning ---
@@ -109,14 +129,16 @@ class Fit(NamedTuple):
     batch_size: int = 32
     shuffle: bool = True
     weighted: bool = False  # row i has the weight (i mod 5) / 4
+    scales: tuple[int, ...] = ()  # see with_scales
 
     def arguments(self, dtype: str) -> dict[str, Any]:
         """Return the arguments of nnk.train."""
         loss, kind = LOSSES[self.loss or "cross_entropy"]
+        net = nnk.Network.random(
+            self.sizes, self.hidden, self.last, seed=5, initializer=self.initializer, dtype=np.dtype(dtype)
+        )
         return {
-            "net": nnk.Network.random(
-                self.sizes, self.hidden, self.last, seed=5, initializer=self.initializer, dtype=np.dtype(dtype)
-            ),
+            "net": nnk.Network(with_scales(net.layers, self.scales), dtype),  # type: ignore[arg-type]
             "x": numbers(dtype, ROWS, self.sizes[0]),
             "targets": targets(dtype, kind, self.sizes[-1]),
             "loss": self.loss and loss,
@@ -162,13 +184,33 @@ FITS = {
     "four layers": Fit(sizes=(6, 7, 9, 17, 5), hidden="sigmoid"),
     "softmax within": Fit(sizes=(6, 7, 9, 5), hidden="softmax"),
     "wide": Fit(sizes=(6, 290, 270, 5), batch_size=300, epochs=1),  # sums over more than 256 outputs as well
+    "scaled inputs": Fit(scales=(0,)),
+    "scaled within": Fit(scales=(1,), weighted=True),
+    "scaled outputs": Fit(loss="huber", last=None, scales=(2,)),
+    "scaled everywhere": Fit(loss="squared_error", last="tanh", scales=(0, 1, 2)),
 }
 
 
 def parameters_and_losses(training: nnk.Training) -> Array:
-    """Return in float64, which holds them exactly: weights and bias of each layer, then the loss of each epoch."""
-    layers = [array.ravel() for layer in training.network.layers for array in (layer.weights, layer.bias)]
+    """Return in float64, which holds them exactly: weights and bias of each Dense, then the loss of each epoch."""
+    dense = [layer for layer in training.network.layers if isinstance(layer, nnk.Dense)]
+    layers = [array.ravel() for layer in dense for array in (layer.weights, layer.bias)]
     return np.concatenate([*layers, training.losses]).astype(np.float64)
+
+
+def batches(dtype: str) -> Array:
+    """Return parameters and sums of three epochs in scikit-learn's conventions, with Adam's epsilon before the correction."""
+    given = Fit(weighted=True).arguments(dtype)
+    trainer = _core.Trainer((6, 8, 5), [1, 0], np.dtype(dtype).num, 0, 0.0, 32, 2)
+    layers = [np.append(layer.weights, layer.bias) for layer in given["net"].layers]
+    trainer.parameters[:] = np.concatenate(layers)
+    sums = []
+    for epoch in range(3):
+        order = _core.permutation(2**63 + 5, epoch, ROWS)
+        sums += trainer.run_batches(
+            given["x"], given["targets"], given["sample_weight"], (3.0, 0.01, 0.9, 0.999, 1e-8, 0.1), order, 0.5
+        )
+    return np.concatenate([trainer.parameters, sums]).astype(np.float64)
 
 
 def learning_results() -> Iterator[tuple[str, Array]]:
@@ -190,6 +232,8 @@ def learning_results() -> Iterator[tuple[str, Array]]:
                 yield f"{dtype} {corpus.__name__} {name} {reduction} {n}", np.concatenate([np.ravel(part) for part in result])
     for (name, fit), dtype in product(FITS.items(), ("float32", "float64")):
         yield f"{dtype} training {name}", parameters_and_losses(nnk.train(**fit.arguments(dtype)))
+    for dtype in ("float32", "float64"):
+        yield f"{dtype} run_batches", batches(dtype)
     # Weights of float16 that learn in float32, and are rounded at the end.
     yield "float16 training batch 32", parameters_and_losses(nnk.train(**FITS["batch 32"].arguments("float16")))
 

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -352,6 +353,108 @@ void test_functions(const KernelTable& table) {
       check(same(table.of<T>().logsumexp(row, n), generic.of<T>().logsumexp(row, n)), table, "logsumexp", n, sizeof(T));
     }
   }
+}
+
+// --- Scale ---
+
+// Where rows of n elements lie, in elements.
+struct RowSteps {
+  std::ptrdiff_t row, element;
+};
+
+// Random bits of numbers, and such that a half of them, rounded by way of a float, would be another one: just beside the middle
+// of two halves.
+template <class T>
+std::vector<T> numbers_to_scale(std::size_t n) {
+  std::vector<T> result = random_bits<T>(n);
+  Random random;
+  for (std::size_t i = 0; i < n; i += 2) {
+    const double middle = 1 + static_cast<double>(2 * (random.bits() % 1024) + 1) * 0x1p-11;
+    const double beside[] = {middle, middle + 0x1p-40, middle - 0x1p-40, random.number()};
+    if constexpr (std::is_same_v<T, double>) result[i] = beside[random.bits() % 4];
+    if constexpr (!std::is_same_v<T, double>) result[i] = numbers<T>(random, 1)[0];
+  }
+  return result;
+}
+
+template <class From, class T>
+void test_scale(const KernelTable& table, void (*kernel)(const ScaleRows<From, T>&), std::size_t rows, std::size_t n,
+                RowSteps from, RowSteps to) {
+  const auto length = [&](RowSteps steps) {
+    return rows * n == 0
+               ? 0
+               : (rows - 1) * static_cast<std::size_t>(steps.row) + (n - 1) * static_cast<std::size_t>(steps.element) + 1;
+  };
+  const auto place = [](RowSteps steps, std::size_t row, std::size_t i) {
+    return row * static_cast<std::size_t>(steps.row) + i * static_cast<std::size_t>(steps.element);
+  };
+  const auto rows_of = [](auto* data, RowSteps steps) {
+    constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof *data);
+    return Rows<std::remove_pointer_t<decltype(data)>>{data, steps.row * kSize, steps.element * kSize};
+  };
+  const auto x = numbers_to_scale<From>(length(from));
+  auto offset = random_bits<double>(n, 2), scale = random_bits<double>(n, 3);
+  Random random{4};
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i % 3 == 0) offset[i] = 0, scale[i] = i % 2 == 0 ? 1 : 0.5;
+    if (i % 3 == 1) offset[i] = random.number(), scale[i] = random.number();
+  }
+  const auto wide = widened(x);
+  for (const bool at_end : {false, true}) {
+    const Window<From> input(0, {at_end, 0}, x);
+    const Window<double> offsets(1, {at_end, 0}, offset), scales(2, {at_end, 0}, scale);
+    Window<T> outputs(3, {at_end, 0}, length(to));
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t i = 0; i < n; ++i) {
+        const double shifted = static_cast<double>(wide[place(from, row, i)]) - offset[i];
+        outputs.expected(place(to, row, i)) = nearest<T>(shifted * scale[i]);
+      }
+    }
+    kernel({rows_of(static_cast<const From*>(input.data()), from), rows_of(outputs.data(), to), rows, n, offsets.data(),
+            scales.data()});
+    check(outputs.as_expected() && input.as_expected() && offsets.as_expected() && scales.as_expected(), table,
+          sizeof(From) == sizeof(T) ? "scale" : "scale_doubles", rows, n, sizeof(T));
+    if constexpr (std::is_same_v<From, T>) {
+      if (from.row != to.row || from.element != to.element) continue;
+      Window<T> in_place(3, {at_end, 0}, x);
+      for (std::size_t row = 0; row < rows; ++row) {
+        for (std::size_t i = 0; i < n; ++i) in_place.expected(place(to, row, i)) = outputs.expected(place(to, row, i));
+      }
+      kernel({rows_of(static_cast<const T*>(in_place.data()), from), rows_of(in_place.data(), to), rows, n, offsets.data(),
+              scales.data()});
+      check(in_place.as_expected(), table, "scale in place", rows, n, sizeof(T));
+    }
+  }
+}
+
+template <class From, class T>
+void test_scale(const KernelTable& table, void (*kernel)(const ScaleRows<From, T>&)) {
+  const auto test = [&](std::size_t rows, std::size_t n) {
+    const auto height = static_cast<std::ptrdiff_t>(rows), width = static_cast<std::ptrdiff_t>(n);
+    const RowSteps beside{width, 1}, apart{width + 3, 1}, across{1, height}, strided{2 * width + 1, 2};
+    for (const auto& [from, to] : {std::pair{beside, beside},
+                                   {apart, apart},
+                                   {beside, apart},
+                                   {across, across},
+                                   {beside, across},
+                                   {across, beside},
+                                   {strided, beside},
+                                   {beside, strided},
+                                   {strided, strided}}) {
+      test_scale(table, kernel, rows, n, from, to);
+    }
+  };
+  for (std::size_t n = 0; n <= 70; n += emulated ? 9 : 1) {
+    for (std::size_t rows : Sizes{0, 1, 2, 5, 16, 33}) test(rows, n);
+  }
+  for (std::size_t n : Sizes{127, 128, 129, 255, 256, 257, 784, 1023, 1024, 1025, 3000}) test(1, n), test(3, n);
+  for (std::size_t rows : Sizes{100, 300, 600, 1030}) test(rows, 1), test(rows, 4), test(rows, 20);
+}
+
+template <class T>
+void test_scale(const KernelTable& table) {
+  test_scale(table, table.of<T>().scale);
+  test_scale(table, table.of<T>().scale_doubles);
 }
 
 static void test_half(const KernelTable& table) {
@@ -1007,6 +1110,7 @@ int main(int argc, char** argv) {
     test_dense<Half>(*table), test_dense<float>(*table), test_dense<double>(*table);
     test_dense_lanes<Half>(*table), test_dense_lanes<float>(*table), test_dense_lanes<double>(*table);
     test_functions<Half>(*table), test_functions<float>(*table), test_functions<double>(*table);
+    test_scale<Half>(*table), test_scale<float>(*table), test_scale<double>(*table);
     test_learning<float>(*table), test_learning<double>(*table);
     for (const std::string& name : names) compared += name == table->target;
   }

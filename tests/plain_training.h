@@ -66,7 +66,7 @@ struct PlainLoss {
 
 template <class C>
 PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std::size_t rows, std::size_t n,
-                        const Targets<C>& targets, Reduction reduction, C least) {
+                        const Targets<C>& targets, Reduction reduction, C least, double scale = 1) {
   using L = Learning<C>;
   constexpr typename L::Loss* L::*kKernels[] = {
       &L::cross_entropy, &L::binary_cross_entropy, &L::squared_error, &L::absolute_error, &L::huber, &L::poisson};
@@ -79,7 +79,7 @@ PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std:
   result.sum.weights = plain_sum_of_rows(weights, terms);
   const double divisor = reduction == Reduction::kMean ? result.sum.weights : 1;
   std::vector<C> factors(rows * terms);
-  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = static_cast<C>(weights[i] / divisor);
+  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = static_cast<C>(weights[i] * scale / divisor);
   (generic.learning<C>().*kKernels[static_cast<int>(loss)])({outputs.data(), rows, n, targets.labels, targets.targets, option,
                                                              result.losses.data(), result.gradients.data(), factors.data(), 0,
                                                              least});
@@ -111,7 +111,7 @@ class PlainTrainer {
   PlainTrainer(std::vector<Layer> layers, Loss loss, C option, std::size_t batch, std::size_t moments)
       : layers_(std::move(layers)), loss_(loss), option_(option), batch_(batch) {
     std::size_t size = 0;
-    for (const Layer& layer : layers_) size += (layer.inputs + 1) * layer.outputs;
+    for (const Layer& layer : layers_) size += size_of(layer);
     parameters.resize(size);
     gradient.resize(size);
     this->moments.assign(moments, std::vector<C>(size));
@@ -138,6 +138,26 @@ class PlainTrainer {
     return sum;
   }
 
+  BatchSums run_batches(const Examples<C>& all, const Optimizer& optimizer, const std::vector<std::size_t>& order,
+                        double scale) {
+    BatchSums sums;
+    for (std::size_t first = 0; first < order.size(); first += batch_) {
+      const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
+      const std::vector<std::size_t> rows(begin, begin + static_cast<std::ptrdiff_t>(std::min(batch_, order.size() - first)));
+      const std::size_t terms = loss_ == Loss::kCrossEntropy ? 1 : layers_.back().outputs;
+      const double squares = half_squares(), count = static_cast<double>(rows.size());
+      const LossSum loss = gradient_of_rows(all, rows, kLeastGradient<C>, scale);
+      if (loss.weights == 0) continue;
+      const double row_weights = loss.weights / static_cast<double>(terms);
+      sums.losses += count * (loss.losses / loss.weights);
+      if (optimizer.weight_decay != 0) sums.penalty += count * (squares / row_weights);
+      Optimizer of_batch = optimizer;
+      of_batch.weight_decay = optimizer.weight_decay / row_weights;
+      step(of_batch);
+    }
+    return sums;
+  }
+
   LossSum evaluate(const Examples<C>& all) const {
     const std::vector<C> x(all.x, all.x + all.rows * layers_.front().inputs);
     const std::size_t n = layers_.back().outputs;
@@ -161,6 +181,14 @@ class PlainTrainer {
     const C* weights = parameters.data();
     for (const Layer& layer : layers_) {
       std::vector<C> y(rows * layer.outputs), scratch(generic.of<C>().dense_scratch);
+      if (layer.scales) {
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          const std::size_t column = i % layer.inputs;
+          y[i] = static_cast<C>((static_cast<double>(x[i]) - layer.offset[column]) * layer.scale[column]);
+        }
+        outputs.push_back(x = std::move(y));
+        continue;
+      }
       DenseRows<C> dense{};
       dense.x = x.data();
       dense.x_stride = static_cast<std::ptrdiff_t>(layer.inputs);
@@ -179,7 +207,21 @@ class PlainTrainer {
   }
 
  private:
-  LossSum gradient_of_rows(const Examples<C>& all, const std::vector<std::size_t>& rows, C least) {
+  // The number of a layer's parameters.
+  static std::size_t size_of(const Layer& layer) { return layer.scales ? 0 : (layer.inputs + 1) * layer.outputs; }
+
+  double half_squares() const {
+    double sum = 0;
+    const C* weights = parameters.data();
+    for (const Layer& layer : layers_) {
+      if (layer.scales) continue;
+      sum += static_cast<double>(generic.of<C>().dot({weights, sizeof(C)}, {weights, sizeof(C)}, layer.inputs * layer.outputs));
+      weights += size_of(layer);
+    }
+    return sum / 2;
+  }
+
+  LossSum gradient_of_rows(const Examples<C>& all, const std::vector<std::size_t>& rows, C least, double scale = 1) {
     const std::size_t inputs = layers_.front().inputs, n = layers_.back().outputs;
     const std::size_t terms = loss_ == Loss::kCrossEntropy ? 1 : n, row_weights = all.targets.weight_of_term ? terms : 1;
     std::vector<C> x, targets;
@@ -201,7 +243,7 @@ class PlainTrainer {
                            all.targets.targets != nullptr ? targets.data() : nullptr,
                            all.targets.weights != nullptr ? weights.data() : nullptr, all.targets.weight_of_term};
     const auto outputs = forward(x, rows.size());
-    PlainLoss<C> loss = plain_loss(loss_, option_, outputs.back(), rows.size(), n, batch, Reduction::kMean, least);
+    PlainLoss<C> loss = plain_loss(loss_, option_, outputs.back(), rows.size(), n, batch, Reduction::kMean, least, scale);
     backward(x, outputs, rows.size(), std::move(loss.gradients));
     return loss.sum;
   }
@@ -213,6 +255,12 @@ class PlainTrainer {
       const Layer& layer = layers_[l];
       const std::vector<C>& inputs = l == 0 ? x : outputs[l - 1];
       const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
+      if (layer.scales) {
+        for (std::size_t i = 0; i < delta.size(); ++i) {
+          delta[i] = static_cast<C>(static_cast<double>(delta[i]) * layer.scale[i % layer.inputs]);
+        }
+        continue;
+      }
       delta = plain_activation_gradient(layer.activation, outputs[l], std::move(delta), layer.outputs);
       const std::size_t bias = end - layer.outputs, weights = bias - layer.inputs * layer.outputs;
       plain_outer_product<C>({delta.data(), n_out, 1, inputs.data(), n_in, rows, layer.outputs, layer.inputs,
@@ -238,6 +286,7 @@ class PlainTrainer {
     ++steps;
     std::size_t begin = 0;
     for (const Layer& layer : layers_) {
+      if (layer.scales) continue;
       const std::size_t weights = layer.inputs * layer.outputs;
       step(optimizer, begin, weights, optimizer.weight_decay);
       step(optimizer, begin + weights, layer.outputs, 0);
@@ -256,12 +305,13 @@ class PlainTrainer {
       return;
     }
     const double power_1 = plain_power(optimizer.beta_1, steps), power_2 = plain_power(optimizer.beta_2, steps);
-    const bool decoupled = optimizer.kind == Optimizer::Kind::kAdamW;
-    generic.learning<C>().adam(
-        {p, moments[0].data() + begin, moments[1].data() + begin, g, n, static_cast<C>(optimizer.learning_rate / (1 - power_1)),
-         static_cast<C>(1 / std::sqrt(1 - power_2)), static_cast<C>(1 - optimizer.beta_1), static_cast<C>(1 - optimizer.beta_2),
-         static_cast<C>(optimizer.epsilon), static_cast<C>(decoupled ? 0 : decay),
-         static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1)});
+    const bool decoupled = optimizer.kind == Optimizer::Kind::kAdamW, hat = optimizer.kind == Optimizer::Kind::kAdamHat;
+    const double rate = optimizer.learning_rate / (1 - power_1), root = std::sqrt(1 - power_2);
+    generic.learning<C>().adam({p, moments[0].data() + begin, moments[1].data() + begin, g, n,
+                                static_cast<C>(hat ? rate * root : rate), static_cast<C>(hat ? 1 : 1 / root),
+                                static_cast<C>(1 - optimizer.beta_1), static_cast<C>(1 - optimizer.beta_2),
+                                static_cast<C>(optimizer.epsilon), static_cast<C>(decoupled ? 0 : decay),
+                                static_cast<C>(decoupled ? 1 - optimizer.learning_rate * decay : 1)});
   }
 
   std::vector<Layer> layers_;

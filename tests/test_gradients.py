@@ -40,7 +40,7 @@ def network(rng: np.random.Generator, sizes: tuple[int, ...], hidden: str, last:
 
 
 def parameters(layers: Any) -> Array:
-    return reference.flat((layer.weights, layer.bias) for layer in layers)
+    return reference.flat((layer.weights, layer.bias) for layer in layers if isinstance(layer, nnk.Dense))
 
 
 def with_parameters(net: nnk.Network, values: Array) -> nnk.Network:

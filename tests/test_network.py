@@ -1,14 +1,17 @@
-"""Network and Dense: the same bits as the functions, arguments, files, pickles."""
+"""Network and Dense: the same bits as the functions, arguments, files, pickles, metadata."""
 
 import copy
 import pickle
 import threading
+from collections import ChainMap, OrderedDict, UserDict
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from numpy.typing import NDArray
 
 import nnkernels as nnk
@@ -270,3 +273,138 @@ def test_tutorial(tutorial: nnk.Network) -> None:
     assert [[f"{p:.8e}" for p in row] for row in output] == [[f"{p:.8e}" for p in row] for row in printed]
     assert same_bits(chained([first, second], np.array(TUTORIAL_ROWS), fused=True), output)
     assert same_bits(tutorial(TUTORIAL_ROWS), output)
+
+
+# --- Metadata ---
+
+CLASSES = {"classes": "cat,dog", "a": "", "\u540d": "\U0001f408 n\u00e4ive\n\0", "x.nnkernels.": "1"}
+
+
+def same_metadata(net: nnk.Network, expected: dict[str, str] = CLASSES) -> bool:
+    """Return whether metadata are these, in the order of the names."""
+    return list(net.metadata.items()) == sorted(expected.items())
+
+
+def test_metadata_are_kept(tmp_path: Path, rng: np.random.Generator) -> None:
+    class Derived(nnk.Network):
+        """A subclass with an attribute of its own, whose __init__ takes other arguments."""
+
+        def __init__(self, size: int) -> None:
+            super().__init__([nnk.Dense(np.eye(size))], metadata=CLASSES)
+            self.size = size
+
+    layers = random_layers(rng, (5, 4, 3), np.float32)
+    net = nnk.Network(layers, metadata=CLASSES)
+    net.save(tmp_path / "net")
+    derived = Derived(3)
+    for other in (
+        net,
+        nnk.load(tmp_path / "net"),
+        pickle.loads(pickle.dumps(net)),
+        copy.copy(net),
+        copy.deepcopy(net),
+        nnk.Network(net.layers, net.dtype, net.metadata),
+        derived,
+        copy.deepcopy(derived),
+        copy.copy(derived),
+    ):
+        assert same_metadata(other)
+    assert copy.deepcopy(derived).size == 3
+    derived.save(tmp_path / "derived")
+    assert same_metadata(nnk.load(tmp_path / "derived"))
+    assert nnk.Network(layers).metadata == nnk.Network(layers, metadata={}).metadata == {}
+
+
+def test_metadata_are_read_only_and_their_own(rng: np.random.Generator) -> None:
+    given = {"b": "1", "a": "2"}
+    net = nnk.Network(random_layers(rng, (5, 4, 3), np.float32), metadata=given)
+    given["a"] = "3"
+    given["c"] = "4"
+    assert list(net.metadata.items()) == [("a", "2"), ("b", "1")]
+    read_only: Any = net.metadata
+    with pytest.raises(TypeError):
+        read_only["a"] = "3"
+    with pytest.raises(TypeError):
+        del read_only["a"]
+    with pytest.raises(AttributeError):
+        net.metadata = {}  # type: ignore[misc]
+    assert not hasattr(read_only, "update")
+
+
+def test_files_of_metadata_are_the_same_bytes(tmp_path: Path, rng: np.random.Generator) -> None:
+    layers = random_layers(rng, (5, 4, 3), np.float32)
+    files = []
+    for number, names in enumerate((list(CLASSES), sorted(CLASSES), sorted(CLASSES, reverse=True))):
+        path = tmp_path / str(number)
+        nnk.Network(layers, metadata={name: CLASSES[name] for name in names}).save(path)
+        nnk.load(path).save(path)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+    with safetensors.safe_open(tmp_path / "0", "numpy") as file:  # as others read them
+        assert file.metadata() == CLASSES | {"nnkernels.activations": "relu,softmax"}
+
+
+def test_metadata_of_a_trained_network(rng: np.random.Generator, tmp_path: Path) -> None:
+    layers = random_layers(rng, (5, 4, 3), np.float32)
+    net = nnk.Network([nnk.Dense(layers[0].weights), nnk.Dense(layers[1].weights)], metadata=CLASSES)
+    x, targets = rng.normal(0, 1, (40, 5)), rng.normal(0, 1, (40, 3))
+    seen: list[nnk.Training] = []
+    training = nnk.train(net, x, targets, epochs=2, callback=seen.append)
+    assert len(seen) == 2
+    for one in (training, *seen, pickle.loads(pickle.dumps(training))):
+        assert same_metadata(one.network)
+    training.network.save(tmp_path / "net")
+    assert same_metadata(nnk.load(tmp_path / "net"))
+    assert same_metadata(nnk.train(net, x, targets, epochs=0).network)
+    other = nnk.Network(net.layers, metadata={"another": "network"})
+    assert same_metadata(nnk.train(other, x, targets, epochs=1, state=training.state).network, {"another": "network"})
+    with pytest.raises(nnk.TrainingError) as caught:
+        nnk.train(net, x, targets, epochs=20, optimizer=nnk.SGD(1e30))
+    assert same_metadata(caught.value.training.network)
+    assert same_metadata(pickle.loads(pickle.dumps(caught.value)).training.network)
+
+
+def test_mappings_and_strings_of_other_kinds(tmp_path: Path) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    layers = [nnk.Dense([[1.0]])]
+    for mapping in (UserDict(CLASSES), ChainMap({"a": ""}, CLASSES), MappingProxyType(CLASSES), OrderedDict(CLASSES)):
+        assert same_metadata(nnk.Network(layers, metadata=mapping))
+    net = nnk.Network(layers, metadata={Text("b"): Text("1"), "a": Text("2")})
+    assert [type(text) for item in net.metadata.items() for text in item] == [str] * 4
+    net.save(tmp_path / "net")
+    assert same_metadata(nnk.load(tmp_path / "net"), {"a": "2", "b": "1"})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind", "match"),
+    [
+        ([("a", "b")], TypeError, "mapping of strings, got a list"),
+        ("a", TypeError, "mapping of strings, got a str"),
+        (0, TypeError, "mapping of strings, got a int"),
+        ({"a": 1}, TypeError, r"got 1 in \('a', 1\)"),
+        ({"a": None}, TypeError, r"got None in"),
+        ({"a": b"b"}, TypeError, r"got b'b' in"),
+        ({1: "a"}, TypeError, r"got 1 in \(1, 'a'\)"),
+        ({1: "a", "b": "c"}, TypeError, r"got 1 in"),
+        ({"a": "\ud800"}, ValueError, "UTF-8 can hold"),
+        ({"\udfff": "a"}, ValueError, "UTF-8 can hold"),
+        ({"nnkernels.": ""}, ValueError, r"begin with 'nnkernels\.', got 'nnkernels\.'"),
+        ({"nnkernels.activations": "relu"}, ValueError, "got 'nnkernels.activations'"),
+        ({"b": "", "nnkernels.future": ""}, ValueError, "got 'nnkernels.future'"),
+    ],
+    ids=ascii,
+)
+def test_wrong_metadata(metadata: Any, kind: type[Exception], match: str) -> None:
+    with pytest.raises(kind, match=f"Network expected.*{match}"):
+        nnk.Network([nnk.Dense([[1.0]])], metadata=metadata)
+
+
+def test_reserved_names_of_another_version_are_left_out(tmp_path: Path) -> None:
+    """What a later version may write beside the tensors is not the network's."""
+    nnk.Network([nnk.Dense([[1.0]])], metadata={"a": "b"}).save(tmp_path / "net")
+    tensors = safetensors.numpy.load_file(tmp_path / "net")
+    metadata = {"nnkernels.activations": "none", "nnkernels.future": "x", "a": "b"}
+    safetensors.numpy.save_file(tensors, tmp_path / "net", metadata)
+    assert same_metadata(nnk.load(tmp_path / "net"), {"a": "b"})

@@ -26,7 +26,7 @@ from numpy.typing import DTypeLike
 import nnkernels as nnk
 from conftest import DTYPES, TARGETS
 from corpus import Array, anything, numbers
-from golden import ACTIVATIONS, INTEGERS, committed_hashes, golden_hashes
+from golden import ACTIVATIONS, INTEGERS, committed_hashes, golden_hashes, scale_of, with_scales
 from ulp import same_bits
 
 ROWS = 257
@@ -123,18 +123,29 @@ def dot_case(x: Array) -> Case:
     return Case(x, [with_weights(np.asarray)], with_weights)
 
 
-def layers_case(x: Array, layers: list[nnk.Dense]) -> Case:
-    ways = [partial(chain, layers), partial(chain, layers, fused=False), nnk.Network(layers)]
+def layers_case(x: Array, layers: list[nnk.Dense | nnk.Scale]) -> Case:
+    ways = [partial(chain, layers), partial(chain, layers, fused=False), nnk.Network(layers, x.dtype)]
     return Case(x, ways, lambda layout: partial(chain, layers, layout=layout))
 
 
 def chain(
-    layers: list[nnk.Dense], x: Array, out: Array | None = None, *, fused: bool = True, layout: Function = np.asarray
+    layers: list[nnk.Dense | nnk.Scale],
+    x: Array,
+    out: Array | None = None,
+    *,
+    fused: bool = True,
+    layout: Function = np.asarray,
 ) -> Array:
     """Return the forward pass by functions."""
     for layer in layers:
-        weights, bias = layout(layer.weights), layout(layer.bias)
         last_out = out if layer is layers[-1] else None
+        if isinstance(layer, nnk.Scale):
+            x = ((x.astype(np.float64) - layer.offset) * layer.scale).astype(x.dtype.newbyteorder("="))
+            if last_out is not None:
+                last_out[...] = x
+                x = last_out
+            continue
+        weights, bias = layout(layer.weights), layout(layer.bias)
         if fused or layer.activation is None:
             x = nnk.dense(x, weights, bias, activation=layer.activation, out=last_out)
         else:
@@ -148,6 +159,12 @@ def network_case(x: Array, outputs: tuple[int, ...], activation: str | None) -> 
         for i, (inputs, n) in enumerate(pairwise((x.shape[-1], *outputs)), 1)
     ]
     return layers_case(x, layers)
+
+
+def scaled_case(x: Array, outputs: tuple[int, ...], activation: str | None) -> Case:
+    """Return a network with a Scale before each layer and after the last."""
+    case = network_case(x, outputs, activation)
+    return layers_case(x, with_scales(case.ways[-1].layers, range(len(outputs) + 1)))  # type: ignore[attr-defined]
 
 
 def neuron_case(x: Array) -> Case:
@@ -169,6 +186,9 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     x_of_functions = x.copy()
     x_of_functions[5::8] = anything(dtype, *x[5::8].shape)
     yield from function_cases(x_of_functions)
+    yield "scale", layers_case(x_of_functions, [scale_of(17, 0)])._replace(with_weights=None)
+    yield "scaled network 17 (10, 5) tanh", scaled_case(x, (10, 5), "tanh")
+    yield "scaled network 130 (7,) softmax", scaled_case(numbers(dtype, ROWS, 130), (7,), "softmax")
     yield "dot", dot_case(x)
     yield "neuron", neuron_case(x)
     for outputs, activation in (*product([(17,)], ACTIVATIONS), ((3, 10, 5), "tanh")):
@@ -182,6 +202,8 @@ def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     x = numbers(dtype, 60, 4000)
     yield from function_cases(x)
     yield "dot", dot_case(x)
+    yield "scale", layers_case(x, [scale_of(4000, 0)])._replace(with_weights=None)
+    yield "scaled network 520 (21,) relu", scaled_case(numbers(dtype, ROWS, 520), (21,), "relu")
     for rows, inputs, outputs, activation in (
         (ROWS, 520, (21,), "tanh"),
         (13, 1100, (450,), "softmax"),

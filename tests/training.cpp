@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -207,6 +208,7 @@ struct Fit {
   std::size_t rows, batch;
   bool shuffle;
   Optimizer optimizer;
+  std::vector<std::size_t> scales = {};  // before these layers there is one that scales; after the last, if it is their number
 };
 
 static std::vector<Fit> fits() {
@@ -216,7 +218,7 @@ static std::vector<Fit> fits() {
   const Optimizer sgd{Kind::kSgd, 0.05, 0, 0, 0, 0}, momentum{Kind::kSgd, 0.02, 0.875, 0, 0, 0.1},
       nesterov{Kind::kSgd, 0.02, 0.875, 1, 0, 0.1};
   const Optimizer adam{Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0}, decayed{Kind::kAdam, 0.01, 0.5, 0.75, 1e-4, 0.1},
-      adamw{Kind::kAdamW, 0.01, 0.9, 0.999, 1e-8, 0.1};
+      adamw{Kind::kAdamW, 0.01, 0.9, 0.999, 1e-8, 0.1}, hat{Kind::kAdamHat, 0.01, 0.5, 0.75, 1e-4, 0.1};
   std::vector<Fit> result;
   for (const Loss loss : kLosses) {
     const bool by_label = loss == Loss::kCrossEntropy;
@@ -224,7 +226,7 @@ static std::vector<Fit> fits() {
     result.push_back({"weights of rows", {6, 8, 5}, kTanh, kNone, loss, false, Weights::kOfRows, 100, 7, true, adam});
     result.push_back({"weights of terms", {6, 8, 5}, kSigmoid, kNone, loss, false, Weights::kOfTerms, 100, 7, false, sgd});
   }
-  for (const Optimizer& optimizer : {sgd, momentum, nesterov, adam, decayed, adamw}) {
+  for (const Optimizer& optimizer : {sgd, momentum, nesterov, adam, decayed, adamw, hat}) {
     result.push_back(
         {"optimizer", {6, 9, 5}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kOfRows, 50, 4, false, optimizer});
   }
@@ -241,8 +243,26 @@ static std::vector<Fit> fits() {
       {"four layers", {9, 17, 33, 5, 4}, kTanh, kSoftmax, Loss::kAbsoluteError, false, Weights::kNone, 60, 20, true, adamw});
   result.push_back({"no inputs", {0, 3, 2}, kSigmoid, kNone, Loss::kPoisson, false, Weights::kNone, 20, 6, true, adam});
   result.push_back({"no rows", {4, 3, 2}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kOfRows, 0, 6, true, adam});
+  for (const auto& scales : {Sizes{0}, {0, 0}, {1}, {2}, {2, 2}, {0, 1, 2}}) {
+    result.push_back({"scales", {6, 8, 5}, kTanh, kNone, Loss::kHuber, false, Weights::kOfRows, 50, 16, true, decayed, scales});
+    result.push_back(
+        {"scales", {6, 33, 5}, kRelu, kSigmoid, Loss::kSquaredError, false, Weights::kNone, 50, 16, true, hat, scales});
+  }
+  result.push_back({"scales", {0, 3, 2}, kSigmoid, kNone, Loss::kPoisson, false, Weights::kNone, 20, 6, true, adam, {0, 1, 2}});
   // So long that threads that are awake share a step.
   result.push_back({"wide", {20, 140, 270, 5}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kNone, 60, 60, true, adam});
+  result.push_back({"wide with scales",
+                    {20, 140, 270, 5},
+                    kRelu,
+                    kNone,
+                    Loss::kSquaredError,
+                    false,
+                    Weights::kNone,
+                    60,
+                    60,
+                    true,
+                    adam,
+                    {0, 1, 2, 3}});
   result.push_back(
       {"long", {40, 60, 2}, kTanh, kNone, Loss::kBinaryCrossEntropy, false, Weights::kOfRows, 850, 850, true, momentum});
   return result;
@@ -253,18 +273,31 @@ static void wake_workers() {
   parallel_for({100, 1}, [](std::size_t, std::size_t) {});
 }
 
+static std::vector<std::size_t> numbered(std::size_t n) {
+  std::vector<std::size_t> numbers(n);
+  std::iota(numbers.begin(), numbers.end(), std::size_t{0});
+  return numbers;
+}
+
 template <class C>
 void test_fit(const Fit& fit) {
   std::vector<typename Trainer<C>::Layer> layers;
-  for (std::size_t i = 0; i + 1 < fit.sizes.size(); ++i) {
-    layers.push_back({fit.sizes[i], fit.sizes[i + 1], i + 2 == fit.sizes.size() ? fit.last : fit.hidden});
+  Random random;
+  for (std::size_t i = 0; i < fit.sizes.size(); ++i) {
+    const std::size_t inputs = fit.sizes[i];
+    for (auto count = std::count(fit.scales.begin(), fit.scales.end(), i); count > 0; --count) {
+      layers.push_back({inputs, inputs, Activation::kNone, true, std::vector<double>(inputs), std::vector<double>(inputs)});
+      for (double& number : layers.back().offset) number = random.number();
+      for (double& number : layers.back().scale) number = random.number() / 4;
+    }
+    if (i + 1 == fit.sizes.size()) break;
+    layers.push_back({inputs, fit.sizes[i + 1], i + 2 == fit.sizes.size() ? fit.last : fit.hidden});
   }
   const Data<C> data(fit.rows, fit.sizes.front(), fit.sizes.back(), fit.loss, fit.by_label, fit.weights);
   const Examples<C>& all = data.examples;
   const C option = static_cast<C>(option_of(fit.loss));
   const std::size_t moments = fit.optimizer.kind != Optimizer::Kind::kSgd ? 2 : fit.optimizer.beta_1 != 0 ? 1 : 0;
   PlainTrainer<C> plain(layers, fit.loss, option, fit.batch, moments);
-  Random random;
   for (C& parameter : plain.parameters) parameter = static_cast<C>(random.number() / 16);
   const std::vector<C> initial = plain.parameters;
 
@@ -275,6 +308,21 @@ void test_fit(const Fit& fit) {
   const LossSum first = epoch(plain, 0);
   const PlainTrainer<C> between = plain;
   const LossSum second = epoch(plain, 1), held = plain.evaluate(all);
+
+  // Runs in scikit-learn's conventions: all rows; some, of which one comes twice; none; and the first, which may not count.
+  const std::vector<std::size_t> in_sequence = numbered(fit.rows);
+  std::vector<std::size_t> some_rows = in_sequence;
+  std::reverse(some_rows.begin(), some_rows.end());
+  if (!some_rows.empty()) some_rows[some_rows.size() / 2] = 0;
+  const struct {
+    std::vector<std::size_t> order;
+    bool given;
+    double scale;
+  } runs[] = {
+      {in_sequence, false, 1}, {some_rows, true, 0.3}, {{}, true, 2}, {numbered(std::min<std::size_t>(fit.rows, 9)), true, 5}};
+  PlainTrainer<C> of_batches = between;
+  std::vector<BatchSums> batch_sums;
+  for (const auto& run : runs) batch_sums.push_back(of_batches.run_batches(all, fit.optimizer, run.order, run.scale));
 
   // The gradient of at most a batch, and that by the inputs from one by the outputs.
   Examples<C> some = all;
@@ -314,6 +362,18 @@ void test_fit(const Fit& fit) {
     for (std::size_t i = 0; i < moments; ++i)
       std::copy(between.moments[i].begin(), between.moments[i].end(), resumed.moment(i));
     resumed.steps = between.steps;
+    Trainer<C> batches(layers, fit.loss, option, fit.batch, moments);
+    std::copy(between.parameters.begin(), between.parameters.end(), batches.parameters());
+    for (std::size_t i = 0; i < moments; ++i)
+      std::copy(between.moments[i].begin(), between.moments[i].end(), batches.moment(i));
+    batches.steps = between.steps;
+    for (std::size_t i = 0; i < batch_sums.size(); ++i) {
+      const std::size_t* const order = runs[i].given ? runs[i].order.data() : nullptr;
+      const BatchSums sums = batches.run_batches(all, fit.optimizer, order, runs[i].order.size(), runs[i].scale);
+      check_fit(same(sums.losses, batch_sums[i].losses) && same(sums.penalty, batch_sums[i].penalty), "sums of run_batches");
+    }
+    check_state(batches, of_batches, "run_batches");
+
     epoch(resumed, 1);
     check_state(resumed, plain, "an epoch of another trainer");
   }

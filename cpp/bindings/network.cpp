@@ -166,6 +166,7 @@ class PyNetwork {
         result.push_back(view);
         continue;
       }
+      if (py::len(item) != 3) throw py::type_error("expected layers of (weights, bias, activation) or (offset, scale)");
       const auto [given_weights, given_bias, activation] = item.cast<std::tuple<py::object, py::object, int>>();
       arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
       PyArrayObject* weights = as_array(arrays.back());

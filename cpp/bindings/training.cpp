@@ -305,14 +305,18 @@ class PyTrainer {
       if (widest >= kMost || too_many || of_layer >= kMost || (elements += of_layer) >= kMost) throw std::bad_alloc();
       typename Trainer<C>::Layer layer{sizes[i], sizes[i + 1], Activation::kNone, py::isinstance<py::tuple>(activation), {},
                                        {}};
-      if (layer.scales) {
-        std::tie(layer.offset, layer.scale) = activation.cast<std::pair<std::vector<double>, std::vector<double>>>();
-        const bool fits = layer.offset.size() == layer.inputs && layer.scale.size() == layer.inputs;
-        if (!fits || layer.inputs != layer.outputs) throw py::value_error("expected layers that chain");
-      } else {
-        const int number = activation.cast<int>();
-        if (number < 0 || number > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
-        layer.activation = static_cast<Activation>(number);
+      try {
+        if (layer.scales) {
+          std::tie(layer.offset, layer.scale) = activation.cast<std::pair<std::vector<double>, std::vector<double>>>();
+          const bool fits = layer.offset.size() == layer.inputs && layer.scale.size() == layer.inputs;
+          if (!fits || layer.inputs != layer.outputs) throw py::value_error("expected layers that chain");
+        } else {
+          const int number = activation.cast<int>();
+          if (number < 0 || number > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
+          layer.activation = static_cast<Activation>(number);
+        }
+      } catch (const py::cast_error&) {
+        throw py::type_error("expected the number of an activation, or (offset, scale), for each layer");
       }
       layers.push_back(std::move(layer));
     }

@@ -25,6 +25,8 @@
 //   unpack_low(a, b), unpack_high(a, b)    in each 128-bit part: the lower lanes of a and b in turn, and the upper ones
 //   pairwise_add(a, b)     in each 128-bit part: sums of neighbours in a, then sums of neighbours in b
 //   interleave(v)          with 128-bit parts as rows of a matrix: its transpose
+//   to_doubles(v, low, high)    a vector of float as two of double
+//   to_floats(low, high)        the inverse, rounded once
 //   widen(p), narrow(p, v) a vector of float from and to as many halves at p
 //   widen_partial(p, n), narrow_partial(p, v, n)        of the first n lanes; other lanes become 0, other memory stays
 //

@@ -25,10 +25,9 @@ Doubles<Target> load_doubles(const T* p, std::size_t n) {
   if constexpr (std::is_same_v<T, double>) {
     return {{load_lanes<Target>(p, least(n, kWidth), 0.0), n > kWidth ? load_lanes<Target>(p + kWidth, n - kWidth, 0.0) : D{}}};
   } else {
-    const Lanes<Target, float> v = load_elements<Target>(p, n);
-    typename LanesOf<float, sizeof v / 2>::type halves[2];
-    std::memcpy(halves, &v, sizeof v);
-    return {{__builtin_convertvector(halves[0], D), __builtin_convertvector(halves[1], D)}};
+    Doubles<Target> v;
+    Target::to_doubles(load_elements<Target>(p, n), v.parts[0], v.parts[1]);
+    return v;
   }
 }
 
@@ -51,14 +50,10 @@ void store_doubles(T* p, Doubles<Target> v, std::size_t n) {
     store_lanes<Target>(p, v.parts[0], least(n, kWidth));
     if (n > kWidth) store_lanes<Target>(p + kWidth, v.parts[1], n - kWidth);
   } else {
-    Lanes<Target, float> floats;
-    using HalfLanes = typename LanesOf<float, sizeof floats / 2>::type;
-    HalfLanes halves[2];
-    for (int i = 0; i < 2; ++i) {
-      halves[i] = __builtin_convertvector(std::is_same_v<T, Half> ? round_to_odd(v.parts[i]) : v.parts[i], HalfLanes);
+    if constexpr (std::is_same_v<T, Half>) {
+      for (auto& part : v.parts) part = round_to_odd(part);
     }
-    std::memcpy(&floats, halves, sizeof floats);
-    store_elements<Target>(p, floats, n);
+    store_elements<Target>(p, Lanes<Target, float>(Target::to_floats(v.parts[0], v.parts[1])), n);
   }
 }
 
@@ -66,32 +61,83 @@ void store_doubles(T* p, Doubles<Target> v, std::size_t n) {
 template <class Target, class From, class T, class Offset, class Factor>
 void scale_elements(const From* x, T* outputs, std::size_t n, Offset offset, Factor factor) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
-  for (std::size_t i = 0; i < n; i += kWidth) {
-    const std::size_t lanes = least(kWidth, n - i);
+  const auto scale_vector = [&](std::size_t i, std::size_t lanes) __attribute__((always_inline)) {
     Doubles<Target> v = load_doubles<Target>(x + i, lanes);
     const Doubles<Target> less = offset(i, lanes), times = factor(i, lanes);
     for (int part = 0; part < 2; ++part) v.parts[part] = (v.parts[part] - less.parts[part]) * times.parts[part];
     store_doubles<Target>(outputs + i, v, lanes);
+  };
+  std::size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) scale_vector(i, kWidth);
+  if (i < n) scale_vector(i, n - i);
+}
+
+// Elements that lie side by side, each with its offset and scale.
+template <class Target, class From, class T>
+void scale_contiguous(const From* x, T* outputs, std::size_t n, const double* offset, const double* scale) {
+  const auto part_of = [](const double* numbers) {
+    return [numbers](std::size_t i, std::size_t lanes) { return load_doubles<Target>(numbers + i, lanes); };
+  };
+  scale_elements<Target>(x, outputs, n, part_of(offset), part_of(scale));
+}
+
+// So many offsets, and scales, of short rows lie side by side.
+constexpr std::size_t kRepeated = 256;
+
+// Repeats the first `period` numbers up to a length.
+inline void repeat(double* numbers, std::size_t period, std::size_t length) {
+  for (std::size_t done = period; done < length; done *= 2) {
+    std::memcpy(numbers + done, numbers, least(done, length - done) * sizeof(double));
+  }
+}
+
+// Short rows, one behind the other, as long ones.
+template <class Target, class From, class T>
+void scale_short_rows(const ScaleRows<From, T>& all) {
+  double offset[kRepeated], scale[kRepeated];
+  const std::size_t total = all.rows * all.n, length = least(kRepeated / all.n * all.n, total);
+  std::memcpy(offset, all.offset, all.n * sizeof(double));
+  std::memcpy(scale, all.scale, all.n * sizeof(double));
+  repeat(offset, all.n, length);
+  repeat(scale, all.n, length);
+  for (std::size_t i = 0; i < total; i += length) {
+    scale_contiguous<Target>(all.x.data + i, all.outputs.data + i, least(length, total - i), offset, scale);
   }
 }
 
 template <class Target, class From, class T>
 void scale(const ScaleRows<From, T>& all) {
-  using D = Lanes<Target, double>;
-  const auto part_of = [](const double* numbers) {
-    return [numbers](std::size_t i, std::size_t n) { return load_doubles<Target>(numbers + i, n); };
-  };
-  const auto everywhere = [](double number) {
-    return [v = broadcast<D>(number)](std::size_t, std::size_t) { return Doubles<Target>{{v, v}}; };
-  };
-  if (all.x.row(0).contiguous() && all.outputs.row(0).contiguous()) {
+  constexpr std::size_t kShort = kRepeated / 2;
+  constexpr auto kFrom = static_cast<std::ptrdiff_t>(sizeof(From)), kTo = static_cast<std::ptrdiff_t>(sizeof(T));
+  const auto n = static_cast<std::ptrdiff_t>(all.n);
+  const Strided<const From> first = all.x.row(0);
+  const Strided<T> first_outputs = all.outputs.row(0);
+  if (all.x.row_stride == kFrom && all.outputs.row_stride == kTo) {  // the rows lie side by side
+    for (std::size_t i = 0; i < all.n; ++i) {
+      const auto everywhere = [](double number) {
+        const auto v = broadcast<Lanes<Target, double>>(number);
+        return [v](std::size_t, std::size_t) { return Doubles<Target>{{v, v}}; };
+      };
+      scale_elements<Target>(&first[i], &first_outputs[i], all.rows, everywhere(all.offset[i]), everywhere(all.scale[i]));
+    }
+  } else if (first.contiguous() && first_outputs.contiguous()) {
+    if (all.n <= kShort && all.n > 0 && all.rows > 1 && all.x.row_stride == n * kFrom && all.outputs.row_stride == n * kTo) {
+      scale_short_rows<Target>(all);
+      return;
+    }
     for (std::size_t row = 0; row < all.rows; ++row) {
-      scale_elements<Target>(all.x.from(row).data, all.outputs.from(row).data, all.n, part_of(all.offset), part_of(all.scale));
+      scale_contiguous<Target>(all.x.from(row).data, all.outputs.from(row).data, all.n, all.offset, all.scale);
     }
   } else {
-    for (std::size_t i = 0; i < all.n; ++i) {
-      scale_elements<Target>(&all.x.row(0)[i], &all.outputs.row(0)[i], all.rows, everywhere(all.offset[i]),
-                             everywhere(all.scale[i]));
+    From x[kBlock];
+    T y[kBlock];
+    for (std::size_t row = 0; row < all.rows; ++row) {
+      for (std::size_t start = 0; start < all.n; start += kBlock) {
+        const std::size_t count = least(kBlock, all.n - start);
+        copy(all.x.row(row).from(start), Strided<From>{x, kFrom}, count);
+        scale_contiguous<Target>(x, y, count, all.offset + start, all.scale + start);
+        copy(Strided<const T>{y, kTo}, all.outputs.row(row).from(start), count);
+      }
     }
   }
 }

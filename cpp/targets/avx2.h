@@ -130,6 +130,12 @@ struct Avx2 : PartialHalves<Avx2> {
     v[1] = as<V>(_mm256_permute2f128_ps(a, b, 0x31));
   }
 
+  static void to_doubles(F32 v, F64& low, F64& high) {
+    low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+  }
+  static F32 to_floats(F64 low, F64 high) { return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low)); }
+
   static F32 unpack_low(F32 a, F32 b) { return _mm256_unpacklo_ps(a, b); }
   static F64 unpack_low(F64 a, F64 b) { return _mm256_unpacklo_pd(a, b); }
   static F32 unpack_high(F32 a, F32 b) { return _mm256_unpackhi_ps(a, b); }

@@ -135,6 +135,14 @@ struct Avx512 {
     v[3] = as<V>(_mm512_shuffle_f32x4(ab_high, cd_high, _MM_SHUFFLE(3, 1, 3, 1)));
   }
 
+  static void to_doubles(F32 v, F64& low, F64& high) {
+    low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+  }
+  static F32 to_floats(F64 low, F64 high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+  }
+
   static F32 unpack_low(F32 a, F32 b) { return _mm512_unpacklo_ps(a, b); }
   static F64 unpack_low(F64 a, F64 b) { return _mm512_unpacklo_pd(a, b); }
   static F32 unpack_high(F32 a, F32 b) { return _mm512_unpackhi_ps(a, b); }

@@ -105,6 +105,15 @@ struct Bits128 {
   template <class V>
   static void transpose_chunks(V*) {}
 
+  static void to_doubles(F32 v, F64& low, F64& high) {
+    low = F64{double{v[0]}, double{v[1]}};
+    high = F64{double{v[2]}, double{v[3]}};
+  }
+  static F32 to_floats(F64 low, F64 high) {
+    return F32{static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
+               static_cast<float>(high[1])};
+  }
+
   static F32 unpack_low(F32 a, F32 b) { return F32{a[0], b[0], a[1], b[1]}; }
   static F64 unpack_low(F64 a, F64 b) { return F64{a[0], b[0]}; }
   static F32 unpack_high(F32 a, F32 b) { return F32{a[2], b[2], a[3], b[3]}; }

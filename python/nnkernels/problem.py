@@ -117,7 +117,7 @@ class Problem(NamedTuple):
         """Return a new Trainer, whose parameters are 0."""
         architecture = self.architecture
         layers: list[int | tuple[NDArray[Any], NDArray[Any]]] = [
-            ACTIVATIONS.index(activation) if scale is None else (scale.offset, scale.scale)
+            ACTIVATIONS.index(activation) if scale is None else (np.atleast_1d(scale.offset), np.atleast_1d(scale.scale))
             for activation, scale in zip(architecture.activations, architecture.scales, strict=True)
         ]
         if architecture.scales[-1] is None:
@@ -138,6 +138,9 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     """Return the problem of a network and a loss, and the network's parameters as a Trainer has them."""
     layers = [net._layer(index) for index in range(len(net))]
     sizes = (net.inputs, *(len(layer[1]) for layer in layers))
+    if net.one_neuron:  # after it there is no axis of outputs
+        last = max(index for index, layer in enumerate(layers) if len(layer) == 3)
+        layers[last + 1 :] = [(offset[0], scale[0]) for offset, scale in layers[last + 1 :]]
     scales = tuple(Scale(*layer) if len(layer) == 2 else None for layer in layers)
     if None not in scales:
         raise ValueError(f"{function} expected a network with a Dense layer, got one of Scale layers alone")
