@@ -322,7 +322,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     # --- sgd and adam ---
 
     def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
-        if not hasattr(self, "loss_curve_") or (self.validation_scores_ is None) == self.early_stopping:
+        if not hasattr(self, "validation_scores_") or (self.validation_scores_ is None) == self.early_stopping:
             self._begin_curve()
         order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
         count = len(order)
