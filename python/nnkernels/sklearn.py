@@ -275,7 +275,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     # --- lbfgs ---
 
     def _fit_lbfgs(self, problem: Problem, rows: Rows) -> None:
-        """Minimise the loss of all rows, in float64: the line search compares losses that differ little."""
+        """Minimise the loss of all rows."""
         architecture = problem.architecture
         start = np.empty(architecture.count_of_parameters)
         self._pack(architecture, start)
@@ -433,7 +433,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     activation : {"identity", "logistic", "tanh", "relu"}
         Of the hidden layers.
     solver : {"lbfgs", "sgd", "adam"}
-        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time, and computes in float64.
+        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time.
     alpha : float
         Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
     batch_size : int or "auto"
@@ -473,13 +473,15 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         The most evaluations of the loss by "lbfgs".
     dtype : {None, "float32", "float64"}
         Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
-    class_weight : dict, "balanced" or None
-        Factors of the sample weights; "balanced" is rows / (classes * rows of the class).
+    class_weight : dict, "balanced", list of dict, or None
+        Factors of the sample weights, by class; a list has a dict for each label. "balanced" is
+        rows / (classes * rows of the class).
     callback : callable, optional
         Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
         moments); if it returns True, the fit ends.
     progress : bool or None
-        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over. False by default, for
+        searches fit many times.
 
     Attributes
     ----------
@@ -526,10 +528,12 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
     These habits differ:
 
-    - Probabilities are not clipped in the loss.
+    - Probabilities are not clipped in the loss: ``loss_curve_`` is higher where a network is very wrong.
     - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
       scikit-learn gives to SciPy together with their mean.
-    - A ``sample_weight`` below 0 is refused.
+    - A ``sample_weight`` below 0 is refused, and a batch whose weights are all 0 makes no step.
+    - With ``beta_2=0`` "adam" makes no step where the gradient is 0; scikit-learn's then divides the momentum by epsilon.
+    - Sparse X is made dense a batch at a time: above some thousand features scikit-learn predicts faster.
     - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
 
     Examples
