@@ -85,8 +85,8 @@ class Network {
     Activation activation;
     Buffer<C> weights;  // packed
     Buffer<C> bias;
-    bool scales;                        // rather than multiplies
-    std::vector<double> offset, scale;  // then
+    bool scales;                        // whether it is a Scale, which has no weights
+    std::vector<double> offset, scale;  // of a Scale
   };
 
   // From layer `first` on.

@@ -74,8 +74,8 @@ struct TrainerLayer {
   std::size_t inputs;
   std::size_t outputs;
   Activation activation;
-  bool scales = false;                          // rather than multiplies: it has no parameters, and as many outputs as inputs
-  std::vector<double> offset = {}, scale = {};  // then
+  bool scales = false;                          // whether it is a Scale, which has no parameters, and as many outputs as inputs
+  std::vector<double> offset = {}, scale = {};  // of a Scale
 };
 
 template <class C>

@@ -1,9 +1,8 @@
 // The Scale layer: y = (x - offset) * scale, each element of a row with an offset and a scale of its own.
 //
-// Lane types: double, whatever the elements; from and to halves and floats by way of float. Each of the two operations is
-// rounded in double, and the result once more to the type of the outputs: in float16 and float32 at most 0.5 ULP + 2^-28 ULP of
-// the exact result where x - offset does not cancel, and of x - offset as doubles have it everywhere. NaN propagates; what is
-// beyond the outputs' range becomes infinite.
+// Lane types: double; halves and floats are converted by way of float. Both operations are rounded in double, and the result
+// once more to the type of the outputs. Error: 0.5 ULP + 2^-28 ULP in float16 and float32; where x - offset cancels, beside the
+// difference rounded to double. NaN propagates; what is beyond the outputs' range becomes infinite.
 #pragma once
 
 #include "loop.h"
@@ -63,8 +62,8 @@ void scale_elements(const From* x, T* outputs, std::size_t n, Offset offset, Fac
   constexpr std::size_t kWidth = kLanes<Target, float>;
   const auto scale_vector = [&](std::size_t i, std::size_t lanes) __attribute__((always_inline)) {
     Doubles<Target> v = load_doubles<Target>(x + i, lanes);
-    const Doubles<Target> less = offset(i, lanes), times = factor(i, lanes);
-    for (int part = 0; part < 2; ++part) v.parts[part] = (v.parts[part] - less.parts[part]) * times.parts[part];
+    const Doubles<Target> offsets = offset(i, lanes), factors = factor(i, lanes);
+    for (int part = 0; part < 2; ++part) v.parts[part] = (v.parts[part] - offsets.parts[part]) * factors.parts[part];
     store_doubles<Target>(outputs + i, v, lanes);
   };
   std::size_t i = 0;
@@ -75,10 +74,10 @@ void scale_elements(const From* x, T* outputs, std::size_t n, Offset offset, Fac
 // Elements that lie side by side, each with its offset and scale.
 template <class Target, class From, class T>
 void scale_contiguous(const From* x, T* outputs, std::size_t n, const double* offset, const double* scale) {
-  const auto part_of = [](const double* numbers) {
+  const auto each = [](const double* numbers) {
     return [numbers](std::size_t i, std::size_t lanes) { return load_doubles<Target>(numbers + i, lanes); };
   };
-  scale_elements<Target>(x, outputs, n, part_of(offset), part_of(scale));
+  scale_elements<Target>(x, outputs, n, each(offset), each(scale));
 }
 
 // So many offsets, and scales, of short rows lie side by side.
@@ -114,11 +113,11 @@ void scale(const ScaleRows<From, T>& all) {
   const Strided<T> first_outputs = all.outputs.row(0);
   if (all.x.row_stride == kFrom && all.outputs.row_stride == kTo) {  // the rows lie side by side
     for (std::size_t i = 0; i < all.n; ++i) {
-      const auto everywhere = [](double number) {
+      const auto constant = [](double number) {
         const auto v = broadcast<Lanes<Target, double>>(number);
         return [v](std::size_t, std::size_t) { return Doubles<Target>{{v, v}}; };
       };
-      scale_elements<Target>(&first[i], &first_outputs[i], all.rows, everywhere(all.offset[i]), everywhere(all.scale[i]));
+      scale_elements<Target>(&first[i], &first_outputs[i], all.rows, constant(all.offset[i]), constant(all.scale[i]));
     }
   } else if (first.contiguous() && first_outputs.contiguous()) {
     if (all.n <= kShort && all.n > 0 && all.rows > 1 && all.x.row_stride == n * kFrom && all.outputs.row_stride == n * kTo) {
