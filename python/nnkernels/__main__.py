@@ -5,6 +5,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nnkernels import __version__
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(options)
         _flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if error.args:
+            _report(str(error))
         status = _INTERRUPTED
     except BrokenPipeError as error:
         _report(f"{error.filename or 'standard output'}: {error.strerror}")
@@ -63,6 +66,7 @@ def _run(options: Namespace) -> int:
             validation=options.validation,
             optimizer=options.optimizer,
             plot=options.plot,
+            ignore=options.ignore,
             delimiter=options.delimiter,
             header=options.header,
         )
@@ -119,6 +123,13 @@ def _add_train(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="where the network goes")
     parser.add_argument(
         "--target", metavar="COLUMN", help="what to predict: a column's name, or its number from 1; the last by default"
+    )
+    parser.add_argument(
+        "--ignore",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="COLUMN,COLUMN",
+        help="names or numbers of columns that are no inputs, such as numbers of rows, dates and text",
     )
     parser.add_argument(
         "--task",
@@ -238,7 +249,8 @@ def _delimiter(text: str) -> str:
 
 def _report(message: str) -> None:
     if sys.stderr is not None:
-        print("nnkernels:", " ".join(message.split()), file=sys.stderr)
+        with suppress(OSError):  # the exit status tells what a full or closed standard error cannot
+            print("nnkernels:", " ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def _flush() -> None:
