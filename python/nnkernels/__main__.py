@@ -110,11 +110,12 @@ def _parser() -> ArgumentParser:
 _MODEL = "what train or net.save(path) wrote"
 
 _TRAIN = (
-    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers. The "
-    "network scales its inputs to mean 0 and standard deviation 1. Some rows are held back from training, which ends "
-    f"{PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is written. The same rows and options "
-    "give the same weights on every machine. Ctrl-C ends training early: the best network so far is written, and the exit "
-    "status is 130. Exit status 2: the files or arguments are wrong."
+    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers, or True "
+    "and False, which count as 1 and 0. The network scales its inputs to mean 0 and standard deviation 1. Some rows are held "
+    f"back from training, which ends {PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is "
+    "written. The same rows and options give the same weights on every machine. Ctrl-C ends training early: the best network "
+    "so far is written (none before the end of the first epoch), and the exit status is 130. Exit status 2: the files or "
+    "arguments are wrong."
 )
 
 
@@ -134,7 +135,8 @@ def _add_train(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=("classes", "regression"),
-        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers",
+        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers, each in "
+        "two rows on average",
     )
     parser.add_argument(
         "--hidden", type=_sizes, default=(64, 64), metavar="N,N", help="sizes of the hidden layers, of relu; 64,64 by default"
@@ -166,7 +168,8 @@ def _add_train(parser: ArgumentParser) -> None:
 _PREDICT = (
     "Run a saved network on the rows of a file or a pipe, and write a line for each: the name of the class, or, if the network "
     "has no class names, its outputs. CSV is UTF-8; numbers may be quoted. Blank lines are skipped, but not in a file of one "
-    "column. A header must have the columns that the network was trained on, in any order; it may have the target, too. The "
+    "column. True and False count as 1 and 0. A header must have the columns that the network was trained on, in any order; it "
+    "may have the target and ignored columns, too. The "
     "output has no header (pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit "
     "status 2: the files or arguments are wrong."
 )
