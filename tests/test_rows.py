@@ -209,7 +209,10 @@ def test_a_column_is_ignored_whatever_is_in_it(reader: Reader, field: str) -> No
 OTHER_COLUMNS = {
     "missing": ("a,b c\n1,2\n", "line 1: the header lacks columns that the network was trained on: '2019'"),
     "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
-    "unknown": ("a,b c,2019,z\n1,2,3,4\n", "line 1: the header has columns that the network was not trained on: 'z'"),
+    "unknown": (
+        "a,b c,2019,z\n1,2,3,4\n",
+        "line 1: the header has columns that the network was not trained on, to be left out: 'z'",
+    ),
     "twice": ("a,b c,2019,a\n1,2,3,4\n", "line 1: the header repeats columns: 'a'"),
     "another letter case": ("A,b c,2019\n1,2,3\n", "line 1: the header lacks columns that the network was trained on: 'a'"),
     "fault": ("b c,2019,a\n1,2,3\n1,x,3\n", "line 3, column 2 ('2019'): expected a number, got 'x'"),

@@ -433,6 +433,16 @@ def test_ignore(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert_fails(folder, capfd, message, "train", "rows.csv", "-o", "net.safetensors", "--ignore", "1,3", "--no-header")
 
 
+def test_columns_that_number_the_rows(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = IRIS_CSV.splitlines()
+    content = f"id,{lines[0]}\n" + "".join(f"{row},{line}\n" for row, line in enumerate(lines[1:], 1000))
+    train_file(content, "--epochs", "1")
+    message = "\ncolumns that number the rows: 'id'; if they say nothing of new rows, --ignore them\n"
+    assert message in capfd.readouterr().out
+    train_file(content, "--epochs", "1", "--ignore", "id")
+    assert "number the rows" not in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("task", ["classes", "regression"])
 def test_no_better_than_the_trivial_answer(folder: Path, capfd: pytest.CaptureFixture[str], task: str) -> None:
     generator = np.random.default_rng(0)
@@ -905,7 +915,7 @@ BAD_COLUMNS = {
     ),
     "one is unknown": (
         IRIS_CSV.replace("species", "kind"),
-        "line 1: the header has columns that the network was not trained on: 'kind'",
+        "line 1: the header has columns that the network was not trained on, to be left out: 'kind'",
     ),
     "one is there twice": (
         "species,petal length," + IRIS_CSV,

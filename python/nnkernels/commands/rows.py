@@ -56,7 +56,7 @@ def file_format(name: str, fallback: Format | None = None) -> Format:
     if suffix == ".csv" or suffix == ".npy":
         return "csv" if suffix == ".csv" else "npy"
     if fallback is None and not _is_stream(name):
-        raise ValueError(f"{name}: expected a name that ends in .csv or .npy, or --format")
+        raise ValueError(f"{name}: expected a name that ends in .csv or .npy, or --format csv or npy")
     return fallback or "csv"
 
 
@@ -512,7 +512,7 @@ def _column_order(header: Record, columns: Sequence[str], ignored: Collection[st
     expected = {*columns, *ignored}
     for what, several in (
         ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
-        ("has columns that the network was not trained on", [name for name in names if name not in expected]),
+        ("has columns that the network was not trained on, to be left out", [name for name in names if name not in expected]),
         ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
     ):
         if several:

@@ -190,5 +190,9 @@ def _describe_data(table: Table, task: str, problem: Classes | Quantities, const
     yield f"{table.file}: {size}; {rows - held_back:,} to learn from, {held_back:,} held back"
     yield f"target {table.target_label}: {task}"
     yield from problem.describe()
+    counts = np.arange(rows)
+    numbered = [table.input_label(place) for place, column in enumerate(table.inputs.T) if (column == column[0] + counts).all()]
+    if numbered:
+        yield f"columns that number the rows: {listed(numbered, _MOST_NAMES)}; if they say nothing of new rows, --ignore them"
     if constant:
         yield f"constant columns, not scaled: {listed(constant, _MOST_NAMES)}"
