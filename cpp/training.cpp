@@ -528,22 +528,32 @@ LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest, double
                       losses_.data(), deltas_[0].data(), factors, smallest, scale);
 }
 
+// A step on each batch, by the optimizer that choose(loss, rows of the batch) gives.
+template <class C>
+template <class Choose>
+void Trainer<C>::run_steps(const Examples<C>& all, const std::size_t* order, std::size_t count, double scale, Choose choose) {
+  look_for_weightless_rows(all);
+  for (std::size_t first = 0; first < count; first += batch_) {
+    const Examples<C> batch = gather(all, order, first, std::min(batch_, count - first));
+    const LossSum loss = forward_to_loss(batch, kLeastGradient<C>, scale);
+    if (loss.weights == 0) continue;
+    const Optimizer optimizer = choose(loss, batch.rows);
+    backward_layers(batch.x, batch.rows, nullptr);
+    step(optimizer);
+  }
+}
+
 template <class C>
 LossSum Trainer<C>::run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch,
                               bool shuffle) {
   std::size_t* const order = shuffle ? at_least(order_, all.rows) : nullptr;
   if (shuffle) permutation(seed, epoch, all.rows, order, poll);
-  look_for_weightless_rows(all);
   LossSum sum;
-  for (std::size_t first = 0; first < all.rows; first += batch_) {
-    const Examples<C> batch = gather(all, order, first, std::min(batch_, all.rows - first));
-    const LossSum loss = forward_to_loss(batch, kLeastGradient<C>);
-    if (loss.weights == 0) continue;
+  run_steps(all, order, all.rows, 1, [&](const LossSum& loss, std::size_t) {
     sum.losses += loss.losses;
     sum.weights += loss.weights;
-    backward_layers(batch.x, batch.rows, nullptr);
-    step(optimizer);
-  }
+    return optimizer;
+  });
   return sum;
 }
 
@@ -561,22 +571,17 @@ double Trainer<C>::half_squares() const {
 template <class C>
 BatchSums Trainer<C>::run_batches(const Examples<C>& all, const Optimizer& optimizer, const std::size_t* order,
                                   std::size_t count, double scale) {
-  look_for_weightless_rows(all);
   const std::size_t terms = terms_of(loss_, outputs());
   BatchSums sums;
-  for (std::size_t first = 0; first < count; first += batch_) {
-    const Examples<C> batch = gather(all, order, first, std::min(batch_, count - first));
-    const LossSum loss = forward_to_loss(batch, kLeastGradient<C>, scale);
-    if (loss.weights == 0) continue;
-    const auto rows = static_cast<double>(batch.rows);
+  run_steps(all, order, count, scale, [&](const LossSum& loss, std::size_t batch_rows) {
+    const auto rows = static_cast<double>(batch_rows);
     const double row_weights = loss.weights / static_cast<double>(terms);
-    Optimizer of_batch = optimizer;
-    of_batch.weight_decay /= row_weights;
     sums.losses += rows * loss.mean();
     if (optimizer.weight_decay != 0) sums.penalty += rows * (half_squares() / row_weights);
-    backward_layers(batch.x, batch.rows, nullptr);
-    step(of_batch);
-  }
+    Optimizer of_batch = optimizer;
+    of_batch.weight_decay /= row_weights;
+    return of_batch;
+  });
   return sums;
 }
 
@@ -613,10 +618,10 @@ LossSum Trainer<C>::evaluate(const Examples<C>& all) {
 }
 
 template <class C>
-LossSum Trainer<C>::compute_gradient(const Examples<C>& all) {
+LossSum Trainer<C>::compute_gradient(const Examples<C>& all, C smallest) {
   look_for_weightless_rows(all);
   const Examples<C> batch = gather(all, nullptr, 0, all.rows);
-  const LossSum sum = forward_to_loss(batch, 0);
+  const LossSum sum = forward_to_loss(batch, smallest);
   backward_layers(batch.x, batch.rows, nullptr);
   return sum;
 }

@@ -113,14 +113,14 @@ class Trainer {
 
   // The same in scikit-learn's conventions, over `count` rows by their numbers in `order` (all, in sequence, if that is null):
   // the gradient of a batch's mean loss is multiplied by `scale`, and the weight decay of a batch divided by the sum of its
-  // rows' weights, which is the number of its rows without weights. Both sums are of before the batch's step.
+  // rows' weights, which is the number of its rows without weights. Both are taken before the step.
   BatchSums run_batches(const Examples<C>& all, const Optimizer& optimizer, const std::size_t* order, std::size_t count,
                         double scale);
 
   LossSum evaluate(const Examples<C>& all);
 
-  // The loss of at most a batch of rows, and the gradient of its mean.
-  LossSum compute_gradient(const Examples<C>& all);
+  // The loss of at most a batch of rows, and the gradient of its mean. Gradients by outputs below `smallest` are taken as 0.
+  LossSum compute_gradient(const Examples<C>& all, C smallest = 0);
 
   // The gradients by parameters and inputs of at most a batch of rows, from that by the outputs.
   void backward(const C* x, std::size_t rows, const C* by_outputs, C* by_inputs);
@@ -142,6 +142,8 @@ class Trainer {
   double half_squares() const;
   void scale_rows(const Layer& layer, const double* offset, const C* from, std::size_t rows, C* to);
   void backward_layers(const C* x, std::size_t rows, C* by_inputs);
+  template <class Choose>
+  void run_steps(const Examples<C>& all, const std::size_t* order, std::size_t count, double scale, Choose choose);
   void step(const Optimizer& optimizer);
   bool counts(const Targets<C>& targets, std::size_t row) const;
   void look_for_weightless_rows(const Examples<C>& all);

@@ -264,10 +264,11 @@ class PyTrainer {
     return run(x, targets, weights, [](auto& trainer, const auto& examples) { return trainer.evaluate(examples).mean(); });
   }
 
-  double gradient(const py::object& x, const py::object& targets, const py::object& weights) {
-    return run(x, targets, weights, [](auto& trainer, const auto& examples) {
+  double gradient(const py::object& x, const py::object& targets, const py::object& weights, bool drop_tiny) {
+    return run(x, targets, weights, [drop_tiny](auto& trainer, const auto& examples) {
+      using C = typename std::decay_t<decltype(trainer)>::Element;
       need_batch(trainer, examples.rows);
-      return trainer.compute_gradient(examples).mean();
+      return trainer.compute_gradient(examples, drop_tiny ? kLeastGradient<C> : C(0)).mean();
     });
   }
 
@@ -404,7 +405,8 @@ void add_training(py::module_& module) {
            "loss and of the weights' penalty, each times the batch's rows.")
       .def("evaluate", method(&PyTrainer::evaluate), py::arg("x"), py::arg("targets"), py::arg("weights"), "The mean loss.")
       .def("gradient", method(&PyTrainer::gradient), py::arg("x"), py::arg("targets"), py::arg("weights"),
-           "The mean loss, whose gradient is then in gradient_array.")
+           py::arg("drop_tiny") = false,
+           "The mean loss, whose gradient is then in gradient_array. drop_tiny: take tiny numbers as 0, as a step does.")
       .def("backward", method(&PyTrainer::backward), py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
            "The gradients by parameters and x, from that by the outputs.");
   module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),

@@ -16,6 +16,9 @@ Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 T = TypeVar("T")
 
+# What safetensors reads of a file's header.
+_MOST_HEADER = 100_000_000
+
 # The names of dtypes in a file.
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
@@ -48,6 +51,8 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
         header[name] = {"dtype": dtype, "shape": tensors[name].shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # what follows is aligned
+    if len(text) > _MOST_HEADER:
+        raise ValueError(f"{fsdecode(path)}: expected names and metadata of at most {_MOST_HEADER:,} bytes, got {len(text):,}")
     with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
         file.write(len(text).to_bytes(8, "little") + text)
         for name in sorted(tensors):

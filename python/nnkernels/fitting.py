@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import decimal
 import math
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from nnkernels.arrays import as_contiguous
 from nnkernels.network import Network
 from nnkernels.problem import Problem, Rows
 
-# The numbers of the optimizers in C++.
-_SGD, _ADAM = 0, 3
+# The numbers of the optimizers in C++: Optimizer::Kind in cpp/training.h.
+_SGD, _ADAM_HAT = 0, 3
 
-# A learning rate below this part of the first changes no parameter. "invscaling" stops there, to keep the velocity finite.
+# The smallest learning rate of "invscaling", relative to the first: it changes no parameter, and keeps the velocity finite.
 _LEAST_RATE = 1e-20
 
 # Rows of a sparse matrix that predictions make dense at a time.
@@ -60,7 +61,7 @@ class StochasticOptimizer:
             self._kind = _SGD
             self._settings = (float(estimator.momentum), float(estimator.nesterovs_momentum), 0.0)
         else:
-            self._kind = _ADAM
+            self._kind = _ADAM_HAT
             self._settings = (float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
         self._steps = 0
         self._moments: list[NDArray[Any]] = []
@@ -111,7 +112,7 @@ class StochasticOptimizer:
 
     def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
         """Change the learning rate, but not scikit-learn's velocity, which is -rate times that of the Trainer."""
-        rate = max(rate, _LEAST_RATE * self._first_rate)
+        rate = max(rate, _LEAST_RATE * self._first_rate, sys.float_info.min)
         velocity = trainer.moments[0]
         np.multiply(velocity, self.learning_rate / rate, out=velocity)
         self.learning_rate = rate
@@ -145,20 +146,24 @@ class Epochs:
 
 
 class Objective:
-    """What L-BFGS minimises: the loss of all rows with its penalty, and its gradient, of parameters in float64."""
+    """What L-BFGS minimises: the loss of all rows with its penalty, and its gradient.
+
+    Parameters and gradient are float64, and so is the sum of the losses; the network computes in its own dtype.
+    """
 
     def __init__(self, problem: Problem, rows: Rows, alpha: float, factors: Factors) -> None:
-        architecture = problem.architecture._replace(computed=np.dtype(np.float64))
+        architecture = problem.architecture
+        self._dtype = architecture.computed
         count = len(rows.targets)
         block = min(count, max(_LEAST_BLOCK, _NUMBERS_IN_CACHE // sum(architecture.sizes)))
-        self._trainer = problem._replace(architecture=architecture).trainer(block)
+        self._trainer = problem.trainer(block)
         self._rows, self._factors = rows, factors
         self._blocks = []  # of rows, with the sum of their weights, which is not 0
         for begin in range(0, count, block):
             part = take(rows, slice(begin, begin + block))
             weight = len(part.targets) if part.weights is None else math.fsum(part.weights)
             if weight:
-                self._blocks.append((part if is_sparse(part.x) else dense(part, np.float64), weight))
+                self._blocks.append((part if is_sparse(part.x) else dense(part, self._dtype), weight))
         self._total = math.fsum(weight for _, weight in self._blocks)
         self._gradient, self._decay, self._shrinkage = np.zeros((3, len(self._trainer.parameters)))
         for weights, _ in architecture.split(self._decay):
@@ -172,7 +177,7 @@ class Objective:
         np.copyto(self._gradient, self._shrinkage)
         for part, weight in self._blocks:
             factor = self._factors.gradient * (weight / self._total)
-            value += factor * trainer.gradient(*dense(part, np.float64))
+            value += factor * trainer.gradient(*dense(part, self._dtype), drop_tiny=True)
             self._gradient += np.multiply(trainer.gradient_array, factor, out=trainer.gradient_array)
         return value, self._gradient
 

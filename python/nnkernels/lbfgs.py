@@ -18,12 +18,12 @@ Vector: TypeAlias = NDArray[np.float64]
 Evaluate: TypeAlias = Callable[[Vector], tuple[float, Vector]]
 
 # Steps that the approximation of the inverse Hessian is made of.
-_PAIRS = 10
+_MEMORY = 10
 
 # The constants of the Wolfe conditions, as in SciPy's L-BFGS-B: the least decrease, as a part of what the slope promises, and
 # the largest slope that may be left.
-_LEAST_DECREASE = 1e-3
-_MOST_SLOPE = 0.9
+_SUFFICIENT_DECREASE = 1e-3
+_CURVATURE = 0.9
 
 # Trials along one direction; they end early in an interval of this part of its farther end.
 _MOST_TRIALS = 20
@@ -32,6 +32,9 @@ _NARROW = 0.1
 # An iteration that lowers the value by no more than this part is the last, as in SciPy's L-BFGS-B.
 _EPSILON = 2.0**-52
 _LEAST_PROGRESS = 1e7 * _EPSILON
+
+
+_NO_EVALUATIONS = "the maximum number of evaluations is reached"
 
 
 class Minimum(NamedTuple):
@@ -59,6 +62,7 @@ class Minimum(NamedTuple):
     message: str
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def minimize(
     evaluate: Evaluate,
     start: Vector,
@@ -125,7 +129,7 @@ def minimize(
         if iterations >= max_iterations:
             return result("the maximum number of iterations is reached")
         if evaluations >= max_evaluations:
-            return result("the maximum number of evaluations is reached")
+            return result(_NO_EVALUATIONS)
         np.negative(gradient, out=direction)
         history.multiply(direction)
         slope = float(dot(gradient, direction))
@@ -133,8 +137,10 @@ def minimize(
         if -math.inf < slope < 0:
             start_step = 1.0 if history else 1.0 / math.sqrt(-slope)
             trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))  # and one to go back to the best
-            found = _search(at, _Trial(0.0, value, slope), start_step, trials)
+            found = _line_search(at, _Trial(0.0, value, slope), start_step, trials)
         if found is None:
+            if evaluations >= max_evaluations - 1:
+                return result(_NO_EVALUATIONS)
             if not history:
                 return result("no step along the gradient lowers the value")
             history.clear()  # rounding errors may have spoilt the direction
@@ -145,7 +151,7 @@ def minimize(
         iterations += 1
         if callback is not None and callback(result("")):
             return result("the callback ended it")
-        if old_value - value <= _LEAST_PROGRESS * max(abs(old_value), abs(value), 1.0):
+        if evaluations < max_evaluations - 1 and old_value - value <= _LEAST_PROGRESS * max(abs(old_value), abs(value), 1.0):
             return result("the value falls no more", converged=True)
     return result("the gradient is within the tolerance", converged=True)
 
@@ -154,10 +160,10 @@ class _History:
     """The last steps s and changes y of the gradient: an approximation of the inverse Hessian."""
 
     def __init__(self, size: int) -> None:
-        self._steps, self._changes = np.empty((2, _PAIRS + 1, size))
-        self._curvatures = [0.0] * (_PAIRS + 1)  # s.y
+        self._steps, self._changes = np.empty((2, _MEMORY + 1, size))
+        self._curvatures = [0.0] * (_MEMORY + 1)  # s.y
         self._scale = 1.0  # s.y / y.y of the last pair
-        self._rows: deque[int] = deque(maxlen=_PAIRS)  # of the pairs, the oldest first
+        self._rows: deque[int] = deque(maxlen=_MEMORY)  # of the pairs, the oldest first
         self._free = 0  # the row of the next pair
         self._product = np.empty(size)
 
@@ -178,7 +184,7 @@ class _History:
             self._curvatures[row] = curvature
             self._scale = curvature / float(dot(change, change))
             self._rows.append(row)
-            self._free = (row + 1) % (_PAIRS + 1)
+            self._free = (row + 1) % (_MEMORY + 1)
 
     def multiply(self, vector: Vector) -> None:
         """Multiply a vector by the approximation, in place: the two-loop recursion."""
@@ -202,7 +208,7 @@ class _Trial(NamedTuple):
     slope: float
 
 
-def _search(at: Callable[[float], _Trial], start: _Trial, step: float, most_trials: int) -> _Trial | None:
+def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most_trials: int) -> _Trial | None:
     """Return the point that was evaluated last: one that satisfies the strong Wolfe conditions.
 
     If none is found, return one whose value is low enough; None if there is none either.
@@ -211,21 +217,21 @@ def _search(at: Callable[[float], _Trial], start: _Trial, step: float, most_tria
     high = None  # the other end of an interval that holds a minimum
     for _ in range(most_trials):
         trial = at(step)
-        if not trial.value <= start.value + _LEAST_DECREASE * trial.step * start.slope or trial.value >= low.value:
+        if not trial.value <= start.value + _SUFFICIENT_DECREASE * trial.step * start.slope or trial.value >= low.value:
             high = trial  # also where the value is NaN or infinite
-        elif abs(trial.slope) <= -_MOST_SLOPE * start.slope:
+        elif abs(trial.slope) <= -_CURVATURE * start.slope:
             return trial
         else:
             before, low = low, trial
             if high is None and trial.slope < 0:  # the minimum is farther away
                 reach = low.step - before.step
-                step = _lowest(before, low)
+                step = _cubic_minimizer(before, low)
                 step = min(max(step, low.step + 1.1 * reach), low.step + 4 * reach) if step > low.step else low.step + 4 * reach
                 continue
             if high is None or trial.slope * (high.step - trial.step) >= 0:
                 high = before
         middle, half = 0.5 * (low.step + high.step), 0.5 * abs(high.step - low.step)
-        step = _lowest(low, high)
+        step = _cubic_minimizer(low, high)
         step = min(max(step, middle - 0.8 * half), middle + 0.8 * half) if math.isfinite(step) else middle
         if abs(high.step - low.step) <= _NARROW * max(high.step, low.step):  # a kink: no slope there is small enough
             break
@@ -234,7 +240,7 @@ def _search(at: Callable[[float], _Trial], start: _Trial, step: float, most_tria
     return low if low is trial else at(low.step)
 
 
-def _lowest(a: _Trial, b: _Trial) -> float:
+def _cubic_minimizer(a: _Trial, b: _Trial) -> float:
     """Return the step to the minimum of the cubic polynomial through two points; NaN if there is none."""
     width = b.step - a.step
     first = a.slope + b.slope - 3 * (b.value - a.value) / width

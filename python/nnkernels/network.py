@@ -45,9 +45,8 @@ class Network(_core.Network):
     layers : iterable of Dense and Scale
         At least one. Each layer takes as many inputs as the layer before has outputs.
     dtype : optional
-        float16, float32 or float64; by default the dtype that all weights and biases promote to (of Scale alone: float64). What
-        is beyond its range
-        becomes infinite, with NumPy's warning of a cast.
+        float16, float32 or float64; by default the dtype that all weights and biases promote to (of Scale alone: float64).
+        What is beyond its range becomes infinite, with NumPy's warning of a cast.
     metadata : mapping of str to str, optional
         Anything that belongs to the network, such as the names of classes. ``save``, ``load``, pickles and ``train`` keep it.
         Names that begin with "nnkernels." are reserved.
@@ -376,7 +375,7 @@ class Network(_core.Network):
         bytes.
 
         A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
-        and MemoryError where there is too little for a copy of the weights.
+        ValueError for metadata of more than 100 MB, and MemoryError where there is too little for a copy of the weights.
 
         Examples
         --------
@@ -475,7 +474,7 @@ def _widths(layers: list[Dense | Scale]) -> list[int]:
             cause = f"layer {one_neuron} is one neuron before another layer: give its weights the shape (1, inputs)"
         elif layer.inputs not in (width, None):
             cause = f"layer {number - 1} has {width} outputs, layer {number} takes {layer.inputs} inputs"
-            cause += "; weights are (outputs, inputs)"
+            cause += "; weights are (outputs, inputs)" if isinstance(layer, Dense) else ""
         if cause:
             raise ValueError(f"Network: {cause}; got {_first_array(layers[number - 2])} before {_first_array(layer)}")
         widths.append(width)

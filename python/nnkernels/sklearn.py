@@ -23,7 +23,7 @@ from nnkernels.losses import choose_loss
 from nnkernels.network import Network
 from nnkernels.optimizers import SGD
 from nnkernels.problem import Architecture, Problem, Rows, take_apart
-from nnkernels.training import Callback, Training, TrainingState, _describe, _is_true, _Progress
+from nnkernels.training import Callback, Progress, Training, TrainingState, description_of, is_true
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
@@ -201,16 +201,18 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         if sample_weight is None:
             return None
+        if not np.any(sample_weight):
+            what = f"{type(self).__name__} expected a row of weight above 0"
+            raise ValueError(f"{what}, got sample_weight, times class_weight if given, of only 0")
         return as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
 
     def _initialize(self, sizes: list[int], dtype: Any) -> None:
         """Draw scikit-learn's initial weights, and forget what was learnt."""
-        self.n_iter_ = self.t_ = 0
-        self.coefs_: list[NDArray[Any]] = []
-        self.intercepts_: list[NDArray[Any]] = []
+        coefs: list[NDArray[Any]] = []
+        intercepts: list[NDArray[Any]] = []
         for inputs, outputs in pairwise(sizes):
             bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
-            for arrays, shape in ((self.coefs_, (inputs, outputs)), (self.intercepts_, (outputs,))):
+            for arrays, shape in ((coefs, (inputs, outputs)), (intercepts, (outputs,))):
                 # What random_state.uniform draws; but a compiler may fuse its multiplication and addition.
                 uniform = self._random_state.random_sample(shape)
                 uniform *= 2 * bound
@@ -218,6 +220,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 arrays.append(uniform.astype(dtype))
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
             self.__dict__.pop(name, None)
+        self.n_iter_ = self.t_ = 0
+        self.coefs_, self.intercepts_ = coefs, intercepts  # both at once: Ctrl-C may come at any time
 
     def _begin_curve(self) -> None:
         self.loss_curve_: list[float] = []
@@ -256,18 +260,17 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def _unpack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
         """Set ``coefs_`` and ``intercepts_`` to the contents of a flat array, which is copied."""
         layers = architecture.split(flat.astype(architecture.dtype))
-        self.coefs_ = [np.ascontiguousarray(weights.T) for weights, _ in layers]
-        self.intercepts_ = [bias.copy() for _, bias in layers]
+        self.coefs_, self.intercepts_ = [weights.T for weights, _ in layers], [bias for _, bias in layers]
 
     def _training(self, losses: list[float], steps: int) -> Training:
         """Return what ``callback`` gets; its state has no moments."""
         problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
-        state = TrainingState(_describe(problem, SGD()), len(losses), steps, parameters, ())
+        state = TrainingState(description_of(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 
     def _callback_ends(self, losses: list[float], steps: int) -> bool:
         """Call ``callback``, and say whether it ends the fit."""
-        return self.callback is not None and _is_true(self.callback(self._training(losses, steps)))
+        return self.callback is not None and is_true(self.callback(self._training(losses, steps)))
 
     # --- lbfgs ---
 
@@ -294,7 +297,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             return ended
 
         try:
-            with _Progress(self.max_iter, self.progress) as bar:
+            with Progress(self.max_iter, self.progress) as bar:
                 reached = lbfgs.minimize(
                     objective,
                     start,
@@ -339,7 +342,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
         self.n_iter_ = 0
         try:
-            with _Progress(self.max_iter, False if incremental else self.progress) as bar:
+            with Progress(self.max_iter, False if incremental else self.progress) as bar:
                 while True:
                     if self.shuffle:
                         self._random_state.shuffle(order)
@@ -692,7 +695,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
         if self.out_activation_ == "softmax":
             return fitting.accuracy(outputs.argmax(axis=1) == targets, weights)
-        return fitting.accuracy(((outputs[:, -self.n_outputs_ :] > 0.5) == targets).all(axis=1), weights)
+        answers = (outputs[:, -self.n_outputs_ :] > 0.5) & (len(self.classes_) > 1)  # as in predict
+        return fitting.accuracy((answers == targets).all(axis=1), weights)
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
@@ -797,6 +801,8 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"MLPRegressor expected y of real numbers, got {y.dtype}")
         targets = y.reshape(len(y), -1)
         self.n_outputs_ = targets.shape[1]
         if self.loss == "poisson" and (targets < 0).any():

@@ -426,7 +426,7 @@ def train(
     problem, parameters = take_apart("train", net, loss)
     rows = _as_rows(problem, x, targets, sample_weight)
     held_back = None if validation is None else _as_validation(problem, validation)
-    description = _describe(problem, chosen)
+    description = description_of(problem, chosen)
     if state is None:
         state = _first_state(description, parameters)
     else:
@@ -437,12 +437,12 @@ def train(
     del parameters, state  # the run frees them when it has newer ones
 
     lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
-    with _Progress(epochs, progress) as bar:
+    with Progress(epochs, progress) as bar:
         for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
             bar.update(len(run.losses), run.losses[-1], *run.validation_losses[-1:])
             if patience is not None and run.validation_losses[-1] < lowest:
                 lowest, best, best_parameters = run.validation_losses[-1], len(run.losses), run.state.parameters
-            if callback is not None and _is_true(callback(run.training(run.state.parameters))):
+            if callback is not None and is_true(callback(run.training(run.state.parameters))):
                 break
             if patience is not None and len(run.losses) - best >= patience:
                 break
@@ -527,7 +527,8 @@ def _as_validation(problem: Problem, validation: object) -> Rows:
     return _as_rows(problem._replace(function="train's validation"), x, targets, sample_weight)
 
 
-def _describe(problem: Problem, optimizer: Optimizer) -> Description:
+def description_of(problem: Problem, optimizer: Optimizer) -> Description:
+    """Return what a state of this training is checked by."""
     architecture = problem.architecture
     return Description(
         "-".join(map(str, architecture.sizes)),
@@ -582,7 +583,7 @@ def _find_bad_row(whose: str, rows: Rows) -> str | None:
     return None
 
 
-def _is_true(value: object) -> bool:
+def is_true(value: object) -> bool:
     """Say whether a callback has returned True, not only something that counts as true."""
     return isinstance(value, (bool, np.bool_)) and bool(value)
 
@@ -594,7 +595,7 @@ def _is_terminal(stream: Any) -> bool:
     return False
 
 
-class _Progress:
+class Progress:
     """A bar of tqdm, which is imported when the bar is first shown."""
 
     def __init__(self, epochs: int, show: bool | None) -> None:
