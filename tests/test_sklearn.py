@@ -1001,7 +1001,7 @@ def test_lbfgs_names_the_limit_of_evaluations(max_fun: int) -> None:
 @pytest.mark.parametrize("given", [{"sample_weight": np.zeros(ROWS)}, {"class_weight": {-7: 0, 7: 0}}])
 def test_weights_of_only_0_are_an_error(solver: str, given: dict[str, Any]) -> None:
     estimator = ours("binary", **SMALL, solver=solver, class_weight=given.get("class_weight"))
-    with pytest.raises(ValueError, match=r"weight.*(of only 0|non-zero)"):
+    with pytest.raises(ValueError, match="at least one non-zero number"):
         estimator.fit(X, Y["binary"], sample_weight=given.get("sample_weight"))
 
 

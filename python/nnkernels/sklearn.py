@@ -201,10 +201,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         if sample_weight is None:
             return None
-        if not np.any(sample_weight):
-            what = f"{type(self).__name__} expected a row of weight above 0"
-            raise ValueError(f"{what}, got sample_weight, times class_weight if given, of only 0")
-        return as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
+        weights = as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
+        if not weights.any():  # scikit-learn before 1.9 lets it pass
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return weights
 
     def _initialize(self, sizes: list[int], dtype: Any) -> None:
         """Draw scikit-learn's initial weights, and forget what was learnt."""
@@ -322,7 +322,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     # --- sgd and adam ---
 
     def _fit_epochs(self, problem: Problem, rows: Rows, incremental: bool) -> None:
-        if not hasattr(self, "loss_curve_") or (self.validation_scores_ is None) == self.early_stopping:
+        if not hasattr(self, "validation_scores_") or (self.validation_scores_ is None) == self.early_stopping:
             self._begin_curve()
         order, held_back = self._hold_back(rows) if self.early_stopping else (np.arange(len(rows.targets)), None)
         count = len(order)
