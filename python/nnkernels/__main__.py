@@ -121,7 +121,14 @@ _TRAIN = (
 
 def _add_train(parser: ArgumentParser) -> None:
     parser.add_argument("input", metavar="ROWS", help="a CSV file in UTF-8, or - for standard input")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="where the network goes")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="MODEL",
+        help="where the network goes; replaces a network, but no other file",
+    )
     parser.add_argument(
         "--target", metavar="COLUMN", help="what to predict: a column's name, or its number from 1; the last by default"
     )
