@@ -332,7 +332,7 @@ def test_layers_that_do_not_chain() -> None:
 
 def test_one_layer_is_no_list() -> None:
     layers: Any = nnk.Dense(WEIGHTS)
-    assert message_of(lambda: nnk.Network(layers)) == "Network expected a list of Dense, got a Dense"
+    assert message_of(lambda: nnk.Network(layers)) == "Network expected a list of Dense and Scale, got a Dense"
 
 
 @pytest.mark.parametrize("dtype", ["foo", int, object, [1], 3.5], ids=str)

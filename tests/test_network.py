@@ -408,3 +408,24 @@ def test_reserved_names_of_another_version_are_left_out(tmp_path: Path) -> None:
     metadata = {"nnkernels.activations": "none", "nnkernels.future": "x", "a": "b"}
     safetensors.numpy.save_file(tensors, tmp_path / "net", metadata)
     assert same_metadata(nnk.load(tmp_path / "net"), {"a": "b"})
+
+
+class Mean(nnk.Scale):
+    """A Scale with another way to make it, and an attribute of its own."""
+
+    def __init__(self, mean: NDArray[Any]) -> None:
+        super().__init__(mean, 1)
+        self.origin = "rows"
+
+
+def test_copies_of_subclasses_of_scale() -> None:
+    layer = Mean(np.array([1.0, 2.0]))
+    pickles = [pickle.loads(pickle.dumps(layer, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)]
+    for duplicate in [copy.copy(layer), copy.deepcopy(layer), *pickles]:
+        assert type(duplicate) is Mean
+        assert (duplicate.origin, duplicate.offset.tolist(), duplicate.scale.tolist()) == ("rows", [1, 2], [1, 1])
+        with pytest.raises(AttributeError, match="Mean is frozen"):
+            duplicate.offset = np.ones(2)
+    del layer.origin
+    with pytest.raises(AttributeError, match="Mean is frozen"):
+        del layer.scale

@@ -59,7 +59,7 @@ NO_NAMES = {
         *("nan(ind)", "nan(0x7ff)", "snan", "qNaN", "NaNQ", "NA_integer_", "NA_real_", "NA_character_"),
     ],
     "boolean": [
-        *("True", "true", "FALSE", "yes", "No", "on", "off", "WAHR", "falsch", "ja", "nein", "vrai", "Faux", "oui", "non"),
+        *("tRUE", "yes", "No", "on", "off", "WAHR", "falsch", "ja", "nein", "vrai", "Faux", "oui", "non"),
         *("verdadero", "falso", "Sí", "si"),
     ],
     "currency": [
@@ -193,7 +193,7 @@ COLUMNS = ("a", "b c", "2019")
 def test_columns_in_any_order(reader: Reader, rows: str, block_rows: int) -> None:
     for header, order in (("a,b c,2019", (0, 1, 2)), ('2019, "a",b c ', (1, 2, 0)), ("# b c,2019,a", (2, 0, 1))):
         for said in (None, True):
-            read = reader.csv(f"{header}\n{rows}", 3, block_rows, header=said, columns=COLUMNS, ignored="y")
+            read = reader.csv(f"{header}\n{rows}", 3, block_rows, header=said, columns=COLUMNS, ignored=("y",))
             assert read.tolist() == [[1 + place for place in order], [4 + place for place in order]]
     for said in (None, False):
         assert reader.csv(rows, 3, block_rows, header=said, columns=COLUMNS).tolist() == [[1, 2, 3], [4, 5, 6]]
@@ -202,14 +202,17 @@ def test_columns_in_any_order(reader: Reader, rows: str, block_rows: int) -> Non
 @pytest.mark.parametrize("field", ["", "x", "nan", '"1,2"', '"\n"', '" ""y"" "', "\udcff"])
 def test_a_column_is_ignored_whatever_is_in_it(reader: Reader, field: str) -> None:
     content = f"b c,y,2019,a\n2,{field},3,1\n5,0,6,4\n".encode(errors="surrogateescape")
-    assert reader.csv(content, 3, columns=COLUMNS, ignored="y").tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert reader.csv(content, 3, columns=COLUMNS, ignored=("y",)).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 # By name: contents for COLUMNS, and what must be said.
 OTHER_COLUMNS = {
     "missing": ("a,b c\n1,2\n", "line 1: the header lacks columns that the network was trained on: '2019'"),
     "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
-    "unknown": ("a,b c,2019,z\n1,2,3,4\n", "line 1: the header has columns that the network was not trained on: 'z'"),
+    "unknown": (
+        "a,b c,2019,z\n1,2,3,4\n",
+        "line 1: the header has columns that the network was not trained on, to be left out: 'z'",
+    ),
     "twice": ("a,b c,2019,a\n1,2,3,4\n", "line 1: the header repeats columns: 'a'"),
     "another letter case": ("A,b c,2019\n1,2,3\n", "line 1: the header lacks columns that the network was trained on: 'a'"),
     "fault": ("b c,2019,a\n1,2,3\n1,x,3\n", "line 3, column 2 ('2019'): expected a number, got 'x'"),
@@ -222,13 +225,28 @@ OTHER_COLUMNS = {
 @pytest.mark.parametrize("case", OTHER_COLUMNS)
 def test_other_columns(reader: Reader, case: str) -> None:
     content, expected = OTHER_COLUMNS[case]
-    assert expected in reader.error(content, 3, columns=COLUMNS, ignored="y")
+    assert expected in reader.error(content, 3, columns=COLUMNS, ignored=("y",))
 
 
 def test_columns_of_one_input(reader: Reader) -> None:
     for content in ("a\n1\n2\n", "y,a\nx,1\n,2\n"):
-        assert reader.csv(content, 1, columns=("a",), ignored="y").tolist() == [[1], [2]]
+        assert reader.csv(content, 1, columns=("a",), ignored=("y",)).tolist() == [[1], [2]]
     assert "line 3, column 1 ('a'): expected a number, got ''" in reader.error("a\n1\n\n", 1, columns=("a",))
+
+
+def test_truth_values(reader: Reader) -> None:
+    """They are rows, not a header, unless the network knows them as names."""
+    expected = [[1, 0], [0, 1], [1, 0.5]]
+    for field in ("True", "TRUE", "true", "False", "FALSE", "false"):
+        number = float(field.lower() == "true")
+        assert reader.csv(f"2,{field}\n{field},3\n", 2).tolist() == [[2, number], [number, 3]]
+        message = reader.error(f"a,{field}\n1,2\n", 2)
+        assert message.endswith(f"no header either, for column 2 is '{field}': say --header if it is one")
+    assert reader.csv('True,False\nFALSE, TRUE\n"true",0.5\n', 2).tolist() == expected
+    assert reader.csv("True,False\n1,2\n", 2, header=True).tolist() == [[1, 2]]
+    assert "may be a header or a row" in reader.error("True,False\n1,2\n", 2, columns=("False", "True"))
+    for field in ("tRue", "t", "Yes", "True_"):
+        assert f"expected a number, got '{field}'" in reader.error(f"1,2\n1,{field}\n", 2)
 
 
 # --- Missing values, and files that are no CSV ---
@@ -236,7 +254,7 @@ def test_columns_of_one_input(reader: Reader) -> None:
 NA_HINT = ' (write a missing value as nan: to_csv(na_rep="nan"))'
 
 
-@pytest.mark.parametrize("field", [*NO_NAMES["missing"], "nope", "∞", "$", "True"])
+@pytest.mark.parametrize("field", [*NO_NAMES["missing"], "nope", "∞", "$", "Yes"])
 def test_missing_values_are_to_be_written_as_nan(reader: Reader, field: str) -> None:
     """In the first line, too; what only looks strange is not called missing."""
     is_missing = field in NO_NAMES["missing"] and field not in ("#VALUE!", "1.#IND")

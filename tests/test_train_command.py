@@ -29,7 +29,7 @@ from nnkernels import _core
 from nnkernels.__main__ import main
 from nnkernels.commands import table as table_module
 from nnkernels.commands import train as train_module
-from nnkernels.commands.names import weights_sha256
+from nnkernels.commands.report import weights_sha256
 from nnkernels.commands.tasks import Standard
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
@@ -315,7 +315,7 @@ CSV_VARIANTS: dict[str, tuple[Callable[[str], str], list[str]]] = {
 
 @pytest.mark.parametrize("variant", CSV_VARIANTS)
 def test_csv_variants(folder: Path, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_module, "_BLOCK_NUMBERS", 5 * 40)
+    monkeypatch.setattr(table_module, "BLOCK_NUMBERS", 5 * 40)
     expected = train_file(IRIS_CSV, "--epochs", "2")
     change, options = CSV_VARIANTS[variant]
     Path("rows.csv").write_bytes(change(IRIS_CSV).encode())
@@ -372,6 +372,89 @@ def test_targets_far_from_zero_make_a_float64_network(folder: Path) -> None:
         assert np.abs(net(x)[:, 0] - x.sum(axis=1) - offset).mean() < 0.2
 
 
+def test_many_columns_take_no_quadratic_time(folder: Path) -> None:
+    columns = 50_000
+    row = ",".join(["1"] * columns)
+    (folder / "wide.csv").write_text(f"{','.join(f'c{column}' for column in range(columns))}\n{row}\n{row}\n")
+    begin = time.process_time()
+    with (folder / "wide.csv").open("rb") as file:
+        found = table_module.read_table(file, "wide.csv", ",", None, None, None)
+    assert len(found.columns) == columns - 1
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("unit", [1e300, 2.0**121, 1e-35, 1e-46, 1e-290])
+def test_targets_beyond_float32_make_a_float64_network(folder: Path, unit: float) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    y = x.sum(axis=1) * unit
+    net = train_file(table(x, y), "--epochs", "60")
+    assert net.dtype == np.float64
+    assert np.abs(net(x)[:, 0] / unit - y / unit).mean() < 0.2
+
+
+def test_truth_values_are_numbers(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In inputs they are 1 and 0, as pd.get_dummies(...).to_csv() writes them; in the target they are classes."""
+    rows = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    truth = rows.sum(axis=1) > 0
+    header = "x,is_large,y,kind\n"
+    numbers = np.column_stack([rows[:, 0], truth, rows[:, 1]])
+    expected = train_file(table(numbers, truth, header), "--epochs", "2")
+    content = expected_csv = table(numbers, truth, header)
+    for yes, no in (("True", "False"), ("TRUE", "FALSE"), ("true", " false")):
+        lines = [line.split(",") for line in expected_csv.splitlines()]
+        for line in lines[1:]:
+            line[1] = yes if float(line[1]) else no
+        content = "".join(f"{','.join(line)}\n" for line in lines)
+        assert weights_sha256(train_file(content, "--epochs", "2")) == weights_sha256(expected)
+        assert predict(capfd, content) == predict(capfd, expected_csv)
+    assert json.loads(expected.metadata["classes"]) == ["False", "True"]
+
+
+def test_ignore(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever is in them; predict ignores them where they are."""
+    lines = IRIS_CSV.splitlines()
+    body = "".join(f"{row},{line.replace(',', ',text,', 1)}\n" for row, line in enumerate(lines[1:]))
+    content = f",{lines[0].replace(',', ',day,', 1)}\n{body}"
+    expected = train_file(IRIS_CSV, "--epochs", "2")
+    for options in (["--ignore", "1,day"], ["--ignore", "3,1,1"]):
+        net = train_file(content, "--epochs", "2", *options)
+        assert weights_sha256(net) == weights_sha256(expected)
+        assert net.metadata["ignored"] == '["", "day"]'
+        assert net.metadata["columns"] == expected.metadata["columns"]
+        assert predict(capfd, content) == predict(capfd, IRIS_CSV)
+        assert main(["show", "net.safetensors"]) == 0
+        assert "\nignored: '', day\n" in capfd.readouterr().out
+    net = train_file(body, "--epochs", "2", "--ignore", "1,3")
+    assert weights_sha256(net) == weights_sha256(expected)
+    assert dict(net.metadata) == {"classes": expected.metadata["classes"]}
+    Path("rows.csv").write_text(body.replace("5.1", "x", 1))
+    capfd.readouterr()
+    message = "rows.csv, line 1, column 2: expected a number, got 'x'"
+    assert_fails(folder, capfd, message, "train", "rows.csv", "-o", "net.safetensors", "--ignore", "1,3", "--no-header")
+
+
+def test_columns_that_number_the_rows(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = IRIS_CSV.splitlines()
+    content = f"id,{lines[0]}\n" + "".join(f"{row},{line}\n" for row, line in enumerate(lines[1:], 1000))
+    train_file(content, "--epochs", "1")
+    message = "\ncolumns that number the rows: 'id'; if they say nothing of new rows, --ignore them\n"
+    assert message in capfd.readouterr().out
+    train_file(content, "--epochs", "1", "--ignore", "id")
+    assert "number the rows" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_no_better_than_the_trivial_answer(folder: Path, capfd: pytest.CaptureFixture[str], task: str) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(100, 3))
+    y = (generator.random(100) < 0.1).astype(int) if task == "classes" else generator.normal(size=100)
+    train_file(table(x, y), "--epochs", "1", "--task", task)
+    trivial = "0" if task == "classes" else "the mean"
+    assert f"\nthis network is no better than saying always {trivial}\n" in capfd.readouterr().out
+    train_file(IRIS_CSV)
+    assert "no better" not in capfd.readouterr().out
+
+
 PIECES = [
     "1",
     "-2.5",
@@ -408,7 +491,7 @@ def test_rows_are_those_of_the_csv_module(text: str, block: int) -> None:
             inputs = [[number(field) for field in record[:-1]] for record in records]
             expected = inputs, [target(record[-1].strip()) for record in records]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_module, "_BLOCK_NUMBERS", block)
+        patch.setattr(table_module, "BLOCK_NUMBERS", block)
         file = io.BytesIO(text.encode())
         if expected is None:
             with pytest.raises(ValueError, match=r"^f\.csv, line \d+"):
@@ -453,20 +536,37 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "missing class, NA": (ROWS + "5,6,NA\n", [], "line 5, column 3: expected a class name or a number, got 'NA' (fill in"),
     "missing target": ("1,2.5\n3,nan\n", [], "line 2, column 2: expected a class name or a number, got 'nan' (fill in"),
     "infinite target": ("1,2.5\n3,1e999\n", [], "line 2, column 2: expected a class name or a number, got '1e999'"),
-    "text": ("x,y,kind\n1,2,a\n1,two,b\n", [], "line 3, column 2 ('y'): expected a number, got 'two'"),
+    "text": (
+        "x,y,kind\n1,2,a\n1,two,b\n",
+        [],
+        "line 3, column 2 ('y'): expected a number, got 'two' (leave the column out by --ignore, or ",
+    ),
     "text in the target": ("1,2.5\n3,x\n", ["--task", "regression"], "line 2, column 2: expected a number, got 'x'"),
     "stray text in the target": (
         "".join(f"{row},{row}\n" for row in range(1, 30)) + "1,x\n",
         [],
         "line 30, column 2: expected a number, as in most rows, got 'x'; if they are classes, say --task classes",
     ),
-    "text in the first line": ("1,two,a\n2,3,b\n", [], "line 1, column 2: expected a number, got 'two'; no header either, for"),
-    "categories": ("color,size,kind\nred,1,a\nblue,2,b\n", [], "line 2, column 1 ('color'): expected a number, got 'red'"),
+    "text in the first line": ("1,two,a\n2,3,b\n", [], "get_dummies); no header either, for column 1"),
+    "categories": (
+        "color,size,kind\nred,1,a\nblue,2,b\n",
+        [],
+        "line 2, column 1 ('color'): expected a number, got 'red' (leave",
+    ),
     "one row of a class": (
         "x,kind\n1,a\n2,a\n\n3,b\n4,a\n",
         [],
         "line 5, column 2 ('kind'): class 'b' has one row, and needs one to learn from and one to hold back",
     ),
+    "two classes of one row": (
+        "1,a\n2,b\n3,c\n4,c\n",
+        [],
+        "line 1, column 2: class 'a' has one row, and needs one to learn from and one to hold back; so has 1 other class",
+    ),
+    "decimal comma": ("x;y;kind\n1;59,0;a\n", ["--delimiter", ";"], "column 2 ('y'): expected a number, got '59,0' (write a"),
+    "all ignored": ("x,y,kind\n1,2,a\n", ["--ignore", "x,2"], "line 1: expected inputs and a target beside the columns to"),
+    "target ignored": ("x,y,kind\n1,2,a\n", ["--ignore", "kind"], "line 1: expected inputs and a target beside the columns"),
+    "no column to ignore": ("x,y,kind\n1,2,a\n", ["--ignore", "z"], "line 1: no column is 'z': say its name, or a number"),
     "each row its own class": (
         "1,a\n2,b\n3,c\n",
         [],
@@ -495,13 +595,13 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
         ",x,kind\n0,2,a\n1,3,b\n",
         [],
         "line 1, column 1: expected a name of its own, got no name; if "
-        "the column numbers the rows, leave it out: to_csv(index=False)",
+        "the column numbers the rows, leave it out: --ignore 1, or to_csv(index=False)",
     ),
     "names twice": ("x,x,kind\n1,2,a\n", ["--header"], "line 1, column 2: expected a name of its own, got 'x' again"),
     "names twice, not said": (
         "x,x,kind\n1,2,a\n",
         [],
-        "line 1, column 1: expected a number, got 'x'; no header either, for column 2 is 'x' again: say --header if it is one",
+        "get_dummies); no header either, for column 2 is 'x' again: say --header if it is one",
     ),
     "numbers from 0": ("0,1,2\n1,2,3\n", [], "line 1: '0,1,2' may be a header or a row: say --header or --no-header"),
     "name in Latin-1": ("größe,kind\n1,a\n".encode("latin-1"), [], "line 1, column 1: expected a name of its own, got 'gr"),
@@ -537,7 +637,7 @@ def assert_fails(folder: Path, capfd: pytest.CaptureFixture[str], message: str, 
 def test_bad_tables(folder: Path, capfd: pytest.CaptureFixture[str], case: str) -> None:
     content, options, message = BAD_TABLES[case]
     (folder / "rows.csv").write_bytes(content.encode() if isinstance(content, str) else content)
-    (folder / "there.safetensors").write_text("keep me")
+    nnk.Network([nnk.Dense([1.0])]).save("there.safetensors")
     for output in ("net.safetensors", "there.safetensors"):
         assert_fails(folder, capfd, message, "train", "rows.csv", "-o", output, *options)
 
@@ -622,16 +722,35 @@ def test_closed_pipe_and_closed_streams(folder: Path) -> None:
     os.close(write_end)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "nnkernels: standard output: Broken pipe\n")
     assert not (folder / "net.safetensors").exists()
+    full = subprocess.run(
+        ["sh", "-c", f"{' '.join(command)} >/dev/full"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (full.returncode, full.stderr) == (2, "nnkernels: standard output: No space left on device\n")
+    missing = f"{' '.join(command)} --target none 2>/dev/full"
+    assert subprocess.run(["sh", "-c", missing], timeout=60, check=False).returncode == 2
+    assert not (folder / "net.safetensors").exists()
     closed = f"{' '.join(command)} --epochs 2 >&- 2>&-"
     assert subprocess.run(["sh", "-c", closed], timeout=60, check=False).returncode == 0
     assert nnk.load("net.safetensors").outputs == 3
 
 
 def test_output_is_replaced_and_keeps_its_permissions(folder: Path) -> None:
-    (folder / "net.safetensors").write_text("old")
-    (folder / "net.safetensors").chmod(0o640)
-    train_file(IRIS_CSV, "--epochs", "1")
-    assert (folder / "net.safetensors").stat().st_mode & 0o777 == 0o640
+    """A network, or an empty file."""
+    for old in (nnk.Network([nnk.Dense([1.0])]).save, lambda path: path.write_bytes(b"")):
+        old(folder / "net.safetensors")
+        (folder / "net.safetensors").chmod(0o640)
+        train_file(IRIS_CSV, "--epochs", "1")
+        assert (folder / "net.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("name", ["test.csv", "net.safetensors"])
+def test_what_is_no_network_is_not_replaced(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delattr(train_module, "train_network")
+    (folder / name).write_text(IRIS_CSV)
+    message = f"{name}: this file holds no network, so it is kept: say another name, or delete it"
+    assert_fails(folder, capfd, message, "train", "iris.csv", "-o", name)
 
 
 # --- Interruption ---
@@ -683,7 +802,8 @@ def test_ctrl_c_keeps_the_best_network(folder: Path) -> None:
 def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
     """It leaves nothing."""
     (folder / "large.csv").write_text(table(*load_digits(return_X_y=True)))
-    (folder / "net.safetensors").write_text("keep me")
+    nnk.Network([nnk.Dense([1.0])]).save("net.safetensors")
+    before = (folder / "net.safetensors").read_bytes()
     command = [sys.executable, "-m", "nnkernels", "train", "large.csv", "-o", "net.safetensors", "--hidden", "3000,3000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -694,8 +814,9 @@ def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - begin < 3
-    assert (process.returncode, out, err) == (130, "", "")
-    assert (folder / "net.safetensors").read_text() == "keep me"
+    message = "nnkernels: interrupted before the first epoch was over: no network is written\n"
+    assert (process.returncode, out, err.rpartition("\r")[2]) == (130, "", message)
+    assert (folder / "net.safetensors").read_bytes() == before
 
 
 # --- Plots ---
@@ -794,7 +915,7 @@ BAD_COLUMNS = {
     ),
     "one is unknown": (
         IRIS_CSV.replace("species", "kind"),
-        "line 1: the header has columns that the network was not trained on: 'kind'",
+        "line 1: the header has columns that the network was not trained on, to be left out: 'kind'",
     ),
     "one is there twice": (
         "species,petal length," + IRIS_CSV,
@@ -849,7 +970,17 @@ def test_network_without_names(folder: Path, capfd: pytest.CaptureFixture[str], 
     [
         *(
             (text, "to be a JSON list of strings")
-            for text in ("", "a, b", '"ab"', "[1, 2]", "{}", '["a", "\\ud800"]', "[" * 10**5)
+            for text in (
+                "",
+                "a, b",
+                '"ab"',
+                "[1, 2]",
+                "{}",
+                '["a", "\\ud800"]',
+                '["a", "a\\u0000"]',
+                '["a", "\\r"]',
+                "[" * 10**5,
+            )
         ),
         *((text, "to be 2 different strings, got ") for text in ('["a"]', '["a", "a"]', '["a", "b", "c"]', "[]")),
     ],

@@ -5,6 +5,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nnkernels import __version__
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(options)
         _flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if error.args:
+            _report(str(error))
         status = _INTERRUPTED
     except BrokenPipeError as error:
         _report(f"{error.filename or 'standard output'}: {error.strerror}")
@@ -63,6 +66,7 @@ def _run(options: Namespace) -> int:
             validation=options.validation,
             optimizer=options.optimizer,
             plot=options.plot,
+            ignore=options.ignore,
             delimiter=options.delimiter,
             header=options.header,
         )
@@ -106,24 +110,40 @@ def _parser() -> ArgumentParser:
 _MODEL = "what train or net.save(path) wrote"
 
 _TRAIN = (
-    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers. The "
-    "network scales its inputs to mean 0 and standard deviation 1. Some rows are held back from training, which ends "
-    f"{PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is written. The same rows and options "
-    "give the same weights on every machine. Ctrl-C ends training early: the best network so far is written, and the exit "
-    "status is 130. Exit status 2: the files or arguments are wrong."
+    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers, or True "
+    "and False, which count as 1 and 0. The network scales its inputs to mean 0 and standard deviation 1. Some rows are held "
+    f"back from training, which ends {PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is "
+    "written. The same rows and options give the same weights on every machine. Ctrl-C ends training early: the best network "
+    "so far is written (none before the end of the first epoch), and the exit status is 130. Exit status 2: the files or "
+    "arguments are wrong."
 )
 
 
 def _add_train(parser: ArgumentParser) -> None:
     parser.add_argument("input", metavar="ROWS", help="a CSV file in UTF-8, or - for standard input")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="where the network goes")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="MODEL",
+        help="where the network goes; replaces a network, but no other file",
+    )
     parser.add_argument(
         "--target", metavar="COLUMN", help="what to predict: a column's name, or its number from 1; the last by default"
     )
     parser.add_argument(
+        "--ignore",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="COLUMN,COLUMN",
+        help="names or numbers of columns that are no inputs, such as numbers of rows, dates and text",
+    )
+    parser.add_argument(
         "--task",
         choices=("classes", "regression"),
-        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers",
+        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers, each in "
+        "two rows on average",
     )
     parser.add_argument(
         "--hidden", type=_sizes, default=(64, 64), metavar="N,N", help="sizes of the hidden layers, of relu; 64,64 by default"
@@ -155,7 +175,8 @@ def _add_train(parser: ArgumentParser) -> None:
 _PREDICT = (
     "Run a saved network on the rows of a file or a pipe, and write a line for each: the name of the class, or, if the network "
     "has no class names, its outputs. CSV is UTF-8; numbers may be quoted. Blank lines are skipped, but not in a file of one "
-    "column. A header must have the columns that the network was trained on, in any order; it may have the target, too. The "
+    "column. True and False count as 1 and 0. A header must have the columns that the network was trained on, in any order; it "
+    "may have the target and ignored columns, too. The "
     "output has no header (pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit "
     "status 2: the files or arguments are wrong."
 )
@@ -238,7 +259,8 @@ def _delimiter(text: str) -> str:
 
 def _report(message: str) -> None:
     if sys.stderr is not None:
-        print("nnkernels:", " ".join(message.split()), file=sys.stderr)
+        with suppress(OSError):  # the exit status tells what a full or closed standard error cannot
+            print("nnkernels:", " ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def _flush() -> None:

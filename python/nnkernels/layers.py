@@ -12,7 +12,29 @@ from nnkernels.frozen import Frozen
 from nnkernels.functions import LAYER, Activation, activation_name, activation_number
 
 
-class Dense:
+class _Layer(Frozen):
+    """A base of layers. The attributes that ``_own`` names stay as they are; a subclass may have others."""
+
+    __slots__ = ("__weakref__",)
+
+    _own: tuple[str, ...]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self._own:
+            super().__setattr__(name, value)  # which raises AttributeError
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._own:
+            super().__delattr__(name)
+        object.__delattr__(self, name)
+
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        """Return the attributes of a subclass: its dictionary and its slots."""
+        return attributes_of_subclass(self, self._own)
+
+
+class Dense(_Layer):
     """Description of a dense layer: activation(x weights^T + bias).
 
     Parameters
@@ -35,7 +57,7 @@ class Dense:
     Dense(inputs=2, outputs=2, activation='relu', dtype=float64)
     """
 
-    __slots__ = ("__weakref__", "activation", "bias", "weights")
+    __slots__ = _own = ("activation", "bias", "weights")
 
     weights: NDArray[Any]
     bias: NDArray[Any]
@@ -58,22 +80,8 @@ class Dense:
         for name, array in (("weights", matrix), ("bias", vector)):
             copy = np.array(array, order="C")
             copy.flags.writeable = False
-            object.__setattr__(self, name, copy.view())  # a view cannot be made writeable again
-        object.__setattr__(self, "activation", activation_name(number))
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in Dense.__slots__:
-            raise AttributeError(f"Dense is frozen: make a new one rather than set {name}")
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name in Dense.__slots__:
-            raise AttributeError(f"Dense is frozen: {name} cannot be deleted")
-        super().__delattr__(name)
-
-    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
-        """Return the attributes of a subclass: its dictionary and its slots."""
-        return attributes_of_subclass(self, Dense.__slots__)
+            self._set(**{name: copy.view()})  # a view cannot be made writeable again
+        self._set(activation=activation_name(number))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return restored, (Dense, type(self), self.weights, self.bias, self.activation), self.__getstate__()
@@ -97,7 +105,7 @@ class Dense:
         return f"Dense(inputs={self.inputs}, outputs={self.outputs}, activation={self.activation!r}, dtype={self.dtype})"
 
 
-class Scale(Frozen):
+class Scale(_Layer):
     """Description of a layer that shifts and scales each element of a row: (x - offset) * scale.
 
     Put first, it standardises inputs: ``Scale(mean, 1 / std)``. Put last, it brings outputs to their units:
@@ -110,9 +118,9 @@ class Scale(Frozen):
 
     The attributes of these names hold read-only copies, of float64: an offset of 1e5 would be 4e-3 off in float32. They are
     computed in float64 too, and the result is rounded once to the network's dtype. A network whose first layer is a Scale
-    takes inputs of any real dtype as float64, so that they are not rounded before. Raises TypeError for other dtypes and
-    ValueError for shapes that do not fit, and for NaN and infinity: a column that is constant has no standard deviation to
-    divide by, give it the scale 1.
+    takes inputs of any real dtype as float64, so that they are not rounded before. A subclass may have attributes of its own;
+    copies and pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit, and for NaN and
+    infinity: a column that is constant has no standard deviation to divide by, give it the scale 1.
 
     Examples
     --------
@@ -124,7 +132,7 @@ class Scale(Frozen):
            [ 3.]])
     """
 
-    __slots__ = ("__weakref__", "offset", "scale")
+    __slots__ = _own = ("offset", "scale")
 
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -146,7 +154,7 @@ class Scale(Frozen):
             raise explained(error, "Scale", expected, offset=offset, scale=scale) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.offset, self.scale)
+        return restored, (Scale, type(self), self.offset, self.scale), self.__getstate__()
 
     @property
     def inputs(self) -> int | None:

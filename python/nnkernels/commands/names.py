@@ -1,18 +1,17 @@
-"""What the commands tell of a network beside its layers: the names of classes and columns, and a hash of its weights."""
+"""The names of classes and columns, which a network has in its metadata."""
 
-import hashlib
 import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from nnkernels.network import Network
 
 
 class Names(NamedTuple):
-    """Names in a network's metadata: "classes" and "columns" are JSON lists, "target" is plain text.
+    """Names in a network's metadata: "classes", "columns" and "ignored" are JSON lists, "target" is plain text.
 
-    ``classes`` has a name for each output, ``columns`` one for each input; () without. ``target`` is the column to predict.
+    ``classes`` has a name for each output, ``columns`` one for each input; () without. ``target`` is the column to predict,
+    ``ignored`` are columns that are no inputs.
 
     >>> names = Names(("cat", "dog"), ("weight", "height"), "animal")
     >>> names.metadata()
@@ -22,21 +21,22 @@ class Names(NamedTuple):
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     target: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the entries of a network's metadata."""
-        lists = (("classes", self.classes), ("columns", self.columns))
+        lists = (("classes", self.classes), ("columns", self.columns), ("ignored", self.ignored))
         entries = {name: json.dumps(several, ensure_ascii=False) for name, several in lists if several}
         return entries if self.target is None else entries | {"target": self.target}
 
 
 def names_of(net: Network, file: str) -> Names:
     """Return the names in a network's metadata. Raises ValueError, which tells the file, if they do not fit the network."""
-    classes = _read_list(net, "classes", net.outputs, file)
-    return Names(classes, _read_list(net, "columns", net.inputs, file), net.metadata.get("target"))
+    classes, columns = _read_list(net, "classes", net.outputs, file), _read_list(net, "columns", net.inputs, file)
+    return Names(classes, columns, net.metadata.get("target"), _read_list(net, "ignored", None, file))
 
 
-def _read_list(net: Network, name: str, length: int, file: str) -> tuple[str, ...]:
+def _read_list(net: Network, name: str, length: int | None, file: str) -> tuple[str, ...]:
     text = net.metadata.get(name)
     if text is None:
         return ()
@@ -44,45 +44,28 @@ def _read_list(net: Network, name: str, length: int, file: str) -> tuple[str, ..
         several = json.loads(text)
     except (RecursionError, ValueError):
         several = None
-    if not isinstance(several, list) or not all(isinstance(item, str) and _is_utf_8(item) for item in several):
-        raise ValueError(f"{file}: expected metadata {name!r} to be a JSON list of strings")
-    if len(several) != length or len(set(several)) != length:
+    if not isinstance(several, list) or not all(isinstance(item, str) and _is_line(item) for item in several):
+        raise ValueError(f"{file}: expected metadata {name!r} to be a JSON list of strings, without NUL and carriage return")
+    if length is not None and (len(several) != length or len(set(several)) != length):
         raise ValueError(f"{file}: expected metadata {name!r} to be {length} different strings, got {len(several)}")
     return tuple(several)
 
 
-def _is_utf_8(text: str) -> bool:
-    """JSON can hold halves of surrogate pairs, which no file takes."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _is_line(text: str) -> bool:
+    """JSON can hold what files do not give back: halves of surrogate pairs, and what NumPy's strings and CSV leave out."""
+    return not any("\ud800" <= character <= "\udfff" or character in "\0\r" for character in text)
 
 
 def shown(text: str) -> str:
-    """Return a name as a terminal can show it: without line breaks and control characters."""
-    return text if text.isprintable() else repr(text)
+    """Return a name as a terminal can show it: without line breaks and control characters, and not empty."""
+    return text if text and text.isprintable() else repr(text)
 
 
-def say(lines: Iterable[str]) -> None:
-    """Print lines at once. Characters that standard output's encoding lacks are written as backslash escapes."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+def listed(several: Sequence[str], most: int, label: Callable[[str], str] = shown) -> str:
+    """Return the first names, and how many more there are.
 
-
-def count(number: int, noun: str) -> str:
-    """Return a number of things.
-
-    >>> count(1, "row"), count(2000, "row")
-    ('1 row', '2,000 rows')
+    >>> listed(["a", "b", "c"], 3), listed(["a", "b", "c"], 2)
+    ('a, b, c', 'a, b and 1 more')
     """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def weights_sha256(net: Network) -> str:
-    """Return the SHA-256 of all weights and biases, layer after layer, as little-endian bytes; of a Scale, offset and scale."""
-    digest = hashlib.sha256()
-    for layer in net.layers:
-        for name in ("weights", "bias", "offset", "scale"):
-            array = getattr(layer, name, None)
-            if array is not None:
-                digest.update(array.tobytes() if sys.byteorder == "little" else array.byteswap().tobytes())
-    return digest.hexdigest()
+    more = f" and {len(several) - most} more" if len(several) > most else ""
+    return ", ".join(map(label, several[:most])) + more

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnkernels.commands.names import names_of
 from nnkernels.commands.rows import (
+    BLOCK_NUMBERS,
     Format,
     file_format,
     input_label,
@@ -23,9 +24,6 @@ from nnkernels.commands.rows import (
 )
 from nnkernels.layers import Dense
 from nnkernels.network import load
-
-# Numbers in a block of inputs or outputs: 2 MB in float64.
-BLOCK_NUMBERS = 2**18
 
 # Multiplications in a block, which an interruption waits for: less than half a second, on any CPU target.
 _BLOCK_WORK = 2**28
@@ -81,9 +79,8 @@ def predict(
         if output_file.isatty():
             bar.disable = True  # it would be among the rows
         if source_format == "csv":
-            blocks = read_csv(
-                source_file, input_label(source), inputs, block_rows, delimiter, header, names.columns, names.target
-            )
+            ignored = names.ignored if names.target is None else (*names.ignored, names.target)
+            blocks = read_csv(source_file, input_label(source), inputs, block_rows, delimiter, header, names.columns, ignored)
         else:
             blocks = read_npy(source_file, input_label(source), inputs, block_rows)
 

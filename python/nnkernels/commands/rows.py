@@ -12,7 +12,7 @@ import reprlib
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter, FileIO, StringIO, TextIOWrapper
 from itertools import chain, islice, tee
@@ -23,12 +23,17 @@ from typing import Any, BinaryIO, Literal, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nnkernels.commands.names import listed
+
 Format = Literal["csv", "npy"]
 
 # Rows, and the percentage of the file read with them (0 where the size of the file is unknown).
 Blocks = Iterator[tuple[NDArray[Any], int]]
 
 _STANDARD_STREAM = "-"
+
+# Numbers in a block of inputs or outputs: 2 MB in float64.
+BLOCK_NUMBERS = 2**18
 
 # Links to follow, as many as Linux does.
 _MOST_LINKS = 40
@@ -51,7 +56,7 @@ def file_format(name: str, fallback: Format | None = None) -> Format:
     if suffix == ".csv" or suffix == ".npy":
         return "csv" if suffix == ".csv" else "npy"
     if fallback is None and not _is_stream(name):
-        raise ValueError(f"{name}: expected a name that ends in .csv or .npy, or --format")
+        raise ValueError(f"{name}: expected a name that ends in .csv or .npy, or --format csv or npy")
     return fallback or "csv"
 
 
@@ -256,23 +261,29 @@ def read_csv(
     delimiter: str = ",",
     header: bool | None = None,
     columns: Sequence[str] = (),
-    ignored: str | None = None,
+    ignored: Collection[str] = (),
 ) -> Blocks:
-    """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line.
+    """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line. True counts as 1, False as 0.
 
     ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
     line that may be a header or a row, such as 0,1,2, is an error.
 
     ``columns`` are the names of the inputs, if they have any. A header must have all of them, in any order; rows are yielded in
-    the order of ``columns``. It may also have the column ``ignored``, whatever is in it.
+    the order of ``columns``. It may also have those in ``ignored``, whatever is in them.
 
     Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
     """
     size, characters = file_size(file), 0
     advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
     with csv_lines(file, name, f": {advice}") as lines:
-        table = CsvTable(lines, inputs, delimiter)
-        order = table.skip_header(header, columns, ignored)
+        first, lines = first_record(lines, delimiter, inputs)
+        table, order = CsvTable(lines, inputs, delimiter), None
+        if first is not None and (_is_header(first, table, delimiter, columns) if header is None else header):
+            if columns:
+                order = _column_order(first, columns, ignored)
+                others = set(range(len(first.fields))).difference(order)
+                table = CsvTable(lines, len(first.fields), delimiter, first.names, dict.fromkeys(others, IGNORED))
+            table.skip(first)
         for block in table.blocks(block_rows):
             characters += block.characters
             numbers = block.numbers if order is None else block.numbers[:, order]
@@ -330,51 +341,40 @@ class Block(NamedTuple):
 class CsvTable:
     """The lines of a CSV file, and how they become numbers.
 
-    Attributes
+    Parameters
     ----------
-    columns : int
-        The fields of a line.
-    names : list of str
+    lines, columns, delimiter
+        The lines, the number of fields in each, and what separates these.
+    names : sequence of str
         Of the columns, for error messages; may be empty.
-    fields : dict
+    fields : mapping
         How columns are read, by their numbers from 0; numbers otherwise.
-    missing : str
-        What to do about a missing value.
+    missing, text : str
+        What to do about a missing value, and about text where a number is expected.
     """
 
-    def __init__(self, lines: Iterator[str], columns: int, delimiter: str) -> None:
-        self.columns = columns
-        self.names: list[str] = []
-        self.fields: dict[int, Field] = {}
-        self.missing = 'write a missing value as nan: to_csv(na_rep="nan")'
+    def __init__(
+        self,
+        lines: Iterator[str],
+        columns: int,
+        delimiter: str,
+        names: Sequence[str] = (),
+        fields: Mapping[int, Field] | None = None,
+        missing: str = 'write a missing value as nan: to_csv(na_rep="nan")',
+        text: str = "",
+    ) -> None:
         self._lines = lines
-        self._number = 0  # of lines read
+        self.columns = columns
         self._delimiter = delimiter
-
-    def first(self) -> Record | None:
-        """Return the first record, and do not go past it."""
-        ahead, self._lines = tee(self._lines)
-        return next(self._records(ahead), None)
+        self._names = names
+        self._fields = fields or {}
+        self._missing = missing
+        self._text = text
+        self._number = 0  # of lines read
 
     def skip(self, record: Record) -> None:
         """Go past the first record."""
         self._number = sum(1 for _ in islice(self._lines, record.last))
-
-    def skip_header(self, header: bool | None, columns: Sequence[str] = (), ignored: str | None = None) -> list[int] | None:
-        """Go past the first record if it is a header, or looks like one if ``header`` is None.
-
-        Return where the header has the columns, if it should have them.
-        """
-        first = self.first()
-        if first is None or not (self._is_header(first, columns) if header is None else header):
-            return None
-        self.skip(first)
-        if not columns:
-            return None
-        order = _column_order(first, columns, ignored)
-        self.names, self.columns = first.names, len(first.fields)
-        self.fields = dict.fromkeys(set(range(self.columns)).difference(order), _IGNORED)
-        return order
 
     def blocks(self, block_rows: int) -> Iterator[Block]:
         """Yield the rows."""
@@ -385,7 +385,7 @@ class CsvTable:
         """Return the rows in lines, and in the lines after them up to the end of the last row."""
         characters, begin, end = sum(map(len, lines)), self._number + 1, self._number + len(lines)
         if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
-            converters: Any = {column: _without_quotes(field.parse) for column, field in self.fields.items()}
+            converters: Any = {column: _without_quotes(field.parse) for column, field in self._fields.items()}
             with suppress(ValueError):
                 table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2, converters=converters or None)
                 if table.shape == (len(lines), self.columns):
@@ -393,7 +393,7 @@ class CsvTable:
                     return Block(table, range(begin, end + 1), characters)
         # There are quotes, blank lines or faults. This takes more than twice as long.
         rows, numbers = [], []
-        for record in self._records(chain(lines, self._lines)):
+        for record in _records(chain(lines, self._lines), self._delimiter, self.columns, self._number):
             rows.append(self.parse_record(record))
             numbers.append(record.first)
             if record.last >= end:
@@ -401,31 +401,17 @@ class CsvTable:
                 break
         return Block(np.array(rows, np.float64).reshape(len(rows), self.columns), numbers, characters)
 
-    def _records(self, lines: Iterator[str]) -> Iterator[Record]:
-        reader = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=self._delimiter != " ", strict=True)
-        while True:
-            first = self._number + reader.line_num + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise ValueError(f"line {first}: {error}") from None
-            is_blank = len(fields) < 2 and not "".join(fields).strip()
-            if self.columns < 2 or not is_blank:
-                yield Record(first, self._number + reader.line_num, fields or [""] * self.columns)
-
     def parse_record(self, record: Record) -> list[float]:
         """Return the numbers of a record."""
         fields = record.fields
         if len(fields) != self.columns:
             hint = " (--delimiter names another character)" if len(fields) == 1 else ""
-            what = "field" if self.fields else "number"
+            what = "field" if self._fields else "number"
             expected = f"{self.columns} {what}{'s' * (self.columns != 1)} separated by {self._delimiter!r}"
             raise ValueError(f"line {record.first}: expected {expected}, got {len(fields)}{hint}")
         numbers = []
         for column, field in enumerate(fields):
-            kind = self.fields.get(column, _NUMBER)
+            kind = self._fields.get(column, _INPUT)
             try:
                 numbers.append(kind.parse(field))
             except ValueError:
@@ -433,7 +419,11 @@ class CsvTable:
                 if NOT_UTF_8.search(field):
                     hint = " (the file must be text in UTF-8)"
                 elif _is_missing(field):
-                    hint = f" ({self.missing})"
+                    hint = f" ({self._missing})"
+                elif kind is _INPUT and _DECIMAL_COMMA.fullmatch(field):
+                    hint = " (write a decimal point, and nothing between thousands)"
+                elif kind is _INPUT and self._text:
+                    hint = f" ({self._text})"
                 got = reprlib.repr(field.strip())
                 place = f"line {record.first}, {self.label(column)}"
                 raise ValueError(f"{place}: expected {kind.expected}, got {got}{hint}") from None
@@ -441,30 +431,56 @@ class CsvTable:
 
     def label(self, column: int) -> str:
         """Return what messages call a column."""
-        return f"column {column + 1}" + (f" ({reprlib.repr(self.names[column])})" if self.names else "")
+        return f"column {column + 1}" + (f" ({reprlib.repr(self._names[column])})" if self._names else "")
 
-    def _is_header(self, record: Record, columns: Sequence[str] = ()) -> bool:
-        known = set(columns).intersection(record.names)
-        if known and len(known) == len(columns) and all(map(is_number, record.texts)):
-            raise _ambiguous(record, self._delimiter)
-        if known and (len(known) == len(columns) or not all(map(is_number, known))):
-            return True
-        check_ambiguous(record, self._delimiter)
-        length = len(record.fields)
-        are_names = first_no_name(record.texts) is None
-        fits = length == self.columns or bool(columns and length > 1)  # its names will be compared with the columns
-        if fits and are_names:
-            return True
+
+def first_record(lines: Iterator[str], delimiter: str, columns: int | None = None) -> tuple[Record | None, Iterator[str]]:
+    """Return the first record, and the lines again. Without the number of columns blank lines are no records."""
+    ahead, lines = tee(lines)
+    return next(_records(ahead, delimiter, columns), None), lines
+
+
+def _records(lines: Iterator[str], delimiter: str, columns: int | None, before: int = 0) -> Iterator[Record]:
+    """Yield the records in lines, before which there are others. In one column a blank line is one."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != " ", strict=True)
+    while True:
+        first = before + reader.line_num + 1
         try:
-            self.parse_record(record)
-        except ValueError as error:
-            hint = ""
-            if length == self.columns:
-                hint = header_hint(record)
-            elif length == 1 and are_names and not _OTHER_DELIMITER.search(record.texts[0]):
-                hint = "; if it is a title, say --header"
-            raise ValueError(f"{error}{hint}") from None
-        return False
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"line {first}: {error}") from None
+        is_blank = len(fields) < 2 and not "".join(fields).strip()
+        if not is_blank:
+            yield Record(first, before + reader.line_num, fields)
+        elif columns is not None and columns < 2:
+            yield Record(first, before + reader.line_num, fields or [""] * columns)
+
+
+def _is_header(record: Record, table: CsvTable, delimiter: str, columns: Sequence[str]) -> bool:
+    """Return whether the first record is no row of the table, but has names, or those of the columns."""
+    known = set(columns).intersection(record.names)
+    if known and len(known) == len(columns) and all(map(_is_input, record.texts)):
+        raise _ambiguous(record, delimiter)
+    if known and (len(known) == len(columns) or not all(map(_is_input, known))):
+        return True
+    check_ambiguous(record, delimiter)
+    length = len(record.fields)
+    are_names = first_no_name(record.texts) is None
+    fits = length == table.columns or bool(columns and length > 1)  # its names will be compared with the columns
+    if fits and are_names:
+        return True
+    try:
+        table.parse_record(record)
+    except ValueError as error:
+        hint = ""
+        if length == table.columns:
+            hint = header_hint(record)
+        elif length == 1 and are_names and not _OTHER_DELIMITER.search(record.texts[0]):
+            hint = "; if it is a title, say --header"
+        raise ValueError(f"{error}{hint}") from None
+    return False
 
 
 def header_hint(record: Record) -> str:
@@ -489,20 +505,18 @@ def _ambiguous(record: Record, delimiter: str) -> ValueError:
     return ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
 
 
-def _column_order(header: Record, columns: Sequence[str], ignored: str | None) -> list[int]:
+def _column_order(header: Record, columns: Sequence[str], ignored: Collection[str]) -> list[int]:
     """Return where a header has the columns."""
     names = header.names
     places = {name: place for place, name in enumerate(names)}
-    expected = {*columns, ignored}
+    expected = {*columns, *ignored}
     for what, several in (
         ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
-        ("has columns that the network was not trained on", [name for name in names if name not in expected]),
+        ("has columns that the network was not trained on, to be left out", [name for name in names if name not in expected]),
         ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
     ):
         if several:
-            more = f" and {len(several) - _MOST_NAMES} more" if len(several) > _MOST_NAMES else ""
-            shown = ", ".join(map(reprlib.repr, several[:_MOST_NAMES]))
-            raise ValueError(f"line {header.first}: the header {what}: {shown}{more}")
+            raise ValueError(f"line {header.first}: the header {what}: {listed(several, _MOST_NAMES, reprlib.repr)}")
     return [places[name] for name in columns]
 
 
@@ -524,6 +538,9 @@ def _without_quotes(parse: Callable[[str], float]) -> Callable[[str], float]:
 # Usual delimiters: a title has none of them.
 _OTHER_DELIMITER = re.compile("[,;|\t]")
 
+# 59,0 and 1.000,5, as some countries write numbers.
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\d\s*")
+
 # What text in another encoding has, such as UTF-16 or Latin-1.
 NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
 
@@ -544,8 +561,21 @@ def is_number(field: str) -> bool:
     return True
 
 
-_NUMBER = Field(parse_number, "a number")
-_IGNORED = Field(lambda field: 0.0, "anything")
+# As pandas, R and others write truth values: pd.get_dummies makes such columns of text.
+_TRUTH = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
+
+
+def _parse_input(field: str) -> float:
+    truth = _TRUTH.get(field.strip())
+    return parse_number(field) if truth is None else truth
+
+
+def _is_input(field: str) -> bool:
+    return field in _TRUTH or is_number(field)
+
+
+_INPUT = Field(_parse_input, "a number")
+IGNORED = Field(lambda field: 0.0, "anything")
 
 
 # Written as letters and digits alone: n/a is na.

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from nnkernels.commands.names import count, names_of, say, shown, weights_sha256
+from nnkernels.commands.names import names_of, shown
+from nnkernels.commands.report import count, say, weights_sha256
 from nnkernels.network import load
 
 
@@ -11,8 +12,9 @@ def show(model: Path) -> None:
     net = load(model)
     names = names_of(net, str(model))
     say([str(net)])
-    for title, several in (("classes", names.classes), ("columns", names.columns)):
+    lists = {"classes": names.classes, "columns": names.columns, "ignored": names.ignored}
+    for title, several in lists.items():
         if several:
             say([f"{title}: {', '.join(map(shown, several))}"])
-    say(f"{shown(name)}: {shown(text)}" for name, text in net.metadata.items() if name not in ("classes", "columns"))
+    say(f"{shown(name)}: {shown(text)}" for name, text in net.metadata.items() if name not in lists)
     say([f"file: {count(model.stat().st_size, 'byte')}", f"SHA-256 of the weights: {weights_sha256(net)}"])

@@ -5,12 +5,16 @@ All rows are in memory at once. What cannot be learnt from is a ValueError that 
 
 import math
 import reprlib
+from collections.abc import Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.commands.names import listed
 from nnkernels.commands.rows import (
+    BLOCK_NUMBERS,
+    IGNORED,
     NOT_UTF_8,
     CsvTable,
     Field,
@@ -18,41 +22,56 @@ from nnkernels.commands.rows import (
     check_ambiguous,
     csv_lines,
     first_no_name,
+    first_record,
     header_hint,
-    is_number,
     parse_number,
 )
 
 Task = Literal["classes", "regression"]
 
-# Numbers that are read at a time.
-_BLOCK_NUMBERS = 2**18
+# Names in an error message.
+_MOST_NAMES = 10
 
 # What stands for a missing class name. Other words, such as none and unknown, may be classes.
 _MISSING = {"", "NA", "na", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "NaT", "NULL", "null"}
 
 
+# What to do about them.
+_IF_MISSING = "fill in missing values, or leave such rows out"
+_IF_TEXT = "leave the column out by --ignore, or turn it into numbers by pandas.get_dummies"
+
+
 class Table(NamedTuple):
     """Rows to learn from.
 
-    ``columns`` and ``target`` are names, () and None for a file without a header. ``texts`` are the different texts of the
-    target column, ``codes`` the place of each row's text there. ``lines`` has the line where each row begins.
+    ``columns`` and ``ignored`` are names, of the inputs and of what is no input, ``target`` is that of the target; (), () and
+    None for a file without a header. ``places`` are the columns of the inputs, ``target_column`` is that of the target, from 0.
+    ``texts`` are the different texts of the target column, ``numbers`` the same as numbers (NaN: no number), ``codes`` the
+    place of each row's text there. ``lines`` has the line where each row begins.
     """
 
     file: str
     inputs: NDArray[np.float64]
     texts: list[str]
+    numbers: NDArray[np.float64]
     codes: NDArray[np.int64]
     lines: NDArray[np.int64]
     columns: tuple[str, ...]
+    ignored: tuple[str, ...]
     target: str | None
+    places: list[int]
     target_column: int
 
     def input_label(self, column: int) -> str:
         """Return what messages and reports call an input."""
         if self.columns:
             return reprlib.repr(self.columns[column])
-        return f"column {column + 1 + (column >= self.target_column)}"
+        return f"column {self.places[column] + 1}"
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all targets are numbers."""
+        return not np.isnan(self.numbers).any()
 
     @property
     def target_label(self) -> str:
@@ -65,30 +84,43 @@ class Table(NamedTuple):
         return ValueError(f"{self.file}, line {self.lines[row]}, column {self.target_column + 1}{name}: {message}")
 
 
-def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, target: str | None, task: Task | None) -> Table:
-    """Read a CSV file whose columns are numbers, but for the target: its column's name, or number from 1 (None: the last).
+def read_table(
+    file: BinaryIO,
+    name: str,
+    delimiter: str,
+    header: bool | None,
+    target: str | None,
+    task: Task | None,
+    ignore: Sequence[str] = (),
+) -> Table:
+    """Read a CSV file whose columns are numbers, but for the target (None: the last column) and columns to ignore.
 
-    With the task "regression" the target must be a number, too. ``header`` is as in ``read_csv``.
+    Columns are said by their names, or their numbers from 1. With the task "regression" the target must be a number, too.
+    ``header`` is as in ``read_csv``.
     """
     with csv_lines(file, name) as lines:
-        table = CsvTable(lines, 2, delimiter)
-        table.missing = "fill in missing values, or leave such rows out"
-        first = table.first()
+        first, lines = first_record(lines, delimiter)
         if first is None:
             raise ValueError("line 1: expected rows, got none")
-        table.columns = len(first.fields)
-        if table.columns < 2:
+        columns = len(first.fields)
+        if columns < 2:
             raise ValueError(
                 f"line {first.first}: expected inputs and a target, got one column (--delimiter names another character)"
             )
-        has_header = _is_header(first, delimiter) if header is None else header
+        has_header = _looks_like_header(first, delimiter) if header is None else header
+        names = first.names if has_header else []
+        column = columns - 1 if target is None else _find_column(target, names, first)
+        ignored = sorted({_find_column(column, names, first) for column in ignore})
+        places = [place for place in range(columns) if place != column and place not in ignored]
+        if column in ignored or not places:
+            raise ValueError(f"line {first.first}: expected inputs and a target beside the columns to ignore")
+        _check_names(first, names, ignored)
+        parse = _Target(task == "regression")
+        fields = dict.fromkeys(ignored, IGNORED) | {column: Field(parse, parse.expected)}
+        table = CsvTable(lines, columns, delimiter, names, fields, _IF_MISSING, _IF_TEXT)
         if has_header:
             table.skip(first)
-            table.names = _checked_names(first)
-        column = _find_target(target, table.names, first)
-        parse = _Target(task == "regression")
-        table.fields = {column: Field(parse, parse.expected)}
-        blocks = table.blocks(max(1, _BLOCK_NUMBERS // table.columns))
+        blocks = table.blocks(max(1, BLOCK_NUMBERS // columns))
         inputs, codes, numbers = [], [], []
         try:
             for block in blocks:
@@ -97,8 +129,8 @@ def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, t
                     row, bad_column = bad[0]
                     got = block.numbers[row, bad_column]
                     place = f"line {block.lines[row]}, {table.label(bad_column)}"
-                    raise ValueError(f"{place}: expected a finite number, got {got} ({table.missing})")
-                inputs.append(np.delete(block.numbers, column, axis=1))
+                    raise ValueError(f"{place}: expected a finite number, got {got} ({_IF_MISSING})")
+                inputs.append(block.numbers[:, places])
                 codes.append(block.numbers[:, column].astype(np.int64))
                 numbers.append(np.array(block.lines, np.int64))
         except ValueError as error:
@@ -110,23 +142,30 @@ def read_table(file: BinaryIO, name: str, delimiter: str, header: bool | None, t
     texts = list(parse.codes)
     used, ranks = np.unique(np.concatenate(codes), return_inverse=True)  # a text in quotes may have been read as another one
     return Table(
-        name,
-        np.concatenate(inputs),
-        [texts[code] for code in used],
-        ranks.astype(np.int64),
-        np.concatenate(numbers),
-        tuple(name for place, name in enumerate(table.names) if place != column),
-        table.names[column] if table.names else None,
-        column,
+        file=name,
+        inputs=np.concatenate(inputs),
+        texts=[texts[code] for code in used],
+        numbers=np.array(parse.numbers)[used],
+        codes=ranks.astype(np.int64),
+        lines=np.concatenate(numbers),
+        columns=tuple(names[place] for place in places) if names else (),
+        ignored=tuple(names[place] for place in ignored) if names else (),
+        target=names[column] if names else None,
+        places=places,
+        target_column=column,
     )
 
 
 class _Target:
-    """Reads the target column: the number of each different text, in the order in which they first come."""
+    """Reads the target column: a code for each different text, from 0 in the order in which they first come.
+
+    ``numbers`` are the texts as numbers; NaN for one that is none.
+    """
 
     def __init__(self, numeric: bool) -> None:
         self.expected = "a number" if numeric else "a class name or a number"
         self.codes: dict[str, int] = {}
+        self.numbers: list[float] = []
         self._numeric = numeric
 
     def __call__(self, field: str) -> float:
@@ -134,54 +173,48 @@ class _Target:
         code = self.codes.get(text)
         if code is None:
             try:
-                good = math.isfinite(parse_number(text))
+                number = parse_number(text)
+                good = math.isfinite(number)
             except ValueError:
-                good = not self._numeric
+                number, good = math.nan, not self._numeric
             if not good or text in _MISSING or NOT_UTF_8.search(text):
                 raise ValueError
             code = self.codes[text] = len(self.codes)
+            self.numbers.append(number)
         return code
 
 
-def _is_header(first: Record, delimiter: str) -> bool:
+def _looks_like_header(first: Record, delimiter: str) -> bool:
     """Return whether all fields are names, or all but the first, which names the rows' numbers in what pandas writes."""
     check_ambiguous(first, delimiter)
     texts = first.texts
     return first_no_name(texts if texts[0] else texts[1:]) is None
 
 
-def _checked_names(header: Record) -> list[str]:
-    names = header.names
-    for column, name in enumerate(names, 1):
+def _check_names(header: Record, names: Sequence[str], ignored: Sequence[int]) -> None:
+    """Raise ValueError if the names of columns that are not ignored are not all there, text and different."""
+    earlier: set[str] = set()
+    for place, name in enumerate(names):
         got = None
         if not name:
-            got = "no name; if the column numbers the rows, leave it out: to_csv(index=False)"
+            got = f"no name; if the column numbers the rows, leave it out: --ignore {place + 1}, or to_csv(index=False)"
         elif NOT_UTF_8.search(name):
             got = f"{reprlib.repr(name)} (the file must be text in UTF-8)"
-        elif name in names[: column - 1]:
+        elif name in earlier:
             got = f"{reprlib.repr(name)} again"
-        if got:
-            raise ValueError(f"line {header.first}, column {column}: expected a name of its own, got {got}")
-    return names
+        if got and place not in ignored:
+            raise ValueError(f"line {header.first}, column {place + 1}: expected a name of its own, got {got}")
+        earlier.add(name)
 
 
-def _find_target(target: str | None, names: list[str], first: Record) -> int:
-    """Return the place of the target column."""
+def _find_column(name: str, names: list[str], first: Record) -> int:
+    """Return the place of the column that has a name, or a number from 1."""
     columns = len(first.fields)
-    if target is None:
-        return columns - 1
-    if target in names:
-        return names.index(target)
-    if target.isascii() and target.isdecimal() and len(target) < 10 and 1 <= int(target) <= columns:
-        return int(target) - 1
-    known = f"the columns are {', '.join(map(reprlib.repr, names[:20]))}" if names else "there are no names in it"
+    if name in names:
+        return names.index(name)
+    if name.isascii() and name.isdecimal() and len(name) < 10 and 1 <= int(name) <= columns:
+        return int(name) - 1
+    known = f"the columns are {listed(names, _MOST_NAMES, reprlib.repr)}" if names else "there are no names in it"
     raise ValueError(
-        f"line {first.first}: no column is {reprlib.repr(target)}: say its name, or a number from 1 to {columns}; {known}"
+        f"line {first.first}: no column is {reprlib.repr(name)}: say its name, or a number from 1 to {columns}; {known}"
     )
-
-
-def as_numbers(table: Table) -> NDArray[np.float64] | None:
-    """Return the different targets as numbers, or None if one is text."""
-    if not all(map(is_number, table.texts)):
-        return None
-    return np.array(list(map(parse_number, table.texts)))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnkernels import _core
-from nnkernels.commands.names import count, shown
-from nnkernels.commands.rows import is_number
-from nnkernels.commands.table import Table, Task, as_numbers
+from nnkernels.commands.names import shown
+from nnkernels.commands.report import count
+from nnkernels.commands.table import Table, Task
 from nnkernels.layers import Scale
 
 # The number of the permutation that chooses the held-back rows; the orders of epochs have those from 0.
@@ -28,6 +28,10 @@ _MOST_CONFUSIONS = 5
 
 # Targets of more standard deviations than this need float64: float32 has steps of 0.001 deviations there.
 _MOST_DEVIATIONS = 2**14
+
+# So do larger ones, and those of a smaller standard deviation: outputs are rounded to the network's dtype.
+_LARGEST_FLOAT32 = 2.0**120
+_LEAST_DEVIATION = 2.0**-100
 
 
 class Standard(NamedTuple):
@@ -86,8 +90,8 @@ class Classes:
             name = reprlib.repr(self.classes[self.targets[alone[0]]])
             message = f"class {name} has one row, and needs one to learn from and one to hold back"
             if len(alone) > 1:
-                message += f"; so have {len(alone) - 1} other classes"
-            if as_numbers(table) is not None:
+                message += f"; so {'has 1 other class' if len(alone) == 2 else f'have {len(alone) - 1} other classes'}"
+            if table.is_numeric:
                 message += "; if the targets are quantities, say --task regression"
             raise table.error(int(alone[0]), message)
         left = [_share(rows, fraction) for rows in self._counts.tolist()]  # to hold back
@@ -121,9 +125,12 @@ class Classes:
         answers, labels = outputs.argmax(axis=-1), self.targets[self.held_back]
         right = int(np.count_nonzero(answers == labels))
         usual = int(np.bincount(self.targets[~self.held_back]).argmax())
-        baseline = int(np.count_nonzero(labels == usual)) / len(labels)
-        trivial = f"always {shown(self.classes[usual])}: {baseline:.1%}"
-        yield f"{right:,} of {len(labels):,} held-back rows right, {right / len(labels):.1%}; {trivial}"
+        baseline = int(np.count_nonzero(labels == usual))
+        trivial = f"always {shown(self.classes[usual])}"
+        rate = f"{right / len(labels):.1%}; {trivial}: {baseline / len(labels):.1%}"
+        yield f"{right:,} of {len(labels):,} held-back rows right, {rate}"
+        if right <= baseline:
+            yield f"this network is no better than saying {trivial}"
         wrong = answers != labels
         pairs, counts = np.unique(np.stack([labels[wrong], answers[wrong]]), axis=1, return_counts=True)
         for place in np.argsort(-counts, kind="stable")[:_MOST_CONFUSIONS]:
@@ -134,13 +141,12 @@ class Classes:
 
 def _name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the classes and the class of each row. Numbers that are equal are one class, however they are written."""
-    numbers = as_numbers(table)
-    if numbers is None:
+    if not table.is_numeric:
         order = sorted(range(len(table.texts)), key=table.texts.__getitem__)
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order))
         return tuple(table.texts[place] for place in order), ranks[table.codes]
-    different, ranks = np.unique(numbers, return_inverse=True)
+    different, ranks = np.unique(table.numbers, return_inverse=True)
     texts = dict(zip(ranks.tolist(), table.texts, strict=True))
     if len(different) < len(table.texts):
         texts = {rank: repr(number).removesuffix(".0") for rank, number in enumerate(different.tolist())}
@@ -163,9 +169,7 @@ class Quantities:
     outputs = 1
 
     def __init__(self, table: Table, fraction: float, seed: int) -> None:
-        numbers = as_numbers(table)
-        assert numbers is not None  # read_table refuses text
-        self._numbers = numbers[table.codes]
+        self._numbers = table.numbers[table.codes]
         if self._numbers.min() == self._numbers.max():
             raise table.error(0, f"expected different numbers, got {self._numbers[0]} in all rows")
         rows = len(self._numbers)
@@ -177,7 +181,8 @@ class Quantities:
         self._mean, self._deviation = standard
         self.targets = ((self._numbers - self._mean) / self._deviation)[:, np.newaxis]
         largest = float(np.abs(self._numbers).max())
-        self.dtype: DTypeLike = np.float64 if largest > _MOST_DEVIATIONS * self._deviation else np.float32
+        fits = largest <= min(_MOST_DEVIATIONS * self._deviation, _LARGEST_FLOAT32) and self._deviation >= _LEAST_DEVIATION
+        self.dtype: DTypeLike = np.float32 if fits else np.float64
 
     @property
     def last_layers(self) -> list[Scale]:
@@ -196,6 +201,8 @@ class Quantities:
         spread = _error(numbers - standard.mean) if standard else 0.0
         quality = f"R^2 {1 - error / spread * (error / spread):.3f}, " if spread > 0 else ""
         yield f"held-back rows: {quality}typical error {error:.4g}; always the mean, {self._mean:.4g}: {trivial:.4g}"
+        if not error < trivial:
+            yield "this network is no better than saying always the mean"
 
 
 def _error(differences: NDArray[Any]) -> float:
@@ -205,11 +212,10 @@ def _error(differences: NDArray[Any]) -> float:
 
 def decide_task(table: Table) -> tuple[Task, str]:
     """Return what to learn, and why: text and few different integers are classes."""
-    numbers = as_numbers(table)
-    if numbers is None:
+    if not table.is_numeric:
         _refuse_stray_text(table)
         return "classes", "text"
-    different = np.unique(numbers)
+    different = np.unique(table.numbers)
     if not (different == np.floor(different)).all():
         return "regression", "not all are integers"
     reason = f"{len(different)} different integers"
@@ -220,7 +226,7 @@ def decide_task(table: Table) -> tuple[Task, str]:
 
 def _refuse_stray_text(table: Table) -> None:
     """Raise ValueError for a text among quantities, which would make a class of each."""
-    is_text = np.array([not is_number(text) for text in table.texts])
+    is_text = np.isnan(table.numbers)
     of_rows = is_text[table.codes]
     if np.count_nonzero(~is_text) > _MOST_CLASSES and np.count_nonzero(of_rows) < len(of_rows) / 2:
         row = int(of_rows.argmax())

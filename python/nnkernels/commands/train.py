@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.commands.names import Names, count, say, shown, weights_sha256
+from nnkernels.commands.names import Names, listed
+from nnkernels.commands.report import count, say, weights_sha256
 from nnkernels.commands.rows import input_label, named, open_input, open_replacement
 from nnkernels.commands.table import Table, Task, read_table
 from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
 from nnkernels.layers import Scale
-from nnkernels.network import Network
+from nnkernels.network import Network, load
 from nnkernels.plots import draw_losses, plot_format
 from nnkernels.training import Training, TrainingError
 from nnkernels.training import train as train_network
@@ -42,14 +42,15 @@ def train(
     validation: float = 0.2,
     optimizer: str = "adam",
     plot: Path | None = None,
+    ignore: Sequence[str] = (),
     delimiter: str = ",",
     header: bool | None = None,
 ) -> bool:
     """Train a network on the rows of a CSV file ("-" is standard input), write it, and print a report.
 
     Return False if Ctrl-C has ended it early; the network is the best until then. ``target`` is a column's name, or its number
-    from 1 (None: the last); ``task`` is what to learn (None: ``decide_task`` says it); ``validation`` is the fraction of the
-    rows to hold back.
+    from 1 (None: the last), ``ignore`` are columns that are no inputs; ``task`` is what to learn (None: ``decide_task`` says
+    it); ``validation`` is the fraction of the rows to hold back.
 
     Raises OSError, ValueError, and ImportError where ``plot`` needs matplotlib. Then no file is written, but a network is where
     only the plot fails.
@@ -62,28 +63,20 @@ def train(
         # What cannot be written is an error before the first epoch.
         plot_file = None if plot is None else files.enter_context(open_replacement(plot))
         with open_replacement(output) as network_file:
+            _check_replaceable(output)
             with open_input(source) as file:
-                table = read_table(file, input_label(source), delimiter, header, target, task)
+                table = read_table(file, input_label(source), delimiter, header, target, task, ignore)
             decided, reason = (task, "") if task else decide_task(table)
             problem = (Classes if decided == "classes" else Quantities)(table, validation, seed)
             scale, constant = _standardise(table, ~problem.held_back)
             say(_describe_data(table, decided + (f" ({reason})" if reason else ""), problem, constant))
-
-            sizes = [table.inputs.shape[1], *hidden, problem.outputs]
-            first = Network.random(sizes, "relu", problem.activation, seed=seed, dtype=problem.dtype)
-            start = Network([scale, *first.layers], first.dtype)
-            run = _Run()
-            try:
-                run.train(start, table.inputs, problem, epochs, batch, seed, optimizer)
-            except TrainingError as error:
-                made = len(error.training.losses)
-                message = f"{table.file}: the loss is no longer finite after {count(made, 'epoch')}, and no network is written"
-                raise ValueError(f"{message}; another --optimizer or --batch may help") from None
-            names = Names(problem.classes, table.columns, table.target)
-            net = Network([*run.best.network.layers, *problem.last_layers], start.dtype, names.metadata())
+            run = _learn(table, problem, scale, hidden, epochs, batch, seed, optimizer)
+            best = run.best.network
+            names = Names(problem.classes, table.columns, table.target, table.ignored)
+            net = Network([*best.layers, *problem.last_layers], best.dtype, names.metadata())
             with named(str(output)):
                 net.save(network_file.name)
-        say(run.describe(sizes, epochs))
+        say(run.describe(epochs))
         held_back = table.inputs[problem.held_back]
         say(problem.judge(net(held_back)))
         say([f"written: {output}", f"SHA-256 of the weights: {weights_sha256(net)}"])
@@ -94,66 +87,84 @@ def train(
     return not run.interrupted
 
 
-class _Run:
+def _check_replaceable(output: Path) -> None:
+    """Raise ValueError for a file that is no network, such as a table: it is there for something else."""
+    if output.exists() and output.stat().st_size:
+        try:
+            load(output)
+        except ValueError:
+            raise ValueError(f"{output}: this file holds no network, so it is kept: say another name, or delete it") from None
+
+
+class _Run(NamedTuple):
     """A training: as it is after the last epoch, and as it was when the loss of the held-back rows was the lowest."""
 
+    sizes: Sequence[int]
     latest: Training
     best: Training
+    interrupted: bool
+
+    def describe(self, epochs: int) -> Iterator[str]:
+        """Yield lines about the network and its epochs."""
+        made, best = len(self.latest.losses), len(self.best.losses)
+        end = count(made, "epoch")
+        if self.interrupted:
+            end = f"interrupted after {end}"
+        elif made < epochs:
+            end += f", the last {PATIENCE} without a lower loss on the held-back rows"
+        yield f"network {'-'.join(map(str, self.sizes))}: {end}"
+        loss, held_back = self.best.losses[-1], self.best.validation_losses[-1]
+        yield f"the best, of epoch {best}, is kept: loss {loss:.4g}, on the held-back rows {held_back:.4g}"
+        if made == best == epochs:
+            yield "the last epoch was the best: a larger --epochs may give a better network"
+
+
+def _learn(
+    table: Table,
+    problem: Classes | Quantities,
+    scale: Scale,
+    hidden: Sequence[int],
+    epochs: int,
+    batch: int,
+    seed: int,
+    optimizer: str,
+) -> _Run:
+    """Train until all epochs are made, or no more help, or Ctrl-C. Before the first is made that is KeyboardInterrupt."""
+    sizes = [table.inputs.shape[1], *hidden, problem.outputs]
+    latest: Training | None = None
+    best: Training | None = None
     interrupted = False
 
-    def train(
-        self,
-        start: Network,
-        x: NDArray[Any],
-        problem: Classes | Quantities,
-        epochs: int,
-        batch: int,
-        seed: int,
-        optimizer: str,
-    ) -> None:
-        """Train until all epochs are made, or no more help, or Ctrl-C. Before the first is made that is KeyboardInterrupt."""
-        lowest = math.inf
+    def note(training: Training) -> None:
+        nonlocal latest, best
+        latest = training
+        if best is None or training.validation_losses[-1] < best.validation_losses[-1]:
+            best = training
 
-        def note(training: Training) -> None:
-            nonlocal lowest
-            self.latest = training
-            loss = training.validation_losses[-1]
-            if loss < lowest:
-                self.best, lowest = training, loss
-
-        held_back = problem.held_back
-        try:
-            train_network(
-                start,
-                x[~held_back],
-                problem.targets[~held_back],
-                optimizer=optimizer,
-                epochs=epochs,
-                batch_size=batch,
-                seed=seed,
-                validation=(x[held_back], problem.targets[held_back]),
-                patience=PATIENCE,
-                callback=note,
-            )
-        except KeyboardInterrupt:
-            if lowest == math.inf:
-                raise
-            self.interrupted = True
-
-    def describe(self, sizes: Sequence[int], epochs: int) -> list[str]:
-        """Return lines about the network and its epochs."""
-        made, best = len(self.latest.losses), len(self.best.losses)
-        if self.interrupted:
-            end = f"interrupted after {count(made, 'epoch')}"
-        elif made < epochs:
-            end = f"{count(made, 'epoch')}, the last {PATIENCE} without a lower loss on the held-back rows"
-        else:
-            end = count(made, "epoch")
-        loss, held_back = self.best.losses[-1], self.best.validation_losses[-1]
-        return [
-            f"network {'-'.join(map(str, sizes))}: {end}",
-            f"the best, of epoch {best}, is kept: loss {loss:.4g}, on the held-back rows {held_back:.4g}",
-        ]
+    held_back = problem.held_back
+    try:
+        first = Network.random(sizes, "relu", problem.activation, seed=seed, dtype=problem.dtype)
+        train_network(
+            Network([scale, *first.layers], first.dtype),
+            table.inputs[~held_back],
+            problem.targets[~held_back],
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch,
+            seed=seed,
+            validation=(table.inputs[held_back], problem.targets[held_back]),
+            patience=PATIENCE,
+            callback=note,
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+    except TrainingError as error:
+        made = len(error.training.losses)
+        message = f"{table.file}: the loss is no longer finite after {count(made, 'epoch')}, and no network is written"
+        raise ValueError(f"{message}; another --optimizer or --batch may help") from None
+    if latest is None or best is None:
+        raise KeyboardInterrupt("interrupted before the first epoch was over: no network is written")
+    return _Run(sizes, latest, best, interrupted)
 
 
 def _standardise(table: Table, rows: NDArray[np.bool_]) -> tuple[Scale, list[str]]:
@@ -172,13 +183,16 @@ def _standardise(table: Table, rows: NDArray[np.bool_]) -> tuple[Scale, list[str
     return Scale(mean, 1 / deviation), constant
 
 
-def _describe_data(table: Table, task: str, problem: Classes | Quantities, constant: list[str]) -> Iterable[str]:
+def _describe_data(table: Table, task: str, problem: Classes | Quantities, constant: list[str]) -> Iterator[str]:
     rows, inputs = table.inputs.shape
     held_back = np.count_nonzero(problem.held_back)
     size = f"{count(rows, 'row')} of {count(inputs, 'input')}"
     yield f"{table.file}: {size}; {rows - held_back:,} to learn from, {held_back:,} held back"
     yield f"target {table.target_label}: {task}"
     yield from problem.describe()
+    counts = np.arange(rows)
+    numbered = [table.input_label(place) for place, column in enumerate(table.inputs.T) if (column == column[0] + counts).all()]
+    if numbered:
+        yield f"columns that number the rows: {listed(numbered, _MOST_NAMES)}; if they say nothing of new rows, --ignore them"
     if constant:
-        more = f" and {len(constant) - _MOST_NAMES} more" if len(constant) > _MOST_NAMES else ""
-        yield f"constant columns, not scaled: {', '.join(map(shown, constant[:_MOST_NAMES]))}{more}"
+        yield f"constant columns, not scaled: {listed(constant, _MOST_NAMES)}"
