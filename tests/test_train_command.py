@@ -1057,3 +1057,20 @@ def test_standard(scale: float, offset: float, rng: np.random.Generator) -> None
 @pytest.mark.parametrize("value", [0.1, 0.0, -1e308, 5e-324])
 def test_standard_of_equal_numbers(value: float) -> None:
     assert Standard.of(np.full(7, value)) == (value, 1.0)
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interruption_while_rows_are_read_gets_out(exception: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def interrupted(self: Any, field: str) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise exception
+        return 0.0
+
+    monkeypatch.setattr(table_module._Target, "__call__", interrupted)
+    with pytest.raises(exception):
+        table_module.read_table(io.BytesIO(b"1,a\n" * 50), "rows.csv", ",", None, None, None)
+    assert calls == 20

@@ -386,8 +386,13 @@ class CsvTable:
         characters, begin, end = sum(map(len, lines)), self._number + 1, self._number + len(lines)
         if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
             converters: Any = {column: _without_quotes(field.parse) for column, field in self._fields.items()}
-            with suppress(ValueError):
+            try:
                 table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2, converters=converters or None)
+            except ValueError as error:
+                # NumPy makes a ValueError of all that a converter raises: of Ctrl-C, too.
+                if error.__cause__ is not None and not isinstance(error.__cause__, ValueError):
+                    raise error.__cause__ from None
+            else:
                 if table.shape == (len(lines), self.columns):
                     self._number = end
                     return Block(table, range(begin, end + 1), characters)
