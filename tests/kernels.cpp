@@ -444,11 +444,11 @@ void test_scale(const KernelTable& table, void (*kernel)(const ScaleRows<From, T
       test_scale(table, kernel, rows, n, from, to);
     }
   };
-  for (std::size_t n = 0; n <= 70; n += emulated ? 9 : 1) {
-    for (std::size_t rows : Sizes{0, 1, 2, 5, 16, 33}) test(rows, n);
+  for (std::size_t n = 0; n <= 40; n += emulated ? 9 : 1) {
+    for (std::size_t rows : Sizes{0, 1, 3, 33}) test(rows, n);
   }
-  for (std::size_t n : Sizes{127, 128, 129, 255, 256, 257, 784, 1023, 1024, 1025, 3000}) test(1, n), test(3, n);
-  for (std::size_t rows : Sizes{100, 300, 600, 1030}) test(rows, 1), test(rows, 4), test(rows, 20);
+  for (std::size_t n : Sizes{128, 129, 256, 784, 1025}) test(1, n), test(3, n);
+  for (std::size_t rows : Sizes{300, 1030}) test(rows, 1), test(rows, 4);
 }
 
 template <class T>
