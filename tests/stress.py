@@ -232,7 +232,7 @@ def fork(limit: Limit) -> str:
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     work = large_cases()
     nnk.set_num_threads(3)
-    flatness = Flatness(megabytes=16)
+    flatness = Flatness(megabytes=32)
     forks = 0
 
     def cycle(number: int) -> None:
