@@ -173,8 +173,9 @@ static void fuzz_forward(Choices& choices, const std::vector<Layer<T>>& layers) 
     for (std::size_t i = 0; network && i < layers.size(); ++i) {
       check(network->scales(i) == layers[i].scales, kernels(), "scales", i, sizeof(T));
       if (layers[i].scales) {
-        check(std::equal(layers[i].offset.begin(), layers[i].offset.end(), network->offset(i), same<double>) &&
-                  std::equal(layers[i].scale.begin(), layers[i].scale.end(), network->scale(i), same<double>),
+        const std::size_t n = layers[i].offset.size();
+        check(same(std::vector<double>(network->offset(i), network->offset(i) + n), layers[i].offset) &&
+                  same(std::vector<double>(network->scale(i), network->scale(i) + n), layers[i].scale),
               kernels(), "copies of a layer that scales", i, sizeof(T));
         continue;
       }
