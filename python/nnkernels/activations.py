@@ -101,9 +101,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     return _with_option(_core.elu, x, alpha, out, dtype)
 
 
-def gelu(
-    x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None
-) -> Any:
+def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Gaussian error linear unit, element-wise: x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
     Phi is the distribution function of a normal random number.
@@ -191,7 +189,7 @@ TABLE: tuple[Kind, ...] = (
     Kind("gelu", gelu, onnx="Gelu", keras=("gelu",), torch="GELU"),
     Kind("gelu_tanh", partial(gelu, approximate="tanh")),
     Kind("softplus", _core.softplus, onnx="Softplus", keras=("softplus",), torch="Softplus"),
-    Kind("softmax", softmax, loss="cross_entropy", onnx="Softmax", keras=("softmax", "Softmax"), torch="Softmax"),
+    Kind("softmax", softmax, loss="cross_entropy", onnx="Softmax", keras=("softmax", "Softmax"), torch="Softmax", sklearn="softmax"),
     Kind("log_softmax", log_softmax, loss="cross_entropy", onnx="LogSoftmax", keras=("log_softmax",), torch="LogSoftmax"),
 )  # fmt: skip
 
@@ -227,7 +225,9 @@ def number_of(activation: object) -> tuple[int, float]:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
-        expected = f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
+        expected = (
+            f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
+        )
         kind_of_error = ValueError if isinstance(given, str) else TypeError
         raise kind_of_error(f"activation expected {expected}; got {activation!r}") from None
     return number, value
