@@ -95,8 +95,10 @@ class Chain:
         self._layers.append(_Dense(matrix, vector, None))
         self.width = outputs
 
-    def activation(self, name: str, activation: str) -> None:
-        """Give the dense layer before it an activation: its name, with its option if that is not the default."""
+    def activation(self, name: str, activation: str | None) -> None:
+        """Give the dense layer before it an activation: its name, with its option if that is not the default. None is none."""
+        if activation is None:
+            return
         layer = self._layers[-1] if self._layers else None
         if not isinstance(layer, _Dense) or layer.activation is not None or self._affine:
             self.refuse(name, "expected a dense layer before it")
