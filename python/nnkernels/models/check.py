@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from nnkernels import _core
 from nnkernels.arrays import as_contiguous
-from nnkernels.functions import dense
-from nnkernels.layers import Dense, Scale
+from nnkernels.layers import Dense, Scale, dense
 from nnkernels.network import Network
 
 # How many rows are probed: the first quarter has numbers of half the usual size, the last of four times that.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from os import PathLike, fsdecode
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnkernels.activations import Activation, name_of, number_of
 from nnkernels.arrays import as_number, as_real, is_float
 from nnkernels.files import Path, read_file
-from nnkernels.functions import Activation, activation_name, activation_number
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare
 from nnkernels.models.torch import as_numpy
@@ -39,7 +39,8 @@ _COLLECTIONS = ("params", "batch_stats")
 # The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
 _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 
-# Steps in the search for an order in which the layers chain.
+# The layers and the steps of a search for an order in which the shapes fit.
+_MOST_SEARCHED = 100
 _STEPS = 10_000
 
 
@@ -55,9 +56,9 @@ class _Layer(NamedTuple):
     def widths(self) -> tuple[int, int]:
         """The numbers of inputs and outputs."""
         if "kernel" in self.tensors:
-            return self.tensors["kernel"].shape  # type: ignore[return-value]
+            return self.tensors["kernel"].shape
         if self.is_dense:
-            return self.tensors["weight"].shape[::-1]  # type: ignore[return-value]
+            return self.tensors["weight"].shape[::-1]
         return (self.tensors["mean"].size,) * 2
 
     def __str__(self) -> str:
@@ -82,14 +83,15 @@ def from_state_dict(
     Parameters
     ----------
     tensors : mapping, str, bytes or path-like
-        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be nested.
-        Or the path of a .safetensors file. Nothing is unpickled: a .pt file goes through ``torch.load(path, weights_only=True)``.
+        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
+        nested. Or the path of a .safetensors file. Nothing is unpickled: a .pt file goes through
+        ``torch.load(path, weights_only=True)``.
     activations : sequence
         One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
         normalisation is that one's: ``[None, "relu", None]``.
     order : sequence of str, optional
-        The names of the layers in their order, such as ["fc1", "fc2"]. By default numbers in the names tell it, or the order of a
-        mapping, if it is not alphabetical; or the only order in which the shapes fit.
+        The names of the layers in their order, such as ["fc1", "fc2"]. By default the order of a mapping tells it, if it is not
+        alphabetical; or the numbers in the names; or there is one order in which the shapes fit.
     epsilon : float, optional
         What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
     check : (x, y), optional
@@ -146,7 +148,7 @@ def from_state_dict(
         else:
             gamma = parts.get("gamma", parts.get("weight", np.ones(())))
             chain.batch_norm(name, parts["mean"], parts["variance"], epsilon, gamma, parts.get("bias", 0.0))
-        chain.activation(name, activation_name(activation_number(activation)))
+        chain.activation(name, name_of(*number_of(activation)))
     network = chain.network()
     if check is not None:
         x, y = map(as_real, check)
@@ -250,41 +252,43 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
         if isinstance(order, str) or sorted(order) != sorted(names):
             raise ValueError(f"{chain.source} expected order to have each of {sorted(names)} once, got {order!r}")
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
-    natural = sorted(layers, key=lambda layer: _tokens(layer.name))
+    tokens = {name: _tokens(name) for name in names}
+    natural = sorted(layers, key=lambda layer: tokens[layer.name])
     if given and names != sorted(names):
-        certain = not any(_is_before(later, earlier) for earlier, later in _pairs(names))
-        orders = [layers] if certain else []
+        contradicted = any(_is_before(tokens[second], tokens[first]) for first, second in combinations(names, 2))
+        orders = [] if contradicted else [layers]
+    elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
+        orders = [natural]
     else:
-        orders = _fitting_orders(natural) or [natural]  # of which the message then says what does not fit
-    twice = any(not (first.is_dense or second.is_dense) for first, second in pairwise(orders[0])) if orders else False
-    if len(orders) != 1 or twice:
-        shown = ", ".join(map(str, natural))
+        orders = _fitting_orders(natural, tokens) or [natural]  # of which the chain says what does not fit
+    if len(orders) != 1 or any(not (first.is_dense or second.is_dense) for first, second in pairwise(orders[0])):
         raise ValueError(
-            f"{chain.source}: neither the names nor the shapes of {shown} tell which layer comes after which: "
+            f"{chain.source}: neither names nor shapes of {', '.join(map(str, natural))} tell which layer comes after which: "
             f"give order=[{names[0]!r}, ...]"
         )
     return orders[0]
 
 
-def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
-    return ((names[first], names[second]) for second in range(len(names)) for first in range(second))
-
-
 def _tokens(name: str) -> list[tuple[int, str]]:
     """Return the parts of a name as they are sorted: numbers as such."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)]
 
 
-def _is_before(first: str, second: str) -> bool:
+def _is_before(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> bool:
     """Say whether numbers tell that one layer is before another: where their names begin to differ."""
-    for one, other in zip(_tokens(first), _tokens(second), strict=False):
-        if one != other:
-            return 0 <= one[0] < other[0]
-    return False
+    one, other = next((pair for pair in zip(first, second, strict=False) if pair[0] != pair[1]), ((0, ""), (0, "")))
+    return 0 <= one[0] < other[0]
 
 
-def _fitting_orders(layers: list[_Layer]) -> list[list[_Layer]]:
-    """Return the order of layers that fits numbers in names, and shapes; two if there are more, or it takes too long."""
+def _fitting_orders(layers: list[_Layer], tokens: dict[str, list[tuple[int, str]]]) -> list[list[_Layer]]:
+    """Return the orders of layers that fit the numbers in their names, and their shapes; at most two.
+
+    If they are too many to be sure, there are two.
+    """
+    names = [layer.name for layer in layers]
+    if len(names) > _MOST_SEARCHED:
+        return [layers, layers]
+    earlier = {name: {other for other in names if _is_before(tokens[other], tokens[name])} for name in names}
     orders: list[list[_Layer]] = []
     steps = 0
 
@@ -293,11 +297,11 @@ def _fitting_orders(layers: list[_Layer]) -> list[list[_Layer]]:
         steps += 1
         if not left:
             orders.append(order)
+        waiting = {layer.name for layer in left}
         for layer in left:
             if len(orders) > 1 or steps > _STEPS:
                 return
-            fits = not order or order[-1].widths[1] == layer.widths[0]
-            if fits and not any(_is_before(other.name, layer.name) for other in left):
+            if (not order or order[-1].widths[1] == layer.widths[0]) and not earlier[layer.name] & waiting:
                 extend([*order, layer], [other for other in left if other is not layer])
 
     extend([], layers)

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.activations import TABLE, name_of
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.network import Network
 
 _SOURCE = "from_torch"
 
-# PyTorch's activations without options, and ours.
-_ACTIVATIONS = {"ReLU": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "SiLU": "silu"}
+# PyTorch's names of activations, and their places in the table.
+_ACTIVATIONS = {kind.torch: number for number, kind in enumerate(TABLE) if kind.torch}
 
 # What does nothing once a module is in evaluation mode.
 _DROPOUTS = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
 
-_OTHERS = ("LeakyReLU", "PReLU", "ELU", "CELU", "SELU", "GELU", "Softplus", "Softmax", "LogSoftmax")
-_KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, *_OTHERS, "BatchNorm1d", "Flatten", "Identity", *_DROPOUTS)
+_KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "BatchNorm1d", "Flatten", *_DROPOUTS)
 
 # Wrappers, and the names of what they wrap.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -112,36 +112,31 @@ def _add(chain: Chain, name: str, module: Any) -> None:
             gamma = 1.0 if module.weight is None else as_numpy(chain, name, module.weight)
             beta = 0.0 if module.bias is None else as_numpy(chain, name, module.bias)
             chain.batch_norm(name, mean, variance, module.eps, gamma, beta)
-        case "LeakyReLU":
-            chain.activation(name, _with_option("leaky_relu", "negative_slope", module.negative_slope, 0.01))
         case "PReLU":
             slopes = as_numpy(chain, name, module.weight)
             if slopes.size != 1:
                 chain.refuse(name, f"expected one slope for all inputs, got {slopes.size}")
-            chain.activation(name, _with_option("leaky_relu", "negative_slope", float(slopes[0]), 0.01))
-        case "ELU":
-            chain.activation(name, _with_option("elu", "alpha", module.alpha, 1.0))
+            chain.activation(name, name_of(_ACTIVATIONS["LeakyReLU"], float(slopes[0])))
         case "CELU":
             chain.celu(name, module.alpha)
         case "SELU":
             chain.selu(name)
-        case "GELU":
-            chain.activation(name, "gelu_tanh" if module.approximate == "tanh" else "gelu")
+        case "GELU" if module.approximate == "tanh":
+            chain.activation(name, "gelu_tanh")
         case "Softplus":
             if module.threshold < _THRESHOLD:
                 chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, got {module.threshold}")
             chain.affine(name, module.beta, 0.0)
             chain.activation(name, "softplus")
             chain.affine(name, 1.0 / module.beta, 0.0)
-        case "Softmax" | "LogSoftmax":
-            if module.dim not in (None, 1, -1):  # PyTorch takes None for 1 where there are rows
-                chain.refuse(name, f"expected dim=-1, the outputs of a row; got dim={module.dim}")
-            chain.activation(name, "softmax" if kind == "Softmax" else "log_softmax")
-        case "Flatten":
-            if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
-                chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
+        case "Softmax" | "LogSoftmax" if module.dim not in (None, 1, -1):  # PyTorch takes None for 1 where there are rows
+            chain.refuse(name, f"expected dim=-1, the outputs of a row; got dim={module.dim}")
+        case "Flatten" if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
+            chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
         case _ if kind in _ACTIVATIONS:
-            chain.activation(name, _ACTIVATIONS[kind])
+            number = _ACTIVATIONS[kind]
+            option = TABLE[number].option
+            chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
 
 
 def _refuse_unknown(chain: Chain, name: str, module: Any, kind: str) -> None:
@@ -171,10 +166,6 @@ def _refuse_unknown(chain: Chain, name: str, module: Any, kind: str) -> None:
 
 def _base(cls: Any, kind: str) -> Any:
     return next(base for base in cls.__mro__ if base.__name__ == kind)
-
-
-def _with_option(name: str, option: str, value: float, default: float) -> str:
-    return name if value == default else f"{name}({option}={float(value)!r})"
 
 
 def as_numpy(chain: Chain, name: str, tensor: Any) -> NDArray[Any]:
