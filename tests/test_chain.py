@@ -335,10 +335,11 @@ def test_right_networks_pass(kind: Literal["float64", "float32", "float16"], act
 def test_wrong_networks_fail() -> None:
     net64, net = network(np.float64), network(np.float32)
     x = probe(net64)
-    wrong = nnk.Network([net64.layers[0], nnk.Dense(net64.layers[1].weights * (1 + 1e-6), net64.layers[1].bias)])
-    with pytest.raises(
-        ValueError, match=r"^from_test: the network does not compute what the model computes: output \d of row \d+ is "
-    ):
+    first, second = net64.layers
+    assert isinstance(second, nnk.Dense)
+    wrong = nnk.Network([first, nnk.Dense(second.weights * (1 + 1e-6), second.bias)])
+    message = r"^from_test: the network does not compute what the model computes: output \d of row \d+ is "
+    with pytest.raises(ValueError, match=message):
         compare("from_test", net, wrong, net64(x), x, "float64")
     for kind in ("float32", "float16"):
         with pytest.raises(ValueError, match="allowed is a difference of"):
