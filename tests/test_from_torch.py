@@ -295,7 +295,12 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
         ("Linear(2, 2), Softmax(0)", "module '1' (Softmax): expected dim=-1, the outputs of a row; got dim=0"),
         ("Linear(2, 2), LogSoftmax(2)", "module '1' (LogSoftmax): expected dim=-1"),
         ("Flatten(0), Linear(2, 2)", "module '0' (Flatten): expected Flatten(1, -1), got Flatten(0, -1)"),
-        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, got 5"),
+        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, and beta other"),
+        (
+            "Linear(2, 2), Softplus(0.0)",
+            "module '1' (Softplus): expected threshold to be 20 or more, and beta other than 0; got",
+        ),
+        ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected alpha to be other than 0"),
         ("BatchNorm1d(2, track_running_stats=False)", "module '0' (BatchNorm1d): expected track_running_stats=True"),
         ("LazyLinear(3)", "module '0' (LazyLinear): its sizes are not known yet: call the module on a row"),
         ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: give its module"),

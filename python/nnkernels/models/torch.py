@@ -124,8 +124,9 @@ def _add(chain: Chain, name: str, module: Any) -> None:
         case "GELU" if module.approximate == "tanh":
             chain.activation(name, "gelu_tanh")
         case "Softplus":
-            if module.threshold < _THRESHOLD:
-                chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, got {module.threshold}")
+            if module.threshold < _THRESHOLD or module.beta == 0.0:
+                given = f"got threshold {module.threshold} and beta {module.beta}"
+                chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, and beta other than 0; {given}")
             chain.affine(name, module.beta, 0.0)
             chain.activation(name, "softplus")
             chain.affine(name, 1.0 / module.beta, 0.0)
