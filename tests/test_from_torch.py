@@ -199,6 +199,20 @@ def test_a_sequential_of_ones_own_without_forward(torch: Torch) -> None:
     nnk.from_torch(Block(Layer(2, 2)).eval())
 
 
+def test_names_alone_do_not_count(torch: Torch) -> None:
+    """Classes of one's own may be named as PyTorch's, or LazyNet."""
+
+    class Linear(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    class LazyNet(torch.nn.Sequential):  # type: ignore[misc]
+        pass
+
+    refused(Linear(2, 2).eval(), "the module (Linear): what a forward pass of its own does is unknown")
+    assert kinds(nnk.from_torch(LazyNet(torch.nn.Linear(2, 2)).eval())) == [None]
+
+
 def test_training_mode_of_what_has_no_mode(torch: Torch) -> None:
     module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
     module.training = module[0].training = True
@@ -402,6 +416,18 @@ def test_tensors_of_others_are_refused() -> None:
     refused(module, "module '0' (Linear), weight: expected a plain tensor, got a PackedTensor")
 
 
+def test_tensors_without_an_array_are_refused() -> None:
+    class Sparse(little_torch.Tensor):
+        def numpy(self) -> Array:
+            raise TypeError("can't convert Sparse layout tensor to numpy")
+
+    Sparse.__module__, Sparse.__name__ = "torch", "Tensor"
+    module = little_torch.nn.Sequential(little_torch.nn.Linear(2, 2, bias=False)).eval()
+    module[0].weight = sparse = Sparse(module[0].weight)
+    sparse.detach = sparse.cpu = lambda: sparse  # type: ignore[method-assign]
+    refused(module, "module '0' (Linear), weight: expected a tensor that NumPy can read: can't convert Sparse layout")
+
+
 def test_other_modules_are_named() -> None:
     """Those that the imitation has not."""
     nn = little_torch.nn
@@ -460,6 +486,12 @@ def test_weights_after_their_computation(real: Torch) -> None:
     net = nnk.from_torch(module)
     assert isinstance(net.layers[0], nnk.Dense)
     assert same_bits(net.layers[0].weights, module.weight.detach().numpy())
+
+
+def test_sparse_weights_are_refused(real: Torch) -> None:
+    module = real.nn.Linear(2, 2, bias=False)
+    module.weight = real.nn.Parameter(real.eye(2).to_sparse())
+    refused(module, "the module (Linear), weight: expected a tensor that NumPy can read: ")
 
 
 def test_lazy_modules_that_were_called(real: Torch) -> None:
