@@ -471,6 +471,20 @@ def test_rows_to_check_by(dtype: Any) -> None:
         nnk.from_state_dict(tensors, ["tanh", "softmax"], check=(x, y))
 
 
+@pytest.mark.parametrize("shapes", [((20, 3), (20, 5)), ((20, 4), (19, 5)), ((20, 4), (20,)), ((), (5,)), ((80,), (100,))])
+def test_rows_of_another_shape(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    x, y = map(np.zeros, shapes)
+    message = f"expected check to be rows (..., 4) and their outputs (..., 5), got arrays of shapes {shapes[0]} and {shapes[1]}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        nnk.from_state_dict(linear("0", 4, 5), [None], check=(x, y))
+
+
+def test_rows_may_have_more_axes() -> None:
+    tensors = linear("0", 4, 5)
+    x = numbers(np.float32, 2, 3, 4)
+    nnk.from_state_dict(tensors, [None], check=(x, nnk.from_state_dict(tensors, [None])(x)))
+
+
 def test_one_output_may_have_no_axis() -> None:
     tensors = linear("0", 4, 1)
     x = numbers(np.float32, 20, 4)

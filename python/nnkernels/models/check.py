@@ -6,10 +6,10 @@ import json
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
-from nnkernels.arrays import as_contiguous
+from nnkernels.arrays import as_contiguous, as_real
 from nnkernels.layers import Dense, Scale, dense
 from nnkernels.network import Network
 
@@ -150,6 +150,20 @@ def compare(
         f"{source}: the network does not compute what the model computes: output {output}{name} of row {row} is "
         f"{exact[row, output]:.17g}, the model's is {expected[row, output]:.17g}; allowed is a difference of {allowed:.2g}"
     )
+
+
+def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:
+    """Compare a network with rows (..., inputs) that a user gives, and the outputs (..., outputs) of the model for them.
+
+    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit.
+    """
+    x, y = (as_contiguous(as_real(value), np.float64) for value in check)
+    rows = x.size // max(1, network.inputs)
+    if x.shape[-1:] != (network.inputs,) or y.size != rows * network.outputs:
+        expected = f"rows (..., {network.inputs}) and their outputs (..., {network.outputs})"
+        raise ValueError(f"{source} expected check to be {expected}, got arrays of shapes {x.shape} and {y.shape}")
+    kind: Any = network.dtype.name
+    compare(source, network, network64, y.reshape(rows, network.outputs), x.reshape(rows, network.inputs), kind)
 
 
 def _class_name(network: Network, output: int) -> str:
