@@ -193,6 +193,13 @@ def test_a_scale_is_exact_where_weights_in_float32_are_not() -> None:
     assert net.dtype == np.float32
 
 
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), MaxAbsScaler(), RobustScaler()], ids=str)
+def test_scalers_of_float32(library: Any, scaler: Any) -> None:
+    """Their attributes are float32, so what they compute from float64 differs from what they should."""
+    x = (X + 1e5).astype(np.float32)
+    imported(make_pipeline(scaler, classifier(library)).fit(x, CLASSES), x.astype(np.float64), 1e-5)
+
+
 def test_several_scalers_and_steps_that_pass_through() -> None:
     identity = FunctionTransformer()
     steps = [

@@ -167,7 +167,7 @@ def _flattened(tensors: Mapping[str, Any], path: str = "") -> Iterator[tuple[str
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Return the tensors of a .safetensors file, bfloat16 as float32, which its own reader for NumPy refuses."""
-    advice = "give the mapping of names to tensors that {reader} reads"
+    advice = "{reader} reads it, and from_state_dict takes a mapping of names to tensors"
     return read_file(path, lambda _: _read_checked(path), "tensors", "safetensors", advice)
 
 
