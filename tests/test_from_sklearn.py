@@ -138,15 +138,14 @@ def test_float32(library: Any) -> None:
     assert nnk.from_sklearn(classifier(library).fit(X, CLASSES), dtype="float32").dtype == np.float32
 
 
-def test_our_estimators_have_that_network(library: Any) -> None:
-    frame = pd.DataFrame(X, columns=list("abcd"))
-    for model in (
-        ours.MLPClassifier(5, max_iter=20).fit(frame, NAMES),
-        ours.MLPClassifier(5, max_iter=20).fit(X[50:], CLASSES[50:]),
-    ):
-        net = nnk.from_sklearn(model)
-        assert same_bits(net(X), model.network_(X))
-        assert net.metadata == model.network_.metadata
+@pytest.mark.parametrize("rows", [slice(150), slice(50, 150)])
+def test_our_estimators_have_that_network(rows: slice) -> None:
+    frame = pd.DataFrame(X[rows], columns=["länge", "b", "c", "d"])
+    model = ours.MLPClassifier(5, max_iter=20).fit(frame, np.char.add("ä", NAMES[rows]))
+    net = nnk.from_sklearn(model)
+    assert same_bits(net(X), model.network_(X))
+    assert net.metadata == model.network_.metadata
+    assert list(net.metadata) == ["classes", "columns"]
 
 
 def test_coefs_of_ones_own(library: Any) -> None:
