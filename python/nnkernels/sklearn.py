@@ -98,7 +98,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def network_(self) -> Network:
         """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
 
-        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives logarithms of rates. Its metadata has
+        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives rates. Its metadata has
         the names of columns and classes, for ``python -m nnkernels predict``. In a pipeline, a StandardScaler before it becomes
         a layer: ``Network([Scale(scaler.mean_, 1 / scaler.scale_), *network_.layers])``.
         """
@@ -700,7 +700,7 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        "poisson" is for y of at least 0, such as counts: the network gives logarithms of rates, and ``predict`` rates.
+        "poisson" is for y of at least 0, such as counts: the last activation is exp, and its outputs are rates.
 
     The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
     are R^2.
