@@ -133,6 +133,15 @@ class Chain:
             else:
                 self._affine = _Affine(name, times, plus)
 
+    def batch_norm(
+        self, name: str, mean: ArrayLike, variance: ArrayLike, epsilon: float, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0
+    ) -> None:
+        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
+        with np.errstate(all="ignore"):
+            factor = times / np.sqrt(spread + epsilon)
+            self.affine(name, factor, plus - centre * factor)
+
     def scale(self, name: str, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add (x - offset) * scale, element by element, as a layer of its own; each is (width,), or one number."""
         self._settle()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nnkernels.activations import TABLE
 from nnkernels.commands.names import Names
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
@@ -16,7 +17,7 @@ from nnkernels.network import Network
 _SOURCE = "from_sklearn"
 
 # scikit-learn's names of activations, and ours.
-_ACTIVATIONS = {"identity": None, "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax", "exp": "exp"}
+_ACTIVATIONS = {kind.sklearn or kind.name: kind.activation for kind in TABLE}
 
 _MODELS = ("MLPClassifier", "MLPRegressor")
 _CONTAINERS = ("Pipeline", "TransformedTargetRegressor")
@@ -117,7 +118,7 @@ def _add_perceptron(chain: Chain, name: str, model: Any) -> None:
         chain.dense(layer, weights, bias)
         activation = model.out_activation_ if last else model.activation
         if activation not in _ACTIVATIONS:
-            chain.refuse(layer, f"expected an activation among {', '.join(_ACTIVATIONS)}, got {activation!r}")
+            chain.refuse(layer, f"expected an activation of {', '.join(_ACTIVATIONS)}, got {activation!r}")
         chain.activation(layer, _ACTIVATIONS[activation])
 
 
