@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels.activations import TABLE, name_of
+from nnkernels.activations import TABLE, name_of, number_of
 from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
@@ -305,6 +305,8 @@ class _Walk:
     def activation(self, node: Node, name: str, option: float | None = None) -> None:
         """Add an activation, with its option unless that is the default."""
         kind = _KINDS[name]
+        if option is not None and not math.isfinite(option):
+            node.refuse(f"expected a finite {kind.option}, got {option}")
         self.chain.activation(node.name, name_of(TABLE.index(kind), kind.default if option is None else option) or "")
         self.last = name
 
@@ -442,7 +444,14 @@ def _batch_normalization(walk: _Walk, node: Node) -> None:
 
 def _activation(walk: _Walk, node: Node) -> None:
     kind = ACTIVATIONS[node.operator]
-    walk.activation(node, kind.name, node.number("alpha", kind.default) if kind.option else None)
+    option = node.number("alpha", kind.default)
+    try:
+        number, exact = number_of(node.comment)  # to_onnx writes all digits there
+    except ValueError:
+        number, exact = 0, 0.0
+    if TABLE[number] is kind and np.float32(exact) == np.float32(option):
+        option = exact
+    walk.activation(node, kind.name, option if kind.option else None)
 
 
 def _softmax(walk: _Walk, node: Node) -> None:
