@@ -406,8 +406,8 @@ class Network(_core.Network):
         one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
         network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network.
 
-        In float64, leaky_relu, elu and softplus are composed of other operators, for those of ONNX hold their option in
-        float32; gelu is an operator that ONNX Runtime has in float32 and float16 alone.
+        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
+        float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.
 
         A file that is there is overwritten. Raises ImportError where the package onnx is not installed, OSError where the
         system cannot write the file, and ValueError for weights of 2 GB and more, which no ONNX file holds.
