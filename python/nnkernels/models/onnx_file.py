@@ -211,7 +211,7 @@ class Model:
         for number in dropped:
             node = self.node(number)
             found: Any = [node.attribute(name) for name in _CLASSES.get(node.operator, ())]
-            if node.operator == "ai.onnx.ml.ArrayFeatureExtractor":
+            if node.operator == "ai.onnx.ml.ArrayFeatureExtractor" and node.inputs:
                 array = self.constant(node.inputs[0])
                 found = [None if array is None or array.ndim != 1 else array.tolist()]
             for several in found:
