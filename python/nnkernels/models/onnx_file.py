@@ -242,7 +242,7 @@ class Model:
                     try:
                         self._constants[node.outputs[0]] = self._folded(node, constants)
                     except (IndexError, OverflowError, TypeError, ValueError) as error:
-                        node.refuse(str(error))
+                        node.refuse(str(error).removeprefix(f"{self.source}: {node.name}: "))
 
     def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:
         if node.operator == "Constant":
@@ -255,7 +255,7 @@ class Model:
                         return np.array(value, dtype)
             node.refuse("expected a tensor, numbers or a number")
         if not constants:
-            node.refuse("expected an input")
+            node.refuse("expected an input, found none")
         array: NDArray[Any] = constants[0]
         axes = node.numbers("axes") if len(constants) < 2 else constants[1].ravel().tolist()
         if axes is not None and len(axes) > MOST_AXES:
