@@ -607,10 +607,10 @@ def test_tensors_that_are_refused(tmp_path: Path, changes: dict[str, Any], messa
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_a_million_nodes(tmp_path: Path) -> None:
+def test_many_nodes(tmp_path: Path) -> None:
     model = onnx_model(LINEAR, used(LINEAR))
-    model.graph.node.extend(helper.make_node("Identity", [f"{i}" if i else "h"], [f"{i + 1}"]) for i in range(99_999))
-    model.graph.node.append(helper.make_node("Relu", ["99999"], ["y"]))
+    model.graph.node.extend(helper.make_node("Identity", [f"{i}" if i else "h"], [f"{i + 1}"]) for i in range(19_999))
+    model.graph.node.append(helper.make_node("Relu", ["19999"], ["y"]))
     assert activations(read(tmp_path, model)) == ["relu"]
     del model.graph.node[0]  # now they belong to no input
     model.graph.node[0].input[0] = "w"
@@ -621,7 +621,7 @@ def test_a_million_nodes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("little_memory")
 def test_nodes_that_go_in_circles(tmp_path: Path) -> None:
     model = onnx_model("y = Identity(x)", {})
-    names = [f"v{i}" for i in range(20_000)]
+    names = [f"v{i}" for i in range(5_000)]
     model.graph.node[0].input[0] = names[0]
     model.graph.node.extend(helper.make_node("Add", [names[i - 1], names[i - 7]], [names[i]]) for i in range(len(names)))
     with pytest.raises(ValueError, match="expected one input that the output depends on, found none"):

@@ -33,18 +33,26 @@ _CLASSES = {
 
 
 class Node:
-    """A node of the graph. ``name`` is the one for messages."""
+    """A node of the graph, by its place in the file."""
 
-    __slots__ = ("_attributes", "_source", "comment", "inputs", "name", "operator", "outputs")
+    __slots__ = ("_number", "_proto", "_source", "inputs", "operator", "outputs")
 
     def __init__(self, source: str, number: int, proto: Any) -> None:
-        self._source = source
-        self._attributes = {attribute.name: attribute for attribute in proto.attribute}
+        self._source, self._number, self._proto = source, number, proto
         self.operator: str = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-        self.name = f"node {number} ({shown(self.operator)}{f' {shown(proto.name)!r}' if proto.name else ''})"
-        self.comment = str(proto.doc_string)
         self.inputs: list[str] = list(proto.input)
         self.outputs: list[str] = list(proto.output)
+
+    @property
+    def name(self) -> str:
+        """The name for messages."""
+        own = f" {shown(self._proto.name)!r}" if self._proto.name else ""
+        return f"node {self._number} ({shown(self.operator)}{own})"
+
+    @property
+    def comment(self) -> str:
+        """What the file says about it."""
+        return str(self._proto.doc_string)
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise the ValueError that names the node and the reason."""
@@ -54,13 +62,14 @@ class Node:
         """Return an attribute's value: numbers, bytes, lists of them, or a tensor. A single float32 is the shortest decimal."""
         from onnx import AttributeProto, helper
 
-        if name not in self._attributes:
+        found = next((attribute for attribute in self._proto.attribute if attribute.name == name), None)
+        if found is None:
             return default
         try:
-            value = helper.get_attribute_value(self._attributes[name])
+            value = helper.get_attribute_value(found)
         except ValueError as error:
             self.refuse(f"attribute {name!r}: {error}")
-        return float(str(np.float32(value))) if self._attributes[name].type == AttributeProto.FLOAT else value
+        return float(str(np.float32(value))) if found.type == AttributeProto.FLOAT else value
 
     def number(self, name: str, default: float) -> float:
         """Return an attribute that is a number."""
@@ -87,7 +96,7 @@ class Node:
 
     def has_subgraph(self) -> bool:
         """Tell whether it holds a graph of its own."""
-        return any(attribute.HasField("g") or attribute.graphs for attribute in self._attributes.values())
+        return any(attribute.HasField("g") or attribute.graphs for attribute in self._proto.attribute)
 
 
 class Model:
