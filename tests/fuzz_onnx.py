@@ -28,8 +28,8 @@ with atheris.instrument_imports(include=["nnkernels"]):
 
 # Bytes that reading may take: for what is allocated in pieces of its own, and for each byte of the file, of which three make a
 # node, an object of its own.
-MOST_BYTES = 2**25
-MOST_BYTES_FOR_EACH = 1024
+MOST_BYTES = 2**23
+MOST_BYTES_FOR_EACH = 128
 
 ACTIVATIONS = (
     *(None, "relu", "sigmoid", "tanh", "exp", "leaky_relu", "elu(alpha=0.3)", "silu", "gelu", "gelu_tanh", "softplus"),

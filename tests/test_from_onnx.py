@@ -391,6 +391,8 @@ def test_check(tmp_path: Path) -> None:
     y = evaluated(model, X)
     assert activations(read(tmp_path, model, check=(X, y))) == ["tanh"]
     assert activations(read(tmp_path, model, check=(X.tolist(), y.tolist()))) == ["tanh"]
+    with pytest.raises(ValueError, match=r"expected check to be x \(rows, 3\) and y \(rows, 2\), got shapes \(5, 3\) and \(4, 2\)"):
+        read(tmp_path, model, check=(X, y[1:]))
     y[3, 1] += 1e-4
     with pytest.raises(ValueError, match=r"from_onnx\(.*output 1 of row 3 is"):
         read(tmp_path, model, check=(X, y))

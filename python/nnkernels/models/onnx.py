@@ -79,13 +79,22 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
-            x, y = (np.asarray(value, np.float64) for value in check)
-            kind: Any = network.dtype.name
-            compare(model.source, network, network64, y.reshape(-1, network.outputs), x.reshape(-1, network.inputs), kind)
+            _check(model.source, network, network64, *check)
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
         warnings.warn(f"{model.source}: left out what makes labels of the outputs: {names}", UserWarning, stacklevel=2)
     return walk.one_neuron(network)
+
+
+def _check(source: str, network: Network, network64: Network, inputs: ArrayLike, outputs: ArrayLike) -> None:
+    """Compare the networks with what the model gives."""
+    x, y = np.asarray(inputs, np.float64), np.asarray(outputs, np.float64)
+    rows = x.size // network.inputs if network.inputs else len(x)
+    if x.size != rows * network.inputs or y.size != rows * network.outputs:
+        expected = f"x (rows, {network.inputs}) and y (rows, {network.outputs})"
+        raise ValueError(f"{source}: expected check to be {expected}, got shapes {x.shape} and {y.shape}")
+    kind: Any = network.dtype.name
+    compare(source, network, network64, y.reshape(rows, network.outputs), x.reshape(rows, network.inputs), kind)
 
 
 class _Walk:
