@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nnkernels as nnk
-from corpus import Array
 from make_models import FORMS
-from nnkernels.models import composed
 from onnx_models import evaluated, onnx_model, write
 
 RNG = np.random.default_rng(20261128)
@@ -28,11 +25,14 @@ MODELS = Path(__file__).parent / "models"
 CONSTANTS: dict[str, Any] = {
     **{name: RNG.normal(size=shape).astype(np.float32) for name, shape in {
         "w": (2, 3), "wt": (3, 2), "b": (2,), "row": (1, 2), "v": (2, 2), "one": (3, 1), "vector": (3,), "m3": (3,), "k3": (3,),
-        "scale2": (2,), "shift2": (2,), "mean2": (2,), "scale3": (3,), "shift3": (3,), "mean3": (3,), "w6": (2, 6), "wide": (1, 1, 2),
+        "scale2": (2,), "shift2": (2,), "mean2": (2,), "scale3": (3,), "shift3": (3,), "mean3": (3,), "w6": (2, 6),
+            "wide": (1, 1, 2),
     }.items()},
     "var2": np.array([0.5, 2.0], np.float32), "var3": np.array([0.5, 2.0, 1e-3], np.float32),
-    "half": 0.5, "two": 2.0, "number": [[1.5]], "slope": [0.25], "slopes": [0.25, 0.25], "no": np.array(False),
-    "flat": np.array([-1, 2]), "rows": np.array([0, -1]), "keep": np.array([0, 2, 1]), "last": np.array([2]), "unit": np.array([-1]),
+    "half": 0.5, "two": 2.0, "one_": 1.0, "root": 1.4142135, "inverse": 0.70710677, "cube": 0.044715, "beta": 0.7978846,
+    "three_": 3.0, "twenty": 20.0, "zero": 0.0, "number": [[1.5]], "slope": [0.25], "slopes": [0.25, 0.25],
+        "no": np.array(False),
+    "flat": np.array([-1, 2]), "rows": np.array([0, -1]), "last": np.array([2]), "unit": np.array([-1]),
     "column": np.array([-1, 1]), "list": np.array([-1]),
 }  # fmt: skip
 LINEAR = "h = Gemm<transB=1>(x, w, b) "
@@ -65,11 +65,13 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "matmul, add": ("h = MatMul(x, wt) y = Add(h, b)", [None]),
     "matmul, bias first": ("h = MatMul(x, wt) y = Add(row, h)", [None]),
     "transposed initializer": ("t = Transpose(w) h = MatMul(x, t) y = Add(b, h)", [None]),
-    "constants": ("c = Constant<value_floats=[1.0, 2.0]>() d = Constant<value_float=0.5>() e = Constant<value = float[2] {3, 4}>() "
+    "constants": ("c = Constant<value_floats=[1.0, 2.0]>() d = Constant<value_float=0.5>() e = Constant<value = float[2] {3, "
+        "4}>() "
                   "h = MatMul(x, wt) i = Add(h, c) j = Mul(i, d) y = Add(j, e)", [None]),
     "identity of constants": ("i = Identity(w) j = Identity(i) y = Gemm<transB=1>(x, j)", [None]),
     "reshaped constants": ("r = Reshape(w6, flat) t = Cast<to=1>(r) s = Unsqueeze(b, list) q = Squeeze(s) "
-                           "f = Constant<value_ints=[3]>() i = Identity(x) h = Gemm(x, wt) j = Add(h, q) y = MatMul(j, v)", [None, None]),
+                           "f = Constant<value_ints=[3]>() i = Identity(x) h = Gemm(x, wt) j = Add(h, q) y = MatMul(j, v)",
+                               [None, None]),
     "two layers": (LINEAR + "r = Relu(h) y = Gemm(r, v)", ["relu", None]),
     "identity": ("i = Identity(x) " + LINEAR + "y = Identity(h)", [None]),
     "cast": ("d = Cast<to=11>(x) e = Cast<to=1>(d) h = MatMul(e, wt) y = Cast<to=1>(h)", [None]),
@@ -79,8 +81,10 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "batch normalisation after": (LINEAR + "r = Relu(h) n = BatchNormalization<epsilon=0.1>(r, scale2, shift2, mean2, var2) "
                                   "y = MatMul(n, v)", ["relu", None]),
     "batch normalisation first": ("n = BatchNormalization(x, scale3, shift3, mean3, var3) y = MatMul(n, wt)", [None]),
-    "batch normalisation last": (LINEAR + "r = Tanh(h) y = BatchNormalization(r, scale2, shift2, mean2, var2)", ["tanh", "scale"]),
-    "batch normalisation of another axis": (LINEAR + "u = Unsqueeze(h, last) n = BatchNormalization(u, scale2, shift2, mean2, var2) "
+    "batch normalisation last": (LINEAR + "r = Tanh(h) y = BatchNormalization(r, scale2, shift2, mean2, var2)", ["tanh",
+        "scale"]),
+    "batch normalisation of another axis": (LINEAR + "u = Unsqueeze(h, last) n = BatchNormalization(u, scale2, shift2, "
+        "mean2, var2) "
                                             "y = Squeeze(n, last)", [None]),
     "multiplied and added": (LINEAR + "m = Mul(h, scale2) a = Add(shift2, m) d = Div(a, two) y = Sub(d, half)", [None]),
     "subtracted from": (LINEAR + "y = Sub(b, h)", [None]),
@@ -121,24 +125,25 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "log_softmax": (LINEAR + "y = LogSoftmax<axis=-1>(h)", ["log_softmax"]),
     "silu": (LINEAR + "s = Sigmoid(h) y = Mul(h, s)", ["silu"]),
     "silu, other order": (LINEAR + "s = Sigmoid(h) y = Mul(s, h)", ["silu"]),
-    "gelu of torch": (LINEAR + "c = Constant<value_float=1.4142135>() o = Constant<value_float=1.0>() d = Div(h, c) e = Erf(d) "
-                      "a = Add(e, o) m = Mul(h, a) y = Mul(m, half)", ["gelu"]),
-    "gelu, half first": (LINEAR + "c = Constant<value_float=0.70710677>() o = Constant<value_float=1.0>() f = Mul(half, h) "
-                         "d = Mul(c, h) e = Erf(d) a = Add(o, e) y = Mul(f, a)", ["gelu"]),
-    "gelu by tanh": (LINEAR + "k = Constant<value_float=0.044715>() o = Constant<value_float=1.0>() b0 = Constant<value_float=0.7978846>() "
-                     "q = Mul(h, h) c = Mul(h, q) m = Mul(k, c) a = Add(h, m) n = Mul(b0, a) t = Tanh(n) p = Add(o, t) z = Mul(h, p) "
+    "gelu of torch": (LINEAR + "d = Div(h, root) e = Erf(d) "
+                      "a = Add(e, one_) m = Mul(h, a) y = Mul(m, half)", ["gelu"]),
+    "gelu, half first": (LINEAR + "f = Mul(half, h) "
+                         "d = Mul(inverse, h) e = Erf(d) a = Add(one_, e) y = Mul(f, a)", ["gelu"]),
+    "gelu by tanh": (LINEAR + ""
+                     "q = Mul(h, h) c = Mul(h, q) m = Mul(cube, c) a = Add(h, m) n = Mul(beta, a) t = Tanh(n) p = Add(one_, "
+                         "t) z = Mul(h, p) "
                      "y = Mul(half, z)", ["gelu_tanh"]),
-    "gelu by tanh and a power": (LINEAR + "k = Constant<value_float=0.044715>() o = Constant<value_float=1.0>() t3 = Constant<value_float=3.0>() "
-                                 "b0 = Constant<value_float=0.7978846>() c = Pow(h, t3) m = Mul(k, c) a = Add(h, m) n = Mul(b0, a) "
-                                 "t = Tanh(n) p = Add(o, t) z = Mul(h, p) y = Mul(half, z)", ["gelu_tanh"]),
-    "softplus of torch": (LINEAR + "k = Constant<value_float=20.0>() s = Softplus(h) g = Greater(h, k) y = Where(g, h, s)", ["softplus"]),
-    "leaky_relu of several": (LINEAR + "z = Constant<value_float=0.0>() n = Less(h, z) m = Mul(half, h) y = Where(n, m, h)",
+    "gelu by tanh and a power": (LINEAR + ""
+                                 "c = Pow(h, three_) m = Mul(cube, c) a = Add(h, m) n = Mul(beta, a) "
+                                 "t = Tanh(n) p = Add(one_, t) z = Mul(h, p) y = Mul(half, z)", ["gelu_tanh"]),
+    "softplus of torch": (LINEAR + "s = Softplus(h) g = Greater(h, twenty) y = Where(g, h, s)", ["softplus"]),
+    "leaky_relu of several": (LINEAR + "n = Less(h, zero) m = Mul(half, h) y = Where(n, m, h)",
                               ["leaky_relu(negative_slope=0.5)"]),
     "casts in an activation": (LINEAR + "s = Sigmoid(h) c = Cast<to=1>(s) i = Identity(c) y = Mul(i, h)", ["silu"]),
     "an activation, then a layer": (LINEAR + "s = Sigmoid(h) m = Mul(h, s) y = MatMul(m, v)", ["silu", None]),
-    "both classes": ("h = MatMul(x, one) p = Sigmoid(h) o = Constant<value_float=1.0>() n = Sub(o, p) c = Concat<axis=1>(n, p) "
+    "both classes": ("h = MatMul(x, one) p = Sigmoid(h) n = Sub(one_, p) c = Concat<axis=1>(n, p) "
                      "y = Identity(c)", ["sigmoid"]),
-    "both classes of two": (LINEAR + "p = Sigmoid(h) o = Constant<value_float=1.0>() n = Sub(o, p) y = Concat<axis=-1>(n, p)",
+    "both classes of two": (LINEAR + "p = Sigmoid(h) n = Sub(one_, p) y = Concat<axis=-1>(n, p)",
                             ["sigmoid"]),
 }  # fmt: skip
 
@@ -170,7 +175,8 @@ def test_read(tmp_path: Path, name: str) -> None:
         (17, "float[N, 2, 3] x", "h = MatMul(x, wt) r = Relu(h) y = Softmax<axis=2>(r)", None),
         (17, "float[N, 2, 3] x", "s = Constant<value_ints=[-1, 3]>() f = Reshape(x, s) y = MatMul(f, wt)", [None]),
         (17, "float[N, 2, 3] x", "h = MatMul(x, wt) r = Relu(h) y = MatMul(r, v)", ["relu", None]),
-        (17, "float[N, 2, 3] x", "h = MatMul(x, wt) t = Transpose<perm=[0, 2, 1]>(h) n = BatchNormalization(t, scale2, shift2, mean2, var2)"
+        (17, "float[N, 2, 3] x", "h = MatMul(x, wt) t = Transpose<perm=[0, 2, 1]>(h) n = BatchNormalization(t, scale2, "
+            "shift2, mean2, var2)"
          " u = Transpose<perm=[0, 2, 1]>(n) y = Relu(u)", ["relu"]),
         (17, "float[N, 3, 4] x", "n = BatchNormalization(x, scale3, shift3, mean3, var3) t = Transpose<perm=[0, 2, 1]>(n) "
          "y = MatMul(t, wt)", [None]),
@@ -180,7 +186,8 @@ def test_read(tmp_path: Path, name: str) -> None:
         (17, "float[1, 3] x", "s = Squeeze(x) y = MatMul(s, wt)", [None]),
         (12, "float[N, 3] x", "h = MatMul(x, wt) y = Softmax(h)", ["softmax"]),
         (12, "float[N, 1, 3] x", "h = MatMul(x, wt) y = Softmax(h)", ["softmax"]),
-        (17, "float[N, 3] x", "u = Unsqueeze(x, last) n = BatchNormalization(u, scale3, shift3, mean3, var3) s = Squeeze(n, last) "
+        (17, "float[N, 3] x", "u = Unsqueeze(x, last) n = BatchNormalization(u, scale3, shift3, mean3, var3) s = Squeeze(n, "
+            "last) "
          "y = MatMul(s, wt)", [None]),
         (24, "float[N, 3] x", "h = MatMul(x, wt) y = Swish(h)", ["silu"]),
         (20, "float[N, 3] x", "h = MatMul(x, wt) y = Gelu(h)", ["gelu"]),
@@ -190,7 +197,7 @@ def test_read(tmp_path: Path, name: str) -> None:
 def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any) -> None:
     model = onnx_model(nodes, used(nodes), inputs=inputs, outputs="float y", opset=opset)
     if expected is None:
-        with pytest.raises(ValueError, match="activation twice|before it|axes"):
+        with pytest.raises(ValueError, match=r"before it|axes"):
             read(tmp_path, model)
         return
     network = read(tmp_path, model)
@@ -209,7 +216,9 @@ def test_old_forms(name: str) -> None:
     file = MODELS / f"{name}.onnx"
     assert onnx.load(file) == model, "run tests/make_models.py"
     network = nnk.from_onnx(file, check=(x, y))
-    np.testing.assert_allclose(network(x.reshape(len(x), 1, -1) if name == "reshape_attribute" else x).reshape(y.shape), y, 1e-6, 1e-6)
+    np.testing.assert_allclose(
+        network(x.reshape(len(x), 1, -1) if name == "reshape_attribute" else x).reshape(y.shape), y, 1e-6, 1e-6
+    )
 
 
 # The nodes, and the refusal: the node's name, and what it says.
@@ -230,14 +239,14 @@ REFUSED: dict[str, tuple[str, str]] = {
     "widths": (LINEAR + "y = MatMul(h, wt)", "expected 2 inputs"),
     "computed weights": ("t = MatMul(w, wt) y = MatMul(x, t)", "computed: expected a constant"),
     "weights first": ("y = MatMul(w, x)", "its first input is a constant"),
-    "weights of three axes": ("y = MatMul(x, cube)", "weights of two axes"),
+    "weights of three axes": ("y = MatMul(x, stack)", "weights of two axes"),
     "integer weights": ("y = MatMul(x, integers)", "expected floating numbers as input 1, got int64"),
     "no weights": ("y = MatMul(x)", "constant as input 1, found none"),
     "residual": (LINEAR + "r = Relu(h) y = Add(r, h)", "value 'h': expected a chain, but several nodes take it"),
     "square": (LINEAR + "y = Mul(h, h)", "value 'h': expected a chain, but several"),
     "mish": (LINEAR + "s = Softplus(h) t = Tanh(s) y = Mul(h, t)", "compose no activation that is known: node 1"),
     "silu with a factor": (LINEAR + "f = Mul(h, two) s = Sigmoid(f) y = Mul(h, s)", "compose no activation"),
-    "wrong gelu": (LINEAR + "o = Constant<value_float=1.0>() e = Erf(h) a = Add(e, o) m = Mul(h, a) y = Mul(m, half)", "compose no"),
+    "wrong gelu": (LINEAR + "e = Erf(h) a = Add(e, one_) m = Mul(h, a) y = Mul(m, half)", "compose no"),
     "long expression": (LINEAR + " ".join(f"h{i} = Mul({p}, {p})" for i, p in enumerate(["h", *(f"h{i}" for i in range(9))]))
                         + " y = Add(h9, h)", "compose no"),
     "division of two": (LINEAR + "s = Sigmoid(h) y = Div(h, s)", "compose no activation"),
@@ -251,7 +260,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "softmax of rows": (LINEAR + "y = Softmax<axis=0>(h)", "along axis 0"),
     "training": (LINEAR + "y = BatchNormalization<training_mode=1>(h, scale2, shift2, mean2, var2)", "got training mode"),
     "training outputs": (LINEAR + "y, a, b2 = BatchNormalization(h, scale2, shift2, mean2, var2)", "got training mode"),
-    "batch normalisation of lengths": (LINEAR + "y = BatchNormalization(h, scale2, shift2, mean2, var3)", "of one axis and length"),
+    "batch normalisation of lengths": (LINEAR + "y = BatchNormalization(h, scale2, shift2, mean2, var3)", "of one axis and "
+        "length"),
     "batch normalisation of rows": ("t = Transpose(x) y = BatchNormalization(t, scale3, shift3, mean3, var3)", "along axis 1"),
     "dropout in training": (LINEAR + "y = Dropout(h, half, yes)", "got training mode"),
     "cast to integers": (LINEAR + "y = Cast<to=7>(h)", "cast to float16, float32 or float64, got data type 7"),
@@ -269,10 +279,12 @@ REFUSED: dict[str, tuple[str, str]] = {
     "perm": (LINEAR + "y = Transpose<perm=[0, 0]>(h)", "an order of 2 axes"),
     "reshape of features": (LINEAR + "s = Constant<value_ints=[-1, 1]>() y = Reshape(h, s)", "keep the 2 features of a row"),
     "reshape unknown": (LINEAR + "y = Reshape(h)", "a constant shape"),
-    "reshape of one neuron": ("h = MatMul(x, one) q = Squeeze(h) s = Constant<value_ints=[1, -1]>() y = Reshape(q, s)", "keep the 1 features"),
+    "reshape of one neuron": ("h = MatMul(x, one) q = Squeeze(h) s = Constant<value_ints=[1, -1]>() y = Reshape(q, s)",
+        "keep the 1 features"),
     "squeeze of features": (LINEAR + "y = Squeeze(h, last1)", "an axis of length 1, got axis 1 of length 2"),
     "squeeze out of range": (LINEAR + "y = Squeeze(h, flat)", "expected axes from -2 to 1, got 2"),
-    "squeeze of a single input": ("s = Constant<value_ints=[1]>() u = Squeeze(x, s) y = Relu(u)", "of length 1, got axis 1 of length 3"),
+    "squeeze of a single input": ("s = Constant<value_ints=[1]>() u = Squeeze(x, s) y = Relu(u)", "of length 1, got axis 1 "
+        "of length 3"),
     "unsqueeze twice": (LINEAR + "s = Constant<value_ints=[0, 0]>() y = Unsqueeze(h, s)", "expected different axes"),
     "flatten of one axis": (LINEAR + "y = Flatten<axis=0>(h)", "keep the features of a row"),
     "flatten of nothing": ("f = Flatten<axis=2>(x) y = MatMul(f, wt)", "a row of each of the batch"),
@@ -280,11 +292,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "attribute that is no number": ('y = Gemm<alpha="a">(x, wt)', "attribute 'alpha' to be a number"),
     "attribute that is no integer": ("y = Gemm<transB=0.5>(x, wt)", "attribute 'transB' to be an integer"),
     "attribute that is no list": (LINEAR + "y = Transpose<perm=1>(h)", "attribute 'perm' to be a list"),
-    "both classes of no sigmoid": ("h = MatMul(x, one) p = Tanh(h) o = Constant<value_float=1.0>() n = Sub(o, p) "
+    "both classes of no sigmoid": ("h = MatMul(x, one) p = Tanh(h) n = Sub(one_, p) "
                                    "y = Concat<axis=1>(n, p)", "both classes to be those of a sigmoid"),
-    "both classes, then a layer": ("h = MatMul(x, one) p = Sigmoid(h) o = Constant<value_float=1.0>() n = Sub(o, p) "
+    "both classes, then a layer": ("h = MatMul(x, one) p = Sigmoid(h) n = Sub(one_, p) "
                                    "c = Concat<axis=1>(n, p) y = MatMul(c, v)", "nothing to follow both classes"),
-    "classes as rows": ("h = MatMul(x, one) p = Sigmoid(h) o = Constant<value_float=1.0>() n = Sub(o, p) y = Concat<axis=0>(n, p)", "several"),
+    "classes as rows": ("h = MatMul(x, one) p = Sigmoid(h) n = Sub(one_, p) y = Concat<axis=0>(n, p)", "several"),
     "nothing": ("", "at least one dense layer"),
     "identity alone": ("y = Identity(x)", "at least one dense layer"),
     "a cycle": ("h = Add(x, i) i = Identity(y) y = Identity(h)", "'i' is computed"),
@@ -299,7 +311,8 @@ REFUSED: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(tmp_path: Path, name: str) -> None:
     nodes, message = REFUSED[name]
-    more = {"matrix": np.ones((5, 2), np.float32), "cube": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2), np.int64),
+    more = {"matrix": np.ones((5, 2), np.float32), "stack": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2),
+        np.int64),
             "yes": np.array(True), "nought": 0.0, "infinite": np.inf, "last1": np.array([1])}  # fmt: skip
     inputs = "float[N, 3] x, float[N, 3] z" if "z)" in nodes else "float[N, 3] x"
     outputs = "float[N] x" if name == "nothing" else "float[N] y"
@@ -318,7 +331,8 @@ LABELLED: dict[str, tuple[str, str, list[str] | None]] = {
     "argmax": (ARGMAX + "y = Identity(a)", "float[N] y", None),
     "argmax beside": (ARGMAX + "y = Identity(p) l = Cast<to=7>(a)", "int64[N] l, float[N] y", None),
     "zipmap": (PROBABILITIES + 'y = ai.onnx.ml.ZipMap<classlabels_strings=["no", "yes"]>(p)', "float[N] y", ["no", "yes"]),
-    "zipmap of integers": (ARGMAX + "y = ai.onnx.ml.ZipMap<classlabels_int64s=[3, 5]>(p)", "int64[N] a, float[N] y", ["3", "5"]),
+    "zipmap of integers": (ARGMAX + "y = ai.onnx.ml.ZipMap<classlabels_int64s=[3, 5]>(p)", "int64[N] a, float[N] y", ["3",
+        "5"]),
     "extractor": (ARGMAX + "f = ai.onnx.ml.ArrayFeatureExtractor(names, a) r = Reshape(f, list) l = Cast<to=8>(r)",
                   "string[N] l, float[N] p", ["cat", "dög"]),
     "extractor of a constant": (ARGMAX + "c = Constant<value = int64[2] {7, 9}>() l = ai.onnx.ml.ArrayFeatureExtractor(c, a)",
@@ -326,10 +340,13 @@ LABELLED: dict[str, tuple[str, str, list[str] | None]] = {
     "extractor of too many": (ARGMAX + "l = ai.onnx.ml.ArrayFeatureExtractor(three, a)", "int64[N] l, float[N] p", None),
     "extractor of a matrix": (ARGMAX + "l = ai.onnx.ml.ArrayFeatureExtractor(w, a)", "int64[N] l, float[N] p", None),
     "extractor of what is computed": (ARGMAX + "l = ai.onnx.ml.ArrayFeatureExtractor(h, a)", "int64[N] l, float[N] p", None),
-    "encoder": (ARGMAX + 'l = ai.onnx.ml.LabelEncoder<keys_int64s=[0, 1], values_strings=["a", "b"]>(a)', "int64[N] l, float[N] p",
+    "encoder": (ARGMAX + 'l = ai.onnx.ml.LabelEncoder<keys_int64s=[0, 1], values_strings=["a", "b"]>(a)', "int64[N] l, "
+        "float[N] p",
                 ["a", "b"]),
-    "binarizer": (PROBABILITIES + "b1 = ai.onnx.ml.Binarizer<threshold=0.5>(p) l = Cast<to=7>(b1)", "int64[N] l, float[N] p", None),
-    "many": (ARGMAX + " ".join(f"l{i} = Cast<to=7>(a)" for i in range(12)), ", ".join(["float[N] p", *(f"int64[N] l{i}" for i in range(12))]),
+    "binarizer": (PROBABILITIES + "b1 = ai.onnx.ml.Binarizer<threshold=0.5>(p) l = Cast<to=7>(b1)", "int64[N] l, "
+        "float[N] p", None),
+    "many": (ARGMAX + " ".join(f"l{i} = Cast<to=7>(a)" for i in range(12)), ", ".join(["float[N] p",
+        *(f"int64[N] l{i}" for i in range(12))]),
              None),
 }  # fmt: skip
 NAMES = {"names": np.array(["cat", "dög"]), "three": np.arange(3)}
@@ -391,7 +408,9 @@ def test_check(tmp_path: Path) -> None:
     y = evaluated(model, X)
     assert activations(read(tmp_path, model, check=(X, y))) == ["tanh"]
     assert activations(read(tmp_path, model, check=(X.tolist(), y.tolist()))) == ["tanh"]
-    with pytest.raises(ValueError, match=r"expected check to be x \(rows, 3\) and y \(rows, 2\), got shapes \(5, 3\) and \(4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"expected check to be x \(rows, 3\) and y \(rows, 2\), got shapes \(5, 3\) and \(4, 2\)"
+    ):
         read(tmp_path, model, check=(X, y[1:]))
     y[3, 1] += 1e-4
     with pytest.raises(ValueError, match=r"from_onnx\(.*output 1 of row 3 is"):
@@ -401,15 +420,14 @@ def test_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_dtype_is_kept(tmp_path: Path, dtype: Any) -> None:
     kind = {np.float16: "float16", np.float32: "float", np.float64: "double"}[dtype]
-    constants = {"w": CONSTANTS["w"].astype(dtype), "b": CONSTANTS["b"].astype(dtype), "half": np.array(0.5, dtype)}
-    gelu = ("c = Constant<value_float=1.4142135>() r = Cast<to=1>(c) o = Constant<value_float=1.0>() d = Div(h, r) e = Erf(d) "
-            "a = Add(e, o) m = Mul(h, a) y = Mul(m, half)")  # fmt: skip
-    model = onnx_model(LINEAR + gelu, constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N, 2] y")
+    nodes = LINEAR + "d = Div(h, root) e = Erf(d) a = Add(e, one_) m = Mul(h, a) y = Mul(m, half)"
+    constants = {name: np.asarray(value, dtype) for name, value in used(nodes).items()}
+    model = onnx_model(nodes, constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N, 2] y")
     network = read(tmp_path, model)
     assert (network.dtype, activations(network)) == (dtype, ["gelu"])
     np.testing.assert_array_equal(network.layers[0].weights, constants["w"])
-    scaled = onnx_model("s = Sub(x, half) y = Mul(s, half)", constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N, 3] y")
-    del scaled.graph.initializer[0:2]
+    half = {"half": constants["half"]}
+    scaled = onnx_model("s = Sub(x, half) y = Mul(s, half)", half, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N, 3] y")
     assert read(tmp_path, scaled).dtype == dtype
 
 
@@ -432,7 +450,9 @@ def test_numbers_that_are_not_raw(tmp_path: Path) -> None:
 
 
 def test_attributes_are_the_shortest_decimals(tmp_path: Path) -> None:
-    nodes = "h = Gemm<alpha=0.1, beta=0.3, transB=1>(x, w, b) y = BatchNormalization<epsilon=0.001>(h, scale2, shift2, mean2, var2)"
+    nodes = (
+        "h = Gemm<alpha=0.1, beta=0.3, transB=1>(x, w, b) y = BatchNormalization<epsilon=0.001>(h, scale2, shift2, mean2, var2)"
+    )
     network = read(tmp_path, onnx_model(nodes, used(nodes)))
     scale, shift, mean, variance, w, b = (
         CONSTANTS[name].astype(np.float64) for name in ("scale2", "shift2", "mean2", "var2", "w", "b")
@@ -462,7 +482,11 @@ def test_no_package(monkeypatch: pytest.MonkeyPatch, network: nnk.Network, tmp_p
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "with a graph, found none"), (b"garbage", "expected an ONNX model"), (b"\x3a\xff\xff\xff\xff\x0f", "expected an ONNX model")],
+    [
+        (b"", "with a graph, found none"),
+        (b"garbage", "expected an ONNX model"),
+        (b"\x3a\xff\xff\xff\xff\x0f", "expected an ONNX model"),
+    ],
 )
 def test_no_model(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
@@ -496,7 +520,9 @@ def external(model: Any, **entries: str) -> Any:
 
 def test_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constants = used(GEMM)
-    onnx.save(onnx_model(GEMM, constants), tmp_path / "x.onnx", save_as_external_data=True, size_threshold=0, location="x.onnx.data")
+    onnx.save(
+        onnx_model(GEMM, constants), tmp_path / "x.onnx", save_as_external_data=True, size_threshold=0, location="x.onnx.data"
+    )
     assert (tmp_path / "x.onnx.data").exists()
     np.testing.assert_array_equal(nnk.from_onnx(tmp_path / "x.onnx").layers[0].weights, constants["w"])
     monkeypatch.chdir(tmp_path)
@@ -531,7 +557,10 @@ def test_external_data_in_a_folder_and_by_a_link(tmp_path: Path) -> None:
         ({"location": "w", "offset": "x"}, "expected offset and length to be numbers"),
         ({"location": "w", "offset": "-4"}, "expected external data of"),
         ({"location": "w", "length": "-4"}, "expected external data of -4 bytes"),
-        ({"location": "w", "length": "1000000000000"}, "expected external data of 1000000000000 bytes at 0, but 'w' has 24 bytes"),
+        (
+            {"location": "w", "length": "1000000000000"},
+            "expected external data of 1000000000000 bytes at 0, but 'w' has 24 bytes",
+        ),
         ({"location": "w", "length": "8"}, "expected a tensor of shape"),
     ],
 )
@@ -665,7 +694,9 @@ def test_numbers_that_would_be_broadcast(tmp_path: Path) -> None:
     bias.graph.initializer[1].dims[:] = [2**20, 2**20]
     with pytest.raises(ValueError, match="that fits its data"):
         read(tmp_path, bias)
-    zero = onnx_model("h = MatMul(x, none) y = Add(h, half)", {"none": np.zeros((0, 60000), np.float32), "half": 0.5}, inputs="float[N, 0] x")
+    zero = onnx_model(
+        "h = MatMul(x, none) y = Add(h, half)", {"none": np.zeros((0, 60000), np.float32), "half": 0.5}, inputs="float[N, 0] x"
+    )
     assert read(tmp_path, zero).outputs == 60000
     zero.graph.initializer[0].dims[:] = [0, 2**40]
     with pytest.raises(ValueError, match="that fits its data"):
@@ -673,8 +704,15 @@ def test_numbers_that_would_be_broadcast(tmp_path: Path) -> None:
 
 
 def test_names_that_are_hostile(tmp_path: Path) -> None:
-    content = onnx_model("longname = MatMul(x, wt) y = Relu(longname)", used("wt)"), metadata={"key": "value"}).SerializeToString()
-    for old, new in ((b"longname", b"long\xff\xfe\x00\x80"), (b"Relu", b"R\xff\xffu"), (b"value", b"v\xffl\xffe"), (b"key", b"k\xffy")):
+    content = onnx_model(
+        "longname = MatMul(x, wt) y = Relu(longname)", used("wt)"), metadata={"key": "value"}
+    ).SerializeToString()
+    for old, new in (
+        (b"longname", b"long\xff\xfe\x00\x80"),
+        (b"Relu", b"R\xff\xffu"),
+        (b"value", b"v\xffl\xffe"),
+        (b"key", b"k\xffy"),
+    ):
         (tmp_path / "x.onnx").write_bytes(content.replace(old, new))
         if old == b"longname":
             assert activations(nnk.from_onnx(tmp_path / "x.onnx")) == ["relu"]

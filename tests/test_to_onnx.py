@@ -1,4 +1,4 @@
-"""to_onnx: ONNX's checker takes the files, ONNX's evaluator and ONNX Runtime give our outputs, from_onnx gives the network back."""
+"""to_onnx: ONNX's checker takes the files, its evaluator and ONNX Runtime agree, from_onnx gives the network back."""
 
 import math
 from itertools import product
@@ -150,7 +150,11 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
         first, second = value.type.tensor_type.shape.dim
         assert (value.name, first.dim_param, second.dim_value) == (name, "batch", length)
     names = [tensor.name for tensor in model.graph.initializer]
-    assert names == ["layers.0.offset", "layers.0.scale", *(f"layers.{i}.{part}" for i in (1, 2) for part in ("weights", "bias"))]
+    assert names == [
+        "layers.0.offset",
+        "layers.0.scale",
+        *(f"layers.{i}.{part}" for i in (1, 2) for part in ("weights", "bias")),
+    ]
 
 
 @pytest.mark.parametrize(("dtype", "activation"), [*product(DTYPES, ["gelu", "gelu_tanh", "relu"])])

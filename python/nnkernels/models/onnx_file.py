@@ -369,7 +369,7 @@ def float_type(node: Node) -> type[Any]:
     """Return the dtype that Cast casts to, which is a floating one."""
     to = node.attribute("to")
     to = {b"FLOAT": 1, b"FLOAT16": 10, b"DOUBLE": 11}.get(to, 0) if isinstance(to, bytes) else to  # before opset 6
-    if to not in _FLOATS:
+    if not isinstance(to, int) or to not in _FLOATS:
         node.refuse(f"expected a cast to float16, float32 or float64, got data type {shown(to)}")
     return _FLOATS[to]
 
