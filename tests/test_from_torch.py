@@ -199,6 +199,20 @@ def test_a_sequential_of_ones_own_without_forward(torch: Torch) -> None:
     nnk.from_torch(Block(Layer(2, 2)).eval())
 
 
+def test_names_alone_do_not_count(torch: Torch) -> None:
+    """Classes of one's own may be named as PyTorch's, or LazyNet."""
+
+    class Linear(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    class LazyNet(torch.nn.Sequential):  # type: ignore[misc]
+        pass
+
+    refused(Linear(2, 2).eval(), "the module (Linear): what a forward pass of its own does is unknown")
+    assert kinds(nnk.from_torch(LazyNet(torch.nn.Linear(2, 2)).eval())) == [None]
+
+
 def test_training_mode_of_what_has_no_mode(torch: Torch) -> None:
     module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
     module.training = module[0].training = True
@@ -295,7 +309,12 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
         ("Linear(2, 2), Softmax(0)", "module '1' (Softmax): expected dim=-1, the outputs of a row; got dim=0"),
         ("Linear(2, 2), LogSoftmax(2)", "module '1' (LogSoftmax): expected dim=-1"),
         ("Flatten(0), Linear(2, 2)", "module '0' (Flatten): expected Flatten(1, -1), got Flatten(0, -1)"),
-        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, got 5"),
+        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, and beta other"),
+        (
+            "Linear(2, 2), Softplus(0.0)",
+            "module '1' (Softplus): expected threshold to be 20 or more, and beta other than 0; got",
+        ),
+        ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected alpha to be other than 0"),
         ("BatchNorm1d(2, track_running_stats=False)", "module '0' (BatchNorm1d): expected track_running_stats=True"),
         ("LazyLinear(3)", "module '0' (LazyLinear): its sizes are not known yet: call the module on a row"),
         ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: give its module"),
@@ -397,6 +416,18 @@ def test_tensors_of_others_are_refused() -> None:
     refused(module, "module '0' (Linear), weight: expected a plain tensor, got a PackedTensor")
 
 
+def test_tensors_without_an_array_are_refused() -> None:
+    class Sparse(little_torch.Tensor):
+        def numpy(self) -> Array:
+            raise TypeError("can't convert Sparse layout tensor to numpy")
+
+    Sparse.__module__, Sparse.__name__ = "torch", "Tensor"
+    module = little_torch.nn.Sequential(little_torch.nn.Linear(2, 2, bias=False)).eval()
+    module[0].weight = sparse = Sparse(module[0].weight)
+    sparse.detach = sparse.cpu = lambda: sparse  # type: ignore[method-assign]
+    refused(module, "module '0' (Linear), weight: expected a tensor that NumPy can read: can't convert Sparse layout")
+
+
 def test_other_modules_are_named() -> None:
     """Those that the imitation has not."""
     nn = little_torch.nn
@@ -455,6 +486,12 @@ def test_weights_after_their_computation(real: Torch) -> None:
     net = nnk.from_torch(module)
     assert isinstance(net.layers[0], nnk.Dense)
     assert same_bits(net.layers[0].weights, module.weight.detach().numpy())
+
+
+def test_sparse_weights_are_refused(real: Torch) -> None:
+    module = real.nn.Linear(2, 2, bias=False)
+    module.weight = real.nn.Parameter(real.eye(2).to_sparse())
+    refused(module, "the module (Linear), weight: expected a tensor that NumPy can read: ")
 
 
 def test_lazy_modules_that_were_called(real: Torch) -> None:

@@ -16,7 +16,7 @@ from nnkernels.activations import Activation, name_of, number_of
 from nnkernels.arrays import as_number, as_real, is_float
 from nnkernels.files import Path, read_file
 from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare
+from nnkernels.models.check import compare_rows
 from nnkernels.models.torch import as_numpy
 from nnkernels.network import Network
 
@@ -95,7 +95,8 @@ def from_state_dict(
     epsilon : float, optional
         What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
     check : (x, y), optional
-        Rows and the model's outputs for them, to be compared with the network's.
+        Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
+        network's. Names do not tell everything.
 
     Returns
     -------
@@ -151,9 +152,7 @@ def from_state_dict(
         chain.activation(name, name_of(*number_of(activation)))
     network = chain.network()
     if check is not None:
-        x, y = map(as_real, check)
-        kind = np.result_type(np.float16, min(y.dtype, network.dtype, key=lambda dtype: dtype.itemsize)).name
-        compare(source, network, chain.network64(), y.reshape(len(x), -1), x, kind)  # type: ignore[arg-type]
+        compare_rows(source, network, chain.network64(), check)
     return network
 
 
