@@ -15,7 +15,7 @@ from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
 from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare
+from nnkernels.models.check import compare_rows
 from nnkernels.models.onnx_file import MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
 
@@ -79,22 +79,14 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
-            _check(model.source, network, network64, *check)
+            x, y = (np.asarray(value) for value in check)
+            if x.ndim > 2 and x.shape[-1] != network.inputs:
+                x = x.reshape(len(x), -1)  # the model flattens them
+            compare_rows(model.source, network, network64, (x, y))
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
         warnings.warn(f"{model.source}: left out what makes labels of the outputs: {names}", UserWarning, stacklevel=2)
     return walk.one_neuron(network)
-
-
-def _check(source: str, network: Network, network64: Network, inputs: ArrayLike, outputs: ArrayLike) -> None:
-    """Compare the networks with what the model gives."""
-    x, y = np.asarray(inputs, np.float64), np.asarray(outputs, np.float64)
-    rows = x.size // network.inputs if network.inputs else len(x)
-    if x.size != rows * network.inputs or y.size != rows * network.outputs:
-        expected = f"x (rows, {network.inputs}) and y (rows, {network.outputs})"
-        raise ValueError(f"{source}: expected check to be {expected}, got shapes {x.shape} and {y.shape}")
-    kind: Any = network.dtype.name
-    compare(source, network, network64, y.reshape(rows, network.outputs), x.reshape(rows, network.inputs), kind)
 
 
 class _Walk:
