@@ -33,7 +33,7 @@ CONSTANTS: dict[str, Any] = {
     "three_": 3.0, "twenty": 20.0, "zero": 0.0, "number": [[1.5]], "slope": [0.25], "slopes": [0.25, 0.25],
         "no": np.array(False),
     "flat": np.array([-1, 2]), "rows": np.array([0, -1]), "last": np.array([2]), "unit": np.array([-1]),
-    "column": np.array([-1, 1]), "list": np.array([-1]),
+    "front": np.array([0]), "column": np.array([-1, 1]), "list": np.array([-1]),
 }  # fmt: skip
 LINEAR = "h = Gemm<transB=1>(x, w, b) "
 
@@ -106,6 +106,8 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "one neuron, scaled": ("h = MatMul(x, one) r = Relu(h) q = Squeeze(r) s = Sub(q, half) y = Mul(s, two)", ["relu", "scale"]),
     "one neuron, a column": ("h = MatMul(x, one) q = Squeeze(h) y = Reshape(q, column)", [None]),
     "one neuron, an axis again": ("h = MatMul(x, one) q = Squeeze(h) y = Unsqueeze(q, unit)", [None]),
+    "one neuron, squeezed twice": ("h = MatMul(x, one) q = Squeeze(h) y = Squeeze(q)", [None]),
+    "an axis in front": (LINEAR + "u = Unsqueeze(h, front) y = Relu(u)", ["relu"]),
     "reshape of outputs": (LINEAR + "y = Reshape(h, rows)", [None]),
     "reshape to rows": (LINEAR + "y = Reshape(h, flat)", [None]),
     "flatten of rows": (LINEAR + "r = Relu(h) f = Flatten(r) y = MatMul(f, v)", ["relu", None]),
@@ -210,6 +212,35 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
     np.testing.assert_allclose(network(rows.reshape(-1, features)).ravel(), y.ravel(), rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "nodes", "message"),
+    [
+        (
+            "float[N, 1] x",
+            "n = BatchNormalization(x, slope, slope, slope, slope) y = Squeeze(n)",
+            "expected an axis of features",
+        ),
+        ("float[N, 1] x", "t = Transpose(x) y = Squeeze(t, front)", "expected it to keep the features of a row"),
+        ("float[1] x", "y = Squeeze(x)", "expected it to keep the features of a row"),
+        (
+            "float[N, 2, 3] x",
+            "t = Transpose<perm=[0, 2, 1]>(x) f = Flatten(t) y = Gemm<transB=1>(f, w6)",
+            "a row of each of the batch",
+        ),
+        ("float[N, 2, 3] x", "m = Mul(x, m3) f = Flatten(m) y = Gemm<transB=1>(f, w6)", "keep the features of a row"),
+    ],
+)
+def test_axes_that_are_refused(tmp_path: Path, inputs: str, nodes: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, onnx_model(nodes, used(nodes), inputs=inputs))
+
+
+def test_an_input_of_any_shape(tmp_path: Path) -> None:
+    model = onnx_model(GEMM, used(GEMM))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    assert read(tmp_path, model).inputs == 3
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_old_forms(name: str) -> None:
     model, x, y = FORMS[name]()
@@ -249,6 +280,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "wrong gelu": (LINEAR + "e = Erf(h) a = Add(e, one_) m = Mul(h, a) y = Mul(m, half)", "compose no"),
     "long expression": (LINEAR + " ".join(f"h{i} = Mul({p}, {p})" for i, p in enumerate(["h", *(f"h{i}" for i in range(9))]))
                         + " y = Add(h9, h)", "compose no"),
+    "sum of nothing": (LINEAR + "m = Mul(h, zero) y = Add(m, h)", "compose no"),
+    "many operators": (LINEAR + "h0 = Sigmoid(h) " + " ".join(f"h{i + 1} = Identity(h{i})" for i in range(20)) + " y = Mul(h, h20)",
+                       "compose no"),
+    "added to one neuron": ("h = MatMul(x, vector) y = Add(h, b)", "one number for each feature"),
+    "constants of many axes": ("r = Unsqueeze(w, nine) y = MatMul(x, r)", "at most 8 axes, got 9"),
     "division of two": (LINEAR + "s = Sigmoid(h) y = Div(h, s)", "compose no activation"),
     "vector in an activation": (LINEAR + "s = Sigmoid(h) m = Mul(s, b) y = Mul(h, m)", "compose no activation"),
     "sum without input": (LINEAR + "s = Sub(h, h) n = Mul(s, half) y = Add(n, h)", "compose no activation"),
@@ -313,7 +349,7 @@ def test_refused(tmp_path: Path, name: str) -> None:
     nodes, message = REFUSED[name]
     more = {"matrix": np.ones((5, 2), np.float32), "stack": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2),
         np.int64),
-            "yes": np.array(True), "nought": 0.0, "infinite": np.inf, "last1": np.array([1])}  # fmt: skip
+            "yes": np.array(True), "nought": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9)}  # fmt: skip
     inputs = "float[N, 3] x, float[N, 3] z" if "z)" in nodes else "float[N, 3] x"
     outputs = "float[N] x" if name == "nothing" else "float[N] y"
     model = onnx_model(nodes, used(nodes, **more), inputs=inputs, outputs=outputs, opset=24 if "Swish" in nodes else 17)

@@ -132,8 +132,6 @@ class _Walk:
                 node.refuse("this operator is none that a chain of dense layers has: Gemm, MatMul, Add, Relu, ...")
             if not node.inputs and node.operator != "Constant":
                 node.refuse("expected an input, found none")
-            if not node.outputs:
-                node.refuse("expected an output, found none")
 
     def _find_input(self, numbers: list[int], end: str) -> str:
         model = self.model
@@ -264,7 +262,7 @@ class _Walk:
             more = len(shape) - len(self.axes)
             self.axes[:0] = [1] * more
             self.features += more
-        if array.size != shape[self.features or 0]:
+        if self.features is None or array.size != shape[self.features]:
             node.refuse(f"expected one number for each feature, got a constant of shape {array.shape}")
         self.fixed = True
         return array.reshape(-1)
