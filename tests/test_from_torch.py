@@ -122,9 +122,19 @@ def test_softplus_beyond_the_threshold(torch: Torch) -> None:
     filled(torch, module, np.float64)
     for part in (module[0], module[2]):
         part.weight.data = torch.from_numpy(part.weight.detach().numpy() * 1e-3)
-    module[0].bias.data = torch.from_numpy(np.array([20.5, 20.1, 19.9]))
-    assert kinds(nnk.from_torch(module)) == ["softplus", None]
+    for bias in ([20.5, 20.1, 19.9], [1e3, 1e5, -1e3]):  # whose exponential overflows
+        module[0].bias.data = torch.from_numpy(np.array(bias))
+        assert kinds(nnk.from_torch(module)) == ["softplus", None]
     assert module[1].threshold == 20.0
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_of_small_outputs(torch: Torch, approximate: str) -> None:
+    """PyTorch's 1 + erf has no digits left there."""
+    module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(approximate=approximate)), np.float64)
+    module[0].weight.data = torch.from_numpy(np.zeros((3, 2)))
+    module[0].bias.data = torch.from_numpy(np.array([-6.0, -7.0, -8.0]))
+    assert abs(nnk.from_torch(module)([0.0, 0.0])).max() < 1e-8
 
 
 # --- Structure ---

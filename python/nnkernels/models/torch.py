@@ -29,8 +29,9 @@ _KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "Batch
 # Wrappers, and the names of what they wrap.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
-# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less.
+# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less; and where that has no effect on a float64.
 _THRESHOLD = 20.0
+_EXACT_THRESHOLD = 40.0
 
 
 def from_torch(module: Any) -> Network:
@@ -195,7 +196,7 @@ def _run(module: Any, x: NDArray[np.float64]) -> NDArray[Any]:
         double = copy.deepcopy(module).cpu().double()
         for _, part in _modules(double):
             if _kind(part) == "Softplus":
-                part.threshold = np.inf  # beyond it the module approximates
+                part.threshold = _EXACT_THRESHOLD
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Softmax without dim
             outputs: NDArray[Any] = double(torch.from_numpy(x.copy())).numpy()
