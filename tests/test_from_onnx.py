@@ -324,6 +324,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "no input": ("y = Identity(w)", "found none"),
     "activation first": ("y = Relu(x)", "expected a dense layer before it"),
     "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "expected a dense layer before it"),
+    "softmax of rows after more axes": (LINEAR + "a = Add(h, deep) y = Softmax<axis=1>(a)", "acts along axis 1"),
+    "more axes in an activation": (LINEAR + "s = Sigmoid(h) m = Mul(s, deep) y = Mul(h, m)", "compose no activation"),
     "softmax of rows": (LINEAR + "y = Softmax<axis=0>(h)", "along axis 0"),
     "training": (LINEAR + "y = BatchNormalization<training_mode=1>(h, scale2, shift2, mean2, var2)", "got training mode"),
     "training outputs": (LINEAR + "y, a, b2 = BatchNormalization(h, scale2, shift2, mean2, var2)", "got training mode"),
@@ -380,7 +382,8 @@ def test_refused(tmp_path: Path, name: str) -> None:
     nodes, message = REFUSED[name]
     more = {"matrix": np.ones((5, 2), np.float32), "stack": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2),
         np.int64),
-            "yes": np.array(True), "nil": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9)}  # fmt: skip
+            "yes": np.array(True), "nil": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9),
+            "deep": np.ones((1, 1, 1), np.float32)}  # fmt: skip
     inputs = "float[N, 3] x, float[N, 3] z" if "z)" in nodes else "float[N, 3] x"
     outputs = "float[N] x" if name == "nothing" else "float[N] y"
     model = onnx_model(nodes, used(nodes, **more), inputs=inputs, outputs=outputs, opset=24 if "Swish" in nodes else 17)
