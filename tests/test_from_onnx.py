@@ -731,27 +731,30 @@ def test_nodes_that_go_in_circles(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("operator", ["Gemm", "Cast", "Sub"])
+@pytest.mark.parametrize("operator", ["Gemm", "Cast", "Reshape", "Sub"])
 def test_layers_that_share_their_numbers(tmp_path: Path, operator: str) -> None:
     """A file of 100 kB would make a network of gigabytes."""
     n, count = 100, 3000
-    constants = {"w": np.ones((n, n), np.float32), "v": np.ones(n, np.float32)}
-    nodes = {"Gemm": "Gemm(", "Cast": "Cast<to=11>(", "Sub": "Sub("}[operator]
+    constants = {"w": np.ones((n, n), np.float32), "v": np.ones(n, np.float32), "shape": np.array([n, n])}
     model = onnx_model("y = MatMul(x, w)", constants, inputs=f"float[N, {n}] x")
-    names = [f"h{i}" for i in range(count)]
-    if operator == "Cast":
-        model.graph.node[0].input[1] = names[-1]
-        model.graph.node.extend(helper.make_node("Cast", [names[i - 1] if i else "w"], [names[i]], to=11) for i in range(count))
-        model.graph.node.append(model.graph.node.pop(0))
-    else:
-        model.graph.node[0].output[0] = names[0]
-        for i in range(1, count):
-            model.graph.node.append(helper.make_node(operator, [names[i - 1], "w" if operator == "Gemm" else "v"], [names[i]]))
-            if operator == "Sub":
-                model.graph.node.append(helper.make_node("Mul", [names[i], "v"], [names[i] + "m"]))
-                names[i] += "m"
-        model.graph.node[-1].output[0] = "y"
-    assert nodes
+    nodes = model.graph.node
+    names = ["x", *(f"h{i}" for i in range(1, count)), "y"]
+    del nodes[0]
+    for i in range(count):
+        value, output, weights = names[i], names[i + 1], f"w{i}"
+        match operator:
+            case "Cast":
+                nodes.append(helper.make_node("Cast", ["w"], [weights], to=11))
+            case "Reshape":
+                nodes.append(helper.make_node("Transpose", ["w"], [f"t{i}"]))
+                nodes.append(helper.make_node("Reshape", [f"t{i}", "shape"], [weights]))
+            case "Sub":
+                nodes.append(helper.make_node("Sub", [value, "v"], [f"s{i}"]))
+                nodes.append(helper.make_node("Mul", [f"s{i}", "v"], [output]))
+                continue
+            case _:
+                weights = "w"
+        nodes.append(helper.make_node("MatMul", [value, weights], [output]))
     with pytest.raises(ValueError, match="expected weights of each layer's own"):
         read(tmp_path, model)
 

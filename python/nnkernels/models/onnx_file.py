@@ -250,16 +250,20 @@ class Model:
                 constants = [self.constant(name) for name in node.inputs if name]
                 if node.operator == operator in _FOLDED and node.outputs and all(array is not None for array in constants):
                     try:
-                        self._constants[node.outputs[0]] = self._folded(node, constants)
+                        folded = self._constants[node.outputs[0]] = self._folded(node, constants)
                     except (IndexError, OverflowError, TypeError, ValueError) as error:
                         node.refuse(str(error).removeprefix(f"{self.source}: {node.name}: "))
+                    if constants and not np.may_share_memory(folded, constants[0]):
+                        self.count(node.name, folded.size)
                 elif node.operator == operator in _BATCH and node.inputs and node.outputs:
                     self._follow_batch(node, constants[1:])
 
     def _follow_batch(self, node: Node, constants: list[Any]) -> None:
         """Follow the length of a value's first axis, which goes by Shape, Gather, Unsqueeze and Concat into a new shape."""
         value, step = (node.inputs[0], 0) if node.operator == "Shape" else self._batches.get(node.inputs[0], ("", 0))
-        if step != _BATCH.index(node.operator) or any(array is None or array.dtype.kind != "i" for array in constants):
+        if step != _BATCH.index(node.operator) or len(constants) > MOST_AXES:
+            return
+        if any(array is None or array.dtype.kind != "i" or array.size > MOST_AXES for array in constants):
             return
         output = node.outputs[0]
         if node.operator == "Concat":
@@ -299,7 +303,6 @@ class Model:
             case "Unsqueeze":
                 return np.expand_dims(array, tuple(axes or []))
             case "Cast":
-                self.count(node.name, array.size)
                 return array.astype(float_type(node))
         return array
 
