@@ -251,6 +251,11 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
         ),
         ("float[N, 2, 3] x", BATCH + "t = Unsqueeze(x, front) y = Reshape(t, s)", "the number of rows of its own input"),
         ("float[N, 2, 3] x", BATCH + "t = Flatten<axis=2>(x) y = Reshape(t, s)", "the number of rows of its own input"),
+        (
+            "float[N, 2, 3] x",
+            BATCH.replace("(a, nought)", "(a, half)") + "f = Reshape(x, s) y = MatMul(f, wt)",
+            "this operator is none",
+        ),
         ("float[1] x", "y = Squeeze(x)", "expected it to keep the features of a row"),
         (
             "float[N, 2, 3] x",
@@ -263,6 +268,13 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
 def test_axes_that_are_refused(tmp_path: Path, inputs: str, nodes: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, onnx_model(nodes, used(nodes, one1=np.array(1)), inputs=inputs))
+
+
+@pytest.mark.parametrize("nodes", ["y = Softmax(h)", "t = Transpose<perm=[0, 2, 1]>(h) y = Softmax(t)"])
+def test_old_softmax_along_several_axes(tmp_path: Path, nodes: str) -> None:
+    nodes = "h = MatMul(x, wt) " + nodes
+    with pytest.raises(ValueError, match=r"\(Softmax\): expected it to act along the features alone"):
+        read(tmp_path, onnx_model(nodes, used(nodes), inputs="float[N, 2, 3] x", opset=12))
 
 
 def test_an_input_of_any_shape(tmp_path: Path) -> None:

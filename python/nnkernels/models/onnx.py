@@ -464,9 +464,10 @@ def _softmax(walk: _Walk, node: Node) -> None:
     old = walk.model.opset < 13
     axis = node.integer("axis", 1 if old else -1)
     place = axis + len(walk.axes) if axis < 0 else axis
-    if old and walk.features is not None and place < walk.features:  # over this axis and all that follow
-        others = [length for number, length in enumerate(walk.axes) if number >= place and number != walk.features]
-        place = walk.features if all(length == 1 for length in others) else place
+    if old and walk.features is not None and place <= walk.features:  # along this axis and all that follow
+        if any(length != 1 for number, length in enumerate(walk.axes) if number >= place and number != walk.features):
+            node.refuse("expected it to act along the features alone")
+        place = walk.features
     walk.need_features(node, place)
     _activation(walk, node)
 
