@@ -591,6 +591,17 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         nnk.from_onnx(tmp_path)
 
 
+def test_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Parser:
+        def ParseFromString(self, content: bytes) -> None:  # noqa: N802
+            raise MemoryError
+
+    path = write(tmp_path / "x.onnx", onnx_model(GEMM, used(GEMM)))
+    monkeypatch.setattr(onnx, "ModelProto", Parser)
+    with pytest.raises(MemoryError):
+        nnk.from_onnx(path)
+
+
 def external(model: Any, **entries: str) -> Any:
     """Say that the numbers of the first constant are in another file."""
     tensor = model.graph.initializer[0]

@@ -23,6 +23,7 @@ MOST_AXES = 8
 # Operators at the end of a model that make labels of probabilities, and which of their inputs these are.
 _LABELS = {"ArgMax": 0, "ai.onnx.ml.ArrayFeatureExtractor": 1, "ai.onnx.ml.Binarizer": 0, "ai.onnx.ml.LabelEncoder": 0}
 _ZIPMAP = "ai.onnx.ml.ZipMap"
+_MOST_BEHIND = 50  # of such, after each other
 _AROUND_LABELS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 # Where the names of classes are: an operator's attributes.
@@ -119,7 +120,9 @@ class Model:
         model = onnx.ModelProto()
         try:
             model.ParseFromString(content)
-        except Exception as error:  # protobuf's DecodeError, or UnicodeDecodeError
+        except MemoryError:
+            raise
+        except Exception as error:  # protobuf's DecodeError
             raise ValueError(f"{self.source}: expected an ONNX model: {error}") from None
         graph = model.graph
         if not graph.node and not graph.output:
@@ -205,7 +208,7 @@ class Model:
         """Return the value that an output is made of, and whether of labels; probabilities with names are none."""
         end, labels = name, False
         seen = set()
-        while name in self._producers and name not in seen:
+        while name in self._producers and name not in seen and len(seen) < _MOST_BEHIND:
             seen.add(name)
             node = self.node(self._producers[name])
             place = _LABELS.get(node.operator, 0)
