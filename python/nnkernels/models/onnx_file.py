@@ -207,7 +207,7 @@ class Model:
     def _before_labels(self, name: str) -> tuple[str, bool]:
         """Return the value that an output is made of, and whether of labels; probabilities with names are none."""
         end, labels = name, False
-        seen = set()
+        seen: set[str] = set()
         while name in self._producers and name not in seen and len(seen) < _MOST_BEHIND:
             seen.add(name)
             node = self.node(self._producers[name])
