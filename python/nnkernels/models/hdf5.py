@@ -1,0 +1,234 @@
+"""Reading HDF5 files without trust: groups and whole arrays of numbers, in memory in proportion to the file's size.
+
+Links that lead to other names or files, arrays that lie elsewhere, are computed, compressed or larger than the file, are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What h5py raises for a damaged file.
+_ERRORS = (
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
+
+# Groups within groups.
+_MOST_DEPTH = 32
+
+# Places in a file where the name of an attribute is looked for.
+_MOST_PLACES = 100
+
+
+class Group:
+    """A group of an HDF5 file. Messages of its ValueErrors name the place in the file.
+
+    ``open_hdf5`` gives the first one.
+    """
+
+    def __init__(self, group: Any, room: _Room) -> None:
+        self._group = group
+        self._room = room
+
+    def group(self, path: str) -> Group | None:
+        """Return the group of a path below this one, or None."""
+        found = self._find(path)
+        return found if isinstance(found, Group) else None
+
+    def array(self, path: str) -> NDArray[Any] | None:
+        """Return the numbers of a path below this one, or None where there are none."""
+        found = self._find(path)
+        return None if found is None or isinstance(found, Group) else self._room.read(found)
+
+    def arrays(self, name: str) -> list[tuple[list[str], Any]]:
+        """Return paths, as lists of names, that end in a name or the name and ":0", and functions that read the arrays there."""
+        found: list[tuple[list[str], Any]] = []
+        self._search(name, [], set(), found)
+        return found
+
+    def _search(self, name: str, path: list[str], seen: set[Any], found: list[tuple[list[str], Any]]) -> None:
+        import h5py
+
+        with _damaged(self._group):
+            seen.add(h5py.h5o.get_info(self._group.id).addr)
+            names = [member for _, member in zip(range(self._room.size), self._group, strict=False)]
+        if len(path) >= _MOST_DEPTH:
+            raise ValueError(f"expected at most {_MOST_DEPTH} groups within each other at {self._group.name!r}")
+        for member in names:
+            child = self._member(member)
+            if not isinstance(child, Group):
+                if member in (name, f"{name}:0"):
+                    found.append(([*path, member], lambda child=child: self._room.read(child)))
+                continue
+            with _damaged(child._group):
+                address = h5py.h5o.get_info(child._group.id).addr
+            if address not in seen:
+                child._search(name, [*path, member], seen, found)
+
+    def text(self, name: str) -> str | None:
+        """Return an attribute that is one string, or None."""
+        import h5py
+
+        with _damaged(self._group):
+            if not h5py.h5a.exists(self._group.id, name.encode()):
+                return None
+            attribute = h5py.h5a.open(self._group.id, name.encode())
+            kind, shape = attribute.dtype, attribute.shape
+            content = None
+            if shape == () and kind.kind == "S" and kind.itemsize <= self._room.size:
+                buffer = np.zeros((), kind)
+                attribute.read(buffer)
+                content = bytes(buffer[()])
+            elif shape == () and kind.kind == "O":
+                content = _variable_length(self._room.content, name.encode())
+        if content is None:
+            raise ValueError(f"expected attribute {name!r} to be a string that the file holds")
+        return content.decode("utf-8", "replace")
+
+    def _find(self, path: str) -> Any:
+        """Return a Group, what h5py has for an array, or None."""
+        found: Any = self
+        for name in path.split("/"):
+            if not isinstance(found, Group):
+                return None
+            found = found._member(name)
+        return found
+
+    def _member(self, name: str) -> Any:
+        import h5py
+
+        with _damaged(self._group):
+            link = self._group.get(name, getlink=True)
+            if link is None:
+                return None
+            hard = isinstance(link, h5py.HardLink)
+            found = self._group[name] if hard else None
+        place = f"{self._group.name}/{name}".replace("//", "/")
+        if not hard:
+            raise ValueError(f"{place!r} is a link to another name or file, which is not followed")
+        if isinstance(found, h5py.Group):
+            return Group(found, self._room)
+        if isinstance(found, h5py.Dataset):
+            return found
+        raise ValueError(f"{place!r} is no group and no array")
+
+
+class _Room:
+    """The content of a file, and how many bytes its arrays may still claim."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = self.left = len(content)
+
+    def read(self, dataset: Any) -> NDArray[Any]:
+        import h5py
+
+        with _damaged(dataset):
+            place, dtype, shape = dataset.name, dataset.dtype, dataset.shape
+            properties = dataset.id.get_create_plist()
+            whole = properties.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) and not properties.get_external_count()
+            stored = dataset.id.get_storage_size()
+        if not whole or shape is None:
+            raise ValueError(f"expected {place!r} to be stored in one piece in this file, as Keras does")
+        if dtype.kind != "f" and dtype != "V2":
+            raise ValueError(f"expected {place!r} to hold floating-point numbers, got {dtype}")
+        size = prod(shape) * dtype.itemsize
+        if size > min(stored, self.left):
+            raise ValueError(f"{place!r} claims {size:,} bytes, more than the file holds for it")
+        self.left -= size
+        with _damaged(dataset):
+            array = dataset[()]
+        return np.asarray(array, dtype.newbyteorder("="))
+
+
+@contextmanager
+def open_hdf5(content: bytes) -> Iterator[Group]:
+    """Open the content of an HDF5 file, and yield its first group.
+
+    Raises ImportError where h5py is missing, and ValueError for what is damaged.
+
+    Examples
+    --------
+    >>> import io, h5py
+    >>> from nnkernels.models.hdf5 import open_hdf5
+    >>> file = io.BytesIO()
+    >>> with h5py.File(file, "w") as opened:
+    ...     opened["layer/kernel"] = [[1.0, 2.0]]
+    >>> with open_hdf5(file.getvalue()) as group:
+    ...     group.array("layer/kernel")
+    array([[1., 2.]])
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError("files of Keras need the package h5py: pip install 'nnkernels[keras]'") from None
+    with _damaged(None):
+        file = h5py.File(BytesIO(content), "r")
+    try:
+        yield Group(file, _Room(content))
+    finally:
+        with _damaged(None):
+            file.close()
+
+
+@contextmanager
+def _damaged(item: Any) -> Iterator[None]:
+    """Explain an error of h5py's."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise ValueError(f"the HDF5 file is damaged: {error}") from None
+
+
+def _variable_length(content: bytes, name: bytes) -> bytes | None:
+    """Return the string of an attribute of variable length, or None where none is found.
+
+    HDF5 itself would first take as much memory as the attribute claims, up to 4 GB. An attribute is a header, its name, type
+    and shape, then the string's length, the address of a heap, and the number of an object there.
+    """
+    place = -1
+    for _ in range(_MOST_PLACES):
+        place = content.find(name + b"\0", place + 1)
+        if place < 0:
+            break
+        for version, header, unit in ((1, 8, 8), (2, 8, 1), (3, 9, 1)):  # the parts begin at multiples of the unit
+            start = max(place - header, 0)
+            sizes = struct.unpack_from("<4H", content[start : start + 8].ljust(8, b"\0"))
+            if sizes[0] & 255 == version and sizes[1] == len(name) + 1:
+                reference = place + sum(size + -size % unit for size in sizes[1:])
+                text = _heap_object(content, *struct.unpack("<IQI", content[reference : reference + 16].ljust(16, b"\0")))
+                if text is not None:
+                    return text
+    return None
+
+
+def _heap_object(content: bytes, length: int, heap: int, number: int) -> bytes | None:
+    """Return an object of a global heap: a header of 16 bytes, then objects, each with its number and size before it."""
+    place = heap + 16
+    if content[heap : heap + 4] != b"GCOL":
+        return None
+    while place + 16 <= len(content):
+        found, _, size = struct.unpack_from("<HHxxxxQ", content, place)
+        place += 16
+        if found == number:
+            text = content[place : place + length]
+            return text if size == length == len(text) else None
+        if found == 0:
+            return None
+        place += size + -size % 8
+    return None
