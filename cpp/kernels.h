@@ -84,6 +84,30 @@ struct DenseRows {
 
 constexpr std::size_t kLineBytes = 64;  // of a cache line
 
+// What a dense layer does to its sums. All but the last two are element by element. From kLeakyRelu to kSoftplus the gradient
+// is computed from the inputs of the activation, for outputs do not tell it; elsewhere from its outputs.
+enum class Activation {
+  kNone,
+  kRelu,       // max(0, x), NaN kept, relu(-0) = +0
+  kSigmoid,    // 1 / (1 + e^-x)
+  kTanh,       // (e^x - e^-x) / (e^x + e^-x)
+  kExp,        // e^x
+  kLeakyRelu,  // x where x > 0, else option x; the option is the slope
+  kElu,        // x where x > 0, else option (e^x - 1)
+  kSilu,       // x sigmoid(x)
+  kGelu,       // x Phi(x), with the distribution function of a normal random number
+  kGeluTanh,   // x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
+  kSoftplus,   // log(1 + e^x)
+  kSoftmax,    // e^(z - max) / sum e^(z - max)
+  kLogSoftmax  // z - max - log(sum e^(z - max))
+};
+constexpr std::size_t kElementwise = static_cast<std::size_t>(Activation::kSoftmax);
+constexpr std::size_t kActivations = static_cast<std::size_t>(Activation::kLogSoftmax) + 1;
+
+constexpr bool has_gradient_of_inputs(Activation activation) {
+  return activation >= Activation::kLeakyRelu && activation <= Activation::kSoftplus;
+}
+
 // A layer whose rows lie across: element i of row r is at [i * lane_rows + r], for lane_rows rows. The inputs of a row are
 // followed by zeros up to a multiple of lane_padding.
 template <class T>
@@ -111,28 +135,28 @@ struct ScaleRows {
 
 // Where relu writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in what
 // is overwritten. It is quicker on one thread, and from about kLargeBytes on, more than a core's share of most last caches.
-// All but relu of floating-point numbers write to the caches: sigmoid and tanh take longer to compute than to write.
+// Only relu and leaky_relu of floating-point numbers can: others take longer to compute than to write.
 enum class Stores { kCached, kStreaming };
 constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
 
 // output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
 template <class T>
-using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores);
+using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double option);
 
 template <class T>
 struct Kernels {
   using C = Compute<T>;
 
   using Elementwise = ElementwiseKernel<T>;
-  Elementwise* relu;     // max(0, x), NaN kept, relu(-0) = +0
-  Elementwise* sigmoid;  // 1 / (1 + e^-x)
-  Elementwise* tanh;     // (e^x - e^-x) / (e^x + e^-x)
-  Elementwise* exp;      // e^x
+  Elementwise* elementwise[kElementwise];  // by Activation; null for kNone
+  __attribute__((always_inline)) Elementwise* of(Activation activation) const {
+    return elementwise[static_cast<std::size_t>(activation)];
+  }
 
   // Over each of `rows` rows of n elements, nothing where n = 0. The output may be the rows themselves, element by element.
   using Rowwise = void(const Rows<const T>& input, const Rows<T>& output, std::size_t rows, std::size_t n);
-  Rowwise* softmax;      // e^(z - max) / sum e^(z - max)
-  Rowwise* log_softmax;  // z - max - log(sum e^(z - max))
+  Rowwise* softmax;
+  Rowwise* log_softmax;
 
   // log(sum e^z) of a row of n elements; -inf where n = 0.
   T (*logsumexp)(Strided<const T> row, std::size_t n);
@@ -276,13 +300,16 @@ struct Learning {
   Loss* huber;                 // d^2 / 2 where |d| <= option, elsewhere option (|d| - option / 2), with d = z - y
   Loss* poisson;               // e^z - y z
 
-  // From the gradient by an activation's outputs to that by its inputs, in place, in so many contiguous elements.
-  using ActivationGradient = void(const C* outputs, C* gradients, std::size_t n);
-  ActivationGradient* relu_gradient;     // g where y > 0
-  ActivationGradient* sigmoid_gradient;  // g y (1 - y)
-  ActivationGradient* tanh_gradient;     // g (1 - y^2)
-  // p (g - sum p g) of contiguous rows of n elements.
+  // From the gradient by an activation's outputs to that by its inputs, in place, in so many contiguous elements. The values
+  // are the activation's inputs where has_gradient_of_inputs, else its outputs.
+  using ActivationGradient = void(const C* values, C* gradients, std::size_t n, double option);
+  ActivationGradient* activation_gradient[kElementwise];  // by Activation; null for kNone
+  __attribute__((always_inline)) ActivationGradient* of(Activation activation) const {
+    return activation_gradient[static_cast<std::size_t>(activation)];
+  }
+  // The same of contiguous rows of n outputs: p (g - sum p g) and g - e^y sum g.
   void (*softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
+  void (*log_softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
 
   void (*sgd)(const SgdStep<C>& step);
   void (*adam)(const AdamStep<C>& step);

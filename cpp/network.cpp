@@ -122,47 +122,54 @@ void layer_forward(const Rows<const T>& x, std::size_t count, DenseRows<T>& laye
   }
 }
 
+bool is_elementwise(Activation activation) { return activation < Activation::kSoftmax; }
+
+template <class T>
+auto rowwise(const Kernels<T>& table, Activation activation) {
+  return activation == Activation::kSoftmax ? table.softmax : table.log_softmax;
+}
+
 // The outputs begin, ..., end - 1 of a layer as a layer, as `forward(begin, end, activation, outputs)` computes it, shared out
-// among threads where that pays; softmax comes after, for it wants all of a row.
+// among threads where that pays; softmax and log_softmax come after, for they want all of a row.
 template <class T, class Forward>
 void share_outputs(std::size_t count, const WeightsView<T>& weights, Activation activation, Rows<T> outputs, Forward forward) {
-  const Activation of_part = activation == Activation::kSoftmax ? Activation::kNone : activation;
+  const Activation of_part = is_elementwise(activation) ? activation : Activation::kNone;
   const std::size_t minimum = worth_a_thread((count + kReadRows) * weights.inputs);
   parallel_for({weights.outputs, minimum, kernels().of<T>().panel_outputs}, [&](std::size_t begin, std::size_t end) {
     forward(begin, end, of_part, Rows<T>{outputs.row(0).from(begin).data, outputs.row_stride, outputs.element_stride});
   });
-  if (activation == Activation::kSoftmax) {
+  if (!is_elementwise(activation)) {
     const FloatingPointScope scope(Exceptions::kDrop);
-    activate(activation, outputs, count, weights.outputs);
+    activate(activation, 0, outputs, count, weights.outputs);
   }
 }
 
 }  // namespace
 
 template <class T>
-void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging) {
+void activate(Activation activation, double option, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging) {
   if (activation == Activation::kNone || activation == Activation::kRelu) return;
   const Kernels<T>& table = kernels().of<T>();
-  if (activation == Activation::kSoftmax) {
+  if (!is_elementwise(activation)) {
     if (kIsCompute<T> || staging == nullptr) {
-      table.softmax(read_only(x), x, count, n);
+      rowwise(table, activation)(read_only(x), x, count, n);
     } else {
       const Rows<Compute<T>> wide = side_by_side(staging, n);
       widen_rows(read_only(x), staging, count, n);
-      kernels().of<Compute<T>>().softmax(read_only(wide), wide, count, n);
+      rowwise(kernels().of<Compute<T>>(), activation)(read_only(wide), wide, count, n);
       narrow_rows(staging, x, count, n);
     }
     return;
   }
-  const auto kernel = activation == Activation::kSigmoid ? table.sigmoid : table.tanh;
+  const auto kernel = table.of(activation);
   const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
   if (are_side_by_side(x, n) || (x.row_stride == size && x.element_stride == static_cast<std::ptrdiff_t>(count) * size)) {
-    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached);  // one long row
+    kernel({x.data, size}, {x.data, size}, count * n, Stores::kCached, option);  // one long row
     return;
   }
   for (std::size_t i = 0; i < count; ++i) {
     const Strided<T> row = x.row(i);
-    kernel({row.data, row.stride}, row, n, Stores::kCached);
+    kernel({row.data, row.stride}, row, n, Stores::kCached, option);
   }
 }
 
@@ -197,7 +204,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
       layer_forward(from.from(row), block_rows, layer, fused, to.from(row), staging);
       // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
       const FloatingPointScope scope(Exceptions::kDrop);
-      activate(fused, to.from(row), block_rows, my_weights.outputs, staging);
+      activate(fused, 0, to.from(row), block_rows, my_weights.outputs, staging);
     }
   };
   if (count > weights.outputs) {
@@ -221,7 +228,7 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
   for (const LayerView<T>& view : layers) {
     const std::size_t inputs = view.weights.inputs;
     const std::size_t outputs = view.weights.outputs;
-    Layer layer{inputs, outputs, view.activation, {}, {}, view.scale != nullptr, {}, {}};
+    Layer layer{inputs, outputs, view.activation, view.option, {}, {}, view.scale != nullptr, {}, {}};
     if (layer.scales) {
       layer.offset.assign(view.offset, view.offset + inputs);
       layer.scale.assign(view.scale, view.scale + inputs);
@@ -277,7 +284,7 @@ void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::s
       kernels().of<T>().scale({from, to, count, layer.inputs, layer.offset.data(), layer.scale.data()});
     } else if (!shared) {
       layer_forward(from, count, rows, layer.activation, to, staging);
-      activate(layer.activation, to, count, layer.outputs, staging);
+      activate(layer.activation, layer.option, to, count, layer.outputs, staging);
     } else {
       share_outputs(count, rows.weights, layer.activation, to,
                     [&](std::size_t begin, std::size_t end, Activation fused, Rows<T> to_part) {
@@ -286,7 +293,7 @@ void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::s
                       part.bias += begin;
                       part.weights.outputs = end - begin;
                       layer_forward(from, count, part, fused, to_part, static_cast<C*>(nullptr));
-                      activate(fused, to_part, count, part.weights.outputs);
+                      activate(fused, layer.option, to_part, count, part.weights.outputs);
                     });
     }
     from = read_only(to);
@@ -337,7 +344,7 @@ void Network<T>::forward_lanes(std::size_t first, Rows<const T> x, Rows<T> outpu
     }
     table.dense_lanes(dense, from, to);
     round(to, lanes * layer.outputs);
-    activate(layer.activation, across(to), lanes, layer.outputs);
+    activate(layer.activation, layer.option, across(to), lanes, layer.outputs);
     round(to, lanes * layer.outputs);
     std::swap(from, to);
   }
@@ -401,9 +408,9 @@ void Network<T>::forward_from(std::size_t first, const Rows<const T>& x, std::si
   });
 }
 
-template void activate(Activation, const Rows<Half>&, std::size_t, std::size_t, float*);
-template void activate(Activation, const Rows<float>&, std::size_t, std::size_t, float*);
-template void activate(Activation, const Rows<double>&, std::size_t, std::size_t, double*);
+template void activate(Activation, double, const Rows<Half>&, std::size_t, std::size_t, float*);
+template void activate(Activation, double, const Rows<float>&, std::size_t, std::size_t, float*);
+template void activate(Activation, double, const Rows<double>&, std::size_t, std::size_t, double*);
 template void dense(Rows<const Half>, std::size_t, const WeightsView<Half>&, Strided<const Half>, Activation, Rows<Half>);
 template void dense(Rows<const float>, std::size_t, const WeightsView<float>&, Strided<const float>, Activation, Rows<float>);
 template void dense(Rows<const double>, std::size_t, const WeightsView<double>&, Strided<const double>, Activation,

@@ -13,21 +13,21 @@
 
 namespace nnkernels {
 
-enum class Activation { kNone, kRelu, kSigmoid, kTanh, kSoftmax };
-
 // A multiple of the rows that the dense kernel takes at once.
 constexpr std::size_t kTileMultiple = 12;
 
 // Bytes of activations that a block of rows may take, so that they stay in the cache between layers. More than dense_scratch.
 constexpr std::size_t kBlockBytes = 768 * 1024;
 
-// The activation of rows of n elements, in place; the dense kernels have applied relu, which commutes with the rounding to
-// half. `staging`, where there is any, has room for the rows in the compute type: softmax of short rows of halves is mostly
-// conversions, which are quicker for all rows at once.
+// The activation of rows of n elements, in place, with its option where it has one; the dense kernels have applied relu, which
+// commutes with the rounding to half. `staging`, where there is any, has room for the rows in the compute type: softmax of
+// short rows of halves is mostly conversions, which are quicker for all rows at once.
 template <class T>
-void activate(Activation activation, const Rows<T>& x, std::size_t count, std::size_t n, Compute<T>* staging = nullptr);
+void activate(Activation activation, double option, const Rows<T>& x, std::size_t count, std::size_t n,
+              Compute<T>* staging = nullptr);
 
-// outputs = activation(x weights^T + bias) for `count` rows; the outputs must not overlap the rest. Overflow and invalid
+// outputs = activation(x weights^T + bias) for `count` rows, an activation without an option; the outputs must not overlap the
+// rest. Overflow and invalid
 // operations before the activation raise their exception flags. Throws std::bad_alloc.
 template <class T>
 void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
@@ -40,6 +40,7 @@ struct LayerView {
   WeightsView<T> weights;
   Strided<const T> bias;
   Activation activation;
+  double option = 0;               // of the activation
   const double* offset = nullptr;  // where the layer scales
   const double* scale = nullptr;
 };
@@ -56,6 +57,7 @@ class Network {
   std::size_t inputs(std::size_t layer) const { return layers_[layer].inputs; }
   std::size_t outputs(std::size_t layer) const { return layers_[layer].outputs; }
   Activation activation(std::size_t layer) const { return layers_[layer].activation; }
+  double option(std::size_t layer) const { return layers_[layer].option; }
 
   bool scales(std::size_t layer) const { return layers_[layer].scales; }
 
@@ -83,6 +85,7 @@ class Network {
     std::size_t inputs;
     std::size_t outputs;
     Activation activation;
+    double option;
     Buffer<C> weights;  // packed
     Buffer<C> bias;
     bool scales;                        // whether it is a Scale, which has no weights

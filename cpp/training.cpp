@@ -126,25 +126,18 @@ void loss_terms(Loss loss, const LossRows<C>& all) {
   });
 }
 
-// From the gradient by the outputs of an activation to that by its inputs, in place.
+// From the gradient by the outputs of a layer's activation to that by its inputs, in place; the values as its kernel takes
+// them.
 template <class C>
-void activation_gradient(Activation activation, const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
+void activation_gradient(const TrainerLayer& layer, const C* values, C* gradients, std::size_t rows) {
   const Learning<C>& table = kernels().learning<C>();
-  switch (activation) {
-    case Activation::kNone:
-      break;
-    case Activation::kRelu:
-      table.relu_gradient(outputs, gradients, rows * n);
-      break;
-    case Activation::kSigmoid:
-      table.sigmoid_gradient(outputs, gradients, rows * n);
-      break;
-    case Activation::kTanh:
-      table.tanh_gradient(outputs, gradients, rows * n);
-      break;
-    case Activation::kSoftmax:
-      table.softmax_gradient(outputs, gradients, rows, n);
-      break;
+  if (layer.activation == Activation::kNone) return;
+  if (layer.activation == Activation::kSoftmax) {
+    table.softmax_gradient(values, gradients, rows, layer.outputs);
+  } else if (layer.activation == Activation::kLogSoftmax) {
+    table.log_softmax_gradient(values, gradients, rows, layer.outputs);
+  } else {
+    table.of(layer.activation)(values, gradients, rows * layer.outputs, layer.option);
   }
 }
 
@@ -227,7 +220,10 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
     moments_.emplace_back(size_);
     std::fill_n(moments_.back().data(), size_, C(0));
   }
-  for (const Layer& layer : layers_) activations_.emplace_back(capacity_ * layer.outputs);
+  for (const Layer& layer : layers_) {
+    activations_.emplace_back(capacity_ * layer.outputs);
+    sums_.emplace_back(has_gradient_of_inputs(layer.activation) ? capacity_ * layer.outputs : 0);
+  }
   for (Buffer<C>& delta : deltas_) delta = Buffer<C>(batch_ * widest);
   losses_ = Buffer<C>(std::max(batch_, kLossBlock) * terms_of(loss_, outputs()));
 }
@@ -328,11 +324,17 @@ void Trainer<C>::forward(const C* x, std::size_t rows) {
         dense.weights.outputs = layer.outputs;
         dense.bias = parameters_.data() + places_[l].bias;
         dense.relu = layer.activation == Activation::kRelu;
-        dense.outputs = to;
+        const bool keeps_sums = has_gradient_of_inputs(layer.activation);
+        dense.outputs = keeps_sums ? sums_[l].data() + row * layer.outputs : to;
         dense.outputs_stride = static_cast<std::ptrdiff_t>(layer.outputs);
         table.dense(dense);
-        const auto row_bytes = static_cast<std::ptrdiff_t>(layer.outputs * sizeof(C));
-        activate(layer.activation, Rows<C>{to, row_bytes, sizeof(C)}, count, layer.outputs);
+        constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
+        if (keeps_sums) {
+          table.of(layer.activation)({dense.outputs, kSize}, {to, kSize}, count * layer.outputs, Stores::kCached, layer.option);
+        } else {
+          const auto row_bytes = static_cast<std::ptrdiff_t>(layer.outputs) * kSize;
+          activate(layer.activation, layer.option, Rows<C>{to, row_bytes, kSize}, count, layer.outputs);
+        }
         from = to;
       }
     }
@@ -363,8 +365,8 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
     }
     const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
     share(rows, layer.outputs * kElementWork, kVectorMultiple, [&](std::size_t begin, std::size_t end) {
-      activation_gradient(layer.activation, activations_[l].data() + begin * layer.outputs, delta + begin * layer.outputs,
-                          end - begin, layer.outputs);
+      const C* const values = (has_gradient_of_inputs(layer.activation) ? sums_ : activations_)[l].data();
+      activation_gradient(layer, values + begin * layer.outputs, delta + begin * layer.outputs, end - begin);
     });
     OuterProduct<C> by_weights{};
     by_weights.a = delta;

@@ -74,6 +74,7 @@ struct TrainerLayer {
   std::size_t inputs;
   std::size_t outputs;
   Activation activation;
+  double option = 0;                            // of the activation
   bool scales = false;                          // whether it is a Scale, which has no parameters, and as many outputs as inputs
   std::vector<double> offset = {}, scale = {};  // of a Scale
 };
@@ -162,6 +163,7 @@ class Trainer {
   Buffer<C> gradient_;  // holds the packed weights until there is a gradient
   std::vector<Buffer<C>> moments_;
   std::vector<Buffer<C>> activations_;  // the outputs of each layer
+  std::vector<Buffer<C>> sums_;         // what its activation is of, where the gradient needs that
   Buffer<C> deltas_[2];                 // the gradients by the outputs of a layer and by its inputs
   Buffer<C> losses_;                    // of the terms
   std::vector<double> zeros_;           // offsets where gradients are scaled

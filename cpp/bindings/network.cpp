@@ -88,9 +88,9 @@ bool are_plain(py::handle x, py::handle out) {
 
 class PyNetwork {
  public:
-  // layers: a sequence of (weights, bias, activation), weights (outputs, inputs) and bias (outputs) of real dtypes, which are
-  // converted to the type of that number, or of (offset, scale), each (inputs), of a layer that scales; layers chain. One
-  // neuron: the outputs have no axis of their own.
+  // layers: a sequence of (weights, bias, activation, option), weights (outputs, inputs) and bias (outputs) of real dtypes,
+  // which are converted to the type of that number, or of (offset, scale), each (inputs), of a layer that scales; layers chain.
+  // One neuron: the outputs have no axis of their own.
   PyNetwork(const py::sequence& layers, int type, bool one_neuron) : network_(make(layers, type)), one_neuron_(one_neuron) {}
 
   std::size_t size() const {
@@ -111,7 +111,7 @@ class PyNetwork {
     return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type())));
   }
 
-  // A copy of a layer as (weights, bias, activation), or (offset, scale).
+  // A copy of a layer as (weights, bias, activation, option), or (offset, scale).
   py::tuple layer(std::size_t i) const {
     return std::visit([i](const auto& network) { return copy_layer(network, i); }, network_);
   }
@@ -166,8 +166,9 @@ class PyNetwork {
         result.push_back(view);
         continue;
       }
-      if (py::len(item) != 3) throw py::type_error("expected layers of (weights, bias, activation) or (offset, scale)");
-      const auto [given_weights, given_bias, activation] = item.cast<std::tuple<py::object, py::object, int>>();
+      if (py::len(item) != 4) throw py::type_error("expected layers of (weights, bias, activation, option) or (offset, scale)");
+      const auto [given_weights, given_bias, activation, option] =
+          item.cast<std::tuple<py::object, py::object, std::size_t, double>>();
       arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
       PyArrayObject* weights = as_array(arrays.back());
       arrays.push_back(converted(given_bias, kTypeNumber<T>, 1));
@@ -176,11 +177,12 @@ class PyNetwork {
       const auto inputs = static_cast<std::size_t>(PyArray_DIM(weights, 1));
       const bool chains = result.empty() || inputs == result.back().weights.outputs;
       if (!chains || PyArray_DIM(bias, 0) != PyArray_DIM(weights, 0)) throw py::value_error("expected layers that chain");
-      if (activation < 0 || activation > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
+      if (activation >= kActivations) throw py::value_error("unknown activation");
       result.push_back({{static_cast<const T*>(PyArray_DATA(weights)), PyArray_STRIDE(weights, 0), PyArray_STRIDE(weights, 1),
                          outputs, inputs},
                         {static_cast<const T*>(PyArray_DATA(bias)), PyArray_STRIDE(bias, 0)},
-                        static_cast<Activation>(activation)});
+                        static_cast<Activation>(activation),
+                        option});
     }
     return Network<T>(result);
   }
@@ -206,7 +208,7 @@ class PyNetwork {
     if (!bias) throw_python_error();
     network.copy_weights(i, static_cast<T*>(PyArray_DATA(as_array(weights))));
     network.copy_bias(i, static_cast<T*>(PyArray_DATA(as_array(bias))));
-    return py::make_tuple(weights, bias, static_cast<int>(network.activation(i)));
+    return py::make_tuple(weights, bias, static_cast<int>(network.activation(i)), network.option(i));
   }
 
   int type() const {
@@ -376,7 +378,7 @@ void add_network(py::module_& module) {
           "__len__", [](py::handle self) { return network_of(self).size(); }, "The number of layers.")
       .def(
           "_layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"),
-          "A copy of a layer: its weights, its bias, and the number of its activation.")
+          "A copy of a layer: its weights, its bias, and the number of its activation and its option.")
       .def_property_readonly(
           "dtype", [](py::handle self) { return network_of(self).dtype(); }, "The dtype of weights, biases and results.")
       .def_property_readonly(

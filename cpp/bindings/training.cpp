@@ -194,7 +194,7 @@ class PyTrainer {
   }
 
  public:
-  // activations: of each layer a number, or (offset, scale) of one that scales.
+  // activations: of each layer a number and an option, or (offset, scale) of one that scales.
   PyTrainer(const std::vector<std::size_t>& sizes, const py::sequence& activations, int type, int loss, double option,
             std::size_t batch_size, std::size_t moments) {
     if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected an activation a layer");
@@ -304,20 +304,23 @@ class PyTrainer {
       std::size_t of_layer = 0;
       const bool too_many = __builtin_mul_overflow(sizes[i] + sizes[i + 1], sizes[i + 1] + batch_size, &of_layer);
       if (widest >= kMost || too_many || of_layer >= kMost || (elements += of_layer) >= kMost) throw std::bad_alloc();
-      typename Trainer<C>::Layer layer{sizes[i], sizes[i + 1], Activation::kNone, py::isinstance<py::tuple>(activation), {},
-                                       {}};
+      typename Trainer<C>::Layer layer{sizes[i], sizes[i + 1], Activation::kNone};
       try {
+        const auto [first, second] = activation.cast<std::pair<py::object, py::object>>();
+        layer.scales = !py::isinstance<py::int_>(first);
         if (layer.scales) {
-          std::tie(layer.offset, layer.scale) = activation.cast<std::pair<std::vector<double>, std::vector<double>>>();
+          layer.offset = first.cast<std::vector<double>>();
+          layer.scale = second.cast<std::vector<double>>();
           const bool fits = layer.offset.size() == layer.inputs && layer.scale.size() == layer.inputs;
           if (!fits || layer.inputs != layer.outputs) throw py::value_error("expected layers that chain");
         } else {
-          const int number = activation.cast<int>();
-          if (number < 0 || number > static_cast<int>(Activation::kSoftmax)) throw py::value_error("unknown activation");
+          const auto number = first.cast<std::size_t>();
+          if (number >= kActivations) throw py::value_error("unknown activation");
           layer.activation = static_cast<Activation>(number);
+          layer.option = second.cast<double>();
         }
       } catch (const py::cast_error&) {
-        throw py::type_error("expected the number of an activation, or (offset, scale), for each layer");
+        throw py::type_error("expected (activation, option) or (offset, scale) for each layer");
       }
       layers.push_back(std::move(layer));
     }

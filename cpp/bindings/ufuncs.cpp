@@ -67,7 +67,26 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
   const Stores stores = past_caches ? Stores::kStreaming : Stores::kCached;
   const FloatingPointScope scope(Exceptions::kDrop);
   parallel_for({n, kWorthThread, multiple},
-               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores); });
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores, 0); });
+}
+
+// (),()->(): x and an option, of double. One option counts for all of x but where it is an array.
+template <class T, std::size_t kWorthThread>
+void option_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
+  const auto kernel = kernel_of<ElementwiseKernel<T>*>(data);
+  const Strided<const T> x = input<T>(args[0], steps[0]);
+  const Strided<const double> options = input<double>(args[1], steps[1]);
+  const Strided<T> y = output<T>(args[2], steps[2]);
+  const auto n = static_cast<std::size_t>(dimensions[0]);
+  const FloatingPointScope scope(Exceptions::kDrop);
+  if (options.stride != 0) {
+    for (std::size_t i = 0; i < n; ++i) kernel(x.from(i), y.from(i), 1, Stores::kCached, options[i]);
+    return;
+  }
+  const std::size_t multiple = overlap(args[0], steps[0], args[2], steps[2], n, sizeof(T)) ? n : kMultiple;
+  parallel_for({n, kWorthThread, multiple}, [&](std::size_t begin, std::size_t end) {
+    kernel(x.from(begin), y.from(begin), end - begin, Stores::kCached, *options.data);
+  });
 }
 
 // (n)->(n)
@@ -299,7 +318,7 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
   if (ufunc == nullptr) throw_python_error();
   // As np.matmul does: NumPy would take an output that is exactly an input for safe, which it is not where other rows need that
   // input. These are its own flags but for that one.
-  if (kArguments > 2) {
+  if (signature != nullptr && kArguments > 2) {
     reinterpret_cast<PyUFuncObject*>(ufunc)->op_flags[kArguments - 1] = NPY_ITER_WRITEONLY | NPY_ITER_UPDATEIFCOPY |
                                                                         NPY_ITER_ALIGNED | NPY_ITER_ALLOCATE |
                                                                         NPY_ITER_NO_BROADCAST | NPY_ITER_NO_SUBTYPE;
@@ -314,10 +333,25 @@ void convert_arguments(const pybind11::module_& module, const char* name) {
   ufunc->vectorcall = call_ufunc<kInputs>;
 }
 
-template <class Select>
-auto elementwise_loops(Select select) {
+// The entry of an element-wise kernel.
+template <class T>
+void* entry_of(const Kernels<T>& table, Activation activation) {
+  return entry(&table.elementwise[static_cast<std::size_t>(activation)]);
+}
+
+Loops<3, 2> elementwise_loops(Activation activation) {
   return float_loops<2>(elementwise_loop<Half, kThreadExps>, elementwise_loop<float, kThreadExps>,
-                        elementwise_loop<double, kThreadExps>, select);
+                        elementwise_loop<double, kThreadExps>,
+                        [activation](const auto& table) { return entry_of(table, activation); });
+}
+
+template <std::size_t kWorthThread>
+Loops<3, 3> option_loops(Activation activation) {
+  auto loops =
+      float_loops<3>(option_loop<Half, kWorthThread>, option_loop<float, kWorthThread>, option_loop<double, kWorthThread>,
+                     [activation](const auto& table) { return entry_of(table, activation); });
+  for (auto& types : loops.types) types[1] = NPY_DOUBLE;
+  return loops;
 }
 
 template <class Select>
@@ -331,30 +365,53 @@ constexpr PyUFuncGenericFunction relu_loop = elementwise_loop<T, kThreadElements
 Loops<14, 2> relu_loops() {
   const KernelTable& table = kernels();
   const IntegerRelu& integer = table.integer_relu;
+  const auto relu = [](const auto& of_type) { return entry_of(of_type, Activation::kRelu); };
   static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
   // The floats first: NumPy looks for the loop one by one in each call.
-  return {
-      {relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
-       relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
-       relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,
-       relu_loop<std::uint64_t>},
-      {entry(&table.float32.relu), entry(&table.float64.relu), entry(&table.float16.relu), entry(&integer.uint8),
-       entry(&integer.int8), entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16), entry(&integer.int32),
-       entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64), entry(&integer.uint64)},
-      {{NPY_FLOAT, NPY_FLOAT},
-       {NPY_DOUBLE, NPY_DOUBLE},
-       {NPY_HALF, NPY_HALF},
-       {NPY_BOOL, NPY_BOOL},
-       {NPY_BYTE, NPY_BYTE},
-       {NPY_UBYTE, NPY_UBYTE},
-       {NPY_SHORT, NPY_SHORT},
-       {NPY_USHORT, NPY_USHORT},
-       {NPY_INT, NPY_INT},
-       {NPY_UINT, NPY_UINT},
-       {NPY_LONG, NPY_LONG},
-       {NPY_ULONG, NPY_ULONG},
-       {NPY_LONGLONG, NPY_LONGLONG},
-       {NPY_ULONGLONG, NPY_ULONGLONG}}};
+  return {{relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
+           relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
+           relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,
+           relu_loop<std::uint64_t>},
+          {relu(table.float32), relu(table.float64), relu(table.float16), entry(&integer.uint8), entry(&integer.int8),
+           entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16), entry(&integer.int32), entry(&integer.uint32),
+           entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64), entry(&integer.uint64)},
+          {{NPY_FLOAT, NPY_FLOAT},
+           {NPY_DOUBLE, NPY_DOUBLE},
+           {NPY_HALF, NPY_HALF},
+           {NPY_BOOL, NPY_BOOL},
+           {NPY_BYTE, NPY_BYTE},
+           {NPY_UBYTE, NPY_UBYTE},
+           {NPY_SHORT, NPY_SHORT},
+           {NPY_USHORT, NPY_USHORT},
+           {NPY_INT, NPY_INT},
+           {NPY_UINT, NPY_UINT},
+           {NPY_LONG, NPY_LONG},
+           {NPY_ULONG, NPY_ULONG},
+           {NPY_LONGLONG, NPY_LONGLONG},
+           {NPY_ULONGLONG, NPY_ULONGLONG}}};
+}
+
+void add_elementwise(pybind11::module_& module) {
+  struct Function {
+    const char* name;
+    const char* doc;
+    Activation activation;
+    Loops<3, 2> loops;
+  };
+  static Function functions[] = {
+      {"sigmoid", kSigmoidDoc, Activation::kSigmoid, {}},
+      {"tanh", kTanhDoc, Activation::kTanh, {}},
+      {"exp", kExpDoc, Activation::kExp, {}},
+      {"silu", kSiluDoc, Activation::kSilu, {}},
+      {"gelu", kGeluDoc, Activation::kGelu, {}},
+      {"gelu_tanh", kGeluDoc, Activation::kGeluTanh, {}},
+      {"softplus", kSoftplusDoc, Activation::kSoftplus, {}},
+  };
+  for (Function& function : functions) {
+    function.loops = elementwise_loops(function.activation);
+    add(module, function.loops, function.name, function.doc);
+    convert_arguments<1>(module, function.name);
+  }
 }
 
 void add_dense(pybind11::module_& module) {
@@ -382,9 +439,8 @@ void add_dense(pybind11::module_& module) {
 
 void add_ufuncs(pybind11::module_& module) {
   static auto relu = relu_loops();
-  static auto sigmoid = elementwise_loops([](const auto& table) { return entry(&table.sigmoid); });
-  static auto tanh = elementwise_loops([](const auto& table) { return entry(&table.tanh); });
-  static auto exp = elementwise_loops([](const auto& table) { return entry(&table.exp); });
+  static auto leaky_relu = option_loops<kThreadElements>(Activation::kLeakyRelu);
+  static auto elu = option_loops<kThreadExps>(Activation::kElu);
   static auto softmax = row_loops([](const auto& table) { return entry(&table.softmax); });
   static auto log_softmax = row_loops([](const auto& table) { return entry(&table.log_softmax); });
   static auto logsumexp = float_loops<2>(logsumexp_loop<Half>, logsumexp_loop<float>, logsumexp_loop<double>,
@@ -392,15 +448,15 @@ void add_ufuncs(pybind11::module_& module) {
   static auto dot =
       float_loops<3>(dot_loop<Half>, dot_loop<float>, dot_loop<double>, [](const auto& table) { return entry(&table.dot); });
   add(module, relu, "relu", kReluDoc);
-  add(module, sigmoid, "sigmoid", kSigmoidDoc);
-  add(module, tanh, "tanh", kTanhDoc);
-  add(module, exp, "exp", kExpDoc);
+  add(module, leaky_relu, "leaky_relu", kOptionDoc);
+  add(module, elu, "elu", kOptionDoc);
   add(module, softmax, "softmax", kRowDoc, "(n)->(n)");
   add(module, log_softmax, "log_softmax", kRowDoc, "(n)->(n)");
   add(module, logsumexp, "logsumexp", kRowDoc, "(n)->()");
   add(module, dot, "dot", kDotDoc, "(n),(n)->()");
-  for (const char* name : {"relu", "sigmoid", "tanh"}) convert_arguments<1>(module, name);
-  convert_arguments<2>(module, "dot");
+  convert_arguments<1>(module, "relu");
+  for (const char* name : {"leaky_relu", "elu", "dot"}) convert_arguments<2>(module, name);
+  add_elementwise(module);
   add_dense(module);
   static PyMethodDef with_few[] = {
       method_with_few<false>("few_softmax", "few_softmax($module, z, axis, out, dtype, /)\n--\n\n"),

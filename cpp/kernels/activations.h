@@ -191,24 +191,82 @@ class Tanh<Target, double> {
 };
 
 template <class Target, class T>
-void relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores) {
+void relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double /*option*/) {
   map<Target>(
       input, output, n, [](Lanes<Target, Compute<T>> x) { return relu<Target>(x); }, stores);
 }
 
 template <class Target, class T>
-void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
+void sigmoid(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
   map<Target>(input, output, n, Sigmoid<Target, Compute<T>>());
 }
 
 template <class Target, class T>
-void tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
+void tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
   map<Target>(input, output, n, Tanh<Target, Compute<T>>());
+}
+
+template <class Target, class T>
+void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
+  map<Target>(input, output, n, Exp<Target, Compute<T>>());
+}
+
+template <class Target, class T>
+void leaky_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double option) {
+  using V = Lanes<Target, Compute<T>>;
+  const V slope = broadcast<V>(static_cast<Compute<T>>(option));
+  map<Target>(
+      input, output, n, [slope](V x) { return x > 0 ? x : slope * x; }, stores);
+}
+
+template <class Target, class T>
+void elu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double option) {
+  using V = Lanes<Target, Compute<T>>;
+  const V alpha = broadcast<V>(static_cast<Compute<T>>(option));
+  const Exp<Target, Compute<T>> exponential;
+  map<Target>(input, output, n, [=](V x) { return x > 0 ? x : x == 0 ? alpha * x : V(alpha * (exponential(x) - 1)); });
+}
+
+template <class Target, class T>
+void silu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
+  using V = Lanes<Target, Compute<T>>;
+  const Sigmoid<Target, Compute<T>> sigmoid;
+  map<Target>(input, output, n, [=](V x) { return Target::greater(broadcast<V>(-1000), x) * sigmoid(x); });
+}
+
+template <class Target, class T>
+void gelu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
+  for (std::size_t i = 0; i < n; ++i) {
+    Compute<T> x;
+    widen<Target, T>(input.from(i), &x, 1);
+    x = x < -40 ? Compute<T>(-0.0) : x > 40 ? x : Compute<T>(x * __builtin_erfc(-double(x) * 0.70710678118654752) / 2);
+    narrow<Target, T>(&x, output.from(i), 1);
+  }
+}
+
+template <class Target, class T>
+void gelu_tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
+  using V = Lanes<Target, Compute<T>>;
+  const Sigmoid<Target, Compute<T>> sigmoid;
+  map<Target>(input, output, n, [=](V x) {
+    const V y = Target::less(broadcast<V>(100), V(Target::greater(broadcast<V>(-100), x)));
+    return x * sigmoid(V(Compute<T>(1.5957691216057308) * (y + Compute<T>(0.044715) * y * y * y)));
+  });
+}
+
+template <class Target, class T>
+void softplus(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
+  for (std::size_t i = 0; i < n; ++i) {
+    Compute<T> x;
+    widen<Target, T>(input.from(i), &x, 1);
+    x = Compute<T>(x > 700 ? x : __builtin_log1p(__builtin_exp(x)));
+    narrow<Target, T>(&x, output.from(i), 1);
+  }
 }
 
 // max(0, x) of integers; the compiler makes vectors of it.
 template <class /*Target*/, class T>
-void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
+void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
   if (input.contiguous() && output.contiguous()) {
     for (std::size_t i = 0; i < n; ++i) output.data[i] = input.data[i] > 0 ? input.data[i] : T(0);
   } else {

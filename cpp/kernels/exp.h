@@ -154,10 +154,5 @@ class Exp {
   typename Target::template Powers<C> powers_{kPowers<C>};
 };
 
-template <class Target, class T>
-void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/) {
-  map<Target>(input, output, n, Exp<Target, Compute<T>>());
-}
-
 }  // namespace
 }  // namespace nnkernels

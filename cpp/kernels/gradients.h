@@ -238,21 +238,93 @@ void map_gradients(const C* outputs, C* gradients, std::size_t n, Function funct
 // The derivative of each activation at x, from y = f(x). 0 for relu at 0, 1 where y is NaN. It is off by at most an ULP of 1,
 // which is what the rounding of y to a number near 1 takes from it.
 template <class Target, class C>
-void relu_gradient(const C* outputs, C* gradients, std::size_t n) {
+void relu_gradient(const C* outputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return y <= 0 ? V{} : g; });
 }
 
 template <class Target, class C>
-void sigmoid_gradient(const C* outputs, C* gradients, std::size_t n) {
+void sigmoid_gradient(const C* outputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * (y * (1 - y)); });
 }
 
 template <class Target, class C>
-void tanh_gradient(const C* outputs, C* gradients, std::size_t n) {
+void tanh_gradient(const C* outputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * Target::fma(-y, y, broadcast<V>(1)); });
+}
+
+template <class Target, class C>
+void exp_gradient(const C* outputs, C* gradients, std::size_t n, double /*option*/) {
+  using V = Lanes<Target, C>;
+  map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * y; });
+}
+
+// The derivative of each other activation at z, its inputs.
+template <class Target, class C>
+void leaky_relu_gradient(const C* inputs, C* gradients, std::size_t n, double option) {
+  using V = Lanes<Target, C>;
+  const V slope = broadcast<V>(static_cast<C>(option));
+  map_gradients<Target>(inputs, gradients, n, [slope](V z, V g) { return z > 0 ? g : g * slope; });
+}
+
+template <class Target, class C>
+void elu_gradient(const C* inputs, C* gradients, std::size_t n, double option) {
+  using V = Lanes<Target, C>;
+  const V alpha = broadcast<V>(static_cast<C>(option));
+  const Exp<Target, C> exponential;
+  map_gradients<Target>(inputs, gradients, n, [=](V z, V g) { return z > 0 ? g : V(g * (alpha * exponential(z))); });
+}
+
+template <class Target, class C>
+void silu_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
+  using V = Lanes<Target, C>;
+  const Sigmoid<Target, C> sigmoid;
+  map_gradients<Target>(inputs, gradients, n, [=](V z, V g) {
+    const V x = Target::less(broadcast<V>(1000), V(Target::greater(broadcast<V>(-1000), z)));
+    const V s = sigmoid(x);
+    return g * (s * (1 + x * (1 - s)));
+  });
+}
+
+template <class Target, class C>
+void gelu_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double z = inputs[i] < -40 ? -40 : inputs[i] > 40 ? 40 : inputs[i];
+    gradients[i] *=
+        static_cast<C>(__builtin_erfc(-z * 0.70710678118654752) / 2 + z * 0.3989422804014327 * __builtin_exp(-z * z / 2));
+  }
+}
+
+template <class Target, class C>
+void gelu_tanh_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
+  using V = Lanes<Target, C>;
+  const Sigmoid<Target, C> sigmoid;
+  map_gradients<Target>(inputs, gradients, n, [=](V z, V g) {
+    const V x = Target::less(broadcast<V>(100), V(Target::greater(broadcast<V>(-100), z)));
+    const V s = sigmoid(V(C(1.5957691216057308) * (x + C(0.044715) * x * x * x)));
+    return g * (s + x * s * (1 - s) * C(1.5957691216057308) * (1 + C(0.134145) * x * x));
+  });
+}
+
+template <class Target, class C>
+void softplus_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
+  using V = Lanes<Target, C>;
+  const Sigmoid<Target, C> sigmoid;
+  map_gradients<Target>(inputs, gradients, n, [=](V z, V g) { return g * sigmoid(z); });
+}
+
+// g - e^y sum g, with the sum of dot.h.
+template <class Target, class C>
+void log_softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
+  using V = Lanes<Target, C>;
+  static constexpr C kOne = 1;
+  const Exp<Target, C> exponential;
+  for (; rows > 0; --rows, outputs += n, gradients += n) {
+    const V sum = broadcast<V>(dot<Target, C>({gradients, sizeof(C)}, {&kOne, 0}, n));
+    map_gradients<Target>(outputs, gradients, n, [&](V y, V g) { return Target::fma(-sum, exponential(y), g); });
+  }
 }
 
 // p (g - sum p g), with the sum of dot.h. Error, with u half an ULP of 1: 2 u p (|g| + sum p |g|), and p times dot's own.

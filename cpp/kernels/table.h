@@ -18,13 +18,25 @@ template <class Target, class T>
 constexpr Kernels<T> make_kernels() {
   using C = Compute<T>;
   return {
-      relu<Target, T>,          sigmoid<Target, T>,     tanh<Target, T>,
-      exp<Target, T>,           softmax<Target, T>,     log_softmax<Target, T>,
-      logsumexp<Target, T>,     dot<Target, T>,         widen<Target, T>,
-      narrow<Target, T>,        packed_size<Target, C>, pack<Target, T>,
-      unpack<Target, T>,        kPanelOutputs<Target>,  kGroupOutputs * kInputBlock<C>,
-      dense<Target, T>,         kLaneRows<Target, C>,   kChains<C>,
-      dense_lanes<Target, T>,   copy_rows<Target, C>,   scale<Target, T, T>,
+      {nullptr, relu<Target, T>, sigmoid<Target, T>, tanh<Target, T>, exp<Target, T>, leaky_relu<Target, T>, elu<Target, T>,
+       silu<Target, T>, gelu<Target, T>, gelu_tanh<Target, T>, softplus<Target, T>},
+      softmax<Target, T>,
+      log_softmax<Target, T>,
+      logsumexp<Target, T>,
+      dot<Target, T>,
+      widen<Target, T>,
+      narrow<Target, T>,
+      packed_size<Target, C>,
+      pack<Target, T>,
+      unpack<Target, T>,
+      kPanelOutputs<Target>,
+      kGroupOutputs * kInputBlock<C>,
+      dense<Target, T>,
+      kLaneRows<Target, C>,
+      kChains<C>,
+      dense_lanes<Target, T>,
+      copy_rows<Target, C>,
+      scale<Target, T, T>,
       scale<Target, double, T>,
   };
 }
@@ -32,13 +44,21 @@ constexpr Kernels<T> make_kernels() {
 template <class Target, class C>
 constexpr Learning<C> make_learning() {
   return {
-      outer_scratch<Target, C>, outer_product<Target, C>,
-      cross_entropy<Target, C>, binary_cross_entropy<Target, C>,
-      squared_error<Target, C>, absolute_error<Target, C>,
-      huber<Target, C>,         poisson<Target, C>,
-      relu_gradient<Target, C>, sigmoid_gradient<Target, C>,
-      tanh_gradient<Target, C>, softmax_gradient<Target, C>,
-      sgd<Target, C>,           adam<Target, C>,
+      outer_scratch<Target, C>,
+      outer_product<Target, C>,
+      cross_entropy<Target, C>,
+      binary_cross_entropy<Target, C>,
+      squared_error<Target, C>,
+      absolute_error<Target, C>,
+      huber<Target, C>,
+      poisson<Target, C>,
+      {nullptr, relu_gradient<Target, C>, sigmoid_gradient<Target, C>, tanh_gradient<Target, C>, exp_gradient<Target, C>,
+       leaky_relu_gradient<Target, C>, elu_gradient<Target, C>, silu_gradient<Target, C>, gelu_gradient<Target, C>,
+       gelu_tanh_gradient<Target, C>, softplus_gradient<Target, C>},
+      softmax_gradient<Target, C>,
+      log_softmax_gradient<Target, C>,
+      sgd<Target, C>,
+      adam<Target, C>,
   };
 }
 

@@ -5,9 +5,10 @@
 array([0.88064861, 0.09757865, 0.02177274])
 """
 
-from nnkernels._core import dot, relu, sigmoid, tanh
-from nnkernels.functions import dense, log_softmax, logsumexp, softmax
-from nnkernels.layers import Dense, Scale
+from nnkernels._core import dot, exp, relu, sigmoid, silu, softplus, tanh
+from nnkernels.activations import elu, gelu, leaky_relu
+from nnkernels.functions import log_softmax, logsumexp, softmax
+from nnkernels.layers import Dense, Scale, dense
 from nnkernels.losses import absolute_error, binary_cross_entropy, cross_entropy, huber, poisson, squared_error
 from nnkernels.network import Network, load
 from nnkernels.optimizers import SGD, Adam, AdamW
@@ -33,8 +34,12 @@ __all__ = [
     "cross_entropy",
     "dense",
     "dot",
+    "elu",
+    "exp",
+    "gelu",
     "get_num_threads",
     "huber",
+    "leaky_relu",
     "load",
     "log_softmax",
     "logsumexp",
@@ -43,7 +48,9 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "sigmoid",
+    "silu",
     "softmax",
+    "softplus",
     "squared_error",
     "tanh",
     "train",

@@ -10,10 +10,22 @@ relu: np.ufunc
 sigmoid: np.ufunc
 tanh: np.ufunc
 exp: np.ufunc
+leaky_relu: np.ufunc
+elu: np.ufunc
+silu: np.ufunc
+gelu: np.ufunc
+gelu_tanh: np.ufunc
+softplus: np.ufunc
 dot: np.ufunc
 softmax: np.ufunc
 log_softmax: np.ufunc
 logsumexp: np.ufunc
+leaky_relu: np.ufunc
+elu: np.ufunc
+silu: np.ufunc
+gelu: np.ufunc
+gelu_tanh: np.ufunc
+softplus: np.ufunc
 dense: np.ufunc
 dense_relu: np.ufunc
 dense_sigmoid: np.ufunc
@@ -41,7 +53,7 @@ class Trainer:
     def __init__(
         self,
         sizes: Sequence[int],
-        activations: Sequence[int | tuple[NDArray[np.float64], NDArray[np.float64]]],
+        activations: Sequence[tuple[int, float] | tuple[NDArray[np.float64], NDArray[np.float64]]],
         type: int,
         loss: int,
         option: float,

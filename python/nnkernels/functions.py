@@ -1,10 +1,9 @@
-"""The functions that are not ufuncs themselves: thin layers over generalized ufuncs of the same name."""
+"""softmax, log_softmax and logsumexp: thin functions over generalized ufuncs of the same name."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -22,22 +21,14 @@ from nnkernels.arrays import (
     explained,
     is_float,
     is_lazy,
-    is_python_number,
     labelled,
     map_chunks,
-    need_known,
     promoted,
     shape_of,
 )
 
-# A name, the ufunc itself (softmax is a function around one), or None.
-Activation: TypeAlias = str | Callable[..., Any] | None
-
 # One axis, several, or all (None).
 Axis: TypeAlias = int | tuple[int, ...] | None
-
-# What a layer expects, for error messages.
-LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all of {REAL}"
 
 
 def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
@@ -258,168 +249,3 @@ def _shape_along_axis(ufunc: np.ufunc, z: Any, axis: Axis, **keepdims: bool) -> 
         return str(_result_shape(ufunc, shape_of(z), axis, **keepdims))
     except (OverflowError, TypeError, ValueError):
         return "without the axis"
-
-
-# What may stand for each activation, by the name it has in files and messages.
-ACTIVATIONS: tuple[str, ...] = ("none", "relu", "sigmoid", "tanh", "softmax")
-
-_DENSE: tuple[np.ufunc, ...] = (
-    _core.dense,
-    _core.dense_relu,
-    _core.dense_sigmoid,
-    _core.dense_tanh,
-    _core.dense_softmax,
-)
-
-_NUMBERS: dict[object, int] = {
-    None: 0,
-    **{name: number for number, name in enumerate(ACTIVATIONS) if name != "none"},
-    _core.relu: 1,
-    _core.sigmoid: 2,
-    _core.tanh: 3,
-    _core.softmax: 4,
-    softmax: 4,
-}
-
-
-def activation_number(activation: object) -> int:
-    """Return an activation's place in ``ACTIVATIONS``, which is its number in C++."""
-    try:
-        return _NUMBERS[activation]
-    except (KeyError, TypeError):
-        message = f"activation expected None, 'relu', 'sigmoid', 'tanh', 'softmax' or one of these ufuncs, got {activation!r}"
-        raise (ValueError if isinstance(activation, str) else TypeError)(message) from None
-
-
-def activation_name(number: int) -> str | None:
-    """Return the name of the activation with this number in C++; None for none."""
-    return ACTIVATIONS[number] if number else None
-
-
-def dense(
-    x: ArrayLike,
-    weights: ArrayLike,
-    bias: ArrayLike | None = None,
-    *,
-    activation: Activation = None,
-    out: NDArray[Any] | None = None,
-) -> Any:
-    """Dense layer: activation(x weights^T + bias), each row of the weights a neuron.
-
-    Parameters
-    ----------
-    x : array_like, shape (..., inputs)
-        A row of inputs, or a batch of them.
-    weights : array_like, shape (outputs, inputs)
-        Or (inputs,): one neuron, whose result has no axis for outputs.
-    bias : array_like, optional
-        Of shape (outputs,), or one that broadcasts with the result; a scalar for one neuron. 0 by default.
-    activation : optional
-        None, "relu", "sigmoid", "tanh", "softmax" (over the outputs), or the ufunc itself.
-    out : array, optional
-        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind). It may overlap the other
-        arguments.
-
-    Returns
-    -------
-    array of shape (..., outputs)
-        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64, and
-        ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias that is a Python number has no
-        influence on it. float16 is summed in float32 and rounded once, the activation too.
-
-    Raises
-    ------
-    TypeError
-        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for an
-        activation that is none; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
-    ValueError
-        For shapes that do not fit, the name of an unknown activation, and a row that a Dask array has in several chunks.
-    MemoryError
-        Where there is too little for the result, or for the layer's scratch.
-
-    Notes
-    -----
-    A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
-    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
-    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as lazy ones.
-
-    Examples
-    --------
-    >>> import nnkernels as nnk
-    >>> x = [1.2, 2.5, -1.0]
-    >>> float(nnk.dense(x, [0.8, -0.5, 1.0], 2.0))
-    0.71
-    >>> weights = [[0.8, -0.5, 1.0], [0.1, 0.7, -1.2], [0.3, -0.3, 0.5]]
-    >>> nnk.dense(x, weights, [2.0, 0.5, -1.0])
-    array([ 0.71,  3.57, -1.89])
-    >>> nnk.dense(x, weights, [2.0, 0.5, -1.0], activation="relu")
-    array([0.71, 3.57, 0.  ])
-    """
-    ufunc = _DENSE[activation_number(activation)]
-    try:
-        if (
-            type(x) is type(weights) is type(bias) is np.ndarray
-            and x.ndim > 0
-            and weights.ndim == 2
-            and bias.ndim == 1
-            and len(bias) == len(weights)
-        ):  # the usual calls: in half the time
-            if out is None:
-                return ufunc(x, weights, bias)
-            if type(out) is np.ndarray and out.shape == x.shape[:-1] + bias.shape:
-                return ufunc(x, weights, bias, out=out)
-        return _layer(ufunc, x, weights, bias, out)
-    except (OverflowError, TypeError, ValueError) as error:
-        expected = f"x (..., inputs), {LAYER}"
-        if out is not None:
-            with suppress(ValueError):  # the other shapes do not fit
-                expected += f", out of shape {_layer_shape(shape_of(x), shape_of(weights), shape_of(bias))}"
-        inputs, shape = shape_of(x)[-1:], shape_of(weights)
-        if isinstance(error, ValueError) and len(shape) == 2 and shape[:1] == inputs != shape[1:]:
-            error = ValueError("weights are (outputs, inputs): pass weights.T")
-        raise explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
-
-
-def _layer_shape(x: tuple[int, ...], weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a layer's result, by the shapes of its arguments."""
-    outputs = weights[:-1]
-    return (*np.broadcast_shapes(x[:-1], bias[: max(0, len(bias) - len(outputs))]), *outputs)
-
-
-def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
-    """Return a layer of any arguments; one neuron is a layer of one output, whose axis goes."""
-    rows, matrix = as_array(x), as_array(weights)
-    if matrix.ndim not in (1, 2) or rows.ndim == 0:
-        raise ValueError("x needs at least one axis, weights one or two")
-    one_neuron = matrix.ndim == 1
-    if one_neuron:
-        matrix = matrix[np.newaxis]
-        bias = bias if bias is None or np.ndim(bias) == 0 else as_array(bias)[..., np.newaxis]
-    need_known(rows, -1)
-    need_known(matrix, -2, -1)
-    offsets = _as_bias(bias, rows, matrix)
-    need_known(offsets, -1)
-    out = as_output(out, rows, matrix, offsets)
-    if out is None:
-        result = ufunc(rows, matrix, offsets)
-        return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left
-    if one_neuron and not isinstance(out, np.ndarray):
-        raise TypeError("out is no array")
-    target = out[..., np.newaxis] if one_neuron else out
-    check_shape(target, _layer_shape(rows.shape, matrix.shape, offsets.shape))
-    ufunc(rows, matrix, offsets, out=target)
-    return out
-
-
-def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
-    """Return the bias with as many elements on its last axis as there are outputs."""
-    outputs = weights.shape[0]
-    if bias is None:
-        return np.zeros(outputs, weights.dtype)
-    if is_python_number(bias):
-        dtypes = {rows.dtype, weights.dtype} | {np.dtype(np.float32) for array in (rows, weights) if array.dtype.kind in "biu"}
-        return np.full(outputs, bias, np.result_type(*dtypes))
-    array = as_array(bias)
-    if array.ndim == 0 or (array.shape[-1] == 1 and outputs != 1):
-        return np.broadcast_to(array, (*array.shape[:-1], outputs))
-    return array

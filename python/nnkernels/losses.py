@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+from nnkernels.activations import TABLE
 from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted, rounded
 
 # What may stand for a loss: a name, a function of this module, a partial of it, or None: the last activation's own.
@@ -283,7 +284,7 @@ _OPTIONS = {
 
 # The losses of logits, and the activations whose own loss is one of them.
 _OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
-_OWN = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+_OWN = {kind.name: kind.loss for kind in TABLE if kind.loss in _OF_LOGITS}
 
 
 class Loss(NamedTuple):
@@ -310,19 +311,19 @@ class Loss(NamedTuple):
         return "targets of the outputs' shape, and a sample_weight of this shape, with or without the last axis, or None"
 
 
-def choose_loss(function: str, loss: LossLike, activation: str) -> tuple[Loss, str]:
+def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[Loss, str | None]:
     """Return the loss that an argument stands for, and the last activation for the outputs that it is a loss of.
 
-    That is "none" where the loss is the activation's own: it is computed from the logits.
+    That is None where the loss is the activation's own: it is computed from the logits.
     """
-    own = _OWN.get(activation, "squared_error")
+    own = _OWN.get(activation or "", "squared_error")
     chosen = _as_loss(function, own if loss is None else loss)
     if activation not in _OWN or chosen.name not in _OF_LOGITS:
         return chosen, activation
     if chosen.name != own:
-        cause = f"{chosen.name} takes logits, but the last layer's {activation} gives probabilities"
+        cause = f"{chosen.name} takes logits, but the last layer has {activation}"
         raise ValueError(f"{function}: {cause}; its own loss is {own}")
-    return chosen, "none"
+    return chosen, None
 
 
 def _as_loss(function: str, loss: object) -> Loss:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+from nnkernels.activations import Activation, name_of, number_of
 from nnkernels.arrays import (
     FLOAT,
     MOST_SEED,
@@ -28,7 +29,6 @@ from nnkernels.arrays import (
     need_known,
 )
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
-from nnkernels.functions import Activation, activation_name, activation_number
 from nnkernels.layers import Dense, Scale, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
 from nnkernels.problem import compute_gradient, propagate_back
@@ -131,10 +131,10 @@ class Network(_core.Network):
     def layers(self) -> tuple[Dense | Scale, ...]:
         """Descriptions of the layers, with copies of their weights. A Scale of single numbers has become one of vectors."""
         parts: list[tuple[Any, ...]] = [self._layer(index) for index in range(len(self))]
-        last = max((index for index, part in enumerate(parts) if len(part) == 3), default=0)
+        last = max((index for index, part in enumerate(parts) if len(part) == 4), default=0)
         if self.one_neuron:  # from it on there is no axis of outputs
             parts[last:] = [(first[0], second[0], *activation) for first, second, *activation in parts[last:]]
-        return tuple(Scale(*part) if len(part) == 2 else Dense(part[0], part[1], activation_name(part[2])) for part in parts)
+        return tuple(Scale(*part) if len(part) == 2 else Dense(part[0], part[1], name_of(*part[2:])) for part in parts)
 
     def __repr__(self) -> str:
         layers = self.layers
@@ -203,7 +203,7 @@ class Network(_core.Network):
         sizes : iterable of int
             The number of inputs, then the outputs of each layer; each at least 1.
         activation, output : optional
-            The activation of the hidden layers, and that of the last: None, "relu", "sigmoid", "tanh", "softmax" or the ufunc.
+            The activation of the hidden layers, and that of the last, as in ``Dense``.
         seed : int
             From 0 to 2**64 - 1. A seed gives the same bits on every machine.
         initializer : {"glorot", "he", "torch"}
@@ -251,7 +251,7 @@ class Network(_core.Network):
         seed = as_integer(function, "seed", seed, 0, MOST_SEED)
         if initializer not in _INITIALIZERS:
             raise ValueError(f"{function} expected initializer to be one of {', '.join(_INITIALIZERS)}, got {initializer!r}")
-        activation_number(activation)  # which no layer may have
+        number_of(activation)  # which no layer may have
         number = _INITIALIZERS.index(initializer)
         layers = []
         for index, (inputs, outputs) in enumerate(pairwise(lengths)):
@@ -276,8 +276,8 @@ class Network(_core.Network):
             What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
         loss : optional
             A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that sets its option
-            (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax has cross_entropy, sigmoid
-            binary_cross_entropy, others squared_error. An activation's own loss is computed from the logits, so that it is
+            (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax and log_softmax have
+            cross_entropy, sigmoid binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is computed from the logits, so that it is
             accurate where the outputs round to 0 or 1.
         sample_weight : array_like, shape (...) or that of the losses, optional
             What each row or term of the loss counts; finite and not negative. A row of weight 0 counts nothing, even if it
@@ -370,8 +370,8 @@ class Network(_core.Network):
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset`` and ``scale``; the entry
-        ``nnkernels.activations`` of the file's metadata holds the names of the activations, separated by commas ("none" where
-        there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives the same
+        ``nnkernels.activations`` of the file's metadata holds the activations as in ``Dense.activation``, separated by commas
+        ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives the same
         bytes.
 
         A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
@@ -492,7 +492,7 @@ def _for_core(layer: Dense | Scale, width: int) -> tuple[Any, ...]:
     """Return a layer of so many inputs as C++ takes it."""
     if isinstance(layer, Scale):
         return np.broadcast_to(layer.offset, (width,)), np.broadcast_to(layer.scale, (width,))
-    return np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), activation_number(layer.activation)
+    return np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), *number_of(layer.activation)
 
 
 def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels import _core
+from nnkernels.activations import name_of, number_of
 from nnkernels.arrays import REAL, as_contiguous, as_real, explained, rounded
-from nnkernels.functions import ACTIVATIONS
 from nnkernels.layers import Scale
 from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 
@@ -34,7 +34,7 @@ class Architecture(NamedTuple):
     """A network without its parameters."""
 
     sizes: tuple[int, ...]  # the inputs, and the outputs of each layer
-    activations: tuple[str, ...]  # "scale" for a Scale
+    activations: tuple[str | None, ...]  # "scale" for a Scale
     scales: tuple[Scale | None, ...]  # one for each layer; None for a Dense
     one_neuron: bool
     dtype: np.dtype[Any]
@@ -88,7 +88,7 @@ class Problem(NamedTuple):
     function: str  # the caller, for error messages
     architecture: Architecture
     loss: Loss
-    last_activation: str  # gives the outputs that the loss is of
+    last_activation: str | None  # gives the outputs that the loss is of
 
     def as_x(self, x: Any) -> NDArray[Any]:
         """Return inputs (..., inputs) as a Trainer takes them, but for the leading axes."""
@@ -116,12 +116,12 @@ class Problem(NamedTuple):
     def trainer(self, batch_size: int, moments: int = 0) -> _core.Trainer:
         """Return a new Trainer, whose parameters are 0."""
         architecture = self.architecture
-        layers: list[int | tuple[NDArray[Any], NDArray[Any]]] = [
-            ACTIVATIONS.index(activation) if scale is None else (np.atleast_1d(scale.offset), np.atleast_1d(scale.scale))
+        layers: list[tuple[Any, Any]] = [
+            number_of(activation) if scale is None else (np.atleast_1d(scale.offset), np.atleast_1d(scale.scale))
             for activation, scale in zip(architecture.activations, architecture.scales, strict=True)
         ]
         if architecture.scales[-1] is None:
-            layers[-1] = ACTIVATIONS.index(self.last_activation)
+            layers[-1] = number_of(self.last_activation)
         leading = architecture.leading
         return _core.Trainer(
             architecture.sizes[leading:],
@@ -139,18 +139,18 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
     layers = [net._layer(index) for index in range(len(net))]
     sizes = (net.inputs, *(len(layer[1]) for layer in layers))
     if net.one_neuron:  # after it there is no axis of outputs
-        last = max(index for index, layer in enumerate(layers) if len(layer) == 3)
+        last = max(index for index, layer in enumerate(layers) if len(layer) == 4)
         layers[last + 1 :] = [(offset[0], scale[0]) for offset, scale in layers[last + 1 :]]
     scales = tuple(Scale(*layer) if len(layer) == 2 else None for layer in layers)
     if None not in scales:
         raise ValueError(f"{function} expected a network with a Dense layer, got one of Scale layers alone")
-    activations = tuple("scale" if len(layer) == 2 else ACTIVATIONS[layer[2]] for layer in layers)
+    activations = tuple("scale" if len(layer) == 2 else name_of(*layer[2:]) for layer in layers)
     computed = np.result_type(net.dtype, np.float32)
     architecture = Architecture(sizes, activations, scales, net.one_neuron, net.dtype, computed, dict(net.metadata))
-    learnt = [array.ravel() for layer in layers if len(layer) == 3 for array in layer[:2]]
+    learnt = [array.ravel() for layer in layers if len(layer) == 4 for array in layer[:2]]
     parameters = np.concatenate(learnt, dtype=computed)
     parameters.flags.writeable = False
-    last_activation = "none" if scales[-1] is not None else activations[-1]
+    last_activation = None if scales[-1] is not None else activations[-1]
     return Problem(function, architecture, *choose_loss(function, loss, last_activation)), parameters
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core, fitting, lbfgs
+from nnkernels.activations import TABLE
 from nnkernels.arrays import as_contiguous
-from nnkernels.functions import dense
-from nnkernels.layers import Dense
+from nnkernels.layers import Dense, dense
 from nnkernels.losses import choose_loss
 from nnkernels.network import Network
 from nnkernels.optimizers import SGD
@@ -41,16 +41,8 @@ except ImportError as error:
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-# scikit-learn's names of activations, and ours.
-_ACTIVATIONS = {"identity": "none", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-
-# By scikit-learn's name of the activation of the outputs: ours, and the loss. Rates of "poisson" are kept as their logarithms.
-_OUTPUTS = {
-    "softmax": ("softmax", "cross_entropy"),
-    "logistic": ("sigmoid", "binary_cross_entropy"),
-    "identity": ("none", "squared_error"),
-    "exp": ("none", "poisson"),
-}
+# By scikit-learn's names of activations: ours, and its loss.
+_ACTIVATIONS = {kind.sklearn: (kind.activation, kind.loss) for kind in TABLE if kind.sklearn}
 
 
 # Up to so many rows are predicted layer by layer, by weights as they are: a Network packs them first.
@@ -62,7 +54,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(_ACTIVATIONS))],
+        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -122,10 +114,11 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if self._has_one_label():
             weights, bias = layers[-1]
             layers[-1] = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-        return [(*layer, None if name == "none" else name) for layer, name in zip(layers, self._activations(), strict=True)]
+        return [(*layer, activation) for layer, activation in zip(layers, self._activations(), strict=True)]
 
-    def _activations(self) -> tuple[str, ...]:
-        return (_ACTIVATIONS[self.activation],) * (len(self.coefs_) - 1) + (_OUTPUTS[self.out_activation_][0],)
+    def _activations(self) -> tuple[str | None, ...]:
+        names = [*[self.activation] * (len(self.coefs_) - 1), self.out_activation_]
+        return tuple(_ACTIVATIONS[name][0] for name in names)
 
     def _has_one_label(self) -> bool:
         """Say whether there are two classes, or one: a network learns one output for them."""
@@ -246,7 +239,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             )
         dtype = np.dtype(np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64)
         name = type(self).__name__
-        activation, loss_name = _OUTPUTS[self.out_activation_]
+        activation, loss_name = _ACTIVATIONS[self.out_activation_]
         loss, last = choose_loss(name, loss_name, activation)
         scales = (None,) * len(self.coefs_)
         architecture = Architecture(sizes, self._activations(), scales, False, dtype, dtype, {})
@@ -264,7 +257,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     def _training(self, losses: list[float], steps: int) -> Training:
         """Return what ``callback`` gets; its state has no moments."""
-        problem, parameters = take_apart("callback", self.network_, _OUTPUTS[self.out_activation_][1])
+        problem, parameters = take_apart("callback", self.network_, _ACTIVATIONS[self.out_activation_][1])
         state = TrainingState(description_of(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 
@@ -797,11 +790,8 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the numbers of each row: (rows,) or (rows, outputs)."""
-        numbers = self._numbers(self._outputs(X))
+        numbers = self._outputs(X)
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
-
-    def _numbers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        return _core.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
@@ -814,4 +804,4 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return targets  # type: ignore[no-any-return]
 
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-        return fitting.r_squared(self._numbers(outputs), targets, weights)
+        return fitting.r_squared(outputs, targets, weights)

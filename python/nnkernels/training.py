@@ -17,7 +17,7 @@ from nnkernels import _core
 from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.frozen import Frozen
-from nnkernels.functions import ACTIVATIONS
+from nnkernels.activations import number_of
 from nnkernels.layers import Dense
 from nnkernels.losses import LOSSES, LossLike
 from nnkernels.network import Network
@@ -142,6 +142,12 @@ _PREFIX = "nnkernels.training."
 _MOST_STEPS = 2**63
 
 
+def _is_activation(text: str) -> bool:
+    with suppress(ValueError):
+        return text in ("none", "scale") or number_of(text)[0] > 0
+    return False
+
+
 def _tensor_names(moments: int) -> list[str]:
     return ["parameters", *(f"moments.{number}" for number in range(moments))]
 
@@ -162,7 +168,7 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
     for good, what in (
         (0 <= epochs < _MOST_STEPS and 0 <= steps < _MOST_STEPS, "number of epochs or steps"),
         (len(activations) == len(sizes) - 1, "number of sizes or activations"),
-        (set(activations) <= {*ACTIVATIONS, "scale"}, "activation"),
+        (all(map(_is_activation, activations)), "activation"),
         (description.dtype in ("float16", "float32", "float64"), "dtype"),
         (description.loss in LOSSES, "loss"),
         (description.optimizer in MOMENTS, "optimizer"),
@@ -241,8 +247,8 @@ class Training(Frozen):
             architecture = self._architecture
             learnt = iter(architecture.split(rounded(self._parameters, architecture.dtype)))
             described = [
-                Dense(*next(learnt), None if name == "none" else name) if scale is None else scale
-                for name, scale in zip(architecture.activations, architecture.scales, strict=True)
+                Dense(*next(learnt), activation) if scale is None else scale
+                for activation, scale in zip(architecture.activations, architecture.scales, strict=True)
             ]
             self._set(_network=Network(described, architecture.dtype, architecture.metadata))
         return cast(Network, self._network)
@@ -532,7 +538,7 @@ def description_of(problem: Problem, optimizer: Optimizer) -> Description:
     architecture = problem.architecture
     return Description(
         "-".join(map(str, architecture.sizes)),
-        ",".join(architecture.activations),
+        ",".join(activation or "none" for activation in architecture.activations),
         architecture.dtype.type.__name__,
         problem.loss.name,
         optimizer.kind,

@@ -1,0 +1,241 @@
+"""The family of activations: one table, and the functions of those that are no ufuncs of one argument."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkernels import _core
+from nnkernels.functions import log_softmax, softmax
+
+# A name, the function itself, a functools.partial of it that sets its option, or None.
+Activation: TypeAlias = str | Callable[..., Any] | None
+
+
+def leaky_relu(
+    x: ArrayLike, negative_slope: ArrayLike = 0.01, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None
+) -> Any:
+    """Leaky rectified linear unit, element-wise: x where x > 0, else negative_slope x.
+
+    Parameters
+    ----------
+    x : array_like
+        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
+    negative_slope : float or array_like
+        The slope below 0. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
+    out : array, optional
+        Where to write the result.
+    dtype : optional
+        The dtype of the result.
+
+    Returns
+    -------
+    array of the shape of x
+        The product is rounded once. ``leaky_relu(-0.0)`` is ``-0.0`` for a positive slope; NaN propagates. pandas, xarray and
+        Dask objects come back as such.
+
+    Raises
+    ------
+    TypeError
+        For longdouble, complex, object, string and datetime.
+    ValueError
+        For shapes that do not broadcast.
+
+    Notes
+    -----
+    Source: A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.leaky_relu([-2.0, 0.0, 3.0])
+    array([-0.02,  0.  ,  3.  ])
+    """
+    return _with_option(_core.leaky_relu, x, negative_slope, out, dtype)
+
+
+def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
+    """Exponential linear unit, element-wise: x where x > 0, else alpha (exp(x) - 1).
+
+    Parameters
+    ----------
+    x : array_like
+        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
+    alpha : float or array_like
+        The limit at -inf is -alpha. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
+    out : array, optional
+        Where to write the result.
+    dtype : optional
+        The dtype of the result.
+
+    Returns
+    -------
+    array of the shape of x
+        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN propagates. pandas, xarray and Dask
+        objects come back as such.
+
+    Raises
+    ------
+    TypeError
+        For longdouble, complex, object, string and datetime.
+    ValueError
+        For shapes that do not broadcast.
+
+    Notes
+    -----
+    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, "Fast and accurate deep network learning by exponential linear
+    units (ELUs)", 2016. The method is in cpp/kernels/activations.h.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.elu([-2.0, 0.0, 3.0])
+    array([-0.86466472,  0.        ,  3.        ])
+    """
+    return _with_option(_core.elu, x, alpha, out, dtype)
+
+
+def gelu(
+    x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None
+) -> Any:
+    """Gaussian error linear unit, element-wise: x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
+
+    Phi is the distribution function of a normal random number.
+
+    Parameters
+    ----------
+    x : array_like
+        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
+    approximate : {"none", "tanh"}
+        "tanh" is another function: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. It differs by up to 5e-4.
+    out : array, optional
+        Where to write the result.
+    dtype : optional
+        The dtype of the result.
+
+    Returns
+    -------
+    array of the shape of x
+        The largest error is below 1 ULP in float32 and 1.5 ULP in float64, also of the smallest results. ``gelu(-0.0)`` is
+        ``-0.0``; gelu(-inf) is -0.0; NaN propagates. pandas, xarray and Dask objects come back as such.
+
+    Raises
+    ------
+    TypeError
+        For longdouble, complex, object, string and datetime.
+    ValueError
+        For another ``approximate``.
+
+    Notes
+    -----
+    Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", 2016. The method is in cpp/kernels/activations.h.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> nnk.gelu([-2.0, 0.0, 1.0])
+    array([-0.04550026,  0.        ,  0.84134475])
+    >>> nnk.gelu([-2.0, 0.0, 1.0], approximate="tanh")
+    array([-0.04540231,  0.        ,  0.84119199])
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu expected approximate to be 'none' or 'tanh', got {approximate!r}")
+    ufunc = _core.gelu if approximate == "none" else _core.gelu_tanh
+    return ufunc(x, out=out, dtype=dtype)
+
+
+def _with_option(ufunc: np.ufunc, x: ArrayLike, option: ArrayLike, out: NDArray[Any] | None, dtype: DTypeLike | None) -> Any:
+    # In float64, whatever x is: beside float16 a number would be rounded to that.
+    option = np.float64(option) if isinstance(option, (int, float)) else option
+    return ufunc(x, option, out=out, dtype=dtype)
+
+
+class Kind(NamedTuple):
+    """An activation: its function and option, and the names that others have for it."""
+
+    name: str
+    function: Callable[..., Any] | None
+    option: str = ""  # the name of its option; "" where there is none
+    default: float = 0.0
+    loss: str = "squared_error"  # its own, that of the logits
+    onnx: str = ""  # an operator
+    keras: tuple[str, ...] = ()  # an activation, and layers
+    torch: str = ""  # a module
+    sklearn: str = ""
+
+    @property
+    def activation(self) -> str | None:
+        """What Dense takes for it."""
+        return self.name if self.function else None
+
+
+# The place of each is its number in C++: enum class Activation in cpp/kernels.h.
+TABLE: tuple[Kind, ...] = (
+    Kind("none", None, onnx="Identity", keras=("linear",), torch="Identity", sklearn="identity"),
+    Kind("relu", _core.relu, onnx="Relu", keras=("relu", "ReLU"), torch="ReLU", sklearn="relu"),
+    Kind(
+        "sigmoid", _core.sigmoid, loss="binary_cross_entropy",
+        onnx="Sigmoid", keras=("sigmoid",), torch="Sigmoid", sklearn="logistic",
+    ),
+    Kind("tanh", _core.tanh, onnx="Tanh", keras=("tanh",), torch="Tanh", sklearn="tanh"),
+    Kind("exp", _core.exp, loss="poisson", onnx="Exp", keras=("exponential",), sklearn="exp"),
+    Kind("leaky_relu", leaky_relu, "negative_slope", 0.01, onnx="LeakyRelu", keras=("leaky_relu", "LeakyReLU"), torch="LeakyReLU"),
+    Kind("elu", elu, "alpha", 1.0, onnx="Elu", keras=("elu", "ELU"), torch="ELU"),
+    Kind("silu", _core.silu, keras=("silu", "swish"), torch="SiLU"),
+    Kind("gelu", gelu, onnx="Gelu", keras=("gelu",), torch="GELU"),
+    Kind("gelu_tanh", partial(gelu, approximate="tanh")),
+    Kind("softplus", _core.softplus, onnx="Softplus", keras=("softplus",), torch="Softplus"),
+    Kind("softmax", softmax, loss="cross_entropy", onnx="Softmax", keras=("softmax", "Softmax"), torch="Softmax"),
+    Kind("log_softmax", log_softmax, loss="cross_entropy", onnx="LogSoftmax", keras=("log_softmax",), torch="LogSoftmax"),
+)  # fmt: skip
+
+# What stands for each, and its number in C++.
+_NUMBERS: dict[object, int] = {
+    None: 0,
+    **{kind.name: number for number, kind in enumerate(TABLE) if number},
+    **{kind.function: number for number, kind in enumerate(TABLE) if number},
+    _core.softmax: 11,
+    _core.log_softmax: 12,
+    _core.gelu: 8,
+    _core.gelu_tanh: 9,
+}
+
+_WITH_OPTION = re.compile(r"(\w+)\((\w+)=([^()]+)\)")
+
+
+def number_of(activation: object) -> tuple[int, float]:
+    """Return an activation's place in ``TABLE``, which is its number in C++, and the value of its option, or 0."""
+    options: dict[str, Any] = {}
+    given = activation
+    if isinstance(activation, partial) and not activation.args:
+        given, options = activation.func, dict(activation.keywords)
+    elif isinstance(activation, str) and (match := _WITH_OPTION.fullmatch(activation)):
+        given, options = match[1], {match[2]: match[3]}
+    if given is gelu and options in ({"approximate": "none"}, {"approximate": "tanh"}):
+        given, options = "gelu_tanh" if options["approximate"] == "tanh" else "gelu", {}
+    try:
+        number = _NUMBERS[given]
+        kind = TABLE[number]
+        value = float(options.pop(kind.option, kind.default))
+        if options or not math.isfinite(value):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
+        expected = f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
+        kind_of_error = ValueError if isinstance(given, str) else TypeError
+        raise kind_of_error(f"activation expected {expected}; got {activation!r}") from None
+    return number, value
+
+
+def name_of(number: int, option: float) -> str | None:
+    """Return the text for an activation in files and messages, such as "elu(alpha=0.5)"; None for none."""
+    kind = TABLE[number]
+    if not kind.option or option == kind.default:
+        return kind.name if number else None
+    return f"{kind.name}({kind.option}={option!r})"
