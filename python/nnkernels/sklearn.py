@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels import _core, fitting, lbfgs
+from nnkernels import fitting, lbfgs
 from nnkernels.activations import TABLE
 from nnkernels.arrays import as_contiguous
 from nnkernels.layers import Dense, dense

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
+from nnkernels.activations import number_of
 from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, shape_of
 from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.frozen import Frozen
-from nnkernels.activations import number_of
 from nnkernels.layers import Dense
 from nnkernels.losses import LOSSES, LossLike
 from nnkernels.network import Network

@@ -95,8 +95,10 @@ class Chain:
         self._layers.append(_Dense(matrix, vector, None))
         self.width = outputs
 
-    def activation(self, name: str, activation: str) -> None:
-        """Give the dense layer before it an activation: its name, with its option if that is not the default."""
+    def activation(self, name: str, activation: str | None) -> None:
+        """Give the dense layer before it an activation: its name, with its option if that is not the default. None is none."""
+        if activation is None:
+            return
         layer = self._layers[-1] if self._layers else None
         if not isinstance(layer, _Dense) or layer.activation is not None or self._affine:
             self.refuse(name, "expected a dense layer before it")
@@ -130,6 +132,15 @@ class Chain:
                 self._affine = _Affine(name, self._affine.factor * times, self._affine.shift * times + plus)
             else:
                 self._affine = _Affine(name, times, plus)
+
+    def batch_norm(
+        self, name: str, mean: ArrayLike, variance: ArrayLike, epsilon: float, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0
+    ) -> None:
+        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
+        with np.errstate(all="ignore"):
+            factor = times / np.sqrt(spread + epsilon)
+            self.affine(name, factor, plus - centre * factor)
 
     def scale(self, name: str, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add (x - offset) * scale, element by element, as a layer of its own; each is (width,), or one number."""
