@@ -1,6 +1,6 @@
 """Reading HDF5 files without trust: groups and whole arrays of numbers, in memory in proportion to the file's size.
 
-Links that lead to other names or files, arrays that lie elsewhere, are computed, compressed or larger than the file, are refused.
+Refused are links to other names or files, and arrays that lie elsewhere, are in chunks, or claim more than the file holds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Group:
         return None if found is None or isinstance(found, Group) else self._room.read(found)
 
     def arrays(self, name: str) -> list[tuple[list[str], Any]]:
-        """Return paths, as lists of names, that end in a name or the name and ":0", and functions that read the arrays there."""
+        """Return each path, a list of names, that ends in a name, or in the name and ":0", and a function that reads its array."""
         found: list[tuple[list[str], Any]] = []
         self._search(name, [], set(), found)
         return found

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkernels.activations import TABLE
 from nnkernels.files import Path
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
@@ -44,21 +45,9 @@ _IDLE = (
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
 )
 
-# Keras's names of activations, and ours.
-_ACTIVATIONS = {
-    "relu": "relu",
-    "leaky_relu": "leaky_relu(negative_slope=0.2)",
-    "elu": "elu",
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "softplus": "softplus",
-    "exponential": "exp",
-    "softmax": "softmax",
-    "log_softmax": "log_softmax",
-}
+# Keras's names of activations, in lower case, and ours.
+_ACTIVATIONS = {name: kind.name for kind in TABLE[1:] for name in kind.keras if name.islower()}
+_ACTIVATIONS["leaky_relu"] = "leaky_relu(negative_slope=0.2)"  # 0.3 in the layer LeakyReLU
 
 # The least standard deviation that Normalization divides by.
 _LEAST_DEVIATION = 1e-7
@@ -212,7 +201,7 @@ class _Layer(NamedTuple):
                 return float(value)
         except OverflowError:
             pass
-        self.refuse(f"expected {name} to be a finite number, got {_shown(value)}")
+        return self.refuse(f"expected {name} to be a finite number, got {_shown(value)}")
 
     def flag(self, name: str, default: bool) -> bool:
         """Return whether an option is on."""
