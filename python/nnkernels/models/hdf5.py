@@ -56,7 +56,7 @@ class Group:
         return None if found is None or isinstance(found, Group) else self._room.read(found)
 
     def arrays(self, name: str) -> list[tuple[list[str], Any]]:
-        """Return each path, a list of names, that ends in a name, or in the name and ":0", and a function that reads its array."""
+        """Return the paths, lists of names, whose last is this name or this name and ":0"; with each, what reads the array."""
         found: list[tuple[list[str], Any]] = []
         self._search(name, [], set(), found)
         return found

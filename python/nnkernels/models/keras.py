@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels.activations import TABLE
-from nnkernels.files import Path
+from nnkernels.files import Path, open_regular
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.models.hdf5 import Group, open_hdf5
@@ -56,10 +56,11 @@ _LEAST_DEVIATION = 1e-7
 def from_keras(model_or_path: object) -> Network:
     """Return the network of a Keras model.
 
-    A model is Sequential, or functional without branches. Layers: Dense, BatchNormalization (folded into the Dense beside it),
-    Normalization and Rescaling (each a Scale), Activation, ReLU, LeakyReLU, ELU, PReLU of one slope, Softmax, Flatten, and those
-    that only act in training, such as Dropout. The network has the dtype of the model's variables; bfloat16 becomes float32,
-    exactly. Inputs of another shape than (rows, inputs) are flattened: give the network ``x.reshape(len(x), -1)``.
+    A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
+    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it), Normalization and Rescaling (each a
+    Scale), Flatten, models of these, and layers that act in training only, such as Dropout. The network has the dtype of the
+    model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network takes rows that are flat:
+    ``net(x.reshape(len(x), -1))``.
 
     Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
 
@@ -123,7 +124,7 @@ def _from_file(path: Path) -> Network:
     name = fsdecode(path)
     source = f"from_keras({name!r})"
     reader = _Reader(source)
-    with open(name, "rb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
+    with open_regular(path, "a model") as file:
         archive = file.read(4) == b"PK\x03\x04"
         file.seek(0)
         config, content = _unpack(file, source) if archive else (None, file.read())
