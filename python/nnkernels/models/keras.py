@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from numbers import Real
 from os import PathLike, fsdecode
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,12 +112,11 @@ def from_keras(model_or_path: object) -> Network:
     network = reader.chain.network()
     precision = reader.precision()
     if precision is not None:
-        # In the precision that the model computes in, which may be less than that of its weights.
-        rounded = network if precision == network.dtype else reader.chain.network(dtype=precision)
         exact = reader.chain.network64()
         x = probe(exact).astype(precision)
         outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
-        compare("from_keras", rounded, exact, np.asarray(outputs), x, precision.name)  # type: ignore[arg-type]
+        rounded = reader.chain.network(dtype=precision)
+        compare("from_keras", rounded, exact, np.asarray(outputs), x, precision)
     return network
 
 
@@ -151,7 +151,8 @@ def _unpack(file: Any, source: str) -> tuple[bytes, bytes]:
     import zipfile
     from zlib import error as zlib_error
 
-    room = _MOST_EXPANSION * file.seek(0, 2)
+    size = file.seek(0, 2)
+    room = _MOST_EXPANSION * size
     members = []
     try:
         with zipfile.ZipFile(file) as archive:
@@ -160,6 +161,8 @@ def _unpack(file: Any, source: str) -> tuple[bytes, bytes]:
                     raise ValueError(f"it has no {name}; expected a .keras file, as model.save writes")
                 member = archive.getinfo(name)
                 room -= member.file_size
+                if member.compress_size > size:
+                    raise ValueError(f"{name} claims {member.compress_size:,} bytes, more than the archive has")
                 if room < 0 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise ValueError(f"{name} is compressed too much")
                 members.append(archive.read(member))
@@ -290,9 +293,10 @@ class _LegacyWeights:
 
     def _read(self, group: Group, layer: _Layer, name: str) -> NDArray[Any] | None:
         found = group.arrays(name)
-        if self._inner:
-            path = layer.name.split("/")
-            found = [(place, read) for place, read in found if place[-1 - len(path) : -1] == path]
+        if self._inner:  # the groups around an array are named as its layer, and perhaps as the models around that
+            near = [_common_end(place[:-1], layer.path.split("/")) for place, _ in found]
+            least = max([len(layer.name.split("/")), *near])
+            found = [item for item, common in zip(found, near, strict=True) if common >= least]
         if len(found) > 1:
             layer.refuse(f"the file has {len(found)} arrays {name!r} for it, expected one")
         array: NDArray[Any] | None = found[0][1]() if found else None
@@ -327,13 +331,15 @@ class _Reader:
             raise ValueError(f"{self.chain.source}: expected the description of a model, got {_shown(item)}")
         self._model(self._layer(item, "", {}), weights, 1)
 
-    def precision(self) -> np.dtype[Any] | None:
-        """Return the dtype that the model computes in: the lowest of its layers; None for bfloat16."""
-        names = {policy.removeprefix("mixed_") for policy in self._policies} or {"float32"}
+    def precision(self) -> Literal["float16", "float32"] | None:
+        """Return the dtype that the model computes in, which may be less than that of its weights; None for bfloat16.
+
+        Keras on PyTorch multiplies float64 matrices in float32.
+        """
+        names = {policy.removeprefix("mixed_") for policy in self._policies}
         if "bfloat16" in names:
             return None
-        known = [name for name in ("float16", "float32", "float64") if name in names]
-        return np.dtype(known[0]) if known else None
+        return "float16" if "float16" in names else "float32"
 
     def _layer(self, item: Any, prefix: str, places: dict[str, int]) -> _Layer:
         """Return the description of a layer, or of a model."""
@@ -511,11 +517,10 @@ class _Reader:
                 layer.check_last_axis(2)
                 self.chain.activation(layer.label, "softmax")
             case "Lambda":
-                layer.refuse("a Lambda is Python code, which is not executed")
+                layer.refuse("it is Python code, which is not executed")
             case _:
-                layer.refuse(
-                    "a class that is not supported; supported are Dense, activations, normalisations, Dropout and Flatten"
-                )
+                supported = "Dense, activations, BatchNormalization, Normalization, Rescaling, Dropout and Flatten"
+                layer.refuse(f"not supported; layers that are: {supported}")
 
     def _leaky_relu(self, layer: _Layer, slope: float) -> None:
         self.chain.activation(layer.label, f"leaky_relu(negative_slope={slope!r})" if slope else "relu")
@@ -620,6 +625,11 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.name == "bfloat16" or array.dtype == "V2":
         return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return array
+
+
+def _common_end(first: list[str], second: list[str]) -> int:
+    """Return how many names at the end of two lists are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first[::-1], second[::-1], strict=False)))
 
 
 def _is_length(value: object) -> bool:
