@@ -712,7 +712,7 @@ def test_errors_before_the_first_step(case: str) -> None:
 
 F32 = np.dtype(np.float32).num
 X, PROBABILITIES, CLASSES = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), np.zeros(4, np.int64)
-TRAINER = _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 0)
+TRAINER = _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 4, 0)
 STEP = (0, 0.1, 0.0, 0.0, 0.0, 0.0)
 
 REFUSED: dict[str, Callable[[], Any]] = {
@@ -739,12 +739,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "negative epochs": lambda: TRAINER.epochs(X, CLASSES, None, STEP, 0, 0, -1, False),
     "fewer activations": lambda: _core.Trainer([3, 2], [], F32, 0, 0.0, 4, 0),
     "activation": lambda: _core.Trainer([3, 2], [9], F32, 0, 0.0, 4, 0),
-    "dtype": lambda: _core.Trainer([3, 2], [0], np.dtype(int).num, 0, 0.0, 4, 0),
-    "loss": lambda: _core.Trainer([3, 2], [0], F32, 9, 0.0, 4, 0),
-    "batch of none": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 0, 0),
-    "three moments": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 4, 3),
+    "dtype": lambda: _core.Trainer([3, 2], [(0, 0.0)], np.dtype(int).num, 0, 0.0, 4, 0),
+    "loss": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 9, 0.0, 4, 0),
+    "batch of none": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 0, 0),
+    "three moments": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 4, 3),
     "huge layers": lambda: _core.Trainer([2**40, 2**40], [0], F32, 0, 0.0, 4, 0),
-    "huge batch": lambda: _core.Trainer([3, 2], [0], F32, 0, 0.0, 2**62, 0),
+    "huge batch": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 2**62, 0),
     "reduction of a loss": lambda: _core.loss(0, 0.0, X, CLASSES, None, 9, False),
     "label of a loss": lambda: _core.loss(0, 0.0, X, CLASSES + 3, None, 1, True),
     "labels of another loss": lambda: _core.loss(2, 0.0, X, CLASSES, None, 1, True),

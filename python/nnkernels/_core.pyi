@@ -20,12 +20,6 @@ dot: np.ufunc
 softmax: np.ufunc
 log_softmax: np.ufunc
 logsumexp: np.ufunc
-leaky_relu: np.ufunc
-elu: np.ufunc
-silu: np.ufunc
-gelu: np.ufunc
-gelu_tanh: np.ufunc
-softplus: np.ufunc
 dense: np.ufunc
 dense_relu: np.ufunc
 dense_sigmoid: np.ufunc

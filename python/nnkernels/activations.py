@@ -77,8 +77,8 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     Returns
     -------
     array of the shape of x
-        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN propagates. pandas, xarray and Dask
-        objects come back as such.
+        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN propagates. pandas, xarray
+        and Dask objects come back as such.
 
     Raises
     ------
@@ -101,9 +101,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     return _with_option(_core.elu, x, alpha, out, dtype)
 
 
-def gelu(
-    x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None
-) -> Any:
+def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Gaussian error linear unit, element-wise: x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
     Phi is the distribution function of a normal random number.
@@ -180,20 +178,48 @@ TABLE: tuple[Kind, ...] = (
     Kind("none", None, onnx="Identity", keras=("linear",), torch="Identity", sklearn="identity"),
     Kind("relu", _core.relu, onnx="Relu", keras=("relu", "ReLU"), torch="ReLU", sklearn="relu"),
     Kind(
-        "sigmoid", _core.sigmoid, loss="binary_cross_entropy",
-        onnx="Sigmoid", keras=("sigmoid",), torch="Sigmoid", sklearn="logistic",
+        "sigmoid",
+        _core.sigmoid,
+        loss="binary_cross_entropy",
+        onnx="Sigmoid",
+        keras=("sigmoid",),
+        torch="Sigmoid",
+        sklearn="logistic",
     ),
     Kind("tanh", _core.tanh, onnx="Tanh", keras=("tanh",), torch="Tanh", sklearn="tanh"),
     Kind("exp", _core.exp, loss="poisson", onnx="Exp", keras=("exponential",), sklearn="exp"),
-    Kind("leaky_relu", leaky_relu, "negative_slope", 0.01, onnx="LeakyRelu", keras=("leaky_relu", "LeakyReLU"), torch="LeakyReLU"),
+    Kind(
+        "leaky_relu",
+        leaky_relu,
+        "negative_slope",
+        0.01,
+        onnx="LeakyRelu",
+        keras=("leaky_relu", "LeakyReLU"),
+        torch="LeakyReLU",
+    ),
     Kind("elu", elu, "alpha", 1.0, onnx="Elu", keras=("elu", "ELU"), torch="ELU"),
     Kind("silu", _core.silu, keras=("silu", "swish"), torch="SiLU"),
     Kind("gelu", gelu, onnx="Gelu", keras=("gelu",), torch="GELU"),
     Kind("gelu_tanh", partial(gelu, approximate="tanh")),
     Kind("softplus", _core.softplus, onnx="Softplus", keras=("softplus",), torch="Softplus"),
-    Kind("softmax", softmax, loss="cross_entropy", onnx="Softmax", keras=("softmax", "Softmax"), torch="Softmax"),
-    Kind("log_softmax", log_softmax, loss="cross_entropy", onnx="LogSoftmax", keras=("log_softmax",), torch="LogSoftmax"),
-)  # fmt: skip
+    Kind(
+        "softmax",
+        softmax,
+        loss="cross_entropy",
+        onnx="Softmax",
+        keras=("softmax", "Softmax"),
+        torch="Softmax",
+        sklearn="softmax",
+    ),
+    Kind(
+        "log_softmax",
+        log_softmax,
+        loss="cross_entropy",
+        onnx="LogSoftmax",
+        keras=("log_softmax",),
+        torch="LogSoftmax",
+    ),
+)
 
 # What stands for each, and its number in C++.
 _NUMBERS: dict[object, int] = {
@@ -227,7 +253,9 @@ def number_of(activation: object) -> tuple[int, float]:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
-        expected = f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
+        expected = (
+            f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
+        )
         kind_of_error = ValueError if isinstance(given, str) else TypeError
         raise kind_of_error(f"activation expected {expected}; got {activation!r}") from None
     return number, value

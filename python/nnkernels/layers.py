@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -101,9 +100,9 @@ def dense(
     """
     number, option = number_of(activation)
     kind = TABLE[number]
-    if kind.name not in _FUSED:
-        function: Any = partial(kind.function, **{kind.option: option}) if kind.option else kind.function
-        return function(dense(x, weights, bias), out=out)
+    if kind.function is not None and kind.name not in _FUSED:
+        options = {kind.option: option} if kind.option else {}
+        return kind.function(dense(x, weights, bias), **options, out=out)
     ufunc = _FUSED[kind.name]
     try:
         if (
@@ -206,9 +205,8 @@ class Dense(_Layer):
     bias : array_like, optional
         Broadcastable to (outputs,). 0 by default.
     activation : optional
-        A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets its option, or None. The names:
-        "relu", "sigmoid", "tanh", "exp", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh", "softplus", "softmax",
-        "log_softmax".
+        A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets its option, or None. Names:
+        relu, sigmoid, tanh, exp, leaky_relu, elu, silu, gelu, gelu_tanh, softplus, softmax, log_softmax.
 
     The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
     ``np.result_type(weights, np.float32)``), and the activation as text: its name, with the option where that is not the

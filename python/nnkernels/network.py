@@ -278,8 +278,8 @@ class Network(_core.Network):
         loss : optional
             A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that sets its option
             (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax and log_softmax have
-            cross_entropy, sigmoid binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is computed from the logits, so that it is
-            accurate where the outputs round to 0 or 1.
+            cross_entropy, sigmoid binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is
+            computed from the logits, so that it is accurate where the outputs round to 0 or 1.
         sample_weight : array_like, shape (...) or that of the losses, optional
             What each row or term of the loss counts; finite and not negative. A row of weight 0 counts nothing, even if it
             holds NaN.
@@ -372,8 +372,8 @@ class Network(_core.Network):
 
         Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset`` and ``scale``; the entry
         ``nnkernels.activations`` of the file's metadata holds the activations as in ``Dense.activation``, separated by commas
-        ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives the same
-        bytes.
+        ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives
+        the same bytes.
 
         A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
         ValueError for metadata of more than 100 MB, and MemoryError where there is too little for a copy of the weights.
