@@ -1,0 +1,158 @@
+"""Activations that ONNX files compose of several operators: what ``to_onnx`` writes and what ``from_onnx`` recognises."""
+
+from __future__ import annotations
+
+from math import inf, isclose, pi, sqrt
+from typing import Any, NamedTuple, TypeAlias
+
+# The input, a number, or an operator and its inputs.
+Formula: TypeAlias = str | float | tuple[Any, ...]
+
+X = "x"
+
+# What stands for an activation's option in a formula: no other number there is this one.
+OPTION = 0.7310585786300049
+
+_ERF = ("Add", ("Erf", ("Div", X, sqrt(2.0))), 1.0)
+_CUBIC = ("Add", X, ("Mul", 0.044715, ("Mul", X, ("Mul", X, X))))
+_TANH = ("Add", ("Tanh", ("Mul", sqrt(2.0 / pi), _CUBIC)), 1.0)
+
+# Formulas by name. The first of each name is the one that is written, "complement" is no activation: both classes of a sigmoid.
+FORMULAS: tuple[tuple[str, Formula], ...] = (
+    ("silu", ("Mul", X, ("Sigmoid", X))),
+    ("leaky_relu", ("Where", ("Less", X, 0.0), ("Mul", X, OPTION), X)),
+    ("elu", ("Where", ("Less", X, 0.0), ("Mul", ("Sub", ("Exp", X), 1.0), OPTION), X)),
+    ("softplus", ("Add", ("Relu", X), ("Log", ("Add", ("Exp", ("Neg", ("Abs", X))), 1.0)))),
+    ("softplus", ("Where", ("Greater", X, 20.0), X, ("Softplus", X))),
+    ("gelu", ("Mul", 0.5, ("Mul", X, _ERF))),
+    ("gelu_tanh", ("Mul", 0.5, ("Mul", X, _TANH))),
+    ("complement", ("Concat", ("Sub", 1.0, X), X)),
+)
+
+# The operators of formulas whose inputs and outputs are numbers; the others do arithmetic.
+_FUNCTIONS = frozenset(
+    ("Abs", "Concat", "Erf", "Exp", "Greater", "Less", "Log", "Relu", "Sigmoid", "Softplus", "Tanh", "Where")
+)  # fmt: skip
+_ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Pow", "Cast", "Identity"))
+OPERATORS = _FUNCTIONS | _ARITHMETIC
+
+# The length of the longest text by which an expression is ordered: those above have up to 60 characters.
+_MOST_TEXT = 500
+
+
+class Expression(NamedTuple):
+    """A formula in a form that does not depend on the order of factors and terms: a number times what it multiplies.
+
+    ``body`` is "x", "1", or a tuple: a function and its inputs, "product" and its factors, which are bodies, or "sum" and its
+    terms, of which the first has the coefficient 1.
+    """
+
+    coefficient: float
+    body: Any
+
+
+INPUT = Expression(1.0, X)
+_ONE = "1"
+_MINUS = Expression(-1.0, _ONE)
+
+
+def number(value: float) -> Expression:
+    """Return the expression of a number."""
+    return Expression(float(value), _ONE)
+
+
+def expression(operator: str, *inputs: Expression) -> Expression | None:
+    """Return the expression of an operator's output; None if it is not one that is known, or longer than any that is."""
+    result = _expression(operator, *inputs)
+    return result if result and len(_order(result.body)) <= _MOST_TEXT else None
+
+
+def _expression(operator: str, *inputs: Expression) -> Expression | None:
+    match operator, inputs:
+        case ("Add", (a, b)):
+            return _sum(a, b)
+        case ("Sub", (a, b)):
+            return _sum(a, _product(_MINUS, b))
+        case ("Mul", (a, b)):
+            return _product(a, b)
+        case ("Div", (a, Expression(divisor, "1"))) if divisor:
+            return Expression(a.coefficient / divisor, a.body)
+        case ("Neg", (a,)):
+            return _product(_MINUS, a)
+        case ("Pow", (a, Expression((2.0 | 3.0) as exponent, "1"))):
+            return _product(*[a] * int(exponent))
+        case (("Cast" | "Identity"), (a, *_)):
+            return a
+        case _ if operator in _FUNCTIONS:
+            return Expression(1.0, (operator, *inputs))
+    return None
+
+
+def recognise(found: Expression | None, tolerance: float) -> tuple[str, float] | None:
+    """Return the name and the option (0 without one) of the formula that an expression is; None if it is none of them.
+
+    ``tolerance`` is the largest relative difference of their numbers.
+
+    >>> x = INPUT
+    >>> recognise(expression("Mul", expression("Sigmoid", x), x), 1e-6)
+    ('silu', 0.0)
+    """
+    for name, known in _EXPRESSIONS:
+        options: list[float] = []
+        if found and _same(found, known, tolerance, options):
+            return name, options[0] if options else 0.0
+    return None
+
+
+def _product(*inputs: Expression) -> Expression:
+    """Return a product; its factors that are products are taken apart."""
+    coefficient = 1.0
+    factors: list[Any] = []
+    for part in inputs:
+        coefficient *= part.coefficient
+        factors += part.body[1:] if part.body[0] == "product" else [part.body] if part.body != _ONE else []
+    return Expression(coefficient, ("product", *sorted(factors, key=_order)) if len(factors) > 1 else (factors or [_ONE])[0])
+
+
+def _sum(*inputs: Expression) -> Expression | None:
+    """Return a sum; its terms that are sums are taken apart."""
+    terms: list[Expression] = []
+    for part in inputs:
+        inner = part.body[1:] if part.body[0] == "sum" else (Expression(1.0, part.body),)
+        terms += [Expression(part.coefficient * term.coefficient, term.body) for term in inner]
+    terms.sort(key=lambda term: _order(term.body))
+    first = terms[0].coefficient
+    if not 0.0 < abs(first) < inf:
+        return None
+    return Expression(first, ("sum", *(Expression(term.coefficient / first, term.body) for term in terms)))
+
+
+def _order(body: Any) -> str:
+    """Return a text by which bodies are put in order, whatever their numbers; a plain number comes last."""
+    if isinstance(body, str):
+        return "~" if body == _ONE else body
+    return f"{body[0]}({','.join(_order(part.body if isinstance(part, Expression) else part) for part in body[1:])})"
+
+
+def _same(found: Any, known: Any, tolerance: float, options: list[float]) -> bool:
+    """Tell whether an expression or body is a known one, and note the number that stands where that has OPTION."""
+    if isinstance(known, float):
+        if known == OPTION:
+            options.append(found)
+            return True
+        return isclose(found, known, rel_tol=tolerance, abs_tol=0.0)
+    if not isinstance(known, tuple) or not isinstance(found, tuple):
+        return bool(found == known)
+    return len(found) == len(known) and all(_same(*pair, tolerance, options) for pair in zip(found, known, strict=True))
+
+
+def _parsed(formula: Formula) -> Expression:
+    """Return a formula as an expression."""
+    if isinstance(formula, tuple):
+        parsed = expression(formula[0], *map(_parsed, formula[1:]))
+        assert parsed is not None
+        return parsed
+    return INPUT if isinstance(formula, str) else number(formula)
+
+
+_EXPRESSIONS = tuple((name, _parsed(formula)) for name, formula in FORMULAS)

@@ -1,0 +1,370 @@
+"""ONNX files: their nodes, constants and outputs, read without trust."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from stat import S_ISREG
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkernels.files import Path
+
+# Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
+_MOST_NUMBERS = 2**16
+_LAYER = 100
+
+# How many axes a tensor may have.
+MOST_AXES = 8
+
+# Operators at the end of a model that make labels of probabilities, and which of their inputs these are.
+_LABELS = {"ArgMax": 0, "ai.onnx.ml.ArrayFeatureExtractor": 1, "ai.onnx.ml.Binarizer": 0, "ai.onnx.ml.LabelEncoder": 0}
+_ZIPMAP = "ai.onnx.ml.ZipMap"
+_AROUND_LABELS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
+# Where the names of classes are: an operator's attributes.
+_CLASSES = {
+    _ZIPMAP: ("classlabels_strings", "classlabels_int64s"),
+    "ai.onnx.ml.LabelEncoder": ("values_strings", "values_int64s"),
+}
+
+
+class Node:
+    """A node of the graph. ``name`` is the one for messages."""
+
+    __slots__ = ("_attributes", "_source", "inputs", "name", "operator", "outputs")
+
+    def __init__(self, source: str, number: int, proto: Any) -> None:
+        self._source = source
+        self._attributes = {attribute.name: attribute for attribute in proto.attribute}
+        self.operator: str = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+        self.name = f"node {number} ({shown(self.operator)}{f' {shown(proto.name)!r}' if proto.name else ''})"
+        self.inputs: list[str] = list(proto.input)
+        self.outputs: list[str] = list(proto.output)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the ValueError that names the node and the reason."""
+        raise ValueError(f"{self._source}: {self.name}: {reason}")
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return an attribute's value: numbers, bytes, lists of them, or a tensor. A single float32 is the shortest decimal."""
+        from onnx import AttributeProto, helper
+
+        if name not in self._attributes:
+            return default
+        try:
+            value = helper.get_attribute_value(self._attributes[name])
+        except ValueError as error:
+            self.refuse(f"attribute {name!r}: {error}")
+        return float(str(np.float32(value))) if self._attributes[name].type == AttributeProto.FLOAT else value
+
+    def number(self, name: str, default: float) -> float:
+        """Return an attribute that is a number."""
+        value = self.attribute(name, default)
+        if not isinstance(value, (int, float)):
+            self.refuse(f"expected attribute {name!r} to be a number, got {shown(value)}")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an attribute that is an integer."""
+        value = self.attribute(name, default)
+        if not isinstance(value, int):
+            self.refuse(f"expected attribute {name!r} to be an integer, got {shown(value)}")
+        return value
+
+    def numbers(self, name: str) -> list[Any] | None:
+        """Return an attribute that is a list of numbers; None if there is none."""
+        value = self.attribute(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, (int, float)) for item in value):
+            self.refuse(f"expected attribute {name!r} to be a list of numbers, got {shown(value)}")
+        return value
+
+    def has_subgraph(self) -> bool:
+        """Tell whether it holds a graph of its own."""
+        return any(attribute.HasField("g") or attribute.graphs for attribute in self._attributes.values())
+
+
+class Model:
+    """An ONNX file: ``source`` begins error messages, ``size`` is the number of bytes that it and its external data have."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnx
+        except ImportError:
+            raise ImportError("from_onnx needs the package onnx: pip install 'nnkernels[onnx]'") from None
+        self._path = os.fsdecode(path)
+        self.source = f"from_onnx({self._path!r})"
+        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - pathlib is not imported
+            raise ValueError(f"{self.source}: a model is read from a file, not from a pipe or a device")
+        with open(path, "rb") as file:  # noqa: PTH123
+            content = file.read()
+        self.size = len(content)
+        self._external: dict[str, int] = {}  # the bytes of each file that no tensor has taken yet
+        self._counted = 0
+        model = onnx.ModelProto()
+        try:
+            model.ParseFromString(content)
+        except Exception as error:  # protobuf's DecodeError, or UnicodeDecodeError
+            raise ValueError(f"{self.source}: expected an ONNX model: {error}") from None
+        graph = model.graph
+        if not graph.node and not graph.output:
+            raise ValueError(f"{self.source}: expected an ONNX model with a graph, found none")
+        if model.functions:
+            self.refuse(f"function {shown(model.functions[0].name)!r}", "functions of a model's own are not read")
+        if graph.sparse_initializer:
+            self.refuse("its graph", "sparse initializers are not read")
+        self._metadata = model.metadata_props
+        self.opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self.opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
+        self._nodes = graph.node
+        self.inputs = {value.name: value for value in graph.input}
+        self.outputs = {value.name: value for value in graph.output}
+        self._initializers: dict[str, Any] = {}
+        for tensor in graph.initializer:
+            if tensor.name in self._initializers:
+                self.refuse(f"initializer {shown(tensor.name)!r}", "expected each name once")
+            self._initializers[tensor.name] = tensor
+        self._producers: dict[str, int] = {}
+        for number, node in enumerate(graph.node):
+            for name in node.output:
+                if name and (name in self._producers or name in self._initializers or name in self.inputs):
+                    self.node(number).refuse(f"expected each name once, output {shown(name)!r} is there already")
+                self._producers[name] = number
+        self._producers.pop("", None)
+        self._constants: dict[str, NDArray[Any] | None] = {}
+
+    def refuse(self, name: str, reason: str) -> NoReturn:
+        """Raise the ValueError that names a part of the model and the reason."""
+        raise ValueError(f"{self.source}: {name}: {reason}")
+
+    def node(self, number: int) -> Node:
+        """Return a node by its place in the file."""
+        return Node(self.source, number, self._nodes[number])
+
+    def count(self, name: str, numbers: int) -> None:
+        """Refuse a network that holds more numbers than files of this size are worth, as where layers share their weights."""
+        self._counted += numbers + _LAYER
+        if self._counted > _MOST_NUMBERS + self.size:
+            self.refuse(
+                name, f"expected weights of each layer's own, got more numbers than a model of {self.size:,} bytes holds"
+            )
+
+    def metadata(self) -> dict[str, str]:
+        """Return the model's metadata, without names that are reserved for nnkernels."""
+        entries = [(entry.key, entry.value) for entry in self._metadata]
+        if not all(isinstance(text, str) for entry in entries for text in entry):
+            self.refuse("its metadata", "expected UTF-8")
+        return {key: value for key, value in entries if not key.startswith("nnkernels.")}
+
+    def ancestors(self, names: Iterable[str]) -> list[int]:
+        """Return the nodes that values need, in the order of the file."""
+        found: set[int] = set()
+        waiting = list(names)
+        while waiting:
+            number = self._producers.get(waiting.pop())
+            if number is not None and number not in found:
+                found.add(number)
+                waiting += self._nodes[number].input
+        return sorted(found)
+
+    def cut(self, output: str | None) -> tuple[str, list[int]]:
+        """Return the value at the end of the network, and the nodes behind it, which make labels of it."""
+        if output is not None and output not in self.outputs:
+            raise ValueError(f"{self.source}: expected output to be one of {self._output_names()}; got {output!r}")
+        names = list(self.outputs) if output is None else [output]
+        ends = {name: self._before_labels(name) for name in names}
+        candidates = {end for end, labels in ends.values() if not labels} or {end for end, _ in ends.values()}
+        if len(candidates) != 1:
+            raise ValueError(f"{self.source}: expected one output; name one by output=: {self._output_names()}")
+        (end,) = candidates
+        kept = set(self.ancestors([end]))
+        behind = [number for number in self.ancestors(names) if number not in kept]
+        return end, [number for number in behind if self._nodes[number].op_type != "Constant"]
+
+    def _output_names(self) -> str:
+        names = [repr(shown(name)) for name in self.outputs]
+        return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
+
+    def _before_labels(self, name: str) -> tuple[str, bool]:
+        """Return the value that an output is made of, and whether of labels; probabilities with names are none."""
+        end, labels = name, False
+        seen = set()
+        while name in self._producers and name not in seen:
+            seen.add(name)
+            node = self.node(self._producers[name])
+            place = _LABELS.get(node.operator, 0)
+            if len(node.inputs) <= place or node.operator not in (*_LABELS, _ZIPMAP, *_AROUND_LABELS):
+                break
+            name = node.inputs[place]
+            if node.operator not in _AROUND_LABELS:
+                end, labels = name, labels or node.operator != _ZIPMAP
+        return end, labels
+
+    def classes(self, dropped: Iterable[int], outputs: int | None) -> str | None:
+        """Return the names of classes that nodes at the end hold, as a JSON list; None without a name for each output."""
+        for number in dropped:
+            node = self.node(number)
+            found: Any = [node.attribute(name) for name in _CLASSES.get(node.operator, ())]
+            if node.operator == "ai.onnx.ml.ArrayFeatureExtractor":
+                array = self.constant(node.inputs[0])
+                found = [None if array is None or array.ndim != 1 else array.tolist()]
+            for several in found:
+                if not isinstance(several, list):
+                    continue
+                try:
+                    names = [item.decode() if isinstance(item, bytes) else str(item) for item in several]
+                except UnicodeDecodeError:
+                    node.refuse("expected names of classes in UTF-8")
+                if len(names) == len(set(names)) == outputs:
+                    return json.dumps(names, ensure_ascii=False)
+        return None
+
+    def float_type_of(self, name: str) -> type[Any] | None:
+        """Return the dtype that an output has by its declaration, if that is a floating one."""
+        return _FLOATS.get(self.outputs[name].type.tensor_type.elem_type) if name in self.outputs else None
+
+    # Constants
+
+    def fold(self, numbers: Iterable[int]) -> None:
+        """Compute those of the nodes, in their order, that are Constant, or keep the numbers of a constant."""
+        for number in numbers:
+            operator = self._nodes[number].op_type
+            if operator in _FOLDED:
+                node = self.node(number)
+                constants = [self.constant(name) for name in node.inputs if name]
+                if node.operator == operator and node.outputs and all(array is not None for array in constants):
+                    try:
+                        self._constants[node.outputs[0]] = self._folded(node, constants)
+                    except (IndexError, OverflowError, TypeError, ValueError) as error:
+                        node.refuse(str(error))
+
+    def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:
+        if node.operator == "Constant":
+            tensor = node.attribute("value")
+            if type(tensor).__name__ == "TensorProto":
+                return self._tensor(node.name, tensor)
+            for name, dtype in (("float", np.float32), ("int", np.int64)):
+                for value in (node.attribute(f"value_{name}"), node.attribute(f"value_{name}s")):
+                    if value is not None:
+                        return np.array(value, dtype)
+            node.refuse("expected a tensor, numbers or a number")
+        if not constants:
+            node.refuse("expected an input")
+        array: NDArray[Any] = constants[0]
+        axes = node.numbers("axes") if len(constants) < 2 else constants[1].ravel().tolist()
+        if axes is not None and len(axes) > MOST_AXES:
+            node.refuse(f"expected at most {MOST_AXES} axes, got {len(axes)}")
+        match node.operator:
+            case "Transpose":
+                return array.transpose(node.numbers("perm"))
+            case "Reshape":
+                shape = axes if len(constants) > 1 else node.numbers("shape")
+                return array.reshape([n or array.shape[i] for i, n in enumerate(shape or [])])
+            case "Squeeze":
+                return array.squeeze(None if axes is None else tuple(axes))
+            case "Unsqueeze":
+                return np.expand_dims(array, tuple(axes or []))
+            case "Cast":
+                self.count(node.name, array.size)
+                return array.astype(float_type(node))
+        return array
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """Return an initializer or a folded constant of this name; None if there is none."""
+        if name not in self._constants:
+            tensor = self._initializers.get(name)
+            if tensor is None:
+                return None
+            self._constants[name] = self._tensor(f"initializer {shown(name)!r}", tensor)
+        return self._constants[name]
+
+    def is_given(self, name: str) -> bool:
+        """Tell whether a name is an input of the model that has no initial value."""
+        return name in self.inputs and name not in self._initializers
+
+    def _tensor(self, name: str, tensor: Any) -> NDArray[Any]:
+        """Return a tensor's array; its shape is no larger than its data."""
+        from onnx import TensorProto, numpy_helper
+
+        types = {getattr(TensorProto, kind): kind for kind in _TYPES}
+        if tensor.data_type not in types:
+            self.refuse(name, f"expected a tensor of {', '.join(_TYPES)}, got data type {tensor.data_type}")
+        shape = list(tensor.dims)
+        most = _MOST_NUMBERS + self.size
+        if tensor.data_location == TensorProto.EXTERNAL:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            whole = TensorProto(dims=shape, data_type=tensor.data_type)
+            whole.raw_data = self._external_bytes(name, entries)
+            tensor = whole
+            most += self.size
+        if len(shape) > MOST_AXES or any(not 0 <= length <= most for length in shape):
+            self.refuse(name, f"expected a shape of at most {MOST_AXES} axes that fits its data, got {shape[:20]}")
+        try:
+            array = numpy_helper.to_array(tensor)
+        except (TypeError, ValueError) as error:
+            self.refuse(name, f"expected a tensor of shape {shape}: {error}")
+        return array.astype(np.float32) if types[tensor.data_type] == "BFLOAT16" else array
+
+    def _external_bytes(self, name: str, entries: Mapping[str, str]) -> bytes:
+        """Return the bytes of a tensor that a file in the model's own folder holds."""
+        location = entries.get("location", "")
+        folder = os.path.realpath(os.path.dirname(self._path) or ".")  # noqa: PTH120 - pathlib is not imported
+        expected = "expected external data in the model's own folder"
+        if not isinstance(location, str) or not location or "\0" in location:
+            self.refuse(name, f"{expected}, got location {shown(location)!r}")
+        file = os.path.realpath(os.path.join(folder, location))  # noqa: PTH118
+        parts = location.replace("\\", "/").split("/")
+        if os.path.isabs(location) or ".." in parts or os.path.commonpath([folder, file]) != folder:  # noqa: PTH117
+            self.refuse(name, f"{expected}, got location {shown(location)!r}, which leads outside")
+        try:
+            offset, length = (int(entries[key]) if entries.get(key) else None for key in ("offset", "length"))
+        except ValueError:
+            self.refuse(name, f"expected offset and length to be numbers, got {shown(entries)}")
+        try:
+            status = os.stat(file)  # noqa: PTH116
+        except FileNotFoundError:
+            missing = f"{self.source}: {name}: its numbers are in {shown(location)!r} beside the model, which is missing"
+            raise FileNotFoundError(missing) from None
+        if not S_ISREG(status.st_mode):
+            self.refuse(name, f"{expected}, got location {shown(location)!r}, which is no file")
+        if file not in self._external:
+            self._external[file] = status.st_size
+            self.size += status.st_size
+        begin = offset or 0
+        length = status.st_size - begin if length is None else length
+        if begin < 0 or length < 0 or begin + length > status.st_size:
+            whole = f"{shown(location)!r} has {status.st_size} bytes"
+            self.refuse(name, f"expected external data of {length} bytes at {begin}, but {whole}")
+        self._external[file] -= length
+        if self._external[file] < 0:
+            self.refuse(name, f"expected tensors to have external data of their own, {shown(location)!r} is too short for all")
+        with open(file, "rb") as opened:  # noqa: PTH123
+            opened.seek(begin)
+            return opened.read(length)
+
+
+# What constants may be of, and the operators that keep their numbers.
+_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16", "INT32", "INT64", "BOOL", "STRING")
+_FOLDED = frozenset(("Constant", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast"))
+
+_FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}  # by the numbers of TensorProto
+
+
+def float_type(node: Node) -> type[Any]:
+    """Return the dtype that Cast casts to, which is a floating one."""
+    to = node.attribute("to")
+    to = {b"FLOAT": 1, b"FLOAT16": 10, b"DOUBLE": 11}.get(to, 0) if isinstance(to, bytes) else to  # before opset 6
+    if to not in _FLOATS:
+        node.refuse(f"expected a cast to float16, float32 or float64, got data type {shown(to)}")
+    return _FLOATS[to]
+
+
+def shown(text: object) -> str:
+    """Return the beginning of a text that a file gives, for messages."""
+    whole = str(text)
+    return whole if len(whole) <= 60 else f"{whole[:60]}..."
