@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
-from os import fsdecode
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -468,7 +467,7 @@ def read_saved(path: Path) -> Network:
 def _load_onnx(path: Path) -> Network:
     from nnkernels.models.onnx import from_onnx
 
-    return from_onnx(fsdecode(path))
+    return from_onnx(path)
 
 
 def _load_keras(path: Path) -> Network:

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from nnkernels.commands.names import names_of
+from nnkernels.commands.models import read_model
 from nnkernels.commands.report import say, weights_sha256
 from nnkernels.commands.rows import check_replaceable, named, open_replacement
-from nnkernels.network import Network, load, read_saved
+from nnkernels.network import load, read_saved
 
 # What each suffix of the output's name stands for: whether a file there is a network that may be replaced.
 _READERS = {".safetensors": read_saved, ".onnx": load}
@@ -25,19 +25,10 @@ def convert(model: Path, output: Path, name: str | None = None) -> None:
         raise ValueError(f"{output}: expected different files for the model and the network")
     with open_replacement(output) as file:
         check_replaceable(output, reader)
-        net = _read(model, name)
-        names_of(net, str(model))
+        net, _ = read_model(model, name)
         with named(str(output)):
             if reader is load:
                 net.to_onnx(file.name)
             else:
                 net.save(file.name)
     say([str(net), f"written: {output}", f"SHA-256 of the weights: {weights_sha256(net)}"])
-
-
-def _read(model: Path, name: str | None) -> Network:
-    if name is None:
-        return load(model)
-    from nnkernels.models.onnx import from_onnx
-
-    return from_onnx(model, output=name)
