@@ -213,7 +213,8 @@ class GELU(Module):
 
     def forward(self, x: Array) -> Array:
         if self.approximate == "tanh":
-            return x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))) / 2.0
+            y: Any = x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))) / 2.0
+            return y  # type: ignore[no-any-return]
         return x * (1.0 + erf(x / np.sqrt(2.0))) / 2.0  # type: ignore[no-any-return]
 
 
