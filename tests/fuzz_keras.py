@@ -3,9 +3,9 @@
     pip install atheris h5py
     python tests/fuzz_keras.py -max_total_time=600 -max_len=65536 new_inputs tests/corpus/keras
 
-A mutation takes an archive apart and puts it together again, so that its checksums are right. It changes the JSON that describes
-the layers, or the HDF5 file: bytes, lengths and addresses. What loads must compute. Loading may take memory in proportion to the
-file's size: the address space is limited to so much more while it runs.
+A mutation takes an archive apart and puts it together again, so that its checksums are right. It changes the JSON that
+describes the layers, or the HDF5 file: bytes, lengths and addresses. What loads must compute. Loading may take memory in
+proportion to the file's size: the address space is limited to so much more while it runs.
 """
 
 import io
@@ -36,19 +36,22 @@ MOST_BYTES_FOR_EACH = 64 * 64
 
 NUMBERS = (0, 1, 2, 7, 8, 255, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1)
 VALUES = (
-    *(None, True, False, 0, 1, -1, 2, 1e300, 10**400, float("nan"), "", "relu", "gelu", "selu", "first", [], {}, [1], [[]], [None, 2]),
-    *({"class_name": "LeakyReLU", "module": "keras.layers", "config": {}}, {"class_name": "Dense", "config": {}}, "keras.layers"),
-    *("Dense", "Sequential", "Functional", "BatchNormalization", "Normalization", "PReLU", "Rescaling", "Softmax", "Activation"),
-    *("InputLayer", "Flatten", "LeakyReLU", "ELU", "ReLU", "Lambda"),
+    *(None, True, False, 0, 1, -1, 2, 1e300, 10**400, float("nan"), "", "relu", "gelu", "selu", "first", [], {}, [1], [[]]),
+    *({"class_name": "LeakyReLU", "module": "keras.layers", "config": {}}, {"class_name": "Dense", "config": {}}, [None, 2]),
+    *("Dense", "Sequential", "Functional", "BatchNormalization", "Normalization", "PReLU", "Rescaling", "Softmax"),
+    *("InputLayer", "Flatten", "LeakyReLU", "ELU", "ReLU", "Lambda", "Activation", "keras.layers"),
 )
-KEYS = ("layers", "class_name", "config", "name", "module", "batch_shape", "axis", "units", "epsilon", "scale", "inbound_nodes", "mean")
+KEYS = (
+    *("layers", "class_name", "config", "name", "module", "batch_shape", "axis", "units", "epsilon", "scale", "mean"),
+    *("inbound_nodes", "variance", "activation", "use_bias", "dtype"),
+)
 
 
 def members_of(content: bytes) -> dict[str, bytes]:
     """Return the members of an archive; of an HDF5 file itself."""
-    with suppress(zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return {name: archive.read(name) for name in archive.namelist() if archive.getinfo(name).file_size < 2**20}
+    errors = (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError)
+    with suppress(*errors), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if archive.getinfo(name).file_size < 2**20}
     return {"": content}
 
 
@@ -99,7 +102,8 @@ def change_hdf5(random: Random, content: bytes) -> bytes:
         text = found[0][:-1]
         return content.replace(text, change_text(random, text)[: len(text)].ljust(len(text)))
     # Near what says how something is stored, or anywhere.
-    marks = [mark.start() for mark in re.finditer(rb"TREE|SNOD|HEAP|GCOL|OHDR|model_config|kernel|vars|layers|\x89HDF", content)]
+    names = rb"TREE|SNOD|HEAP|GCOL|OHDR|model_config|kernel|vars|layers|\x89HDF"
+    marks = [mark.start() for mark in re.finditer(names, content)]
     near = marks and random.random() < 0.7
     place = max(0, random.choice(marks) + random.randrange(-64, 192)) if near else random.randrange(len(content) + 1)
     kind = random.choice("BBHIQ")

@@ -788,12 +788,10 @@ def real_models(keras: Any) -> dict[str, Any]:
     adapted = layers.Normalization(axis=-1)
     adapted.adapt(numbers(50, 4) * 100 + 1e4)
     norm = layers.BatchNormalization()
-    activations = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "gelu", "softplus", "exponential", "softmax", "log_softmax",
-                   "selu", "celu", "linear", "swish")  # fmt: skip
     start = keras.Input((4,))
     inner = keras.Sequential([layers.Dense(5, "tanh"), keras.Sequential([layers.Dense(5), layers.BatchNormalization()])])
     return {
-        **{name: keras.Sequential([keras.Input((4,)), layers.Dense(8, name), layers.Dense(3)]) for name in activations},
+        **{name: keras.Sequential([keras.Input((4,)), layers.Dense(8, name), layers.Dense(3)]) for name in FORMULAS},
         "all": keras.Sequential([
             keras.Input((4,)), adapted, layers.Dense(8, use_bias=False), norm, layers.LeakyReLU(), layers.Dropout(0.5),
             layers.Dense(8, activation=layers.LeakyReLU(negative_slope=0.1)), layers.BatchNormalization(scale=False),

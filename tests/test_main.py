@@ -1009,6 +1009,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         ),
         (["train", "--help"], "Exit status 2: the files or arguments are wrong."),
         (["show", "--help"], "Print the layers of a saved network"),
+        (["convert", "--help"], "Read a network, or a model of ONNX or Keras that is a chain of dense layers."),
+        (["convert", "--help"], "replaces a network, but no other file"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -1018,7 +1020,16 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "arguments",
-    [["predict"], ["predict", "net.safetensors"], ["train"], ["train", "x.csv"], ["show"], ["unknown"], ["--unknown"]],
+    [
+        ["predict"],
+        ["predict", "net.safetensors"],
+        ["train"],
+        ["train", "x.csv"],
+        ["show"],
+        ["convert", "m.onnx"],
+        ["unknown"],
+        ["--unknown"],
+    ],
     ids=str,
 )
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
