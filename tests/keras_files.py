@@ -104,6 +104,7 @@ def _fill_archive(group: Any, model: Layer) -> None:
 def write_legacy(path: Path, model: Layer, keras: int = 3, item: Any = None) -> Path:
     """Write an .h5 file of Keras 3 or 2; ``item`` may be another description than the model's own."""
     with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = "3.15.1" if keras == 3 else "2.15.0"
         text = json.dumps(described(model, keras) if item is None else item)
         # Keras 2 with an old h5py writes a string of fixed length.
         file.attrs["model_config"] = text if keras == 3 else np.bytes_(text.encode())

@@ -329,6 +329,16 @@ def test_classes_of_ones_own() -> None:
         nnk.from_keras(Mine(sequential(FIRST)))
 
 
+def test_options_that_are_nested_too_deeply_to_be_shown() -> None:
+    deep: list[Any] = []
+    for _ in range(10**5):
+        deep = [deep]
+    with pytest.raises(ValueError, match=r"expected an activation out of relu, .*; got a nested list$"):
+        nnk.from_keras(as_object(sequential(FIRST, layer("Activation", activation=deep))))
+    while deep:  # one after the other, for to free them at once takes as deep a recursion
+        deep = deep.pop()
+
+
 # --- What is refused ---
 
 
@@ -478,6 +488,10 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "mean": (
         sequential(layer("Normalization", mean=["a"], variance=[1.0])),
         r"expected mean to hold finite numbers, got \['a'\]",
+    ),
+    "means in means": (
+        sequential(layer("Normalization", mean=[[[1.0]]], variance=[1.0])),
+        r"expected mean to hold finite numbers, got \[\[\[1.0\]\]\]",
     ),
     "no scale": (sequential(layer("Rescaling", offset=1.0), LAST), "expected a scale, got none"),
     "scale 0": (sequential(layer("Rescaling", scale=0.0), LAST), "expected a scale other than 0"),
@@ -666,6 +680,12 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "nothing": (kernel_made_by(lambda group, name: group.create_dataset(name, data=h5py.Empty("f4"))), "in one piece"),
     "strings": (kernel_made_by(lambda group, name: group.__setitem__(name, "text")), "hold floating-point numbers, got object"),
     "type": (kernel_made_by(lambda group, name: group.__setitem__(name, np.dtype("f4"))), "is no group and no array"),
+    "array for a group": (
+        archived(
+            {"config.json": DESCRIBED, "model.weights.h5": hdf5(lambda file: file.__setitem__("layers/dense", np.eye(4)))}
+        ),
+        "its kernel is missing",
+    ),
     "group": (kernel_made_by(lambda group, name: group.create_group(name)), "its kernel is missing"),
     "soft link": (link(h5py.SoftLink("/model_weights/d/kernel")), "is a link to another name or file, which is not followed"),
     "external link": (link(h5py.ExternalLink("/etc/passwd", "/kernel")), "is a link to another name or file"),
