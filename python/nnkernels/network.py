@@ -399,6 +399,32 @@ class Network(_core.Network):
             own[_DTYPE] = self.dtype.name  # no weights tell it
         write_file(path, tensors, own | self._metadata)
 
+    def to_onnx(self, path: Path) -> None:
+        """Write the network to a file in the ONNX format, which ONNX Runtime and many others read, and ``nnkernels.from_onnx``.
+
+        One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch, outputs), or (batch,) after
+        one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
+        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network.
+
+        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
+        float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.
+
+        A file that is there is overwritten. Raises ImportError where the package onnx is not installed, OSError where the
+        system cannot write the file, and ValueError for weights of 2 GB and more, which no ONNX file holds.
+
+        Examples
+        --------
+        >>> import nnkernels as nnk, pathlib, tempfile
+        >>> net = nnk.Network([nnk.Dense([[1.0, -1.0]], activation="silu")])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.to_onnx(pathlib.Path(folder, "net.onnx"))
+        ...     nnk.from_onnx(pathlib.Path(folder, "net.onnx")).layers
+        (Dense(inputs=2, outputs=1, activation='silu', dtype=float64),)
+        """
+        from nnkernels.models.to_onnx import to_onnx
+
+        to_onnx(self, path)
+
 
 # How random weights are bounded; the place of each is its number in C++.
 _INITIALIZERS = ("glorot", "he", "torch")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels.activations import TABLE, name_of
+from nnkernels.activations import TABLE, name_of, number_of
 from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
@@ -99,11 +99,13 @@ class _Walk:
     def __init__(self, model: Model, end: str, dropped: list[int]) -> None:
         self.model = model
         numbers = model.ancestors([end])
-        model.fold(sorted({*numbers, *model.ancestors(model.node(number).inputs[0] for number in dropped)}))
+        behind = [name for number in dropped for name in model.node(number).inputs]
+        model.fold(model.ancestors([end, *behind]))
         self._check_operators(numbers)
         start = self._find_input(numbers, end)
         self.axes = self._find_axes(model.inputs[start])
-        self.features: int | None = max(0, len(self.axes) - 1)
+        self._place = max(0, len(self.axes) - 1)  # of the features on the input's axes
+        self.features: int | None = self._place
         self.fixed = self.moved = self.both_classes = False
         self.last = ""
         self.chain = Chain(model.source, self.axes[-1] if self.axes else None)
@@ -152,17 +154,16 @@ class _Walk:
 
     def _follow(self, value: str) -> None:
         """Go from a value to the end: each node on the way adds to the chain, and tells the value that follows."""
-        passed = set()
         while value != self._end:
             numbers = self._consumers.get(value, [])
-            passed.add(value)
             if not numbers:
                 self.model.refuse(f"output {shown(self._end)!r}", f"expected it to follow from {shown(value)!r}, which ends")
             node = self.model.node(numbers[0])
             branches = len(numbers) > 1 or node.inputs.count(value) > 1
             value = self._merge(value, numbers) if branches else self._step(node, value)
-            if value in passed:
-                node.refuse("expected a chain, found a cycle")
+        after = [] if self.features is None else self.axes[self.features + 1 :]
+        if any(length != 1 for length in after) and self.features != self._place:
+            self.model.refuse(f"output {shown(self._end)!r}", "expected its features on the last axis, or on that of the input")
 
     def _step(self, node: Node, value: str) -> str:
         """Add a node's operator to the chain, and return the value that follows."""
@@ -270,7 +271,7 @@ class _Walk:
     def need_features(self, node: Node, place: int) -> None:
         """Check that the axis of features is the one that an operator acts along."""
         if not self.fixed and not self.moved and len(self.axes) > 2 and place == 1:  # images and sequences: channels
-            self.features = place
+            self.features = self._place = place
             self.chain.width = self.axes[place]
         if self.features is None or place != self.features:
             node.refuse(f"expected it to act along the features, axis {self.features}, but it acts along axis {place}")
@@ -305,6 +306,8 @@ class _Walk:
     def activation(self, node: Node, name: str, option: float | None = None) -> None:
         """Add an activation, with its option unless that is the default."""
         kind = _KINDS[name]
+        if option is not None and not math.isfinite(option):
+            node.refuse(f"expected a finite {kind.option}, got {option}")
         self.chain.activation(node.name, name_of(TABLE.index(kind), kind.default if option is None else option) or "")
         self.last = name
 
@@ -442,7 +445,14 @@ def _batch_normalization(walk: _Walk, node: Node) -> None:
 
 def _activation(walk: _Walk, node: Node) -> None:
     kind = ACTIVATIONS[node.operator]
-    walk.activation(node, kind.name, node.number("alpha", kind.default) if kind.option else None)
+    option = node.number("alpha", kind.default)
+    try:
+        number, exact = number_of(node.comment)  # to_onnx writes all digits there
+    except ValueError:
+        number, exact = 0, 0.0
+    if TABLE[number] is kind and np.float32(exact) == np.float32(option):
+        option = exact
+    walk.activation(node, kind.name, option if kind.option else None)
 
 
 def _softmax(walk: _Walk, node: Node) -> None:

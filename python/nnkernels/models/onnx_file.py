@@ -35,13 +35,14 @@ _CLASSES = {
 class Node:
     """A node of the graph. ``name`` is the one for messages."""
 
-    __slots__ = ("_attributes", "_source", "inputs", "name", "operator", "outputs")
+    __slots__ = ("_attributes", "_source", "comment", "inputs", "name", "operator", "outputs")
 
     def __init__(self, source: str, number: int, proto: Any) -> None:
         self._source = source
         self._attributes = {attribute.name: attribute for attribute in proto.attribute}
         self.operator: str = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         self.name = f"node {number} ({shown(self.operator)}{f' {shown(proto.name)!r}' if proto.name else ''})"
+        self.comment = str(proto.doc_string)
         self.inputs: list[str] = list(proto.input)
         self.outputs: list[str] = list(proto.output)
 
@@ -210,7 +211,7 @@ class Model:
         for number in dropped:
             node = self.node(number)
             found: Any = [node.attribute(name) for name in _CLASSES.get(node.operator, ())]
-            if node.operator == "ai.onnx.ml.ArrayFeatureExtractor":
+            if node.operator == "ai.onnx.ml.ArrayFeatureExtractor" and node.inputs:
                 array = self.constant(node.inputs[0])
                 found = [None if array is None or array.ndim != 1 else array.tolist()]
             for several in found:
