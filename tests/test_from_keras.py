@@ -124,6 +124,9 @@ LEAKY = {"module": "keras.layers", "class_name": "LeakyReLU", "config": {"name":
 MODELS: dict[str, Layer] = {
     **{f"activation {name}": sequential(inputs(4), dense("d", numbers(4, 4), numbers(4), name)) for name in FORMULAS},
     "activation that is a layer": sequential(inputs(4), dense("d", numbers(4, 4), numbers(4), LEAKY), LAST),
+    "activation that is a layer of Keras 2": sequential(
+        dense("d", numbers(4, 4), numbers(4), {"class_name": "ELU", "config": {"name": "elu", "alpha": 0.5}})
+    ),
     "no bias": sequential(inputs(4), dense("d", numbers(4, 3))),
     "no shape of inputs": sequential(FIRST, LAST),
     "float16": sequential(dense("d", numbers(4, 3, dtype=np.float16), numbers(3, dtype=np.float16), "relu")),
@@ -325,8 +328,9 @@ def test_classes_of_ones_own() -> None:
     class Mine(type(as_object(sequential(FIRST)))):  # type: ignore[misc]
         pass
 
-    with pytest.raises(ValueError, match=r"^from_keras: expected a Sequential or a functional model, got the class Mine"):
-        nnk.from_keras(Mine(sequential(FIRST)))
+    for model, name in ((Mine(sequential(FIRST)), "Mine"), (as_object(FIRST), "Dense")):
+        with pytest.raises(ValueError, match=rf"^from_keras expected a Sequential or a functional model, got a {name}; what"):
+            nnk.from_keras(model)
 
 
 def test_options_that_are_nested_too_deeply_to_be_shown() -> None:
@@ -503,6 +507,10 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "threshold": (sequential(FIRST, layer("ReLU", threshold=1.0)), "expected a ReLU without max_value and threshold"),
     "activation first": (sequential(layer("ReLU"), FIRST), r"\(ReLU\): expected a dense layer before it"),
     "no dense layer": (sequential(inputs(4), layer("Dropout", rate=0.5)), "expected at least one dense layer"),
+    "many scales": (
+        sequential(FIRST, *(layer("Rescaling", f"s{number}", scale=2.0) for number in range(17))),
+        r"layer 's16' \(Rescaling\): expected at most 16 layers that scale by single numbers",
+    ),
     "Rescaling alone": (
         sequential(inputs(2**40), layer("Rescaling", scale=2.0)),
         "expected a layer that tells the number of inputs",
@@ -878,7 +886,8 @@ def test_real_models_that_are_refused(keras: Any, tmp_path: Path) -> None:
         (lora, r"layer 'low' \(Dense\): a LoRA"),
         (quantized, r"layer 'few' \(Dense\): quantised"),
         (keras.Sequential([layers.Dense(3)]), "its kernel is missing; call or build"),
-        (Model(start, first), "the class Model of your own"),
+        (Model(start, first), "got a Model; what other classes compute is known to their code alone"),
+        (layers.Dense(3), "got a Dense"),
     ):
         with pytest.raises(ValueError, match=message):
             nnk.from_keras(model)

@@ -23,6 +23,9 @@ from nnkernels.network import Network
 # Models within models.
 _MOST_DEPTH = 20
 
+# Rescaling and Normalization by single numbers, which in a network become as many numbers as there are inputs.
+_MOST_SCALES = 16
+
 # How many times its size the members of a .keras file may take; Keras does not compress them.
 _MOST_EXPANSION = 64
 
@@ -101,10 +104,10 @@ def from_keras(model_or_path: object) -> Network:
         return _from_file(model_or_path)
     kind = type(model_or_path)
     model: Any = model_or_path
-    if not kind.__module__.startswith(("keras.", "tf_keras.", "tensorflow.")) or not hasattr(model, "get_config"):
-        if any(base.__module__.startswith(("keras.", "tf_keras.")) for base in kind.__mro__):
-            reason = f"expected a Sequential or a functional model, got the class {kind.__name__} of your own"
-            raise ValueError(f"from_keras: {reason}; what it computes is known to its code alone")
+    if not _is_of_keras(kind.__module__) or kind.__name__ not in _MODELS:
+        if any(_is_of_keras(base.__module__) for base in kind.__mro__):
+            reason = "what other classes compute is known to their code alone"
+            raise ValueError(f"from_keras expected a Sequential or a functional model, got a {kind.__name__}; {reason}")
         raise TypeError(f"from_keras expected a Keras model, or the path of a .keras or .h5 file, got a {kind.__name__}")
     item = {"class_name": kind.__name__, "config": model.get_config()}
     reader = _Reader("from_keras")
@@ -324,6 +327,7 @@ class _Reader:
         self._now: tuple[int, ...] | None = None  # the shape of a row after the layers so far
         self._begun = False
         self._policies: set[str] = set()
+        self._scales = 0  # by single numbers
 
     def read(self, item: Any, weights: _Weights) -> None:
         """Read a whole model."""
@@ -353,8 +357,7 @@ class _Reader:
         place = places[group] = places.get(group, -1) + 1
         name = str(config.get("name", item.get("name", "")))
         layer = _Layer(kind, name, prefix + name, place, config, lambda reason: self.chain.refuse(layer.label, reason))
-        module = item.get("module", "keras")
-        if not isinstance(module, str) or module.partition(".")[0] not in ("keras", "tf_keras"):
+        if not _is_of_keras(item.get("module", "keras")):  # Keras 2 has no modules
             layer.refuse("a class of your own; what it computes is known to its code alone")
         return layer
 
@@ -476,9 +479,9 @@ class _Reader:
             layer.refuse("expected a variance of at least 0 for each mean")
         deviation = np.maximum(np.sqrt(variance), _LEAST_DEVIATION)
         if layer.flag("invert", False):
-            self._scale(layer, deviation, mean)
+            self._scale(layer, 0.0 - mean / deviation, deviation)
         else:
-            self.chain.scale(layer.label, mean, 1.0 / deviation)
+            self._scale(layer, mean, 1.0 / deviation)
 
     def _rescaling(self, layer: _Layer, weights: _Weights | None) -> None:
         factor, shift = layer.row("scale"), layer.row("offset")
@@ -489,11 +492,14 @@ class _Reader:
             self._need_row(layer)
         if not factor.all():
             layer.refuse("expected a scale other than 0")
-        self._scale(layer, factor, shift)
-
-    def _scale(self, layer: _Layer, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
         with np.errstate(all="ignore"):  # what is not finite the chain refuses
-            self.chain.scale(layer.label, 0.0 - shift / factor, factor)
+            self._scale(layer, 0.0 - shift / factor, factor)
+
+    def _scale(self, layer: _Layer, offset: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
+        self._scales += offset.size == scale.size == 1
+        if self._scales > _MOST_SCALES:
+            layer.refuse(f"expected at most {_MOST_SCALES} layers that scale by single numbers")
+        self.chain.scale(layer.label, offset, scale)
 
     def _parametric_relu(self, layer: _Layer, weights: _Weights | None) -> None:
         (slopes,) = self._variables(layer, weights, ["alpha"])
@@ -529,7 +535,7 @@ class _Reader:
         """Add an activation that is given by its name, or is a layer."""
         if activation in (None, "linear"):
             return
-        if isinstance(activation, Mapping) and str(activation.get("module")).startswith("keras."):
+        if isinstance(activation, Mapping) and isinstance(activation.get("config"), Mapping):
             inner = self._layer(activation, f"{layer.name}/", {})
             self._activation_layer(inner)
         elif activation == "selu":
@@ -630,6 +636,10 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 def _common_end(first: list[str], second: list[str]) -> int:
     """Return how many names at the end of two lists are the same."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first[::-1], second[::-1], strict=False)))
+
+
+def _is_of_keras(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in ("keras", "tf_keras", "tensorflow")
 
 
 def _is_length(value: object) -> bool:
