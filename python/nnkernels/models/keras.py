@@ -160,7 +160,7 @@ def _unpack(file: Any, source: str) -> tuple[bytes, bytes]:
     try:
         with zipfile.ZipFile(file) as archive:
             for name in ("config.json", "model.weights.h5"):
-                if name not in archive.NameToInfo:
+                if name not in archive.namelist():
                     raise ValueError(f"it has no {name}; expected a .keras file, as model.save writes")
                 member = archive.getinfo(name)
                 room -= member.file_size
