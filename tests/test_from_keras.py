@@ -616,6 +616,18 @@ def shared(group: Any, name: str) -> None:
     group.file.attrs["model_config"] = json.dumps(described(sequential(FIRST)) | {"config": {"name": "m", "layers": items}})
 
 
+def crowded(group: Any, name: str) -> None:
+    """Make many layers of one group of many arrays."""
+    names = [f"d{number}" for number in range(300)]
+    for array in names:
+        group[array] = np.zeros((), np.float32)
+    group[name] = np.eye(4, dtype=np.float32)
+    for number in names:
+        group.file[f"model_weights/{number}"] = group
+    items = [described(layer("Dense", number, units=4, use_bias=False)) for number in names]
+    group.file.attrs["model_config"] = json.dumps(described(sequential(FIRST)) | {"config": {"name": "m", "layers": items}})
+
+
 def deep(group: Any, name: str) -> None:
     for _ in range(200):
         group = group.create_group("deeper")
@@ -698,6 +710,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "soft link": (link(h5py.SoftLink("/model_weights/d/kernel")), "is a link to another name or file, which is not followed"),
     "external link": (link(h5py.ExternalLink("/etc/passwd", "/kernel")), "is a link to another name or file"),
     "shared": (kernel_made_by(shared), "claims 16,384 bytes, more than the file holds for it"),
+    "crowded": (kernel_made_by(crowded), "its groups hold more than such a file has room for"),
     "deep": (kernel_made_by(deep), "expected at most 32 groups within each other"),
     "hollow": (
         kernel_made_by(lambda group, name: group.create_dataset(name, (0, 2**40), "f4")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -30,6 +31,9 @@ _ERRORS = (
 
 # Groups within groups.
 _MOST_DEPTH = 32
+
+# A link takes more than this many bytes times the variables of a layer, for each of which it may be looked at.
+_LINK_BYTES = 8
 
 # Places in a file where the name of an attribute is looked for.
 _MOST_PLACES = 100
@@ -55,30 +59,31 @@ class Group:
         found = self._find(path)
         return None if found is None or isinstance(found, Group) else self._room.read(found)
 
-    def arrays(self, name: str) -> list[tuple[list[str], Any]]:
-        """Return the paths, lists of names, whose last is this name or this name and ":0"; with each, what reads the array."""
+    def arrays(self) -> list[tuple[list[str], Any]]:
+        """Return the paths of all arrays below this group, as lists of names, and with each a function that reads the array."""
         found: list[tuple[list[str], Any]] = []
-        self._search(name, [], set(), found)
+        self._search([], set(), found)
         return found
 
-    def _search(self, name: str, path: list[str], seen: set[Any], found: list[tuple[list[str], Any]]) -> None:
+    def _search(self, path: list[str], seen: set[Any], found: list[tuple[list[str], Any]]) -> None:
+        if len(path) > _MOST_DEPTH:
+            raise ValueError(f"expected at most {_MOST_DEPTH} groups within each other at {self._group.name!r}")
+        seen.add(self._address())
+        with _damaged(self._group):
+            names = [name for _, name in zip(self._room.visits(), self._group, strict=False)]
+        for name in names:
+            child = self._member(name)
+            if not isinstance(child, Group):
+                found.append(([*path, name], partial(self._room.read, child)))
+            elif child._address() not in seen:
+                child._search([*path, name], seen, found)
+
+    def _address(self) -> Any:
+        """Return what tells groups apart: links may lead back to one."""
         import h5py
 
         with _damaged(self._group):
-            seen.add(h5py.h5o.get_info(self._group.id).addr)
-            names = [member for _, member in zip(range(self._room.size), self._group, strict=False)]
-        if len(path) >= _MOST_DEPTH:
-            raise ValueError(f"expected at most {_MOST_DEPTH} groups within each other at {self._group.name!r}")
-        for member in names:
-            child = self._member(member)
-            if not isinstance(child, Group):
-                if member in (name, f"{name}:0"):
-                    found.append(([*path, member], lambda child=child: self._room.read(child)))
-                continue
-            with _damaged(child._group):
-                address = h5py.h5o.get_info(child._group.id).addr
-            if address not in seen:
-                child._search(name, [*path, member], seen, found)
+            return h5py.h5o.get_info(self._group.id).addr
 
     def text(self, name: str) -> str | None:
         """Return an attribute that is one string, or None."""
@@ -129,11 +134,19 @@ class Group:
 
 
 class _Room:
-    """The content of a file, and how many bytes its arrays may still claim."""
+    """The content of a file, how many bytes its arrays may still claim, and how often its links may be looked at."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.size = self.left = len(content)
+        self._links = self.size // _LINK_BYTES
+
+    def visits(self) -> Iterator[None]:
+        """Yield as often as the links that such a file holds may be looked at, all in all."""
+        while self._links > 0:
+            self._links -= 1
+            yield
+        raise ValueError("its groups hold more than such a file has room for")
 
     def read(self, dataset: Any) -> NDArray[Any]:
         import h5py

@@ -230,11 +230,11 @@ class _Layer(NamedTuple):
             self.refuse(f"expected {name} to hold finite numbers, got {_shown(value)}")
         return array
 
-    def check_last_axis(self, rank: int) -> None:
-        """Refuse an axis that is not the last of arrays of so many axes."""
+    def check_last_axis(self) -> None:
+        """Refuse an axis that is not the last of an array (rows, inputs)."""
         axis = self.config.get("axis", -1)
         axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
-        if len(axes) != 1 or isinstance(axes[0], bool) or axes[0] not in (-1, rank - 1):
+        if len(axes) != 1 or isinstance(axes[0], bool) or axes[0] not in (-1, 1):
             self.refuse(f"expected the last axis, got axis={_shown(axis)}")
 
 
@@ -286,28 +286,47 @@ class _ArchiveWeights:
 class _LegacyWeights:
     """Variables in an .h5 file: groups have the names of layers, arrays those of variables, with more groups between."""
 
-    def __init__(self, group: Group, inner: bool = False) -> None:
-        self._model = group
-        self._inner = inner
+    def __init__(self, model: Group) -> None:
+        self._model = model
 
     def arrays(self, layer: _Layer, names: Sequence[str]) -> list[NDArray[Any] | None]:
-        group = self._model if self._inner else self._model.group(layer.name)
-        return [None if group is None else self._read(group, layer, name) for name in names]
+        group = self._model.group(layer.name)
+        return _Named(group, []).arrays(layer, names) if group else [None] * len(names)
 
-    def _read(self, group: Group, layer: _Layer, name: str) -> NDArray[Any] | None:
-        found = group.arrays(name)
-        if self._inner:  # the groups around an array are named as its layer, and perhaps as the models around that
-            near = [_common_end(place[:-1], layer.path.split("/")) for place, _ in found]
+    def inside(self, layer: _Layer) -> _Named | None:
+        group = self._model.group(layer.name)
+        return _Named(group, layer.name.split("/")) if group else None
+
+
+class _Named:
+    """Variables below one group of an .h5 file, which belongs to a layer or to a model within the model."""
+
+    def __init__(self, group: Group, model: list[str]) -> None:
+        self._model = model
+        self._arrays: dict[tuple[str, ...], list[tuple[list[str], Callable[[], NDArray[Any]]]]] = {}
+        for path, read in group.arrays():
+            *groups, name = (*path[:-1], path[-1].removesuffix(":0"))
+            for key in {(name,), (*groups[-1:], name)}:
+                self._arrays.setdefault(key, []).append((path, read))
+
+    def arrays(self, layer: _Layer, names: Sequence[str]) -> list[NDArray[Any] | None]:
+        return [self._read(layer, name) for name in names]
+
+    def _read(self, layer: _Layer, name: str) -> NDArray[Any] | None:
+        path = layer.path.split("/")
+        if self._model:  # the groups around an array are named as its layer, and perhaps as the models around that
+            found = self._arrays.get((path[-1], name), [])
+            near = [_common_end(place[:-1], path) for place, _ in found]
             least = max([len(layer.name.split("/")), *near])
             found = [item for item, common in zip(found, near, strict=True) if common >= least]
+        else:
+            found = self._arrays.get((name,), [])
         if len(found) > 1:
             layer.refuse(f"the file has {len(found)} arrays {name!r} for it, expected one")
-        array: NDArray[Any] | None = found[0][1]() if found else None
-        return array
+        return found[0][1]() if found else None
 
-    def inside(self, layer: _Layer) -> _LegacyWeights | None:
-        group = self._model if self._inner else self._model.group(layer.name)
-        return None if group is None else _LegacyWeights(group, inner=True)
+    def inside(self, layer: _Layer) -> _Named:
+        return self
 
 
 class _Reader:
@@ -448,7 +467,7 @@ class _Reader:
 
     def _batch_normalization(self, layer: _Layer, weights: _Weights | None) -> None:
         self._need_row(layer)
-        layer.check_last_axis(2)
+        layer.check_last_axis()
         if layer.config.get("renorm"):
             layer.refuse("expected renorm=False")
         scale, center = layer.flag("scale", True), layer.flag("center", True)
@@ -471,7 +490,7 @@ class _Reader:
         axis = layer.config.get("axis", -1)
         if axis not in (None, [], ()):
             self._need_row(layer)
-            layer.check_last_axis(2)
+            layer.check_last_axis()
         mean, variance = layer.row("mean"), layer.row("variance")
         if mean is None or variance is None:
             mean, variance = (np.asarray(array, np.float64) for array in self._variables(layer, weights, ["mean", "variance"]))
@@ -520,7 +539,7 @@ class _Reader:
                     layer.refuse("expected a ReLU without max_value and threshold")
                 self._leaky_relu(layer, layer.number("negative_slope", 0.0))
             case "Softmax":
-                layer.check_last_axis(2)
+                layer.check_last_axis()
                 self.chain.activation(layer.label, "softmax")
             case "Lambda":
                 layer.refuse("it is Python code, which is not executed")
