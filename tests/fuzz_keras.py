@@ -106,8 +106,9 @@ def change_hdf5(random: Random, content: bytes) -> bytes:
     marks = [mark.start() for mark in re.finditer(names, content)]
     near = marks and random.random() < 0.7
     place = max(0, random.choice(marks) + random.randrange(-64, 192)) if near else random.randrange(len(content) + 1)
-    kind = random.choice("BBHIQ")
-    number = struct.pack("<" + kind, random.choice(NUMBERS) % 256 ** struct.calcsize(kind))
+    kind = random.choice("BBHIQQ")
+    value = random.choice(marks) if marks and random.random() < 0.5 else random.choice(NUMBERS)  # links that lead in circles
+    number = struct.pack("<" + kind, value % 256 ** struct.calcsize(kind))
     return content[:place] + number + content[place + len(number) :]
 
 

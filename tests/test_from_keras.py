@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -708,7 +709,15 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     ),
     "group": (kernel_made_by(lambda group, name: group.create_group(name)), "its kernel is missing"),
     "soft link": (link(h5py.SoftLink("/model_weights/d/kernel")), "is a link to another name or file, which is not followed"),
-    "external link": (link(h5py.ExternalLink("/etc/passwd", "/kernel")), "is a link to another name or file"),
+    "external link": (
+        archived(
+            {
+                "config.json": DESCRIBED,
+                "model.weights.h5": hdf5(lambda file: file.__setitem__("layers", h5py.ExternalLink("/etc/passwd", "/layers"))),
+            }
+        ),
+        "'/layers' is a link to another name or file, which is not followed",
+    ),
     "shared": (kernel_made_by(shared), "claims 16,384 bytes, more than the file holds for it"),
     "crowded": (kernel_made_by(crowded), "its groups hold more than such a file has room for"),
     "deep": (kernel_made_by(deep), "expected at most 32 groups within each other"),
@@ -738,8 +747,10 @@ def test_cycles_of_groups_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
 def test_every_version_of_hdf5(libver: str, tmp_path: Path) -> None:
     """Attributes, groups and strings are laid out in other ways."""
-    path = tmp_path / "model.h5"
-    path.write_bytes(kernel_made_by(lambda group, name: group.__setitem__(name, np.eye(4)), libver=libver))
+    path = tmp_path / "model.keras"
+    weights = hdf5(lambda file: file.__setitem__("layers/dense/vars/0", np.eye(4)), libver=libver)
+    text = json.dumps(described(sequential(layer("Dense", "d", units=4, use_bias=False)))).encode()
+    path.write_bytes(archived({"config.json": text, "model.weights.h5": weights}))
     assert (nnk.load(path)(np.eye(4)) == np.eye(4)).all()
 
     def with_attributes(group: Any, name: str) -> None:
@@ -748,7 +759,28 @@ def test_every_version_of_hdf5(libver: str, tmp_path: Path) -> None:
             group.file.attrs[f"attribute {number}"] = "x" * 500
 
     path.write_bytes(kernel_made_by(with_attributes, libver=libver))
-    assert (nnk.load(path)(np.eye(4)) == np.eye(4)).all()
+    if libver == "earliest":
+        assert (nnk.load(path)(np.eye(4)) == np.eye(4)).all()
+    else:
+        with pytest.raises(ValueError, match="expected groups in the first format of HDF5, which h5py writes unless"):
+            nnk.load(path)
+
+
+def test_trees_that_lead_back(tmp_path: Path) -> None:
+    """HDF5 crashes on the first, and never ends on the second, where it lists the names of a group."""
+    content = write_legacy(tmp_path / "good.h5", sequential(FIRST, LAST)).read_bytes()
+    for place in (match.start() for match in re.finditer(b"TREE", content)):
+        own = struct.pack("<Q", place)
+        for changes in ({5: b"\1", 32: own}, {8: own, 16: own}, {5: b"\xff", 32: own}, {6: b"\xff\xff"}):
+            changed = bytearray(content)
+            for offset, number in changes.items():
+                changed[place + offset : place + offset + len(number)] = number
+            path = tmp_path / "changed.h5"
+            path.write_bytes(changed)
+            try:
+                assert nnk.from_keras(path).outputs == 3
+            except ValueError as error:
+                assert "the HDF5 file is damaged" in str(error)  # noqa: PT017 - both are right
 
 
 def test_members_that_lie_about_their_size(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ _MOST_DEPTH = 32
 # A link takes more than this many bytes times the variables of a layer, for each of which it may be looked at.
 _LINK_BYTES = 8
 
+# Kinds of messages in the header of a group that hold two numbers: addresses, or an address and a size.
+_CONTINUATION, _SYMBOL_TABLE = _ADDRESSES = (0x10, 0x11)
+
 # Places in a file where the name of an attribute is looked for.
 _MOST_PLACES = 100
 
@@ -45,9 +48,10 @@ class Group:
     ``open_hdf5`` gives the first one.
     """
 
-    def __init__(self, group: Any, room: _Room) -> None:
+    def __init__(self, group: Any, room: _Room, address: int = 0) -> None:
         self._group = group
         self._room = room
+        self._address = address  # of all but the first one
 
     def group(self, path: str) -> Group | None:
         """Return the group of a path below this one, or None."""
@@ -65,25 +69,18 @@ class Group:
         self._search([], set(), found)
         return found
 
-    def _search(self, path: list[str], seen: set[Any], found: list[tuple[list[str], Any]]) -> None:
+    def _search(self, path: list[str], seen: set[int], found: list[tuple[list[str], Any]]) -> None:
         if len(path) > _MOST_DEPTH:
             raise ValueError(f"expected at most {_MOST_DEPTH} groups within each other at {self._group.name!r}")
-        seen.add(self._address())
-        with _damaged(self._group):
-            names = [name for _, name in zip(self._room.visits(), self._group, strict=False)]
-        for name in names:
+        if self._address in seen:  # a link led back to it
+            return
+        seen.add(self._address)
+        for name in self._room.names(self._address):
             child = self._member(name)
-            if not isinstance(child, Group):
-                found.append(([*path, name], partial(self._room.read, child)))
-            elif child._address() not in seen:
+            if isinstance(child, Group):
                 child._search([*path, name], seen, found)
-
-    def _address(self) -> Any:
-        """Return what tells groups apart: links may lead back to one."""
-        import h5py
-
-        with _damaged(self._group):
-            return h5py.h5o.get_info(self._group.id).addr
+            elif child is not None:
+                found.append(([*path, name], partial(self._room.read, child)))
 
     def text(self, name: str) -> str | None:
         """Return an attribute that is one string, or None."""
@@ -118,16 +115,17 @@ class Group:
         import h5py
 
         with _damaged(self._group):
-            link = self._group.get(name, getlink=True)
-            if link is None:
+            links, text = self._group.id.links, name.encode("utf-8", "surrogateescape")
+            if not links.exists(text):
                 return None
-            hard = isinstance(link, h5py.HardLink)
-            found = self._group[name] if hard else None
+            link = links.get_info(text)
+            hard = link.type == h5py.h5l.TYPE_HARD
+            found = self._group[text] if hard else None
         place = f"{self._group.name}/{name}".replace("//", "/")
         if not hard:
             raise ValueError(f"{place!r} is a link to another name or file, which is not followed")
         if isinstance(found, h5py.Group):
-            return Group(found, self._room)
+            return Group(found, self._room, link.u)
         if isinstance(found, h5py.Dataset):
             return found
         raise ValueError(f"{place!r} is no group and no array")
@@ -141,12 +139,24 @@ class _Room:
         self.size = self.left = len(content)
         self._links = self.size // _LINK_BYTES
 
-    def visits(self) -> Iterator[None]:
-        """Yield as often as the links that such a file holds may be looked at, all in all."""
-        while self._links > 0:
-            self._links -= 1
-            yield
-        raise ValueError("its groups hold more than such a file has room for")
+    def names(self, group: int) -> list[str]:
+        """Return the names in the group at an address.
+
+        HDF5 itself would go round in circles, or crash, where the nodes of a damaged tree lead back to each other.
+        """
+        try:
+            tree, heap = _symbol_table(self.content, group)
+            (texts,) = struct.unpack_from("<24xQ", self.content, heap)
+            names = [self._name(texts + place) for place in _name_places(self.content, tree)]
+        except struct.error:
+            raise ValueError("the HDF5 file is damaged: an address leads out of it") from None
+        return names
+
+    def _name(self, place: int) -> str:
+        self._links -= 1
+        if self._links < 0:
+            raise ValueError("its groups hold more than such a file has room for")
+        return self.content[place : self.content.index(b"\0", place)].decode("utf-8", "surrogateescape")
 
     def read(self, dataset: Any) -> NDArray[Any]:
         import h5py
@@ -167,6 +177,46 @@ class _Room:
         with _damaged(dataset):
             array = dataset[()]
         return np.asarray(array, dtype.newbyteorder("="))
+
+
+def _symbol_table(content: bytes, group: int) -> tuple[int, int]:
+    """Return the addresses of a group's tree and of the heap with its names, which a message in its header tells.
+
+    A header of version 1 has 16 bytes, among them how many messages there are. Each has 8 bytes before it, its kind and size
+    among them. Some tell where a part of the header goes on.
+    """
+    version, count, size = struct.unpack_from("<BxH4xI", content, group)
+    parts = [(group + 16, size)] if version == 1 else []
+    for place, size in parts:
+        end = place + size
+        while place < end and count > 0:
+            count -= 1
+            kind, length = struct.unpack_from("<HH", content, place)
+            if kind in _ADDRESSES:
+                addresses = struct.unpack_from("<QQ", content, place + 8)
+                if kind == _SYMBOL_TABLE:
+                    return addresses
+                parts.append(addresses)
+            place += 8 + length
+    raise ValueError("expected groups in the first format of HDF5, which h5py writes unless it is told otherwise")
+
+
+def _name_places(content: bytes, tree: int) -> Iterator[int]:
+    """Yield where in the heap the names of a group begin: leaves of a tree whose nodes each come once."""
+    nodes, seen = [tree], set()
+    while nodes:
+        node = nodes.pop()
+        if node in seen:
+            raise ValueError("the HDF5 file is damaged: a node of a tree comes twice")
+        seen.add(node)
+        (count,) = struct.unpack_from("<6xH", content, node)
+        match content[node : node + 4]:
+            case b"TREE":  # a header of 24 bytes, then a key before each child
+                nodes += [struct.unpack_from("<Q", content, node + 32 + 16 * index)[0] for index in range(count)][::-1]
+            case b"SNOD":  # a header of 8 bytes, then entries of 40
+                yield from (struct.unpack_from("<Q", content, node + 8 + 40 * index)[0] for index in range(count))
+            case _:
+                raise ValueError("the HDF5 file is damaged: an address leads to no node of a tree")
 
 
 @contextmanager
