@@ -102,7 +102,7 @@ def change_hdf5(random: Random, content: bytes) -> bytes:
         text = found[0][:-1]
         return content.replace(text, change_text(random, text)[: len(text)].ljust(len(text)))
     # Near what says how something is stored, or anywhere.
-    names = rb"TREE|SNOD|HEAP|GCOL|OHDR|model_config|kernel|vars|layers|\x89HDF"
+    names = rb"TREE|SNOD|HEAP|GCOL|OHDR|OCHK|BTHD|BTIN|BTLF|FRHP|FHDB|FHIB|model_config|kernel|vars|layers|\x89HDF"
     marks = [mark.start() for mark in re.finditer(names, content)]
     near = marks and random.random() < 0.7
     place = max(0, random.choice(marks) + random.randrange(-64, 192)) if near else random.randrange(len(content) + 1)
