@@ -343,7 +343,42 @@ def test_wrong_networks_fail() -> None:
         compare("from_test", net, wrong, net64(x), x, "float64")
     for kind in ("float32", "float16"):
         with pytest.raises(ValueError, match="allowed is a difference of"):
-            compare("from_test", net, wrong, net64(x) * 1.01, x, kind)  # type: ignore[arg-type]
+            compare("from_test", net, wrong, net64(x) * 1.01, x, kind)
+
+
+FIRST, SECOND = dense(6, 8, dtype=np.float32), dense(8, 8, dtype=np.float32, seed=3)
+STATISTICS = numbers(np.float32, 8, seed=5), abs(numbers(np.float32, 8, seed=6))
+RIGHT: dict[str, tuple[Any, ...]] = {
+    "dense": FIRST, "hidden": ("gelu",), "batch_norm": (*STATISTICS, 1e-5), "second": SECOND, "last": ("softmax",),
+}  # fmt: skip
+MISTAKES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "epsilon": {"batch_norm": (*STATISTICS, 2e-5)},
+    "the variance is a deviation": {"batch_norm": (STATISTICS[0], STATISTICS[1] ** 2, 1e-5)},
+    "transposed": {"second": (SECOND[0].T, SECOND[1])},
+    "no bias": {"second": (SECOND[0], None)},
+    "gelu": {"hidden": ("gelu_tanh",)},
+    "another activation": {"hidden": ("silu",)},
+    "float16": {"dense": tuple(array.astype(np.float16) for array in FIRST)},
+    "rounded to five digits": {"dense": (FIRST[0].round(5), FIRST[1])},
+    "log": {"last": ("log_softmax",)},
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_caught(mistake: str) -> None:
+    def chain(parts: dict[str, tuple[Any, ...]]) -> Chain:
+        methods = {"hidden": "activation", "second": "dense", "last": "activation"}
+        return chain_of(*((methods.get(name, name), arguments) for name, arguments in parts.items()))
+
+    right, wrong = chain(RIGHT), chain(RIGHT | MISTAKES[mistake])
+    x = probe(wrong.network64())
+    compare("from_test", right.network(), right.network64(), right.network64()(x), x, "float64")
+    with pytest.raises(ValueError, match="does not compute"):
+        compare("from_test", wrong.network(), wrong.network64(), right.network64()(x), x, "float64")
+    if mistake != "rounded to five digits":  # which is less than the rounding errors of float32
+        with pytest.raises(ValueError, match="does not compute"):
+            compare("from_test", wrong.network(), wrong.network64(), right.network()(x), x, "float32")
+    compare("from_test", right.network(), right.network64(), right.network()(x), x, "float32")
 
 
 def test_the_message_names_the_worst_output() -> None:

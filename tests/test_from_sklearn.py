@@ -138,15 +138,14 @@ def test_float32(library: Any) -> None:
     assert nnk.from_sklearn(classifier(library).fit(X, CLASSES), dtype="float32").dtype == np.float32
 
 
-def test_our_estimators_have_that_network(library: Any) -> None:
-    frame = pd.DataFrame(X, columns=list("abcd"))
-    for model in (
-        ours.MLPClassifier(5, max_iter=20).fit(frame, NAMES),
-        ours.MLPClassifier(5, max_iter=20).fit(X[50:], CLASSES[50:]),
-    ):
-        net = nnk.from_sklearn(model)
-        assert same_bits(net(X), model.network_(X))
-        assert net.metadata == model.network_.metadata
+@pytest.mark.parametrize("rows", [slice(150), slice(50, 150)])
+def test_our_estimators_have_that_network(rows: slice) -> None:
+    frame = pd.DataFrame(X[rows], columns=["länge", "b", "c", "d"])
+    model = ours.MLPClassifier(5, max_iter=20).fit(frame, np.char.add("ä", NAMES[rows]))
+    net = nnk.from_sklearn(model)
+    assert same_bits(net(X), model.network_(X))
+    assert net.metadata == model.network_.metadata
+    assert list(net.metadata) == ["classes", "columns"]
 
 
 def test_coefs_of_ones_own(library: Any) -> None:
@@ -191,6 +190,13 @@ def test_a_scale_is_exact_where_weights_in_float32_are_not() -> None:
     model = make_pipeline(StandardScaler(), classifier(ours, dtype="float32")).fit(x, CLASSES)
     net = imported(model, x, 1e-6)
     assert net.dtype == np.float32
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), MaxAbsScaler(), RobustScaler()], ids=str)
+def test_scalers_of_float32(library: Any, scaler: Any) -> None:
+    """Their attributes are float32, so what they compute from float64 differs from what they should."""
+    x = (X + 1e5).astype(np.float32)
+    imported(make_pipeline(scaler, classifier(library)).fit(x, CLASSES), x.astype(np.float64), 1e-5)
 
 
 def test_several_scalers_and_steps_that_pass_through() -> None:

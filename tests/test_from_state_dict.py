@@ -206,6 +206,15 @@ def test_shapes_tell_the_order_of_a_mapping_that_is_sorted() -> None:
     assert orders(norm("bn1", 9), norm("bn2", 7), linear("fc1", 4, 9), linear("fc2", 9, 7), linear("fc3", 7, 3)) == [4, 9, 7, 3]
 
 
+def test_digits_that_are_no_numbers() -> None:
+    assert orders(linear("a²", 4, 5), linear("a³", 5, 4), linear("b", 4, 2)) == [4, 5, 4, 2]
+
+
+def test_messages_stay_short() -> None:
+    with pytest.raises(ValueError, match=r"'layer0' \(2 -> 2\), .*, 'layer19' \(2 -> 2\) and 980 more$"):
+        nnk.from_state_dict({f"layer{number}.weight": np.ones((2, 2)) for number in range(1000)}, [])
+
+
 AMBIGUOUS = r"^from_state_dict: neither names nor shapes of .* tell which layer comes after which: give order=\['"
 
 
@@ -246,7 +255,7 @@ def test_an_order_that_is_given() -> None:
 
 @pytest.mark.parametrize("order", [["a"], ["a", "b", "b"], ["a", "c"], "ab", []])
 def test_bad_orders(order: Any) -> None:
-    message = re.escape("from_state_dict expected order to have each of ['a', 'b'] once, got ")
+    message = re.escape("from_state_dict expected order to have each of 'a' (4 -> 4), 'b' (4 -> 4) once, got ")
     with pytest.raises(ValueError, match=f"^{message}"):
         orders(linear("a", 4, 4), linear("b", 4, 4), order=order)
 
@@ -469,6 +478,20 @@ def test_rows_to_check_by(dtype: Any) -> None:
     tensors["1.weight"] = tensors["1.weight"].T
     with pytest.raises(ValueError, match="does not compute"):
         nnk.from_state_dict(tensors, ["tanh", "softmax"], check=(x, y))
+
+
+@pytest.mark.parametrize("shapes", [((20, 3), (20, 5)), ((20, 4), (19, 5)), ((20, 4), (20,)), ((), (5,)), ((80,), (100,))])
+def test_rows_of_another_shape(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    x, y = map(np.zeros, shapes)
+    message = f"expected check to be rows (..., 4) and their outputs (..., 5), got arrays of shapes {shapes[0]} and {shapes[1]}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        nnk.from_state_dict(linear("0", 4, 5), [None], check=(x, y))
+
+
+def test_rows_may_have_more_axes() -> None:
+    tensors = linear("0", 4, 5)
+    x = numbers(np.float32, 2, 3, 4)
+    nnk.from_state_dict(tensors, [None], check=(x, nnk.from_state_dict(tensors, [None])(x)))
 
 
 def test_one_output_may_have_no_axis() -> None:

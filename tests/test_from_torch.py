@@ -122,9 +122,19 @@ def test_softplus_beyond_the_threshold(torch: Torch) -> None:
     filled(torch, module, np.float64)
     for part in (module[0], module[2]):
         part.weight.data = torch.from_numpy(part.weight.detach().numpy() * 1e-3)
-    module[0].bias.data = torch.from_numpy(np.array([20.5, 20.1, 19.9]))
-    assert kinds(nnk.from_torch(module)) == ["softplus", None]
+    for bias in ([20.5, 20.1, 19.9], [1e3, 1e5, -1e3]):  # whose exponential overflows
+        module[0].bias.data = torch.from_numpy(np.array(bias))
+        assert kinds(nnk.from_torch(module)) == ["softplus", None]
     assert module[1].threshold == 20.0
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_of_small_outputs(torch: Torch, approximate: str) -> None:
+    """PyTorch's 1 + erf has no digits left there."""
+    module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(approximate=approximate)), np.float64)
+    module[0].weight.data = torch.from_numpy(np.zeros((3, 2)))
+    module[0].bias.data = torch.from_numpy(np.array([-6.0, -7.0, -8.0]))
+    assert abs(nnk.from_torch(module)([0.0, 0.0])).max() < 1e-8
 
 
 # --- Structure ---
@@ -197,6 +207,20 @@ def test_a_sequential_of_ones_own_without_forward(torch: Torch) -> None:
 
     assert kinds(imported(torch, filled(torch, Block(torch.nn.Linear(2, 2), torch.nn.ReLU())))) == ["relu"]
     nnk.from_torch(Block(Layer(2, 2)).eval())
+
+
+def test_names_alone_do_not_count(torch: Torch) -> None:
+    """Classes of one's own may be named as PyTorch's, or LazyNet."""
+
+    class Linear(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    class LazyNet(torch.nn.Sequential):  # type: ignore[misc]
+        pass
+
+    refused(Linear(2, 2).eval(), "the module (Linear): what a forward pass of its own does is unknown")
+    assert kinds(nnk.from_torch(LazyNet(torch.nn.Linear(2, 2)).eval())) == [None]
 
 
 def test_training_mode_of_what_has_no_mode(torch: Torch) -> None:
@@ -295,7 +319,12 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
         ("Linear(2, 2), Softmax(0)", "module '1' (Softmax): expected dim=-1, the outputs of a row; got dim=0"),
         ("Linear(2, 2), LogSoftmax(2)", "module '1' (LogSoftmax): expected dim=-1"),
         ("Flatten(0), Linear(2, 2)", "module '0' (Flatten): expected Flatten(1, -1), got Flatten(0, -1)"),
-        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, got 5"),
+        ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, and beta other"),
+        (
+            "Linear(2, 2), Softplus(0.0)",
+            "module '1' (Softplus): expected threshold to be 20 or more, and beta other than 0; got",
+        ),
+        ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected alpha to be other than 0"),
         ("BatchNorm1d(2, track_running_stats=False)", "module '0' (BatchNorm1d): expected track_running_stats=True"),
         ("LazyLinear(3)", "module '0' (LazyLinear): its sizes are not known yet: call the module on a row"),
         ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: give its module"),
@@ -397,6 +426,18 @@ def test_tensors_of_others_are_refused() -> None:
     refused(module, "module '0' (Linear), weight: expected a plain tensor, got a PackedTensor")
 
 
+def test_tensors_without_an_array_are_refused() -> None:
+    class Sparse(little_torch.Tensor):
+        def numpy(self) -> Array:
+            raise TypeError("can't convert Sparse layout tensor to numpy")
+
+    Sparse.__module__, Sparse.__name__ = "torch", "Tensor"
+    module = little_torch.nn.Sequential(little_torch.nn.Linear(2, 2, bias=False)).eval()
+    module[0].weight = sparse = Sparse(module[0].weight)
+    sparse.detach = sparse.cpu = lambda: sparse  # type: ignore[method-assign]
+    refused(module, "module '0' (Linear), weight: expected a tensor that NumPy can read: can't convert Sparse layout")
+
+
 def test_other_modules_are_named() -> None:
     """Those that the imitation has not."""
     nn = little_torch.nn
@@ -455,6 +496,12 @@ def test_weights_after_their_computation(real: Torch) -> None:
     net = nnk.from_torch(module)
     assert isinstance(net.layers[0], nnk.Dense)
     assert same_bits(net.layers[0].weights, module.weight.detach().numpy())
+
+
+def test_sparse_weights_are_refused(real: Torch) -> None:
+    module = real.nn.Linear(2, 2, bias=False)
+    module.weight = real.nn.Parameter(real.eye(2).to_sparse())
+    refused(module, "the module (Linear), weight: expected a tensor that NumPy can read: ")
 
 
 def test_lazy_modules_that_were_called(real: Torch) -> None:

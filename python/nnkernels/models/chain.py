@@ -111,6 +111,8 @@ class Chain:
 
     def celu(self, name: str, alpha: float) -> None:
         """Add the activation CELU: alpha elu(x / alpha)."""
+        if alpha == 0.0:
+            self.refuse(name, "expected alpha to be other than 0")
         self.affine(name, 1.0 / alpha, 0.0)
         self.activation(name, "elu")
         self.affine(name, alpha, 0.0)

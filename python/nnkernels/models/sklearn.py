@@ -147,8 +147,8 @@ def _scaling(chain: Chain, name: str, scaler: Any) -> tuple[NDArray[np.float64],
         case "MaxAbsScaler":
             divisor = _fitted(chain, name, scaler, "scale_")
         case "MinMaxScaler":
-            scale = np.asarray(_fitted(chain, name, scaler, "scale_"), np.float64)
-            offset, divisor = scaler.data_min_ - scaler.feature_range[0] / scale, 1.0 / scale
+            divisor = 1.0 / np.asarray(_fitted(chain, name, scaler, "scale_"), np.float64)
+            offset = -scaler.min_ * divisor  # data_min_ is not what it computes with: min_ may be rounded to float32
         case _:
             chain.refuse(name, f"expected one of {', '.join(_SCALERS)}; apply it before the network")
     if getattr(scaler, "clip", False):

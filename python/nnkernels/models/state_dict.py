@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkernels.activations import Activation, name_of, number_of
 from nnkernels.arrays import as_number, as_real, is_float
+from nnkernels.commands.names import listed
 from nnkernels.files import Path, read_file
 from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare
+from nnkernels.models.check import compare_rows
 from nnkernels.models.torch import as_numpy
 from nnkernels.network import Network
 
@@ -38,6 +39,9 @@ _COLLECTIONS = ("params", "batch_stats")
 
 # The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
 _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
+
+# Layers that a message lists.
+_MOST_LISTED = 20
 
 # The layers and the steps of a search for an order in which the shapes fit.
 _MOST_SEARCHED = 100
@@ -95,7 +99,8 @@ def from_state_dict(
     epsilon : float, optional
         What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
     check : (x, y), optional
-        Rows and the model's outputs for them, to be compared with the network's.
+        Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
+        network's. Names do not tell everything.
 
     Returns
     -------
@@ -138,7 +143,7 @@ def from_state_dict(
     epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
     layers = _in_order(chain, _layers(chain, named), given, order)
-    found = f"found {len(layers)} layers: {', '.join(map(str, layers))}" if layers else "found no layers"
+    found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
         raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
     for layer, activation in zip(layers, activations, strict=True):
@@ -151,9 +156,7 @@ def from_state_dict(
         chain.activation(name, name_of(*number_of(activation)))
     network = chain.network()
     if check is not None:
-        x, y = map(as_real, check)
-        kind = np.result_type(np.float16, min(y.dtype, network.dtype, key=lambda dtype: dtype.itemsize)).name
-        compare(source, network, chain.network64(), y.reshape(len(x), -1), x, kind)  # type: ignore[arg-type]
+        compare_rows(source, network, chain.network64(), check)
     return network
 
 
@@ -168,7 +171,7 @@ def _flattened(tensors: Mapping[str, Any], path: str = "") -> Iterator[tuple[str
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Return the tensors of a .safetensors file, bfloat16 as float32, which its own reader for NumPy refuses."""
-    advice = "give the mapping of names to tensors that {reader} reads"
+    advice = "{reader} reads it, and from_state_dict takes a mapping of names to tensors"
     return read_file(path, lambda _: _read_checked(path), "tensors", "safetensors", advice)
 
 
@@ -229,6 +232,10 @@ def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
         chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
 
 
+def _listed(layers: list[_Layer]) -> str:
+    return listed([str(layer) for layer in layers], _MOST_LISTED, str)
+
+
 def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
     try:
         array = as_numpy(chain, name, value) if hasattr(value, "detach") else as_real(value)
@@ -250,7 +257,7 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
     names = [layer.name for layer in layers]
     if order is not None:
         if isinstance(order, str) or sorted(order) != sorted(names):
-            raise ValueError(f"{chain.source} expected order to have each of {sorted(names)} once, got {order!r}")
+            raise ValueError(f"{chain.source} expected order to have each of {_listed(layers)} once, got {order!r}")
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
     tokens = {name: _tokens(name) for name in names}
     natural = sorted(layers, key=lambda layer: tokens[layer.name])
@@ -263,7 +270,7 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
         orders = _fitting_orders(natural, tokens) or [natural]  # of which the chain says what does not fit
     if len(orders) != 1 or any(not (first.is_dense or second.is_dense) for first, second in pairwise(orders[0])):
         raise ValueError(
-            f"{chain.source}: neither names nor shapes of {', '.join(map(str, natural))} tell which layer comes after which: "
+            f"{chain.source}: neither names nor shapes of {_listed(natural)} tell which layer comes after which: "
             f"give order=[{names[0]!r}, ...]"
         )
     return orders[0]
@@ -271,7 +278,8 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
 
 def _tokens(name: str) -> list[tuple[int, str]]:
     """Return the parts of a name as they are sorted: numbers as such."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)]
+    parts = re.split(r"([0-9]{1,9})", name)  # every second one is a number
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def _is_before(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> bool:

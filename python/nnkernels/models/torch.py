@@ -29,8 +29,9 @@ _KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "Batch
 # Wrappers, and the names of what they wrap.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
-# Where torch's Softplus becomes the identity, by default: it is less than 1e-10 off there.
+# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less; and where that has no effect on a float64.
 _THRESHOLD = 20.0
+_EXACT_THRESHOLD = 40.0
 
 
 def from_torch(module: Any) -> Network:
@@ -92,15 +93,19 @@ def _modules(module: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _modules(part, f"{path}.{name}" if path else name)
 
 
-def _kind(module: Any) -> str:
-    """Return which of PyTorch's classes that are known here a module is of, or of which it is derived."""
+def _base(module: Any) -> Any:
+    """Return which of PyTorch's classes that are known here a module is of, or derived from; None if there is none."""
     bases = (base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules."))
-    return next((base.__name__ for base in bases if base.__name__ in _KNOWN), "")
+    return next((base for base in bases if base.__name__ in _KNOWN), None)
+
+
+def _kind(module: Any) -> str:
+    return getattr(_base(module), "__name__", "")
 
 
 def _add(chain: Chain, name: str, module: Any) -> None:
     kind = _kind(module)
-    _refuse_unknown(chain, name, module, kind)
+    _refuse_unknown(chain, name, module)
     match kind:
         case "Linear":
             bias = None if module.bias is None else as_numpy(chain, f"{name}, bias", module.bias)
@@ -124,8 +129,9 @@ def _add(chain: Chain, name: str, module: Any) -> None:
         case "GELU" if module.approximate == "tanh":
             chain.activation(name, "gelu_tanh")
         case "Softplus":
-            if module.threshold < _THRESHOLD:
-                chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, got {module.threshold}")
+            if module.threshold < _THRESHOLD or module.beta == 0.0:
+                given = f"got threshold {module.threshold} and beta {module.beta}"
+                chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, and beta other than 0; {given}")
             chain.affine(name, module.beta, 0.0)
             chain.activation(name, "softplus")
             chain.affine(name, 1.0 / module.beta, 0.0)
@@ -139,20 +145,21 @@ def _add(chain: Chain, name: str, module: Any) -> None:
             chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
 
 
-def _refuse_unknown(chain: Chain, name: str, module: Any, kind: str) -> None:
+def _refuse_unknown(chain: Chain, name: str, module: Any) -> None:
     """Raise ValueError for a module that is not known to compute what PyTorch's class does."""
-    cls = type(module)
+    cls, base = type(module), _base(module)
+    is_pytorchs = cls.__module__.startswith("torch.")
     if cls.__name__ in _WRAPPERS:
         chain.refuse(name, f"it wraps a module: give its {_WRAPPERS[cls.__name__]}")
     if hasattr(module, "original_name"):
         chain.refuse(name, "TorchScript is not read: give the module that it was made of")
-    if cls.__name__.startswith("Lazy"):
+    if is_pytorchs and cls.__name__.startswith("Lazy"):
         chain.refuse(name, "its sizes are not known yet: call the module on a row first")
-    if cls.__module__.startswith("torch.") and "quantized" in cls.__module__:
+    if is_pytorchs and "quantized" in cls.__module__:
         chain.refuse(name, "it is quantised: give the module before that")
-    if not kind and (cls.__module__.startswith("torch.") or not hasattr(module, "_modules")):
+    if base is None and (is_pytorchs or not hasattr(module, "_modules")):
         chain.refuse(name, f"expected one of {', '.join(_KNOWN)}")
-    if not kind or "forward" in vars(module) or cls.forward is not _base(cls, kind).forward:
+    if base is None or "forward" in vars(module) or cls.forward is not base.forward:
         parts = [part for part in module._modules if _kind(module._modules[part]) == "Sequential"]
         hint = f", such as its {parts[0]}" if len(parts) == 1 else ""
         chain.refuse(name, f"what a forward pass of its own does is unknown: give a Sequential of its layers{hint}")
@@ -160,25 +167,25 @@ def _refuse_unknown(chain: Chain, name: str, module: Any, kind: str) -> None:
         chain.refuse(name, "its weights are computed: call torch.nn.utils.parametrize.remove_parametrizations first")
     if module._forward_hooks or module._forward_pre_hooks:
         chain.refuse(name, "it has forward hooks, which may change what it computes: remove them")
-    if module.training and (kind in _DROPOUTS or kind == "BatchNorm1d"):
+    if module.training and base.__name__ in ("BatchNorm1d", *_DROPOUTS):
         chain.refuse(name, "it is in training mode: call module.eval() first")
-
-
-def _base(cls: Any, kind: str) -> Any:
-    return next(base for base in cls.__mro__ if base.__name__ == kind)
 
 
 def as_numpy(chain: Chain, name: str, tensor: Any) -> NDArray[Any]:
     """Return NumPy's array of a tensor on any device; bfloat16 as float32."""
-    if type(tensor).__module__.partition(".")[0] != "torch":
-        chain.refuse(name, f"expected a plain tensor, got a {type(tensor).__name__}")
+    kind = type(tensor)
+    if kind.__module__.partition(".")[0] != "torch" or kind.__name__ not in ("Tensor", "Parameter"):
+        chain.refuse(name, f"expected a plain tensor, got a {kind.__name__}")
     if tensor.device.type == "meta":
         chain.refuse(name, "it is on the meta device, and has no numbers: load the weights first")
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in ("float16", "bfloat16", "float32", "float64"):
         chain.refuse(name, f"expected float16, bfloat16, float32 or float64, got {dtype}")
-    tensor = tensor.detach().cpu()
-    array: NDArray[Any] = (tensor.float() if dtype == "bfloat16" else tensor).numpy()
+    try:
+        tensor = tensor.detach().cpu()
+        array: NDArray[Any] = (tensor.float() if dtype == "bfloat16" else tensor).numpy()
+    except (RuntimeError, TypeError) as error:  # sparse ones
+        chain.refuse(name, f"expected a tensor that NumPy can read: {error}")
     return array
 
 
@@ -189,7 +196,7 @@ def _run(module: Any, x: NDArray[np.float64]) -> NDArray[Any]:
         double = copy.deepcopy(module).cpu().double()
         for _, part in _modules(double):
             if _kind(part) == "Softplus":
-                part.threshold = np.inf  # beyond it the module approximates
+                part.threshold = _EXACT_THRESHOLD
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Softmax without dim
             outputs: NDArray[Any] = double(torch.from_numpy(x.copy())).numpy()
