@@ -28,8 +28,8 @@ with atheris.instrument_imports(include=["nnkernels"]):
 
 # Bytes that reading may take: for what is allocated in pieces of its own, and for each byte of the file, of which three make a
 # node, an object of its own.
-MOST_BYTES = 2**25
-MOST_BYTES_FOR_EACH = 1024
+MOST_BYTES = 2**23
+MOST_BYTES_FOR_EACH = 128
 
 ACTIVATIONS = (
     *(None, "relu", "sigmoid", "tanh", "exp", "leaky_relu", "elu(alpha=0.3)", "silu", "gelu", "gelu_tanh", "softplus"),
@@ -39,8 +39,33 @@ OPERATORS = (*reader.OPERATORS, "Constant", "Conv", "If", "ArgMax", "Erf", "Wher
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, -1, -2, 2**31, 2**40, 2**60, 2**63 - 1, -(2**63))
 REALS = (0.0, -0.0, 1.0, 0.5, -1.0, 1e-40, 1e38, float("inf"), float("nan"))
 ATTRIBUTES = (
-    *("alpha", "beta", "transA", "transB", "axis", "axes", "perm", "shape", "epsilon", "training_mode", "to", "broadcast", "gamma"),
-    *("approximate", "value", "value_float", "value_floats", "value_int", "value_ints", "offset", "scale", "allowzero", "spatial"),
+    *(
+        "alpha",
+        "beta",
+        "transA",
+        "transB",
+        "axis",
+        "axes",
+        "perm",
+        "shape",
+        "epsilon",
+        "training_mode",
+        "to",
+        "broadcast",
+        "gamma",
+    ),
+    *(
+        "approximate",
+        "value",
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+        "offset",
+        "scale",
+        "allowzero",
+        "spatial",
+    ),
 )
 TYPES = (1, 10, 11, 16, 6, 7, 8, 9, 0, 2, 17, 99)
 
@@ -59,7 +84,13 @@ def model(random: Random) -> Any:
 
 
 def names_of(graph: Any) -> list[str]:
-    return ["", "x", "y", *(name for node in graph.node for name in (*node.input, *node.output)), *(i.name for i in graph.initializer)]
+    return [
+        "",
+        "x",
+        "y",
+        *(name for node in graph.node for name in (*node.input, *node.output)),
+        *(i.name for i in graph.initializer),
+    ]
 
 
 def attribute(random: Random) -> Any:
@@ -87,7 +118,10 @@ def mutate_tensor(random: Random, tensor: Any) -> None:
             tensor.data_type = random.choice(TYPES)
         case 4:
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", random.choice(["model.onnx", "..", "/etc/passwd", "none", "\0", "."])), ("offset", "1")):
+            for key, value in (
+                ("location", random.choice(["model.onnx", "..", "/etc/passwd", "none", "\0", "."])),
+                ("offset", "1"),
+            ):
                 tensor.external_data.add(key=key, value=value)
         case _:
             tensor.dims[:] = reversed(tensor.dims)

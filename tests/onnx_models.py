@@ -1,10 +1,11 @@
-"""ONNX models from text, for tests."""
+"""ONNX models from text, and ONNX's own cases, for tests."""
 
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import helper, numpy_helper, parser
 
 from corpus import Array
@@ -44,6 +45,11 @@ def evaluated(model: Any, x: Array, output: int = 0) -> Any:
         return ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x})[output]
 
 
-def checked(model: Any) -> Any:
-    onnx.checker.check_model(model)
-    return model
+@cache
+def node_cases() -> list[Any]:
+    """Return the cases of ONNX's backends that are computed, most of a single node. That takes seconds."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # computing the cases of other operators overflows
+        return list(collect_testcases(None))

@@ -15,7 +15,7 @@ from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
 from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare
+from nnkernels.models.check import compare_rows
 from nnkernels.models.onnx_file import MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
 
@@ -79,9 +79,10 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
-            x, y = (np.asarray(value, np.float64) for value in check)
-            kind: Any = network.dtype.name
-            compare(model.source, network, network64, y.reshape(-1, network.outputs), x.reshape(-1, network.inputs), kind)
+            x, y = (np.asarray(value) for value in check)
+            if x.ndim > 2 and x.shape[-1] != network.inputs:
+                x = x.reshape(len(x), -1)  # the model flattens them
+            compare_rows(model.source, network, network64, (x, y))
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
         warnings.warn(f"{model.source}: left out what makes labels of the outputs: {names}", UserWarning, stacklevel=2)
@@ -131,8 +132,6 @@ class _Walk:
                 node.refuse("this operator is none that a chain of dense layers has: Gemm, MatMul, Add, Relu, ...")
             if not node.inputs and node.operator != "Constant":
                 node.refuse("expected an input, found none")
-            if not node.outputs:
-                node.refuse("expected an output, found none")
 
     def _find_input(self, numbers: list[int], end: str) -> str:
         model = self.model
@@ -263,7 +262,7 @@ class _Walk:
             more = len(shape) - len(self.axes)
             self.axes[:0] = [1] * more
             self.features += more
-        if array.size != shape[self.features or 0]:
+        if self.features is None or array.size != shape[self.features]:
             node.refuse(f"expected one number for each feature, got a constant of shape {array.shape}")
         self.fixed = True
         return array.reshape(-1)

@@ -33,18 +33,26 @@ _CLASSES = {
 
 
 class Node:
-    """A node of the graph. ``name`` is the one for messages."""
+    """A node of the graph, by its place in the file."""
 
-    __slots__ = ("_attributes", "_source", "comment", "inputs", "name", "operator", "outputs")
+    __slots__ = ("_number", "_proto", "_source", "inputs", "operator", "outputs")
 
     def __init__(self, source: str, number: int, proto: Any) -> None:
-        self._source = source
-        self._attributes = {attribute.name: attribute for attribute in proto.attribute}
+        self._source, self._number, self._proto = source, number, proto
         self.operator: str = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-        self.name = f"node {number} ({shown(self.operator)}{f' {shown(proto.name)!r}' if proto.name else ''})"
-        self.comment = str(proto.doc_string)
         self.inputs: list[str] = list(proto.input)
         self.outputs: list[str] = list(proto.output)
+
+    @property
+    def name(self) -> str:
+        """The name for messages."""
+        own = f" {shown(self._proto.name)!r}" if self._proto.name else ""
+        return f"node {self._number} ({shown(self.operator)}{own})"
+
+    @property
+    def comment(self) -> str:
+        """What the file says about it."""
+        return str(self._proto.doc_string)
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise the ValueError that names the node and the reason."""
@@ -54,13 +62,14 @@ class Node:
         """Return an attribute's value: numbers, bytes, lists of them, or a tensor. A single float32 is the shortest decimal."""
         from onnx import AttributeProto, helper
 
-        if name not in self._attributes:
+        found = next((attribute for attribute in self._proto.attribute if attribute.name == name), None)
+        if found is None:
             return default
         try:
-            value = helper.get_attribute_value(self._attributes[name])
+            value = helper.get_attribute_value(found)
         except ValueError as error:
             self.refuse(f"attribute {name!r}: {error}")
-        return float(str(np.float32(value))) if self._attributes[name].type == AttributeProto.FLOAT else value
+        return float(str(np.float32(value))) if found.type == AttributeProto.FLOAT else value
 
     def number(self, name: str, default: float) -> float:
         """Return an attribute that is a number."""
@@ -87,7 +96,7 @@ class Node:
 
     def has_subgraph(self) -> bool:
         """Tell whether it holds a graph of its own."""
-        return any(attribute.HasField("g") or attribute.graphs for attribute in self._attributes.values())
+        return any(attribute.HasField("g") or attribute.graphs for attribute in self._proto.attribute)
 
 
 class Model:
@@ -242,7 +251,7 @@ class Model:
                     try:
                         self._constants[node.outputs[0]] = self._folded(node, constants)
                     except (IndexError, OverflowError, TypeError, ValueError) as error:
-                        node.refuse(str(error))
+                        node.refuse(str(error).removeprefix(f"{self.source}: {node.name}: "))
 
     def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:
         if node.operator == "Constant":
@@ -255,7 +264,7 @@ class Model:
                         return np.array(value, dtype)
             node.refuse("expected a tensor, numbers or a number")
         if not constants:
-            node.refuse("expected an input")
+            node.refuse("expected an input, found none")
         array: NDArray[Any] = constants[0]
         axes = node.numbers("axes") if len(constants) < 2 else constants[1].ravel().tolist()
         if axes is not None and len(axes) > MOST_AXES:
@@ -360,7 +369,7 @@ def float_type(node: Node) -> type[Any]:
     """Return the dtype that Cast casts to, which is a floating one."""
     to = node.attribute("to")
     to = {b"FLOAT": 1, b"FLOAT16": 10, b"DOUBLE": 11}.get(to, 0) if isinstance(to, bytes) else to  # before opset 6
-    if to not in _FLOATS:
+    if not isinstance(to, int) or to not in _FLOATS:
         node.refuse(f"expected a cast to float16, float32 or float64, got data type {shown(to)}")
     return _FLOATS[to]
 

@@ -20,7 +20,7 @@ _MOST_BYTES = 2**31 - 2**20
 
 # Activations that are composed of several operators in float64: ONNX's own have a float32 attribute or float32 constants, or
 # ONNX Runtime computes them in float32 alone. What has no operator is composed in each dtype.
-_COMPOSED_IN_FLOAT64 = ("leaky_relu", "elu", "softplus", "gelu")
+_COMPOSED_IN_FLOAT64 = ("leaky_relu", "elu", "softplus", "gelu", "gelu_tanh")
 
 # Attributes of operators that are the same in every network.
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
@@ -121,10 +121,11 @@ class _Graph:
         kind = TABLE[number]
         if activation is None:
             return value
-        if not kind.onnx or (self.dtype == np.float64 and kind.name in _COMPOSED_IN_FLOAT64):
+        operator = "Gelu" if kind.name == "gelu_tanh" else kind.onnx
+        if not operator or (self.dtype == np.float64 and kind.name in _COMPOSED_IN_FLOAT64):
             return self._composed(dict(reversed(FORMULAS))[kind.name], value, option)
         attributes = {"alpha": option} if kind.option else _ATTRIBUTES.get(kind.name, {})
-        output = self.node(kind.onnx, value, **attributes)
+        output = self.node(operator, value, **attributes)
         if kind.option and float(str(np.float32(option))) != option:
             self.nodes[-1].doc_string = activation  # all digits, which float32 does not tell
         return output
