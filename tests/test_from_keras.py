@@ -766,6 +766,23 @@ def test_every_version_of_hdf5(libver: str, tmp_path: Path) -> None:
             nnk.load(path)
 
 
+def test_names_that_are_paths_are_not_followed(tmp_path: Path) -> None:
+    """HDF5 would follow a link on the way, such as to another file."""
+
+    def with_link(group: Any, name: str) -> None:
+        group["linkXkernel"] = np.zeros(1)
+        group["link"] = h5py.SoftLink("/model_weights")
+
+    content = kernel_made_by(with_link)
+    (tmp_path / "model.h5").write_bytes(content.replace(b"linkXkernel", b"link/kernel"))
+    with pytest.raises(ValueError, match=r"link.*(is no name|is not followed)"):
+        nnk.from_keras(tmp_path / "model.h5")
+    content = kernel_made_by(lambda group, name: group.__setitem__("linkXkernel", np.zeros(1)))
+    (tmp_path / "model.h5").write_bytes(content.replace(b"linkXkernel", b"link/kernel"))
+    with pytest.raises(ValueError, match=r"the HDF5 file is damaged: 'link/kernel' is no name"):
+        nnk.from_keras(tmp_path / "model.h5")
+
+
 def test_trees_that_lead_back(tmp_path: Path) -> None:
     """HDF5 crashes on the first, and never ends on the second, where it lists the names of a group."""
     content = write_legacy(tmp_path / "good.h5", sequential(FIRST, LAST)).read_bytes()
