@@ -22,6 +22,9 @@ _ERRORS = (AttributeError, LookupError, OSError, OverflowError, RuntimeError, Sy
 # Groups within groups.
 _MOST_DEPTH = 32
 
+# Bytes of a name.
+_MOST_NAME = 1000
+
 # A link takes more than this many bytes times the variables of a layer, for each of which it may be looked at.
 _LINK_BYTES = 8
 
@@ -140,7 +143,7 @@ class _Room:
             tree, heap = _symbol_table(self.content, group)
             (texts,) = struct.unpack_from("<24xQ", self.content, heap)
             names = [self._name(texts + place) for place in _name_places(self.content, tree)]
-        except struct.error:
+        except (OverflowError, struct.error):
             raise ValueError("the HDF5 file is damaged: an address leads out of it") from None
         return names
 
@@ -148,7 +151,7 @@ class _Room:
         self._links -= 1
         if self._links < 0:
             raise ValueError("its groups hold more than such a file has room for")
-        return self.content[place : self.content.index(b"\0", place)].decode("utf-8", "surrogateescape")
+        return self.content[place : place + _MOST_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
     def read(self, dataset: Any) -> NDArray[Any]:
         import h5py
