@@ -283,9 +283,8 @@ class Silu {
   using V = Lanes<Target, C>;
 
   V operator()(V x) const {
-    const V y = magnitude_of(x);
-    const V limited = Target::less(y, broadcast<V>(kVanished<C>));
-    return subtract_from_positive<Target>(x, sigmoid_.product(limited, V(Target::greater(y, broadcast<V>(kTiny<C>)))));
+    const V y = Target::less(magnitude_of(x), broadcast<V>(kVanished<C>));
+    return subtract_from_positive<Target>(x, sigmoid_.product(y, V(Target::greater(y, broadcast<V>(kTiny<C>)))));
   }
 
  private:
