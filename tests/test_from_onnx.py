@@ -33,7 +33,7 @@ CONSTANTS: dict[str, Any] = {
     "three_": 3.0, "twenty": 20.0, "zero": 0.0, "number": [[1.5]], "slope": [0.25], "slopes": [0.25, 0.25],
         "no": np.array(False),
     "flat": np.array([-1, 2]), "rows": np.array([0, -1]), "last": np.array([2]), "unit": np.array([-1]),
-    "front": np.array([0]), "column": np.array([-1, 1]), "list": np.array([-1]),
+    "front": np.array([0]), "nought": np.array(0), "column": np.array([-1, 1]), "list": np.array([-1]),
 }  # fmt: skip
 LINEAR = "h = Gemm<transB=1>(x, w, b) "
 
@@ -164,6 +164,10 @@ def test_read(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, model, check=(X, y)).dtype == np.float32
 
 
+# The number of rows, as a part of a shape.
+BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = Concat<axis=0>(u, list) "
+
+
 # Opset, the declared input, the nodes, the activations.
 @pytest.mark.parametrize(
     ("opset", "inputs", "nodes", "expected"),
@@ -182,6 +186,10 @@ def test_read(tmp_path: Path, name: str) -> None:
          " u = Transpose<perm=[0, 2, 1]>(n) y = Relu(u)", ["relu"]),
         (17, "float[N, 3, 4] x", "n = BatchNormalization(x, scale3, shift3, mean3, var3) t = Transpose<perm=[0, 2, 1]>(n) "
          "y = MatMul(t, wt)", [None]),
+        (17, "float[N, 2, 3] x", BATCH + "f = Reshape(x, s) y = Gemm<transB=1>(f, w6)", [None]),
+        (17, "float[N, 2, 3] x", BATCH + "d = Div(x, two) f = Reshape(d, s) y = Gemm<transB=1>(f, w6)", [None]),
+        (17, "float[N, 2, 3] x", BATCH + "f = Reshape<allowzero=1>(x, s) y = Gemm<transB=1>(f, w6)", [None]),
+        (17, "float[N, 3] x", "h = MatMul(x, wt) " + BATCH.replace("(x)", "(h)") + "y = Reshape(h, s)", [None]),
         (17, "float[N, 3, 1] x", "s = Squeeze(x, last) y = MatMul(s, wt)", [None]),
         (17, "float[3] x", "y = MatMul(x, wt)", [None]),
         (17, "float x", "y = MatMul(x, wt)", None),
@@ -221,6 +229,28 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
             "expected an axis of features",
         ),
         ("float[N, 1] x", "t = Transpose(x) y = Squeeze(t, front)", "expected it to keep the features of a row"),
+        (
+            "float[N, 2, 3] x",
+            BATCH.replace("(a, nought)", "(a, one1)") + "f = Reshape(x, s) y = MatMul(f, wt)",
+            r"\(Gather\): this operator",
+        ),
+        (
+            "float[N, 2, 3] x",
+            BATCH.replace("(u, list)", "(list, u)") + "f = Reshape(x, s) y = MatMul(f, wt)",
+            "is computed: expected a constant",
+        ),
+        (
+            "float[N, 2, 3] x",
+            BATCH + "h = MatMul(x, wt) m = Reshape(h, flat) y = Reshape(m, s)",
+            "the number of rows of its own input",
+        ),
+        (
+            "float[N, 2, 3] x",
+            BATCH + "t = Transpose<perm=[1, 0, 2]>(x) y = Reshape(t, s)",
+            "the number of rows of its own input",
+        ),
+        ("float[N, 2, 3] x", BATCH + "t = Unsqueeze(x, front) y = Reshape(t, s)", "the number of rows of its own input"),
+        ("float[N, 2, 3] x", BATCH + "t = Flatten<axis=2>(x) y = Reshape(t, s)", "the number of rows of its own input"),
         ("float[1] x", "y = Squeeze(x)", "expected it to keep the features of a row"),
         (
             "float[N, 2, 3] x",
@@ -232,7 +262,7 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
 )
 def test_axes_that_are_refused(tmp_path: Path, inputs: str, nodes: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read(tmp_path, onnx_model(nodes, used(nodes), inputs=inputs))
+        read(tmp_path, onnx_model(nodes, used(nodes, one1=np.array(1)), inputs=inputs))
 
 
 def test_an_input_of_any_shape(tmp_path: Path) -> None:
@@ -281,8 +311,9 @@ REFUSED: dict[str, tuple[str, str]] = {
     "long expression": (LINEAR + " ".join(f"h{i} = Mul({p}, {p})" for i, p in enumerate(["h", *(f"h{i}" for i in range(9))]))
                         + " y = Add(h9, h)", "compose no"),
     "sum of nothing": (LINEAR + "m = Mul(h, zero) y = Add(m, h)", "compose no"),
-    "many operators": (LINEAR + "h0 = Sigmoid(h) " + " ".join(f"h{i + 1} = Identity(h{i})" for i in range(20)) + " y = Mul(h, h20)",
-                       "compose no"),
+    "many operators": (LINEAR + "h0 = Sigmoid(h) " + " ".join(f"h{i + 1} = Identity(h{i})" for i in range(20))
+                       + " y = Mul(h, h20)", "compose no"),
+    "negative lengths": (LINEAR + "s = Constant<value_ints=[0, -2]>() y = Reshape(h, s)", "expected lengths from 0, -1 or"),
     "added to one neuron": ("h = MatMul(x, vector) y = Add(h, b)", "one number for each feature"),
     "constants of many axes": ("r = Unsqueeze(w, nine) y = MatMul(x, r)", "at most 8 axes, got 9"),
     "division of two": (LINEAR + "s = Sigmoid(h) y = Div(h, s)", "compose no activation"),
@@ -306,9 +337,9 @@ REFUSED: dict[str, tuple[str, str]] = {
     "gelu of another kind": (LINEAR + 'y = Gelu<approximate="erf">(h)', "'none' or 'tanh'"),
     "swish": (LINEAR + "y = Swish<alpha=2.0>(h)", "alpha 1"),
     "not finite": (LINEAR + "y = Elu<alpha=inf>(h)", "expected a finite alpha"),
-    "division by 0": (LINEAR + "y = Div(h, nought)", "other than 0 as the divisor"),
+    "division by 0": (LINEAR + "y = Div(h, nil)", "other than 0 as the divisor"),
     "division of a constant": (LINEAR + "y = Div(b, h)", "other than 0 as the divisor"),
-    "not a scale": (LINEAR + "r = Relu(h) y = Mul(r, nought)", "factors other than 0"),
+    "not a scale": (LINEAR + "r = Relu(h) y = Mul(r, nil)", "factors other than 0"),
     "infinite scale": ("s = Sub(x, half) y = Mul(s, infinite)", "scale has inf"),
     "transposed rows": ("t = Transpose(x) y = MatMul(t, wt)", "along axis"),
     "transposed outputs": (LINEAR + "y = Transpose(h)", "expected its features on the last axis"),
@@ -349,7 +380,7 @@ def test_refused(tmp_path: Path, name: str) -> None:
     nodes, message = REFUSED[name]
     more = {"matrix": np.ones((5, 2), np.float32), "stack": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2),
         np.int64),
-            "yes": np.array(True), "nought": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9)}  # fmt: skip
+            "yes": np.array(True), "nil": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9)}  # fmt: skip
     inputs = "float[N, 3] x, float[N, 3] z" if "z)" in nodes else "float[N, 3] x"
     outputs = "float[N] x" if name == "nothing" else "float[N] y"
     model = onnx_model(nodes, used(nodes, **more), inputs=inputs, outputs=outputs, opset=24 if "Swish" in nodes else 17)

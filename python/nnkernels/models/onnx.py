@@ -16,7 +16,7 @@ from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare_rows
-from nnkernels.models.onnx_file import MOST_AXES, Model, Node, float_type, shown
+from nnkernels.models.onnx_file import FIRST_LENGTH, MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
 
 
@@ -116,8 +116,11 @@ class _Walk:
         self._end = end
         self._consumers: dict[str, list[int]] = {}
         for number in numbers:
-            for name in dict.fromkeys(model.node(number).inputs):
-                self._consumers.setdefault(name, []).append(number)
+            node = model.node(number)
+            if model.batch_of(node.outputs[0]) is None:  # Shape takes no part
+                for name in dict.fromkeys(node.inputs):
+                    self._consumers.setdefault(name, []).append(number)
+        self.same_rows: set[str] = set()  # values before, with the same first axis
         self._follow(start)
 
     # The way
@@ -128,7 +131,8 @@ class _Walk:
             node = self.model.node(number)
             if node.has_subgraph():
                 node.refuse("subgraphs are not read")
-            if node.operator not in OPERATORS and node.operator not in composed.OPERATORS and node.operator != "Constant":
+            known = node.operator in OPERATORS or node.operator in composed.OPERATORS or node.operator == "Constant"
+            if not known and self.model.batch_of(node.outputs[0]) is None:
                 node.refuse("this operator is none that a chain of dense layers has: Gemm, MatMul, Add, Relu, ...")
             if not node.inputs and node.operator != "Constant":
                 node.refuse("expected an input, found none")
@@ -154,6 +158,7 @@ class _Walk:
     def _follow(self, value: str) -> None:
         """Go from a value to the end: each node on the way adds to the chain, and tells the value that follows."""
         while value != self._end:
+            self.same_rows.add(value)
             numbers = self._consumers.get(value, [])
             if not numbers:
                 self.model.refuse(f"output {shown(self._end)!r}", f"expected it to follow from {shown(value)!r}, which ends")
@@ -535,6 +540,8 @@ def _join(walk: _Walk, node: Node, first: int) -> None:
         node.refuse("expected it to make a row of each of the batch")
     else:
         walk.chain.width = _product(joined)
+    if first > 1:
+        walk.same_rows.clear()
     walk.axes, walk.features = [_product(walk.axes[:first]), walk.chain.width], 1
 
 
@@ -549,10 +556,18 @@ def _reshape(walk: _Walk, node: Node) -> None:
     copies = not node.integer("allowzero", 0)
     axes = [*walk.axes, *[None] * len(target)]
     shape = [axes[place] if new == 0 and copies else None if new == -1 else new for place, new in enumerate(target)]
+    if target[0] == FIRST_LENGTH:
+        if walk.model.batch_of(node.inputs[1]) not in walk.same_rows:
+            node.refuse("expected the number of rows of its own input in its shape")
+        shape[0] = walk.axes[0]
+    if any(length is not None and length < 0 for length in shape):
+        node.refuse(f"expected lengths from 0, -1 or the number of rows, got shape {target}")
     rows_stay = target[0] != -1 and shape[0] == walk.axes[0]
     row = _product(walk.axes[1:])
     if not walk.fixed and len(shape) == 2 and (rows_stay if shape[1] is None else row in (None, shape[1])):
         _join(walk, node, 1)
+        if not rows_stay:
+            walk.same_rows.clear()
         walk.chain.width = row if shape[1] is None else shape[1]
         return
     width = walk.chain.width
@@ -566,6 +581,8 @@ def _reshape(walk: _Walk, node: Node) -> None:
         )
     if not stays:
         node.refuse(f"expected it to keep the {width} features of a row, got shape {target}")
+    if not rows_stay:
+        walk.same_rows.clear()
     walk.axes, walk.features = shape, place
 
 
@@ -583,6 +600,7 @@ def _squeeze(walk: _Walk, node: Node) -> None:
         if length[place] not in ((1,) if place == walk.features else (1, None)):
             node.refuse(f"expected an axis of length 1, got axis {place} of length {length[place]}")
     walk.axes = [length[place] for place in length if place not in chosen]
+    walk.same_rows.clear()
     if walk.features in chosen and not walk.fixed:  # so the features of a row are those of the axis before
         if walk.moved or not walk.axes:
             node.refuse("expected it to keep the features of a row")
@@ -598,6 +616,7 @@ def _unsqueeze(walk: _Walk, node: Node) -> None:
     chosen = sorted({_place(node, axis, rank) for axis in axes})
     if not axes or len(chosen) != len(axes) or rank > MOST_AXES:
         node.refuse(f"expected different axes, at most {MOST_AXES} with those there are, got {axes}")
+    walk.same_rows.clear()
     for place in chosen:
         walk.axes.insert(place, 1)
         if walk.features is not None and place <= walk.features:
@@ -612,6 +631,7 @@ def _transpose(walk: _Walk, node: Node) -> None:
     if sorted(order) != list(range(rank)):
         node.refuse(f"expected perm to be an order of {rank} axes, got {shown(order)}")
     walk.axes = [walk.axes[place] for place in order]
+    walk.same_rows.clear()
     walk.features = None if walk.features is None else order.index(walk.features)
     walk.moved = walk.moved or (not walk.fixed and order != list(range(rank)))
 

@@ -147,6 +147,7 @@ class Model:
                 self._producers[name] = number
         self._producers.pop("", None)
         self._constants: dict[str, NDArray[Any] | None] = {}
+        self._batches: dict[str, tuple[str, int]] = {}
 
     def refuse(self, name: str, reason: str) -> NoReturn:
         """Raise the ValueError that names a part of the model and the reason."""
@@ -244,14 +245,32 @@ class Model:
         """Compute those of the nodes, in their order, that are Constant, or keep the numbers of a constant."""
         for number in numbers:
             operator = self._nodes[number].op_type
-            if operator in _FOLDED:
+            if operator in _FOLDED or operator in _BATCH:
                 node = self.node(number)
                 constants = [self.constant(name) for name in node.inputs if name]
-                if node.operator == operator and node.outputs and all(array is not None for array in constants):
+                if node.operator == operator in _FOLDED and node.outputs and all(array is not None for array in constants):
                     try:
                         self._constants[node.outputs[0]] = self._folded(node, constants)
                     except (IndexError, OverflowError, TypeError, ValueError) as error:
                         node.refuse(str(error).removeprefix(f"{self.source}: {node.name}: "))
+                elif node.operator == operator in _BATCH and node.inputs and node.outputs:
+                    self._follow_batch(node, constants[1:])
+
+    def _follow_batch(self, node: Node, constants: list[Any]) -> None:
+        """Follow the length of a value's first axis, which goes by Shape, Gather, Unsqueeze and Concat into a new shape."""
+        value, step = (node.inputs[0], 0) if node.operator == "Shape" else self._batches.get(node.inputs[0], ("", 0))
+        if step != _BATCH.index(node.operator) or any(array is None or array.dtype.kind != "i" for array in constants):
+            return
+        output = node.outputs[0]
+        if node.operator == "Concat":
+            self._constants[output] = np.concatenate([np.array([FIRST_LENGTH]), *(array.ravel() for array in constants)])
+        elif any(array.size != 1 or array.any() for array in constants):  # another axis
+            return
+        self._batches[output] = value, step + 1
+
+    def batch_of(self, name: str) -> str | None:
+        """Return the value whose first length this is, or belongs to; None if it is not such a length."""
+        return self._batches[name][0] if name in self._batches else None
 
     def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:
         if node.operator == "Constant":
@@ -361,6 +380,10 @@ class Model:
 # What constants may be of, and the operators that keep their numbers.
 _TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16", "INT32", "INT64", "BOOL", "STRING")
 _FOLDED = frozenset(("Constant", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast"))
+
+# The operators by which the length of a value's first axis gets into the shape of Reshape, in this order; what stands for it.
+_BATCH = ("Shape", "Gather", "Unsqueeze", "Concat")
+FIRST_LENGTH = -(2**40)
 
 _FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}  # by the numbers of TensorProto
 
