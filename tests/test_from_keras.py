@@ -866,8 +866,9 @@ def test_h5py_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture(scope="module")
-def keras() -> Any:
+def keras(tmp_path_factory: pytest.TempPathFactory) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))  # where it writes its settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("keras", reason="pip install keras h5py torch", exc_type=ImportError)
