@@ -50,9 +50,10 @@ KEYS = (
 def members_of(content: bytes) -> dict[str, bytes]:
     """Return the members of an archive; of an HDF5 file itself."""
     errors = (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError)
+    members: dict[str, bytes] = {}
     with suppress(*errors), zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if archive.getinfo(name).file_size < 2**20}
-    return {"": content}
+        members = {name: archive.read(name) for name in archive.namelist() if archive.getinfo(name).file_size < 2**20}
+    return members or {"": content}
 
 
 def put_together(members: dict[str, bytes], compression: int) -> bytes:

@@ -31,6 +31,9 @@ _LINK_BYTES = 8
 # Kinds of messages in the header of a group that hold two numbers: addresses, or an address and a size.
 _CONTINUATION, _SYMBOL_TABLE = _ADDRESSES = (0x10, 0x11)
 
+# What stands for the next free block of a heap where there is none.
+_NO_BLOCK = 1
+
 # Places in a file where the name of an attribute is looked for.
 _MOST_PLACES = 100
 
@@ -235,6 +238,7 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
         import h5py
     except ImportError:
         raise ImportError("files of Keras need the package h5py: pip install 'nnkernels[keras]'") from None
+    _check_heaps(content)
     with _damaged():
         file = h5py.File(BytesIO(content), "r")
     try:
@@ -242,6 +246,25 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
     finally:
         with _damaged():
             file.close()
+
+
+def _check_heaps(content: bytes) -> None:
+    """Raise ValueError where the list of free blocks of a heap leads back: HDF5 follows it until there is no memory.
+
+    A heap has the place of its first free block and its address after 16 bytes; each block has the place of the next.
+    """
+    left = len(content)  # of all lists together
+    place = content.find(b"HEAP")
+    while 0 <= place <= len(content) - 32:
+        free, heap = struct.unpack_from("<QQ", content, place + 16)
+        seen = set()
+        while free != _NO_BLOCK and heap + free + 16 <= len(content):
+            left -= 1
+            if free in seen or left < 0:
+                raise ValueError("the HDF5 file is damaged: the free blocks of a heap have no end")
+            seen.add(free)
+            (free,) = struct.unpack_from("<Q", content, heap + free)
+        place = content.find(b"HEAP", place + 1)
 
 
 @contextmanager
