@@ -35,7 +35,22 @@ ACTIVATIONS = (
     *(None, "relu", "sigmoid", "tanh", "exp", "leaky_relu", "elu(alpha=0.3)", "silu", "gelu", "gelu_tanh", "softplus"),
     *("softmax", "log_softmax"),
 )
-OPERATORS = (*reader.OPERATORS, "Constant", "Conv", "If", "ArgMax", "Erf", "Where", "Concat", "Exp", "Pow", "Greater", "Less")
+OPERATORS = (
+    *reader.OPERATORS,
+    "Constant",
+    "Conv",
+    "If",
+    "ArgMax",
+    "Erf",
+    "Where",
+    "Concat",
+    "Exp",
+    "Pow",
+    "Greater",
+    "Less",
+    "Shape",
+    "Gather",
+)
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, -1, -2, 2**31, 2**40, 2**60, 2**63 - 1, -(2**63))
 REALS = (0.0, -0.0, 1.0, 0.5, -1.0, 1e-40, 1e38, float("inf"), float("nan"))
 ATTRIBUTES = (

@@ -251,6 +251,11 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
         ),
         ("float[N, 2, 3] x", BATCH + "t = Unsqueeze(x, front) y = Reshape(t, s)", "the number of rows of its own input"),
         ("float[N, 2, 3] x", BATCH + "t = Flatten<axis=2>(x) y = Reshape(t, s)", "the number of rows of its own input"),
+        (
+            "float[N, 2, 3] x",
+            BATCH.replace("(a, nought)", "(a, half)") + "f = Reshape(x, s) y = MatMul(f, wt)",
+            "this operator is none",
+        ),
         ("float[1] x", "y = Squeeze(x)", "expected it to keep the features of a row"),
         (
             "float[N, 2, 3] x",
@@ -263,6 +268,13 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
 def test_axes_that_are_refused(tmp_path: Path, inputs: str, nodes: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, onnx_model(nodes, used(nodes, one1=np.array(1)), inputs=inputs))
+
+
+@pytest.mark.parametrize("nodes", ["y = Softmax(h)", "t = Transpose<perm=[0, 2, 1]>(h) y = Softmax(t)"])
+def test_old_softmax_along_several_axes(tmp_path: Path, nodes: str) -> None:
+    nodes = "h = MatMul(x, wt) " + nodes
+    with pytest.raises(ValueError, match=r"\(Softmax\): expected it to act along the features alone"):
+        read(tmp_path, onnx_model(nodes, used(nodes), inputs="float[N, 2, 3] x", opset=12))
 
 
 def test_an_input_of_any_shape(tmp_path: Path) -> None:
@@ -324,6 +336,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "no input": ("y = Identity(w)", "found none"),
     "activation first": ("y = Relu(x)", "expected a dense layer before it"),
     "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "expected a dense layer before it"),
+    "softmax of rows after more axes": (LINEAR + "a = Add(h, deep) y = Softmax<axis=1>(a)", "acts along axis 1"),
+    "more axes in an activation": (LINEAR + "s = Sigmoid(h) m = Mul(s, deep) y = Mul(h, m)", "compose no activation"),
     "softmax of rows": (LINEAR + "y = Softmax<axis=0>(h)", "along axis 0"),
     "training": (LINEAR + "y = BatchNormalization<training_mode=1>(h, scale2, shift2, mean2, var2)", "got training mode"),
     "training outputs": (LINEAR + "y, a, b2 = BatchNormalization(h, scale2, shift2, mean2, var2)", "got training mode"),
@@ -380,7 +394,8 @@ def test_refused(tmp_path: Path, name: str) -> None:
     nodes, message = REFUSED[name]
     more = {"matrix": np.ones((5, 2), np.float32), "stack": np.ones((2, 3, 2), np.float32), "integers": np.ones((3, 2),
         np.int64),
-            "yes": np.array(True), "nil": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9)}  # fmt: skip
+            "yes": np.array(True), "nil": 0.0, "infinite": np.inf, "last1": np.array([1]), "nine": np.arange(9),
+            "deep": np.ones((1, 1, 1), np.float32)}  # fmt: skip
     inputs = "float[N, 3] x, float[N, 3] z" if "z)" in nodes else "float[N, 3] x"
     outputs = "float[N] x" if name == "nothing" else "float[N] y"
     model = onnx_model(nodes, used(nodes, **more), inputs=inputs, outputs=outputs, opset=24 if "Swish" in nodes else 17)
@@ -576,6 +591,17 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         nnk.from_onnx(tmp_path)
 
 
+def test_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Parser:
+        def ParseFromString(self, content: bytes) -> None:  # noqa: N802
+            raise MemoryError
+
+    path = write(tmp_path / "x.onnx", onnx_model(GEMM, used(GEMM)))
+    monkeypatch.setattr(onnx, "ModelProto", Parser)
+    with pytest.raises(MemoryError):
+        nnk.from_onnx(path)
+
+
 def external(model: Any, **entries: str) -> Any:
     """Say that the numbers of the first constant are in another file."""
     tensor = model.graph.initializer[0]
@@ -728,27 +754,30 @@ def test_nodes_that_go_in_circles(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("operator", ["Gemm", "Cast", "Sub"])
+@pytest.mark.parametrize("operator", ["Gemm", "Cast", "Reshape", "Sub"])
 def test_layers_that_share_their_numbers(tmp_path: Path, operator: str) -> None:
     """A file of 100 kB would make a network of gigabytes."""
     n, count = 100, 3000
-    constants = {"w": np.ones((n, n), np.float32), "v": np.ones(n, np.float32)}
-    nodes = {"Gemm": "Gemm(", "Cast": "Cast<to=11>(", "Sub": "Sub("}[operator]
+    constants = {"w": np.ones((n, n), np.float32), "v": np.ones(n, np.float32), "shape": np.array([n, n])}
     model = onnx_model("y = MatMul(x, w)", constants, inputs=f"float[N, {n}] x")
-    names = [f"h{i}" for i in range(count)]
-    if operator == "Cast":
-        model.graph.node[0].input[1] = names[-1]
-        model.graph.node.extend(helper.make_node("Cast", [names[i - 1] if i else "w"], [names[i]], to=11) for i in range(count))
-        model.graph.node.append(model.graph.node.pop(0))
-    else:
-        model.graph.node[0].output[0] = names[0]
-        for i in range(1, count):
-            model.graph.node.append(helper.make_node(operator, [names[i - 1], "w" if operator == "Gemm" else "v"], [names[i]]))
-            if operator == "Sub":
-                model.graph.node.append(helper.make_node("Mul", [names[i], "v"], [names[i] + "m"]))
-                names[i] += "m"
-        model.graph.node[-1].output[0] = "y"
-    assert nodes
+    nodes = model.graph.node
+    names = ["x", *(f"h{i}" for i in range(1, count)), "y"]
+    del nodes[0]
+    for i in range(count):
+        value, output, weights = names[i], names[i + 1], f"w{i}"
+        match operator:
+            case "Cast":
+                nodes.append(helper.make_node("Cast", ["w"], [weights], to=11))
+            case "Reshape":
+                nodes.append(helper.make_node("Transpose", ["w"], [f"t{i}"]))
+                nodes.append(helper.make_node("Reshape", [f"t{i}", "shape"], [weights]))
+            case "Sub":
+                nodes.append(helper.make_node("Sub", [value, "v"], [f"s{i}"]))
+                nodes.append(helper.make_node("Mul", [f"s{i}", "v"], [output]))
+                continue
+            case _:
+                weights = "w"
+        nodes.append(helper.make_node("MatMul", [value, weights], [output]))
     with pytest.raises(ValueError, match="expected weights of each layer's own"):
         read(tmp_path, model)
 

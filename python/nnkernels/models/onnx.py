@@ -218,7 +218,7 @@ class _Walk:
             array = self.model.constant(name)
             if name in known:
                 inputs.append(known[name])
-            elif array is not None and array.size == 1 and array.dtype.kind in "fiu":
+            elif array is not None and array.size == 1 and array.ndim <= len(self.axes) and array.dtype.kind in "fiu":
                 inputs.append(composed.number(float(str(array.reshape(-1)[0]))))  # the shortest decimal
             else:
                 return None
@@ -256,17 +256,18 @@ class _Walk:
 
     def row(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
         """Return what elements are shifted or multiplied by: one number, or one for each feature."""
-        if array.size == 1:
-            return array.reshape(())
         shape = array.shape
         if node.integer("broadcast", 0) and node.attribute("axis") is not None:  # before opset 7
             first = node.integer("axis", 0) % max(1, len(self.axes))
             shape = (1,) * first + shape + (1,) * (len(self.axes) - first - len(shape))
         shape = (1,) * (len(self.axes) - len(shape)) + shape
-        if self.features is not None:
-            more = len(shape) - len(self.axes)
+        more = len(shape) - len(self.axes)
+        if more:
             self.axes[:0] = [1] * more
-            self.features += more
+            self.features = None if self.features is None else self.features + more
+            self.same_rows.clear()
+        if array.size == 1:
+            return array.reshape(())
         if self.features is None or array.size != shape[self.features]:
             node.refuse(f"expected one number for each feature, got a constant of shape {array.shape}")
         self.fixed = True
@@ -463,9 +464,10 @@ def _softmax(walk: _Walk, node: Node) -> None:
     old = walk.model.opset < 13
     axis = node.integer("axis", 1 if old else -1)
     place = axis + len(walk.axes) if axis < 0 else axis
-    if old and walk.features is not None and place < walk.features:  # over this axis and all that follow
-        others = [length for number, length in enumerate(walk.axes) if number >= place and number != walk.features]
-        place = walk.features if all(length == 1 for length in others) else place
+    if old and walk.features is not None and place <= walk.features:  # along this axis and all that follow
+        if any(length != 1 for number, length in enumerate(walk.axes) if number >= place and number != walk.features):
+            node.refuse("expected it to act along the features alone")
+        place = walk.features
     walk.need_features(node, place)
     _activation(walk, node)
 

@@ -23,6 +23,7 @@ MOST_AXES = 8
 # Operators at the end of a model that make labels of probabilities, and which of their inputs these are.
 _LABELS = {"ArgMax": 0, "ai.onnx.ml.ArrayFeatureExtractor": 1, "ai.onnx.ml.Binarizer": 0, "ai.onnx.ml.LabelEncoder": 0}
 _ZIPMAP = "ai.onnx.ml.ZipMap"
+_MOST_BEHIND = 50  # of such, after each other
 _AROUND_LABELS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 # Where the names of classes are: an operator's attributes.
@@ -119,7 +120,9 @@ class Model:
         model = onnx.ModelProto()
         try:
             model.ParseFromString(content)
-        except Exception as error:  # protobuf's DecodeError, or UnicodeDecodeError
+        except MemoryError:
+            raise
+        except Exception as error:  # protobuf's DecodeError
             raise ValueError(f"{self.source}: expected an ONNX model: {error}") from None
         graph = model.graph
         if not graph.node and not graph.output:
@@ -204,8 +207,8 @@ class Model:
     def _before_labels(self, name: str) -> tuple[str, bool]:
         """Return the value that an output is made of, and whether of labels; probabilities with names are none."""
         end, labels = name, False
-        seen = set()
-        while name in self._producers and name not in seen:
+        seen: set[str] = set()
+        while name in self._producers and name not in seen and len(seen) < _MOST_BEHIND:
             seen.add(name)
             node = self.node(self._producers[name])
             place = _LABELS.get(node.operator, 0)
@@ -250,16 +253,20 @@ class Model:
                 constants = [self.constant(name) for name in node.inputs if name]
                 if node.operator == operator in _FOLDED and node.outputs and all(array is not None for array in constants):
                     try:
-                        self._constants[node.outputs[0]] = self._folded(node, constants)
+                        folded = self._constants[node.outputs[0]] = self._folded(node, constants)
                     except (IndexError, OverflowError, TypeError, ValueError) as error:
                         node.refuse(str(error).removeprefix(f"{self.source}: {node.name}: "))
+                    if constants and not np.may_share_memory(folded, constants[0]):
+                        self.count(node.name, folded.size)
                 elif node.operator == operator in _BATCH and node.inputs and node.outputs:
                     self._follow_batch(node, constants[1:])
 
     def _follow_batch(self, node: Node, constants: list[Any]) -> None:
         """Follow the length of a value's first axis, which goes by Shape, Gather, Unsqueeze and Concat into a new shape."""
         value, step = (node.inputs[0], 0) if node.operator == "Shape" else self._batches.get(node.inputs[0], ("", 0))
-        if step != _BATCH.index(node.operator) or any(array is None or array.dtype.kind != "i" for array in constants):
+        if step != _BATCH.index(node.operator) or len(constants) > MOST_AXES:
+            return
+        if any(array is None or array.dtype.kind != "i" or array.size > MOST_AXES for array in constants):
             return
         output = node.outputs[0]
         if node.operator == "Concat":
@@ -299,7 +306,6 @@ class Model:
             case "Unsqueeze":
                 return np.expand_dims(array, tuple(axes or []))
             case "Cast":
-                self.count(node.name, array.size)
                 return array.astype(float_type(node))
         return array
 
