@@ -728,19 +728,16 @@ def zipped(name: str) -> bytes:
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 GRAPH = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
+STATE_DICT = "nnk.from_state_dict(torch.load(path, weights_only=True), activations)"
 OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
     "old Git LFS pointer": (POINTER.replace(b"git-lfs", b"hawser"), "Git LFS pointer, not the model", "git lfs pull"),
     # What torch.save and torch.jit.save write, cut off.
-    "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", "torch.load"),
+    "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", STATE_DICT),
     "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", "torch.load"),
-    "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", "torch.load"),
+    "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", STATE_DICT),
     "weights.npz": (written(lambda file: np.savez(file, weights=X)), "an .npz file", "numpy.load"),
     "weights.npy": (written(lambda file: np.save(file, X)), "an .npy file", "numpy.load"),
-    "model.keras": (zipped("metadata.json"), "Keras", "load_model"),
-    "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5", "h5py"),
-    "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "ONNX", "onnx.load"),
-    "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "ONNX", "onnx.load"),
     "model.tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
     **{f"pickle {protocol}": (pickle.dumps(X, protocol), "a pickle", "the library") for protocol in range(6)},
     **{
@@ -753,7 +750,7 @@ OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "weights.json": (b"\n[[1.0, 2.0], [3.0, 4.0]]", "a JSON file", "the library"),
     "page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "an HTML page, not the model", "download"),
     "model.tflite like a page": (b"<\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
-    "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "the library"),
+    "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "give the model to nnk.from_sklearn"),
     "model.joblib.z": (written(lambda file: joblib.dump(X, file, compress=3)), "compressed", "the library"),
     "model.zip": (zipped("model.bin"), "compressed", "the library"),
 }
@@ -765,6 +762,29 @@ def test_files_of_other_kinds(kind: str, path: Path) -> None:
     message = refused(path, content)
     for expected in (path.name, what, todo):
         assert expected in message
+
+
+IMPORTED_FILES: dict[str, tuple[bytes, str]] = {
+    "model.keras": (zipped("metadata.json"), "from_keras"),
+    "zipped again.keras": (zipped("config.json"), "from_keras"),
+    "weights first.keras": (zipped("model.weights.h5"), "from_keras"),
+    "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "from_keras"),
+    "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "from_onnx"),
+    "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "from_onnx"),
+}
+
+
+@pytest.mark.parametrize("kind", IMPORTED_FILES)
+def test_files_that_other_functions_read(kind: str, path: Path) -> None:
+    """By load; other readers say what they are."""
+    content, function = IMPORTED_FILES[kind]
+    assert refused(path, content).startswith(f"{function}(")
+    with pytest.raises(
+        ValueError, match=r"does not hold a state of training: it is an? .* file; expected a file that Training"
+    ):
+        nnk.TrainingState.load(path)
+    with pytest.raises(ValueError, match=f"nnk.{function} reads"):
+        nnk.from_state_dict(path, [])
 
 
 @pytest.mark.parametrize("length", [0x280, 0x480, 0x178, 0x8B1F], ids=hex)
@@ -779,7 +799,10 @@ def test_broken_files_of_ours_are_not_taken_for_others(length: int, path: Path, 
 
 
 def test_safetensors_file_of_somebody_else(path: Path) -> None:
-    assert "'nnkernels.activations'" in refused(path, safetensors.numpy.save({"weights": X}))
+    for metadata in (None, {"format": "pt"}):
+        message = refused(path, safetensors.numpy.save({"weights": X}, metadata))
+        assert "'nnkernels.activations'" in message
+        assert "nnk.from_state_dict(path, activations) makes a network" in message
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "n\u00e9t", os.fsdecode(b"\xff")], ids=ascii)

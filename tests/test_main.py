@@ -30,6 +30,7 @@ from nnkernels.__main__ import main
 from nnkernels.commands import demonstration
 from nnkernels.commands import predict as predict_module
 from nnkernels.commands.demonstration import DIGITS_SHA256
+from nnkernels.commands.names import Names
 from ulp import same_bits
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
@@ -917,7 +918,7 @@ def test_interruption_between_blocks_leaves_nothing(folder: Path, monkeypatch: p
             return super().__call__(x, out)
 
     monkeypatch.setattr(predict_module, "BLOCK_NUMBERS", 4 * 7)
-    monkeypatch.setattr(predict_module, "load", lambda path: Interrupted(make_network().layers))
+    monkeypatch.setattr(predict_module, "read_model", lambda path: (Interrupted(make_network().layers), Names()))
     for output in ("y.npy", "y.csv"):
         written.clear()
         assert main(["predict", str(folder / "net.safetensors"), str(folder / "x.npy"), "-o", str(folder / output)]) == 130
@@ -963,7 +964,7 @@ def test_progress_on_a_terminal_when_it_is_long(folder: Path, name: str, long: b
     monkeypatch.setattr(sys, "stderr", terminal.stream)
     monkeypatch.setattr(predict_module, "BLOCK_NUMBERS", 4 * 5)
     monkeypatch.setattr(predict_module, "PROGRESS_DELAY", 1e-9 if long else 1e9)
-    monkeypatch.setattr(predict_module, "load", lambda path: Slow(make_network().layers))
+    monkeypatch.setattr(predict_module, "read_model", lambda path: (Slow(make_network().layers), Names()))
     assert main(["predict", str(folder / "net.safetensors"), str(folder / name), "-o", str(folder / "y.npy")]) == 0
     shown = terminal.close()
     if long:
@@ -1009,6 +1010,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         ),
         (["train", "--help"], "Exit status 2: the files or arguments are wrong."),
         (["show", "--help"], "Print the layers of a saved network"),
+        (["convert", "--help"], "Read a network, or a model of ONNX or Keras that is a chain of dense layers."),
+        (["convert", "--help"], "replaces a network, but no other file"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -1018,7 +1021,16 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "arguments",
-    [["predict"], ["predict", "net.safetensors"], ["train"], ["train", "x.csv"], ["show"], ["unknown"], ["--unknown"]],
+    [
+        ["predict"],
+        ["predict", "net.safetensors"],
+        ["train"],
+        ["train", "x.csv"],
+        ["show"],
+        ["convert", "m.onnx"],
+        ["unknown"],
+        ["--unknown"],
+    ],
     ids=str,
 )
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,15 @@ def test_import_is_light() -> None:
     assert not {"safetensors", "tqdm", "argparse", "dataclasses", "multiprocessing", "pathlib"} & set(heavy), heavy
 
 
+def test_loading_a_network_imports_no_reader_of_others(tmp_path: Path) -> None:
+    nnk.Network([nnk.Dense([1.0])]).save(tmp_path / "net.safetensors")
+    code = (
+        "import nnkernels, sys; nnkernels.load(sys.argv[1]); print(*sorted(name for name in sys.modules if 'models' in name))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, tmp_path / "net.safetensors"], capture_output=True, text=True, check=True)
+    assert ran.stdout == "\n"
+
+
 # Imports in vain, for NumPy's import is interrupted.
 INTERRUPTED_IMPORT = """
 import sys

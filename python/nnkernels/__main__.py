@@ -1,4 +1,4 @@
-"""``python -m nnkernels``: a demonstration; or train a network on a CSV file, predict by it, show it."""
+"""``python -m nnkernels``: a demonstration; or train a network on a CSV file, predict by it, show it, convert it."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nnkernels import __version__
 from nnkernels.arrays import MOST_SEED
+from nnkernels.commands.convert import convert
 from nnkernels.commands.demonstration import demonstrate
 from nnkernels.commands.predict import predict
 from nnkernels.commands.show import show
@@ -85,6 +86,9 @@ def _run(options: Namespace) -> int:
     if options.command == "show":
         show(options.model)
         return 0
+    if options.command == "convert":
+        convert(options.model, options.converted, options.name)
+        return 0
     return demonstrate()
 
 
@@ -104,10 +108,29 @@ def _parser() -> ArgumentParser:
         "of the file, and the SHA-256 of the weights.",
     )
     show_parser.add_argument("model", type=Path, metavar="MODEL", help=_MODEL)
+    _add_convert(commands.add_parser("convert", help="write a network to another format", description=_CONVERT))
     return parser
 
 
-_MODEL = "what train or net.save(path) wrote"
+_MODEL = "what train or net.save(path) wrote, or an ONNX, .keras or .h5 file"
+
+_CONVERT = (
+    "Read a network, or a model of ONNX or Keras that is a chain of dense layers. Write it as a network, which is read "
+    "without other packages, or as an ONNX file. Print the layers and the SHA-256 of the weights. Exit status 2: the files or "
+    "arguments are wrong."
+)
+
+
+def _add_convert(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=_MODEL)
+    parser.add_argument(
+        "converted",
+        type=Path,
+        metavar="OUTPUT",
+        help="where the network goes: a name that ends in .safetensors or .onnx; replaces a network, but no other file",
+    )
+    parser.add_argument("--output", dest="name", metavar="NAME", help="which output of an ONNX model that has several")
+
 
 _TRAIN = (
     "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers, or True "

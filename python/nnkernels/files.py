@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike, fsdecode, fstat
 from stat import S_ISREG
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +23,27 @@ _MOST_HEADER = 100_000_000
 # The names of dtypes in a file.
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
-# Files of other kinds: how they begin, what they are, and what reads them.
+ONNX, KERAS, HDF5 = "an ONNX file", "a Keras file", "an HDF5 file"
+
+# What a network can be made of them with.
+_LAYERS = "read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
+_MODULE = "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors"
+_IMPORT = "nnk.load and {reader} read it"
+_OBJECT = "read it with {reader}, and give the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
+
+# Files of other kinds: how they begin, what they are, what reads them, and how a network comes of them.
 _OTHER_FILES = (
-    (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load"),
-    (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load"),
-    (rb"PK\x03\x04.{26}(metadata|config)\.json", "a Keras file", "keras.models.load_model"),
-    (rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([dl]p0\n|[}\]]q\0", "a pickle", "the library that wrote it"),
-    (rb"\x89HDF\r\n", "an HDF5 file", "h5py or Keras"),
-    (rb"GGUF", "a GGUF file", "gguf"),
-    (rb'\s*[{\[]\s*["{\[\d-]', "a JSON file", "the library that wrote it"),
-    (rb"\x93NUMPY", "an .npy file", "numpy.load"),
-    (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", "an ONNX file", "onnx.load"),
-    (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow"),
-    (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it"),
+    (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load", _MODULE),
+    (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load", _LAYERS),
+    (rb"PK\x03\x04.{26}(metadata\.json|config\.json|model\.weights\.)", KERAS, "nnk.from_keras", _IMPORT),
+    (rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([dl]p0\n|[}\]]q\0", "a pickle", "the library that wrote it", _OBJECT),
+    (rb"\x89HDF\r\n", HDF5, "nnk.from_keras", _IMPORT),
+    (rb"GGUF", "a GGUF file", "gguf", _LAYERS),
+    (rb'\s*[{\[]\s*["{\[\d-]', "a JSON file", "the library that wrote it", _LAYERS),
+    (rb"\x93NUMPY", "an .npy file", "numpy.load", _LAYERS),
+    (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", ONNX, "nnk.from_onnx", _IMPORT),
+    (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow", _LAYERS),
+    (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it", _OBJECT),
 )
 
 
@@ -59,31 +68,51 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
             file.write(tensors[name].data)
 
 
-def read_file(path: Path, parse: Callable[[Any], T], content: str, writer: str, advice: str) -> T:
+@contextmanager
+def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
+    """Open a file that is neither a pipe nor a device, for these could not be read twice, or without end."""
+    name = fsdecode(path)
+    with open(name, "rb") as file:  # noqa: PTH123 - the system says best why a file cannot be read
+        if not S_ISREG(fstat(file.fileno()).st_mode):
+            raise ValueError(f"{name}: {content} is read from a file, not from a pipe or a device")
+        yield file
+
+
+def read_file(
+    path: Path,
+    parse: Callable[[Any], T],
+    content: str,
+    writer: str,
+    advice: str,
+    others: Mapping[str, Callable[[Path], T]] | None = None,
+) -> T:
     """Return what ``parse`` makes of a file, which it reads by ``read_metadata`` and ``read_tensors``.
 
-    For error messages: the content that the file should have ("a network"), the function that writes it, and what to do with
-    a file of another kind, where "{reader}" stands for what reads that kind.
+    ``others`` reads files of other kinds, by the names above. For error messages: the content that the file should have ("a
+    network"), the function that writes it, and what to do with a file of another kind, where "{reader}" stands for what reads
+    that kind, "{network}" for how a network comes of it.
 
     Raises ValueError for all that is wrong with the content, OSError and MemoryError.
     """
     from safetensors import SafetensorError, safe_open
 
     name = fsdecode(path)
-    with open(name, "rb") as opened:  # noqa: PTH123 - the system says best why a file cannot be read
-        if not S_ISREG(fstat(opened.fileno()).st_mode):  # safetensors opens it once more, and maps it into memory
-            raise ValueError(f"{name}: {content} is read from a file, not from a pipe or a device")
+    with open_regular(path, content) as opened:
         beginning = opened.read(256)
     try:
         with safe_open(name, framework="numpy") as file:
             return parse(file)
     except (SafetensorError, TypeError, ValueError) as error:
-        reason = _other_kind(beginning, advice) or f"{error}; expected a file that {writer} wrote"
-        raise ValueError(f"{name} does not hold {content}: {reason}") from None
+        kind, todo = _other_kind(beginning, advice)
+        reader = (others or {}).get(kind)
+        if reader is None:
+            reason = f"it is {kind}; {todo}" if kind else f"{error}; expected a file that {writer} wrote"
+            raise ValueError(f"{name} does not hold {content}: {reason}") from None
     except OSError as error:
         if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
             raise MemoryError(f"{name}: {error}") from None
         raise type(error)(f"{name}: {error}") from None
+    return reader(path)
 
 
 def read_metadata(file: Any, key: str) -> str:
@@ -111,17 +140,17 @@ def _read_tensor(tensor: Any) -> NDArray[Any]:
     return whole
 
 
-def _other_kind(beginning: bytes, advice: str) -> str | None:
-    """Say what kind of file begins so, if it is a well-known one, and what to do."""
+def _other_kind(beginning: bytes, advice: str) -> tuple[str, str]:
+    """Return what kind of file begins so, if it is a well-known one, and what to do; else empty strings."""
     import re
 
     if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
-        return None
+        return "", ""
     if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
-        return "it is a Git LFS pointer, not the model; git lfs pull fetches that"
+        return "a Git LFS pointer, not the model", "git lfs pull fetches that"
     if re.match(rb"\s*<[!?\w]", beginning):
-        return "it is an HTML page, not the model; download that"
-    for pattern, kind, reader in _OTHER_FILES:
+        return "an HTML page, not the model", "download that"
+    for pattern, kind, reader, network in _OTHER_FILES:
         if re.match(pattern, beginning, re.DOTALL):
-            return f"it is {kind}; {advice.format(reader=reader)}"
-    return None
+            return kind, advice.format(reader=reader, network=network.format(reader=reader))
+    return "", ""

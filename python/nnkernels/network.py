@@ -28,7 +28,7 @@ from nnkernels.arrays import (
     map_chunks,
     need_known,
 )
-from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.files import HDF5, KERAS, ONNX, Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.layers import Dense, Scale, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
 from nnkernels.problem import compute_gradient, propagate_back
@@ -444,8 +444,9 @@ def _parts(activation: str) -> tuple[str, str]:
 
 
 def load(path: Path) -> Network:
-    """Read a network that ``Network.save`` wrote.
+    """Read a network that ``Network.save`` wrote, or a model of ONNX or Keras.
 
+    The content decides, whatever the name: an ONNX file is read as by ``from_onnx``, a .keras or .h5 file as by ``from_keras``.
     Nothing in a file is ever executed, and memory stays in proportion to its size.
 
     Parameters
@@ -462,7 +463,9 @@ def load(path: Path) -> Network:
     ------
     ValueError
         The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
-        another library or Git LFS wrote it. Or it is a pipe or a device.
+        another library or Git LFS wrote it, and says how a network comes of it. Or it is a pipe or a device.
+    ImportError
+        For a model of ONNX or Keras, where the package ``onnx`` or ``h5py`` is missing.
     FileNotFoundError, OSError
         The file is missing, or the system cannot read it.
     MemoryError
@@ -478,13 +481,28 @@ def load(path: Path) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
-    return read_file(
-        path,
-        _read_network,
-        content="a network",
-        writer="Network.save",
-        advice="read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])",
-    )
+    return read_file(path, _read_network, "a network", "Network.save", "{network}", _OTHERS)
+
+
+def read_saved(path: Path) -> Network:
+    """Read a network that ``Network.save`` wrote, but no file of another library."""
+    return read_file(path, _read_network, "a network", "Network.save", "{network}")
+
+
+# The modules of models.* are imported where they are needed.
+def _load_onnx(path: Path) -> Network:
+    from nnkernels.models.onnx import from_onnx
+
+    return from_onnx(path)
+
+
+def _load_keras(path: Path) -> Network:
+    from nnkernels.models.keras import from_keras
+
+    return from_keras(path)
+
+
+_OTHERS = {ONNX: _load_onnx, KERAS: _load_keras, HDF5: _load_keras}
 
 
 def _widths(layers: list[Dense | Scale]) -> list[int]:
@@ -540,6 +558,9 @@ def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _read_network(file: Any) -> Network:
+    if _ACTIVATIONS not in (file.metadata() or {}):
+        advice = "of tensors of other libraries nnk.from_state_dict(path, activations) makes a network"
+        raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}; {advice}")
     activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # no longer list than the tensors are worth
     parts = [[f"layers.{index}.{part}" for part in _parts(name)] for index, name in enumerate(activations)]
     tensors = read_tensors(file, list(chain(*parts)))

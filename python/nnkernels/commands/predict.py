@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.commands.names import names_of
+from nnkernels.commands.models import read_model
 from nnkernels.commands.rows import (
     BLOCK_NUMBERS,
     Format,
@@ -23,7 +23,6 @@ from nnkernels.commands.rows import (
     write_npy,
 )
 from nnkernels.layers import Dense
-from nnkernels.network import load
 
 # Multiplications in a block, which an interruption waits for: less than half a second, on any CPU target.
 _BLOCK_WORK = 2**28
@@ -62,8 +61,7 @@ def predict(
     from tqdm import tqdm
 
     source_format, output_format = file_format(source, fallback), file_format(output, fallback)
-    net = load(model)
-    names = names_of(net, str(model))
+    net, names = read_model(model)
     inputs, outputs = net.inputs, net.outputs
     work = sum(layer.weights.size for layer in net.layers if isinstance(layer, Dense))
     block_rows = max(1, min(BLOCK_NUMBERS // max(1, inputs, outputs), max(_FEW_ROWS, _BLOCK_WORK // max(1, work))))

@@ -179,6 +179,15 @@ def open_replacement(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def check_replaceable(path: Path, read: Callable[[Path], object]) -> None:
+    """Raise ValueError for a file that ``read`` refuses, such as a table: it is there for something else."""
+    if path.exists() and path.stat().st_size:
+        try:
+            read(path)
+        except ValueError:
+            raise ValueError(f"{path}: this file holds no network, so it is kept: say another name, or delete it") from None
+
+
 # --- .npy ---
 
 

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from nnkernels.commands.names import names_of, shown
+from nnkernels.commands.models import read_model
+from nnkernels.commands.names import shown
 from nnkernels.commands.report import count, say, weights_sha256
-from nnkernels.network import load
 
 
 def show(model: Path) -> None:
     """Print the layers, names, other metadata, file size and hash of a saved network. Raises OSError and ValueError."""
-    net = load(model)
-    names = names_of(net, str(model))
+    net, names = read_model(model)
     say([str(net)])
     lists = {"classes": names.classes, "columns": names.columns, "ignored": names.ignored}
     for title, several in lists.items():

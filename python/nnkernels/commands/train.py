@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from nnkernels.commands.names import Names, listed
 from nnkernels.commands.report import count, say, weights_sha256
-from nnkernels.commands.rows import input_label, named, open_input, open_replacement
+from nnkernels.commands.rows import check_replaceable, input_label, named, open_input, open_replacement
 from nnkernels.commands.table import Table, Task, read_table
 from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
 from nnkernels.layers import Scale
-from nnkernels.network import Network, load
+from nnkernels.network import Network, read_saved
 from nnkernels.plots import draw_losses, plot_format
 from nnkernels.training import Training, TrainingError
 from nnkernels.training import train as train_network
@@ -63,7 +63,7 @@ def train(
         # What cannot be written is an error before the first epoch.
         plot_file = None if plot is None else files.enter_context(open_replacement(plot))
         with open_replacement(output) as network_file:
-            _check_replaceable(output)
+            check_replaceable(output, read_saved)
             with open_input(source) as file:
                 table = read_table(file, input_label(source), delimiter, header, target, task, ignore)
             decided, reason = (task, "") if task else decide_task(table)
@@ -85,15 +85,6 @@ def train(
     if plot is not None:
         say([f"written: {plot}"])
     return not run.interrupted
-
-
-def _check_replaceable(output: Path) -> None:
-    """Raise ValueError for a file that is no network, such as a table: it is there for something else."""
-    if output.exists() and output.stat().st_size:
-        try:
-            load(output)
-        except ValueError:
-            raise ValueError(f"{output}: this file holds no network, so it is kept: say another name, or delete it") from None
 
 
 class _Run(NamedTuple):
