@@ -46,7 +46,7 @@ using Bits = typename Type<T>::Bits;
 template <class T>
 struct Function {
   const char* name;
-  typename Kernels<T>::Elementwise* Kernels<T>::*kernel;  // null: log1p
+  Activation activation;  // kNone: log1p
   Wide<T> (*reference)(Wide<T>);
   double promised_ulp;
   T low, high;  // the range of its results
@@ -60,13 +60,13 @@ static constexpr double kPromisedUlp = 0.8;
 
 template <class T>
 static const Function<T> kFunctions[] = {
-    {"exp", &Kernels<T>::exp, [](Wide<T> x) { return std::exp(x); }, kPromisedUlp, 0, kInfinity<T>, false},
-    {"sigmoid", &Kernels<T>::sigmoid, [](Wide<T> x) { return 1 / (1 + std::exp(-x)); }, kPromisedUlp, 0, 1, false},
-    {"tanh", &Kernels<T>::tanh, [](Wide<T> x) { return std::tanh(x); }, kPromisedUlp, -1, 1, true},
+    {"exp", Activation::kExp, [](Wide<T> x) { return std::exp(x); }, kPromisedUlp, 0, kInfinity<T>, false},
+    {"sigmoid", Activation::kSigmoid, [](Wide<T> x) { return 1 / (1 + std::exp(-x)); }, kPromisedUlp, 0, 1, false},
+    {"tanh", Activation::kTanh, [](Wide<T> x) { return std::tanh(x); }, kPromisedUlp, -1, 1, true},
 };
 
-static const Function<double> kLog1p = {"log1p",           nullptr, [](long double x) { return std::log1p(x); }, 1.0, 0,
-                                        kInfinity<double>, false};
+static const Function<double> kLog1p = {
+    "log1p", Activation::kNone, [](long double x) { return std::log1p(x); }, 1.0, 0, kInfinity<double>, false};
 
 template <class T>
 T from_bits(Bits<T> bits) {
@@ -173,8 +173,8 @@ struct Report {
 template <class T>
 void compute(const Function<T>& function, const KernelTable& table, const std::vector<T>& x, std::vector<T>& y) {
   y.resize(x.size());
-  if (function.kernel != nullptr) {
-    (table.of<T>().*function.kernel)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
+  if (function.activation != Activation::kNone) {
+    table.of<T>().of(function.activation)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached, 0);
   } else if constexpr (std::is_same_v<T, double>) {
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = log1p_positive(x[i]).high;
   }
@@ -185,7 +185,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
   std::vector<T> y, other;
   compute(function, kernels(), x, y);
   for (const KernelTable* table : supported_tables()) {
-    if (function.kernel == nullptr) break;  // log1p is compiled into this program, once
+    if (function.activation == Activation::kNone) break;  // log1p is compiled into this program, once
     compute(function, *table, x, other);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const bool equal = bits_of(y[i]) == bits_of(other[i]) || (std::isnan(y[i]) && std::isnan(other[i]));
@@ -227,7 +227,7 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
       // One number more than the chunk, so that the order is checked across chunks.
       for (std::uint64_t i = c * chunk; i < std::min(count, (c + 1) * chunk + stride); i += stride) {
         const T value = numbers.number(i);
-        if (function.kernel != nullptr || (value >= 0 && value < T(0x1p100))) x.push_back(value);
+        if (function.activation != Activation::kNone || (value >= 0 && value < T(0x1p100))) x.push_back(value);
       }
       check(function, x, mine);
     }

@@ -504,7 +504,7 @@ ACTIVATIONS: dict[Any, Callable[..., Any]] = {
     nnk.tanh: nnk.tanh,
     "softmax": nnk.softmax,
 }
-BAD_ACTIVATIONS = {"gelu": ValueError, "": ValueError, np.tanh: TypeError, 1: TypeError}
+BAD_ACTIVATIONS = {"mish": ValueError, "": ValueError, np.tanh: TypeError, 1: TypeError}
 
 
 @st.composite

@@ -245,8 +245,8 @@ def test_layers_that_live_only_while_they_are_read() -> None:
         def __len__(self) -> int:
             return 3
 
-        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-            return np.full((64, 64), float(index)), np.zeros(64), 0
+        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], int, float]:
+            return np.full((64, 64), float(index)), np.zeros(64), 0, 0.0
 
     net: Any = _core.Network(Layers(), np.dtype(np.float64).num, False)  # type: ignore[arg-type]
     assert [net._layer(index)[0].max() for index in range(3)] == [0, 1, 2]

@@ -114,7 +114,7 @@ Step = Callable[[Any, Array, Array, list[Array]], tuple[Array, list[Array]]]
 def step(settings: Any, parameters: Array, gradient: Array, moments: list[Array]) -> tuple[Array, list[Array]]:
     """Make one step of our own, of weights: with targets for which squared_error has this gradient."""
     n = len(parameters)
-    trainer = _core.Trainer([1, n], [0], parameters.dtype.num, 2, 0.0, 1, len(moments))
+    trainer = _core.Trainer([1, n], [(0, 0.0)], parameters.dtype.num, 2, 0.0, 1, len(moments))
     trainer.parameters[:n], trainer.steps = parameters, LATE
     for ours, given in zip(trainer.moments, moments, strict=True):
         ours[:n] = given

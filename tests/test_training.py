@@ -738,12 +738,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "negative seed": lambda: TRAINER.epochs(X, CLASSES, None, STEP, -1, 0, 1, False),
     "negative epochs": lambda: TRAINER.epochs(X, CLASSES, None, STEP, 0, 0, -1, False),
     "fewer activations": lambda: _core.Trainer([3, 2], [], F32, 0, 0.0, 4, 0),
-    "activation": lambda: _core.Trainer([3, 2], [9], F32, 0, 0.0, 4, 0),
+    "activation": lambda: _core.Trainer([3, 2], [(13, 0.0)], F32, 0, 0.0, 4, 0),
     "dtype": lambda: _core.Trainer([3, 2], [(0, 0.0)], np.dtype(int).num, 0, 0.0, 4, 0),
     "loss": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 9, 0.0, 4, 0),
     "batch of none": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 0, 0),
     "three moments": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 4, 3),
-    "huge layers": lambda: _core.Trainer([2**40, 2**40], [0], F32, 0, 0.0, 4, 0),
+    "huge layers": lambda: _core.Trainer([2**40, 2**40], [(0, 0.0)], F32, 0, 0.0, 4, 0),
     "huge batch": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 2**62, 0),
     "reduction of a loss": lambda: _core.loss(0, 0.0, X, CLASSES, None, 9, False),
     "label of a loss": lambda: _core.loss(0, 0.0, X, CLASSES + 3, None, 1, True),
@@ -773,9 +773,9 @@ except (ValueError, TypeError):
 
 
 def test_arrays_of_a_trainer_keep_it_alive() -> None:
-    parameters = _core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2).parameters
+    parameters = _core.Trainer([300, 200], [(0, 0.0)], F32, 0, 0.0, 4, 2).parameters
     parameters[:] = 3
-    others = [_core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2) for _ in range(20)]
+    others = [_core.Trainer([300, 200], [(0, 0.0)], F32, 0, 0.0, 4, 2) for _ in range(20)]
     assert all((other.parameters == 0).all() for other in others)
     assert (parameters == 3).all()
 
