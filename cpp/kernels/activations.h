@@ -1,7 +1,8 @@
-// relu, sigmoid and tanh. Errors as tests/accuracy.cpp prints them: of all floats, and of the doubles that it takes.
+// The element-wise activations. Errors as tests/accuracy.cpp prints them: of all floats, and of the doubles that it takes.
 #pragma once
 
 #include "exp.h"
+#include "log1p.h"
 #include "loop.h"
 #include "tables.h"
 
@@ -15,6 +16,14 @@ V relu(V x) {
   const auto minus_infinity = as<SignedIntegers<V>>(broadcast<V>(Element<V>(-__builtin_huge_val())));
   return as<SignedIntegers<V>>(x) > minus_infinity ? x : V{};
 }
+
+// A lesser magnitude is nothing beside 1. Its square is a normal number, and quick.
+template <class C>
+constexpr C kSquarable = static_cast<C>(sizeof(C) == 4 ? 0x1p-40 : 0x1p-80);
+
+// From there on e^-x is 0, and x e^-x too.
+template <class C>
+constexpr C kVanished = sizeof(C) == 4 ? C(110) : C(760);
 
 template <class V>
 Integers<V> sign_bits() {
@@ -32,6 +41,24 @@ V unless_below(Element<V> least, V x) {
   return magnitude_of(x) < least ? V{} : x;
 }
 
+// x, but no more than the limit in magnitude; NaN stays.
+template <class Target, class V>
+V within(Element<V> limit, V x) {
+  return Target::less(broadcast<V>(limit), V(Target::greater(broadcast<V>(-limit), x)));
+}
+
+// a + b of numbers that are not negative, in two parts (T. J. Dekker, 1971).
+template <class Target, class V>
+TwoParts<V> add(V a, V b) {
+  const V sum = a + b;
+  return {sum, Target::less(a, b) - (sum - Target::greater(a, b))};
+}
+
+template <class V>
+V times_sign_of(V x, V v) {
+  return as<V>(as<Integers<V>>(v) ^ (as<Integers<V>>(x) & sign_bits<V>()));
+}
+
 // A number that is not negative, with the sign of x.
 template <class V>
 V with_sign_of(V x, V magnitude) {
@@ -44,6 +71,33 @@ V slope(const V* c, V t) {
   V result = c[7];
   for (std::size_t i = 7; i > 2; --i) result = Target::fma(result, t, c[i - 1]);
   return result;
+}
+
+// (high + low) 2^floor(n)
+template <class V>
+struct Scaled {
+  V high, low, n;
+};
+
+// e^-y (1 - share e^-y) for y + y_low from the end of the tables of sigmoid and softplus on.
+template <class Target, class V>
+Scaled<V> decay(V y, V y_low, float share) {
+  const typename Target::template Powers<float> powers{kPowers<float>};
+  const V negative = -V(Target::less(broadcast<V>(kVanished<float>), y));
+  const Steps<V> steps = count_steps<Target>(negative);
+  const V r = subtract_steps<Target>(negative, steps.n) - y_low;
+  const TwoParts<V> e = exp_parts<Target>(r, steps.index, powers);
+  const V sum = e.high + e.low;
+  // Below 2^-64 the square is nothing beside the rest; subnormal numbers would be slow.
+  const V power = Target::scale_normal(sum, V(Target::greater(broadcast<V>(-64), steps.n)));
+  return {e.high, Target::fma(-sum, share * power, e.low), steps.n};
+}
+
+// The tables of sigmoid and softplus: their end, and the row for y.
+constexpr float kTableEnd = 9.875f;
+template <class Target, class V>
+Integers<V> table_row(V y) {
+  return as<Integers<V>>(V(Target::fma(y, broadcast<V>(1.5625f), broadcast<V>(0x1.8p23f))));
 }
 
 template <class Target, class C>
@@ -59,31 +113,40 @@ class Sigmoid<Target, float> {
   using V = Lanes<Target, float>;
 
   V operator()(V x) const {
-    constexpr float kTableEnd = 9.875f;
     const V y = Target::greater(broadcast<V>(kTiny<float>), magnitude_of(x));
     V c[8];
-    polynomials_(as<Integers<V>>(V(Target::fma(y, broadcast<V>(1.5625f), broadcast<V>(0x1.8p23f)))), c);
+    polynomials_(table_row<Target>(y), c);
     const V t = y - c[0];
     const V signed_t = as<V>(as<Integers<V>>(t) ^ (~as<Integers<V>>(x) & sign_bits<V>()));
     const V result = Target::fma(slope<Target>(c, t), signed_t, x > 0 ? 1 - c[1] : c[1]);
     if (__builtin_expect(!Target::any_greater(y, broadcast<V>(kTableEnd)), true)) return result;
-    const V lower = tail(y);
+    const Scaled<V> e = decay<Target>(y, V{}, 1);
+    const V lower = Target::scale(y > kVanished<float> ? V{} : V(e.high + e.low), e.n);
     return y > kTableEnd ? (x > 0 ? 1 - lower : lower) : result;
   }
 
+  // m sigmoid(-y), and m sigmoid(-y - low): multiplied before it is rounded.
+  V product(V m, V y) const {
+    return product(m, y, V{}, [](V /*base*/, V slope, V t) { return slope * t; });
+  }
+  V product(V m, V y, V low) const {
+    return product(m, y, low, [low](V base, V slope, V t) {
+      const V s = Target::fma(slope, t, base);
+      return Target::fma(slope, t, V(Target::fma(s, s, -s) * low));  // the derivative is s^2 - s
+    });
+  }
+
  private:
-  static V tail(V y) {
-    constexpr float kLowest = ExpConstants<float>::kLowest;
-    const typename Target::template Powers<float> powers{kPowers<float>};
-    const V negative = -V(Target::less(broadcast<V>(-kLowest), y));
-    const Steps<V> steps = count_steps<Target>(negative);
-    const V r = subtract_steps<Target>(negative, steps.n);
-    const TwoParts<V> e = exp_parts<Target>(r, steps.index, powers);
-    const V sum = e.high + e.low;
-    // Below 2^-64 the square is nothing beside the rest; subnormal numbers would be slow.
-    const V power = Target::scale_normal(sum, V(Target::greater(broadcast<V>(-64), steps.n)));
-    const V low = Target::fma(-sum, power, e.low);
-    return Target::scale(y > -kLowest ? V{} : V(e.high + low), steps.n);
+  template <class Rest>
+  V product(V m, V y, V low, Rest rest) const {
+    V c[8];
+    polynomials_(table_row<Target>(y), c);
+    const V t = y - c[0];
+    const V result = Target::fma(m, c[1], V(m * rest(c[1], slope<Target>(c, t), t)));
+    if (__builtin_expect(!Target::any_greater(y, broadcast<V>(kTableEnd)), true)) return result;
+    const Scaled<V> e = decay<Target>(y, low, 1);
+    const V lower = Target::scale(y > kVanished<float> ? V{} : V(Target::fma(m, e.high, V(m * e.low))), e.n);
+    return y > kTableEnd ? lower : result;
   }
 
   typename Target::Lookup polynomials_{kSigmoidTable};
@@ -99,11 +162,29 @@ class Sigmoid<Target, double> {
   using V = Lanes<Target, double>;
 
   V operator()(V x) const {
+    const Reciprocal s = lower(V(Target::greater(broadcast<V>(kTiny<double>), magnitude_of(x))), V{});
+    const V result = Target::scale(V(Target::fma(s.rest, s.value, s.value)), s.n);
+    return x > 0 ? 1 - result : result;
+  }
+
+  // m sigmoid(-y - low): multiplied before it is rounded.
+  V product(V m, V y, V low = V{}) const {
+    const Reciprocal s = lower(y, low);
+    return Target::scale(V(Target::fma(m, s.value, V(m * (s.rest * s.value)))), s.n);
+  }
+
+ private:
+  // value (1 + rest) 2^floor(n)
+  struct Reciprocal {
+    V value, rest, n;
+  };
+
+  // sigmoid(-y - low)
+  Reciprocal lower(V y, V low) const {
     using K = ExpConstants<double>;
-    const V y = Target::less(broadcast<V>(-kTiny<double>), V(-magnitude_of(x)));
-    const auto zero = y < K::kLowest;
-    const Steps<V> steps = count_steps<Target>(y);
-    const V r = subtract_steps<Target>(y, steps.n);
+    const auto zero = y > kVanished<double>;
+    const Steps<V> steps = count_steps<Target>(V(-y));
+    const V r = subtract_steps<Target>(V(-y), steps.n) - low;
     const TwoParts<V> t = exp_parts<Target>(V(-r), steps.index, powers_);
     const V n = zero ? V{} : steps.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
@@ -112,11 +193,9 @@ class Sigmoid<Target, double> {
     const V negative_low = ((denominator - t.high) - power) - t.low;
     const V reciprocal = 1 / denominator;
     const V rest = Target::fma(reciprocal, negative_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
-    const V lower = Target::scale(zero ? V{} : V(Target::fma(rest, reciprocal, reciprocal)), n);
-    return x > 0 ? 1 - lower : lower;
+    return {zero ? V{} : reciprocal, rest, n};
   }
 
- private:
   typename Target::template Powers<double> powers_{kNegativePowers<double>};
 };
 
@@ -190,6 +269,277 @@ class Tanh<Target, double> {
                                            0x1.664998df79d11p-6, -0x1.1e83ab623656ap-7};
 };
 
+// max(x, 0) - y for y >= 0, with the sign of x where it is 0: how silu and gelu come from x sigmoid(-|x|) and x Phi(-|x|).
+template <class Target, class V>
+V subtract_from_positive(V x, V y) {
+  return Target::greater(broadcast<V>(Element<V>(-0.0)), x) - y;
+}
+
+// x sigmoid(x) = max(x, 0) - |x| sigmoid(-|x|).
+// -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
+template <class Target, class C>
+class Silu {
+ public:
+  using V = Lanes<Target, C>;
+
+  V operator()(V x) const {
+    const V y = magnitude_of(x);
+    const V limited = Target::less(y, broadcast<V>(kVanished<C>));
+    return subtract_from_positive<Target>(x, sigmoid_.product(limited, V(Target::greater(y, broadcast<V>(kTiny<C>)))));
+  }
+
+ private:
+  Sigmoid<Target, C> sigmoid_;
+};
+
+template <class C>
+struct GeluConstants;
+
+template <>
+struct GeluConstants<float> {
+  static constexpr float kEnd = 14.9f;   // of x Phi(x): it rounds to 0 below -kEnd
+  static constexpr float kTanhEnd = 12;  // as above, of the other form
+  // 2 sqrt(2/pi), and 0.044715 times that, in two parts.
+  static constexpr float kLinear[] = {0x1.98845p+0f, 0x1.9ea1b2p-23f};
+  static constexpr float kCubic[] = {0x1.2444f2p-4f, 0x1.49b16ap-29f};
+  static constexpr float kDensity = 0x1.988454p-2f;  // 1 / sqrt(2 pi)
+};
+
+template <>
+struct GeluConstants<double> {
+  static constexpr double kEnd = 39;
+  static constexpr double kTanhEnd = 24;
+  static constexpr double kLinear[] = {0x1.9884533d4366p+0, -0x1.ee5e069875fe9p-49};
+  static constexpr double kCubic[] = {0x1.2444f2a4d8b4bp-4, -0x1.6c843a29d1c70p-61};
+  static constexpr double kDensity = 0x1.9884533d43651p-2;
+};
+
+// 2 sqrt(2/pi) (y + 0.044715 y^3) in two parts, for y from kSquarable to kTanhEnd.
+template <class Target, class V>
+TwoParts<V> gelu_tanh_argument(V y) {
+  using K = GeluConstants<Element<V>>;
+  const V linear = broadcast<V>(K::kLinear[0]), cubic = broadcast<V>(K::kCubic[0]);
+  const V square = y * y;
+  const V square_low = Target::fma(y, y, -square);
+  const V factor = Target::fma(cubic, square, linear);
+  // What is left of each rounding, and of the constants. linear has so few bits that its difference is exact.
+  const V factor_low = Target::fma(cubic, square_low, V(Target::fma(cubic, square, V(linear - factor)))) +
+                       Target::fma(broadcast<V>(K::kCubic[1]), square, broadcast<V>(K::kLinear[1]));
+  const V high = y * factor;
+  return {high, Target::fma(y, factor_low, V(Target::fma(y, factor, -high)))};
+}
+
+// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(v) with v = 2 sqrt(2/pi) (x + 0.044715 x^3), as silu.
+template <class Target, class C>
+class GeluTanh {
+ public:
+  using V = Lanes<Target, C>;
+
+  V operator()(V x) const {
+    const V limited = Target::less(magnitude_of(x), broadcast<V>(GeluConstants<C>::kTanhEnd));
+    const TwoParts<V> v = gelu_tanh_argument<Target>(V(Target::greater(limited, broadcast<V>(kSquarable<C>))));
+    return subtract_from_positive<Target>(x, sigmoid_.product(limited, v.high, v.low));
+  }
+
+ private:
+  Sigmoid<Target, C> sigmoid_;
+};
+
+// 2 y e^(y^2/2) Phi(-y) in two parts, for y from 0 to kEnd: y where it is small, and at most 0.8. `normal` is y, or a little
+// more where y^2 would be no normal number.
+template <class Target, class C>
+class GeluFactor;
+
+// By a table of polynomials. Row: bits 21 to 24 of 1 + y, as for tanh.
+template <class Target>
+class GeluFactor<Target, float> {
+ public:
+  using V = Lanes<Target, float>;
+
+  TwoParts<V> operator()(V y, V normal) const {
+    constexpr float kSmall = 0.25f;  // the second row begins there
+    V c[8];
+    polynomials_(as<Integers<V>>(V(1 + normal)) >> 21, c);
+    const V t = y - c[0];
+    return {y < kSmall ? y : c[1], slope<Target>(c, t) * t};
+  }
+
+ private:
+  typename Target::Lookup polynomials_{kGeluTable};
+};
+
+// 2 y w P(u) with w = 1 / (y + 5) and u = 1 - 10 w (M. M. Shepherd and J. G. Laframboise, "Chebyshev approximation of
+// (1 + 2x) exp(x^2) erfc x", 1981). That is of a y a little off, for w is rounded; the derivative of q = e^(y^2/2) Phi(-y),
+// which is y q - 1 / sqrt(2 pi), gives the rest.
+template <class Target>
+class GeluFactor<Target, double> {
+ public:
+  using V = Lanes<Target, double>;
+
+  TwoParts<V> operator()(V y, V normal) const {
+    const V denominator = normal + 5;
+    const V denominator_low = normal > 5 ? 5 - (denominator - normal) : normal - (denominator - 5);
+    // So few bits that u is exact.
+    const V w = as<V>(as<Integers<V>>(V(1 / denominator)) & ~std::uint64_t{63});
+    const V error = Target::fma(-w, denominator, broadcast<V>(1)) - w * denominator_low;
+    const V u = Target::fma(w, broadcast<V>(-10), broadcast<V>(1));
+    V p = polynomial<Target>(kPolynomial, u);
+    V p_low{};
+    for (const auto& [constant, constant_low] : kTwoPartCoefficients) {
+      const V next = Target::fma(u, p, broadcast<V>(constant));
+      p_low = Target::fma(u, p_low, V(Target::fma(u, p, V(constant - next)) + constant_low));
+      p = next;
+    }
+    const V q = w * p;
+    const V by_error = denominator * (GeluConstants<double>::kDensity - normal * q);
+    const V q_low = Target::fma(error, by_error, Target::fma(w, p_low, Target::fma(w, p, -q)));
+    const V twice = y + y;
+    const V high = twice * q;
+    return {high, Target::fma(twice, q_low, V(Target::fma(twice, q, -high)))};
+  }
+
+ private:
+  // The coefficients from u^5 on, and those of u^4, ..., 1 in two parts.
+  static constexpr double kPolynomial[] = {
+      -0x1.1b1c254c9ec0bp-4,  0x1.54b4d4f4f991dp-6,   -0x1.88590ea29d2afp-9, -0x1.a250381c6a552p-11, 0x1.1daf1c3962e9dp-11,
+      -0x1.f2144a6cbf954p-15, -0x1.a1707cd7b2bdcp-15, 0x1.17dc86d0db5cfp-16, 0x1.0b1e7cd4ee0ebp-18,  -0x1.73a47c16624dp-19,
+      -0x1.6847bc10b577bp-22, 0x1.d0ce4cb93db5ep-22,  0x1.5f28e4f64327p-25,  -0x1.1b84888b53f98p-24, -0x1.1d014aa00df35p-27,
+      0x1.10e4920ef0c25p-27,  0x1.899d0d0204481p-30,  -0x1.4d0d5954ff2dfp-32};
+  static constexpr double kTwoPartCoefficients[][2] = {{0x1.51f6329f011d4p-3, -0x1.e0c43ad28fee3p-57},
+                                                       {-0x1.410ed5f8759e4p-2, 0x1.db3d139009a8bp-56},
+                                                       {0x1.fb31653876f9fp-2, 0x1.6cfb5129a06b5p-60},
+                                                       {-0x1.54ad03f27ca17p-1, -0x1.94c3fbf557312p-55},
+                                                       {0x1.89d3abe1f95aep-1, -0x1.492462d3b91d4p-56}};
+};
+
+// x Phi(x) = max(x, 0) - |x| Phi(-|x|), with the distribution function Phi of a normal random number.
+// -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
+template <class Target, class C>
+class Gelu {
+ public:
+  using V = Lanes<Target, C>;
+
+  V operator()(V x) const {
+    const V y = Target::less(magnitude_of(x), broadcast<V>(K::kEnd));
+    const V normal = Target::greater(y, broadcast<V>(kSquarable<C>));
+    const TwoParts<V> g = factor_(y, normal);
+    const Scaled<V> e = half_gauss(normal);
+    const V sum = Target::fma(e.high, g.high, V(Target::fma(e.high, g.low, V(e.low * (g.high + g.low)))));
+    return subtract_from_positive<Target>(x, V(Target::scale(sum, e.n)));
+  }
+
+  // Phi(x) + x Phi'(x), which at -y is e^(-y^2/2) (q - y / sqrt(2 pi)) with q = e^(y^2/2) Phi(-y), and at y 1 less that.
+  V derivative(V x) const {
+    const V y = Target::less(V(Target::greater(broadcast<V>(kSquarable<C>), magnitude_of(x))), broadcast<V>(K::kEnd));
+    const TwoParts<V> g = factor_(y, y);
+    const Scaled<V> e = half_gauss(y);
+    const V lower = Target::scale(V((e.high + e.low) * ((g.high + g.low) / y - 2 * K::kDensity * y)), e.n);
+    return (x > 0 ? 1 - lower : lower) + (x - x);
+  }
+
+ private:
+  using K = GeluConstants<C>;
+
+  // e^(-y^2/2) / 2
+  Scaled<V> half_gauss(V y) const {
+    const V half = C(-0.5) * y;
+    const V exponent = half * y;
+    const V exponent_low = Target::fma(half, y, -exponent);
+    const Steps<V> steps = count_steps<Target>(exponent);
+    const TwoParts<V> e = exp_parts<Target>(V(subtract_steps<Target>(exponent, steps.n) + exponent_low), steps.index, powers_);
+    return {e.high, e.low, steps.n};
+  }
+
+  GeluFactor<Target, C> factor_;
+  typename Target::template Powers<C> powers_{kHalfPowers<C>};
+};
+
+template <class Target, class C>
+class Softplus;
+
+// log(1 + e^-|x|) by the table's polynomial, and where the table ends e^-|x| (1 - e^-|x| / 2), if any lane is there; for
+// positive x that much more than x.
+template <class Target>
+class Softplus<Target, float> {
+ public:
+  using V = Lanes<Target, float>;
+
+  V operator()(V x) const {
+    const V y = Target::greater(broadcast<V>(kTiny<float>), magnitude_of(x));
+    V c[8];
+    polynomials_(table_row<Target>(y), c);
+    const V t = y - c[0];
+    const V s = slope<Target>(c, t);
+    const TwoParts<V> sum = add<Target>(c[0], c[1]);
+    const V result = x > 0 ? V(sum.high + Target::fma(V(1 + s), t, sum.low)) : V(Target::fma(s, t, c[1]));
+    if (__builtin_expect(!Target::any_greater(y, broadcast<V>(kTableEnd)), true)) return result;
+    const Scaled<V> e = decay<Target>(y, V{}, 0.5f);
+    const V lower = Target::scale(y > kVanished<float> ? V{} : V(e.high + e.low), e.n);
+    return y > kTableEnd ? (x > 0 ? x + lower : lower) : result;
+  }
+
+ private:
+  typename Target::Lookup polynomials_{kSoftplusTable};
+};
+
+// log(1 + e^-|x|) by log1p.h, and for positive x that much more than x.
+template <class Target>
+class Softplus<Target, double> {
+ public:
+  using V = Lanes<Target, double>;
+
+  V operator()(V x) const {
+    const V y =
+        Target::greater(broadcast<V>(-kVanished<double>), V(Target::less(broadcast<V>(-kTiny<double>), V(-magnitude_of(x)))));
+    const Steps<V> steps = count_steps<Target>(y);
+    const TwoParts<V> parts = exp_parts<Target>(V(subtract_steps<Target>(y, steps.n)), steps.index, powers_);
+    const V sum = parts.high + parts.low;
+    const V e = Target::scale(sum, steps.n);
+    const V e_low = Target::scale(V((parts.high - sum) + parts.low), steps.n);
+    const TwoParts<V> log = log1p_positive(e);
+    // About e_low / (1 + e).
+    const V low = Target::fma(e_low, Target::fma(e, broadcast<V>(-0.5), broadcast<V>(1)), log.low);
+    const TwoParts<V> whole = add<Target>(within<Target>(kVanished<double>, x), log.high);
+    return x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
+  }
+
+ private:
+  typename Target::template Powers<double> powers_{kPowers<double>};
+};
+
+// x, or alpha (e^x - 1) where x is not positive: e^x - 1 = (2^n - 1) + 2^n (e^r - 1), summed in two parts.
+template <class Target, class C>
+class Elu {
+ public:
+  using V = Lanes<Target, C>;
+
+  explicit Elu(double alpha) : alpha_(broadcast<V>(static_cast<C>(alpha))) {}
+
+  V operator()(V x) const {
+    using K = ExpConstants<C>;
+    constexpr C kLowest = sizeof(C) == 4 ? C(-20) : C(-45);  // below it the result rounds to -alpha
+    const V y = Target::less(broadcast<V>(-kSquarable<C>), V(Target::greater(broadcast<V>(kLowest), x)));
+    const Steps<V> steps = count_steps<Target>(y);
+    const V r = subtract_steps<Target>(y, steps.n);
+    V high, low;
+    powers_(steps.index, high, low);
+    const V whole_power = Target::scale_normal(broadcast<V>(1), steps.n);
+    const V power = high * whole_power;
+    const V linear = power * r;
+    const V above = Target::fma(V(linear * r), polynomial<Target>(K::kQuadratic, r), V(low * whole_power));
+    const V whole = power - 1;
+    const V whole_low = power - (whole + 1);
+    const V sum = whole + linear;
+    const V rest = ((linear - (sum - whole)) + Target::fma(power, r, -linear)) + (whole_low + above);
+    const V result = Target::fma(alpha_, sum, V(alpha_ * rest));
+    return x > 0 ? x : x > -kSquarable<C> ? V(alpha_ * x) : result;
+  }
+
+ private:
+  V alpha_;
+  typename Target::template Powers<C> powers_{kPowers<C>};
+};
+
 template <class Target, class T>
 void relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double /*option*/) {
   map<Target>(
@@ -221,47 +571,27 @@ void leaky_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores
 
 template <class Target, class T>
 void elu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double option) {
-  using V = Lanes<Target, Compute<T>>;
-  const V alpha = broadcast<V>(static_cast<Compute<T>>(option));
-  const Exp<Target, Compute<T>> exponential;
-  map<Target>(input, output, n, [=](V x) { return x > 0 ? x : x == 0 ? alpha * x : V(alpha * (exponential(x) - 1)); });
+  map<Target>(input, output, n, Elu<Target, Compute<T>>(option));
 }
 
 template <class Target, class T>
 void silu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
-  using V = Lanes<Target, Compute<T>>;
-  const Sigmoid<Target, Compute<T>> sigmoid;
-  map<Target>(input, output, n, [=](V x) { return Target::greater(broadcast<V>(-1000), x) * sigmoid(x); });
+  map<Target>(input, output, n, Silu<Target, Compute<T>>());
 }
 
 template <class Target, class T>
 void gelu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
-  for (std::size_t i = 0; i < n; ++i) {
-    Compute<T> x;
-    widen<Target, T>(input.from(i), &x, 1);
-    x = x < -40 ? Compute<T>(-0.0) : x > 40 ? x : Compute<T>(x * __builtin_erfc(-double(x) * 0.70710678118654752) / 2);
-    narrow<Target, T>(&x, output.from(i), 1);
-  }
+  map<Target>(input, output, n, Gelu<Target, Compute<T>>());
 }
 
 template <class Target, class T>
 void gelu_tanh(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
-  using V = Lanes<Target, Compute<T>>;
-  const Sigmoid<Target, Compute<T>> sigmoid;
-  map<Target>(input, output, n, [=](V x) {
-    const V y = Target::less(broadcast<V>(100), V(Target::greater(broadcast<V>(-100), x)));
-    return x * sigmoid(V(Compute<T>(1.5957691216057308) * (y + Compute<T>(0.044715) * y * y * y)));
-  });
+  map<Target>(input, output, n, GeluTanh<Target, Compute<T>>());
 }
 
 template <class Target, class T>
 void softplus(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
-  for (std::size_t i = 0; i < n; ++i) {
-    Compute<T> x;
-    widen<Target, T>(input.from(i), &x, 1);
-    x = Compute<T>(x > 700 ? x : __builtin_log1p(__builtin_exp(x)));
-    narrow<Target, T>(&x, output.from(i), 1);
-  }
+  map<Target>(input, output, n, Softplus<Target, Compute<T>>());
 }
 
 // max(0, x) of integers; the compiler makes vectors of it.

@@ -282,29 +282,31 @@ void silu_gradient(const C* inputs, C* gradients, std::size_t n, double /*option
   using V = Lanes<Target, C>;
   const Sigmoid<Target, C> sigmoid;
   map_gradients<Target>(inputs, gradients, n, [=](V z, V g) {
-    const V x = Target::less(broadcast<V>(1000), V(Target::greater(broadcast<V>(-1000), z)));
+    const V x = within<Target>(kVanished<C>, z);
     const V s = sigmoid(x);
-    return g * (s * (1 + x * (1 - s)));
+    return g * Target::fma(V(x * s), V(1 - s), s);
   });
 }
 
 template <class Target, class C>
 void gelu_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const double z = inputs[i] < -40 ? -40 : inputs[i] > 40 ? 40 : inputs[i];
-    gradients[i] *=
-        static_cast<C>(__builtin_erfc(-z * 0.70710678118654752) / 2 + z * 0.3989422804014327 * __builtin_exp(-z * z / 2));
-  }
+  using V = Lanes<Target, C>;
+  const Gelu<Target, C> gelu;
+  map_gradients<Target>(inputs, gradients, n, [&](V z, V g) { return g * gelu.derivative(z); });
 }
 
+// With s = sigmoid(v) and v = 2 sqrt(2/pi) (z + 0.044715 z^3): s + z v' s (1 - s)
 template <class Target, class C>
 void gelu_tanh_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
+  using K = GeluConstants<C>;
   const Sigmoid<Target, C> sigmoid;
-  map_gradients<Target>(inputs, gradients, n, [=](V z, V g) {
-    const V x = Target::less(broadcast<V>(100), V(Target::greater(broadcast<V>(-100), z)));
-    const V s = sigmoid(V(C(1.5957691216057308) * (x + C(0.044715) * x * x * x)));
-    return g * (s + x * s * (1 - s) * C(1.5957691216057308) * (1 + C(0.134145) * x * x));
+  map_gradients<Target>(inputs, gradients, n, [&](V z, V g) {
+    const V x = within<Target>(K::kTanhEnd, z);
+    const V y = Target::greater(broadcast<V>(kSquarable<C>), magnitude_of(x));
+    const V s = sigmoid(times_sign_of<V>(x, gelu_tanh_argument<Target>(y).high));
+    const V v = x * (K::kLinear[0] + (K::kLinear[1] + 3 * K::kCubic[0] * y * y));  // z v'
+    return g * Target::fma(V(v * s), V(1 - s), s);
   });
 }
 

@@ -106,6 +106,50 @@ constexpr FloatTable kTanhTable = with_columns({{
     {0x1.afd1ep-1f, 0x1.600dbap-1f, 0x1.0ded2p-1f, -0x1.733482p-2f, 0x1.2d2986p-4f, 0x1.1fc372p-4f, -0x1.f34f5cp-5f, 0x1.9766f4p-7f},
 }});
 
+// log(1 + e^-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is all but a float. Rows as for sigmoid. Error, relative:
+// below 2^-27.
+//   centre, c0, c1, ..., c6
+constexpr FloatTable kSoftplusTable = with_columns({{
+    {0, 0x1.62e43p-1f, -0x1.00000cp-1f, 0x1.00066cp-3f, -0x1.4a0f3ap-13f, -0x1.18c986p-8f, -0x1.497012p-9f, 0x1.7e6ad8p-9f},
+    {0x1.605bc6p-1f, 0x1.a0e33cp-2f, -0x1.5675c2p-2f, 0x1.c7dc1ep-4f, -0x1.9281fcp-7f, -0x1.980bf6p-9f, 0x1.0966aap-10f, 0x1.949704p-14f},
+    {0x1.687a5ep+0f, 0x1.c02316p-3f, -0x1.927ef2p-3f, 0x1.436494p-4f, -0x1.05b69cp-6f, 0x1.69f3b6p-12f, 0x1.7ae0a2p-11f, -0x1.2652dp-13f},
+    {0x1.efcb22p+0f, 0x1.13d762p-3f, -0x1.02125cp-3f, 0x1.c31a76p-5f, -0x1.c1e402p-7f, 0x1.98127cp-10f, 0x1.d59df4p-13f, -0x1.122302p-13f},
+    {0x1.4db3fcp+1f, 0x1.23771ap-4f, -0x1.195638p-4f, 0x1.06034ep-5f, -0x1.2d5c0ap-7f, 0x1.aea54p-10f, -0x1.bac1b2p-14f, -0x1.6981d6p-15f},
+    {0x1.a5e60cp+1f, 0x1.29da0cp-5f, -0x1.248084p-5f, 0x1.1a0ed6p-6f, -0x1.5d376ep-8f, 0x1.2a7122p-10f, -0x1.496392p-13f, 0x1.53b9bcp-20f},
+    {0x1.f7a6eep+1f, 0x1.3d3742p-6f, -0x1.3a2a2ap-6f, 0x1.3423fap-7f, -0x1.8b1a82p-9f, 0x1.6c7d24p-11f, -0x1.e709c2p-14f, 0x1.bf6c16p-17f},
+    {0x1.1eb7f6p+2f, 0x1.714aeap-7f, -0x1.6f383p-7f, 0x1.6b1aacp-8f, -0x1.d9493cp-10f, 0x1.c3f348p-12f, -0x1.48daf2p-14f, 0x1.5fc51ep-17f},
+    {0x1.48afap+2f, 0x1.806824p-8f, -0x1.7f4818p-8f, 0x1.7d0a4p-9f, -0x1.f61bcap-11f, 0x1.ea5182p-13f, -0x1.769fe2p-15f, 0x1.c59286p-18f},
+    {0x1.73b75p+2f, 0x1.890dp-9f, -0x1.887648p-9f, 0x1.874976p-10f, -0x1.034baap-11f, 0x1.0028c6p-13f, -0x1.90d1ap-16f, 0x1.07a6bp-18f},
+    {0x1.9fc158p+2f, 0x1.8b5454p-10f, -0x1.8b080ep-10f, 0x1.8a6fb2p-11f, -0x1.062a6ap-12f, 0x1.0486bcp-14f, -0x1.9bea5cp-17f, 0x1.23b636p-19f},
+    {0x1.cabaep+2f, 0x1.94233p-11f, -0x1.93fb52p-11f, 0x1.93aba4p-12f, -0x1.0cb3cap-13f, 0x1.0bd314p-15f, -0x1.a83264p-18f, 0x1.3d1bf6p-20f},
+    {0x1.ea7704p+2f, 0x1.ec5a36p-12f, -0x1.ec3cap-12f, 0x1.ec0172p-13f, -0x1.47b19ap-14f, 0x1.471c0cp-16f, -0x1.0595a2p-18f, 0x1.51c606p-21f},
+    {0x1.0a3f86p+3f, 0x1.feaa5cp-13f, -0x1.fe9a72p-13f, 0x1.fe7a9cp-14f, -0x1.54269cp-15f, 0x1.53d4ccp-17f, -0x1.105f12p-19f, 0x1.6703b4p-22f},
+    {0x1.1e34dep+3f, 0x1.11b5f6p-13f, -0x1.11b164p-13f, 0x1.11a83ep-14f, -0x1.6cc6dcp-16f, 0x1.6c996cp-18f, -0x1.249c46p-20f, 0x1.81346cp-23f},
+    {0x1.34b41ep+3f, 0x1.0f06eep-14f, -0x1.0f04bp-14f, 0x1.0f0038p-15f, -0x1.694964p-17f, 0x1.692532p-19f, -0x1.21924ep-21f, 0x1.91da38p-24f},
+}});
+
+// 2 y e^(y^2/2) Phi(-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is all but a float. Rows as for tanh; in that
+// of y < 1/4 it is y + c1 y + ... + c6 y^6. Error, relative: below 2^-27.
+//   centre, c0, c1, ..., c6
+constexpr FloatTable kGeluTable = with_columns({{
+    {0x1.3cb7acp+0f, 0x1.2625dap-1f, 0x1.810cacp-3f, -0x1.b693d6p-4f, 0x1.9858a6p-5f, -0x1.4c3656p-6f, 0x1.ed7464p-8f, -0x1.46366p-9f},
+    {0x1.c34434p+0f, 0x1.4ca40cp-1f, 0x1.b7a06p-4f, -0x1.b70fd8p-5f, 0x1.6b44c8p-6f, -0x1.092b84p-7f, 0x1.63ae44p-9f, -0x1.c21d32p-11f},
+    {0x1.1e6de6p+1f, 0x1.6195f8p-1f, 0x1.18b8a6p-4f, -0x1.f57012p-6f, 0x1.76d21ap-7f, -0x1.f29c92p-9f, 0x1.31e1d4p-10f, -0x1.477fe8p-12f},
+    {0x1.61958ap+1f, 0x1.7066bcp-1f, 0x1.68cb12p-5f, -0x1.1f0d76p-6f, 0x1.81ea7cp-8f, -0x1.d0a88p-10f, 0x1.02af8cp-11f, -0x1.242784p-13f},
+    {0x1.bfbc6p+1f, 0x1.7d1d3p-1f, 0x1.a336c8p-6f, -0x1.1f66ccp-7f, 0x1.5060ecp-9f, -0x1.63e66ap-11f, 0x1.657bbap-13f, -0x1.4af0ecp-15f},
+    {0x1.199cfap+2f, 0x1.860e32p-1f, 0x1.da4826p-7f, -0x1.14203ep-8f, 0x1.15183p-10f, -0x1.fb5c34p-13f, 0x1.b5601ep-15f, -0x1.3a086cp-17f},
+    {0x1.532cc4p+2f, 0x1.8b4d3p-1f, 0x1.237b12p-7f, -0x1.25ab8ep-9f, 0x1.00bcc4p-11f, -0x1.9bb5b2p-14f, 0x1.33b50cp-16f, -0x1.68afdp-19f},
+    {0x1.a31d64p+2f, 0x1.8f971cp-1f, 0x1.47d044p-8f, -0x1.14f298p-10f, 0x1.98a69ap-13f, -0x1.15bdf4p-15f, 0x1.67f04ep-18f, -0x1.dac9b6p-21f},
+    {0x1.fcf00cp+2f, 0x1.925764p-1f, 0x1.7c902cp-9f, -0x1.0f2684p-11f, 0x1.52f09ep-14f, -0x1.88afbcp-17f, 0x1.bb5c0ep-20f, -0x1.c2c4fap-23f},
+    {0x1.3653f6p+3f, 0x1.944e08p-1f, 0x1.af87ep-10f, -0x1.00982p-12f, 0x1.0cc2acp-15f, -0x1.060778p-18f, 0x1.e505dcp-22f, -0x1.621f1p-25f},
+    {0x1.87fe9p+3f, 0x1.95d8e2p-1f, 0x1.b5cdc4p-11f, -0x1.a21402p-14f, 0x1.60ba7cp-17f, -0x1.14fd8ep-20f, 0x1.a12c8ap-24f, -0x1.63c9eep-27f},
+    {0x1.bff93p+3f, 0x1.9676a8p-1f, 0x1.27f542p-11f, -0x1.f179a2p-15f, 0x1.71e202p-18f, -0x1.0120ap-21f, 0x1.56d476p-25f, -0x1.69f78ep-29f},
+    {0, 0, -0x1.f41a0ap-30f, -0x1.988442p-1f, 0x1.fff962p-2f, -0x1.0fe4ecp-2f, 0x1.f1a76cp-4f, -0x1.476e3ap-5f},
+    {0x1.542034p-2f, 0x1.09e2cp-2f, 0x1.34b626p-1f, -0x1.c09bb8p-2f, 0x1.030c48p-2f, -0x1.0016a8p-3f, 0x1.be2e3ep-5f, -0x1.2adf02p-6f},
+    {0x1.430f14p-1f, 0x1.a05656p-2f, 0x1.9700c2p-2f, -0x1.104adap-2f, 0x1.24767ep-3f, -0x1.0ebd48p-4f, 0x1.c14e96p-6f, -0x1.64a172p-7f},
+    {0x1.a66da6p-1f, 0x1.e60d68p-2f, 0x1.3c0974p-2f, -0x1.9136fcp-3f, 0x1.9b6198p-4f, -0x1.6d487ep-5f, 0x1.2606cp-6f, -0x1.b922ap-8f},
+}});
+
 // tanh in the middle of each sixteenth of the binades from 2^-5 to 2^5, in two parts; and before it 0, for all below. Whole
 // binades, though tanh is 1 from 19.1 on.
 //   high, low
@@ -222,6 +266,8 @@ inline constexpr PowerTable<double> kPowers<double> = with_columns(PowerTable<do
 
 template <class C>
 constexpr PowerTable<C> kNegativePowers = inverse(kPowers<C>);
+template <class C>
+constexpr PowerTable<C> kHalfPowers = times(C(0.5), kPowers<C>);
 
 }  // namespace
 }  // namespace nnkernels
