@@ -1,7 +1,7 @@
 // The largest errors of the activations and their derivatives on every target of this machine, over every float, over 2^27
 // doubles of every exponent, and over those around each place where a reduced argument jumps; and that of log1p:
 //
-//   accuracy [stride]
+//   accuracy [stride [function]]
 //
 // With a stride, only every stride-th number. Prints the largest error in units in the last place, and where it is, against the
 // C library's function of the next wider type (whose own error is below 2^-8 of such a unit, tests/test_activations.py). Exits
@@ -372,22 +372,26 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
 
 int main(int argc, char** argv) {
   const std::uint64_t stride = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
-  if (stride == 0) return std::fprintf(stderr, "usage: accuracy [stride]\n"), 2;
+  if (stride == 0) return std::fprintf(stderr, "usage: accuracy [stride [function]]\n"), 2;
   initialize_threads();
   std::printf("targets compared:");
   for (const KernelTable* table : supported_tables()) std::printf(" %s", table->target);
   std::printf("\n");
   bool good = true;
-  for (const auto& function : kFunctions<float>) good = sweep(kEveryFloat, function, stride) && good;
+  const auto wanted = [&](const char* name) { return argc < 3 || std::strcmp(argv[2], name) == 0; };
+  for (const auto& function : kFunctions<float>) {
+    if (wanted(function.name)) good = sweep(kEveryFloat, function, stride) && good;
+  }
   if (std::numeric_limits<long double>::digits == std::numeric_limits<double>::digits) {
     std::printf("double: not measured, for long double is no wider here\n");
   } else {
     for (const auto& function : kFunctions<double>) {
+      if (!wanted(function.name)) continue;
       good = sweep(kStratified, function, stride) && good;
       good = sweep(kSeams, function, stride) && good;
       good = sweep(kNodes, function, 1) && good;
     }
-    good = sweep(kStratified, kLog1p, stride) && good;
+    if (wanted(kLog1p.name)) good = sweep(kStratified, kLog1p, stride) && good;
   }
   return good ? 0 : 1;
 }
