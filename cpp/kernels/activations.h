@@ -193,7 +193,7 @@ class Sigmoid<Target, double> {
     const V negative_low = ((denominator - t.high) - power) - t.low;
     const V reciprocal = 1 / denominator;
     const V rest = Target::fma(reciprocal, negative_low, Target::fma(-reciprocal, denominator, broadcast<V>(1)));
-    return {zero ? V{} : reciprocal, rest, n};
+    return {zero ? V{} : reciprocal, zero ? V{} : rest, n};
   }
 
   typename Target::template Powers<double> powers_{kNegativePowers<double>};
@@ -283,9 +283,8 @@ class Silu {
   using V = Lanes<Target, C>;
 
   V operator()(V x) const {
-    const V y = magnitude_of(x);
-    const V limited = Target::less(y, broadcast<V>(kVanished<C>));
-    return subtract_from_positive<Target>(x, sigmoid_.product(limited, V(Target::greater(y, broadcast<V>(kTiny<C>)))));
+    const V y = Target::less(magnitude_of(x), broadcast<V>(kVanished<C>));
+    return subtract_from_positive<Target>(x, sigmoid_.product(y, V(Target::greater(y, broadcast<V>(kTiny<C>)))));
   }
 
  private:
@@ -434,7 +433,7 @@ class Gelu {
     const TwoParts<V> g = factor_(y, y);
     const Scaled<V> e = half_gauss(y);
     const V lower = Target::scale(V((e.high + e.low) * ((g.high + g.low) / y - 2 * K::kDensity * y)), e.n);
-    return (x > 0 ? 1 - lower : lower) + (x - x);
+    return x > 0 ? 1 - lower : x == x ? lower : x;
   }
 
  private:

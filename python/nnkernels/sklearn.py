@@ -5,7 +5,6 @@ No code of scikit-learn's own perceptrons is run; its tools check parameters and
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from itertools import pairwise
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels import fitting, lbfgs
 from nnkernels.activations import TABLE
 from nnkernels.arrays import as_contiguous
+from nnkernels.commands.names import Names
 from nnkernels.layers import Dense, dense
 from nnkernels.losses import choose_loss
 from nnkernels.network import Network
@@ -125,9 +125,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return bool(self.out_activation_ == "logistic" and self.n_outputs_ == 1)
 
     def _metadata(self) -> dict[str, str]:
-        """Return what names.py in nnkernels.commands reads."""
-        columns = getattr(self, "feature_names_in_", None)
-        return {} if columns is None else {"columns": json.dumps(list(columns))}
+        return Names(columns=tuple(getattr(self, "feature_names_in_", ()))).metadata()
 
     def _outputs(self, x: Any) -> NDArray[Any]:
         """Return what the network makes of the rows that a user gives."""
@@ -671,7 +669,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def _metadata(self) -> dict[str, str]:
         metadata = super()._metadata()
         one_of_several = self.out_activation_ == "softmax" or (self._has_one_label() and len(self.classes_) == 2)
-        return metadata | {"classes": json.dumps([str(name) for name in self.classes_])} if one_of_several else metadata
+        return metadata | Names(tuple(map(str, self.classes_))).metadata() if one_of_several else metadata
 
     def _as_weights(self, x: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         weights = super()._as_weights(x, y, sample_weight, incremental)

@@ -1,0 +1,1 @@
+"""Networks of other libraries: one module a source, each of which fills a ``Chain``."""

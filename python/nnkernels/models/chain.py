@@ -1,0 +1,208 @@
+"""The layers of a network to be: what every source of models fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkernels import _core
+from nnkernels.arrays import as_contiguous, as_real, describe, promoted
+from nnkernels.layers import Dense, Scale
+from nnkernels.network import Network
+
+
+class _Dense(NamedTuple):
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    activation: str | None
+
+
+class _Affine(NamedTuple):
+    """x * factor + shift, for which a place is sought: each (width,), or one number."""
+
+    name: str
+    factor: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+# The numbers of torch's, ONNX's and Keras's SELU.
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+class Chain:
+    """The layers of a network to be, in the order in which a source names them.
+
+    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end.
+    Every method takes the name by which the user knows the layer, such as "module '2' (Linear)", for error messages.
+
+    Parameters
+    ----------
+    source : str
+        The beginning of error messages: "from_onnx('x.onnx')".
+    inputs : int, optional
+        The number of inputs, if the source tells it.
+
+    Attributes
+    ----------
+    width : int or None
+        The number of outputs of the last layer; None as long as it is unknown.
+
+    Examples
+    --------
+    >>> from nnkernels.models.chain import Chain
+    >>> chain = Chain("from_example")
+    >>> chain.dense("layer 1", [[1.0, 2.0]], [0.5])
+    >>> chain.affine("layer 2", 2.0, 1.0)
+    >>> chain.activation("layer 3", "relu")
+    >>> layer = chain.network().layers[0]
+    >>> layer.weights, layer.bias
+    (array([[2., 4.]]), array([2.]))
+    """
+
+    def __init__(self, source: str, inputs: int | None = None) -> None:
+        self.source = source
+        self.width = inputs
+        self._layers: list[_Dense | Scale] = []
+        self._affine: _Affine | None = None
+        self._dtypes: list[np.dtype[Any]] = []
+
+    def refuse(self, name: str, reason: str) -> NoReturn:
+        """Raise the ValueError that names the source, the layer and the reason."""
+        raise ValueError(f"{self.source}: {name}: {reason}")
+
+    def dense(self, name: str, weights: ArrayLike, bias: ArrayLike | None = None) -> None:
+        """Add a dense layer of weights (outputs, inputs) and a bias (outputs,), or one number; of any real dtype."""
+        matrix = self._numbers(name, "weights (outputs, inputs)", weights, 2)
+        outputs = len(matrix)
+        self._check_width(name, matrix.shape[1], f"weights {matrix.shape}")
+        vector = np.zeros(()) if bias is None else self._numbers(name, f"a bias ({outputs},)", bias, 1)
+        if vector.size not in (1, outputs):
+            self.refuse(name, f"expected a bias ({outputs},) for weights {matrix.shape}, got {describe(bias)}")
+        for array in (weights, bias):
+            if array is not None:
+                self._dtypes.append(promoted(as_real(array).dtype))
+        vector = np.broadcast_to(vector, (outputs,))
+        if self._affine:
+            _, factor, shift = self._affine
+            self._affine = None
+            with np.errstate(all="ignore"):  # weights that are not finite are kept
+                vector = vector + _core.dot(matrix, np.broadcast_to(shift, matrix.shape[1:]))
+                matrix = matrix * factor
+        self._layers.append(_Dense(matrix, vector, None))
+        self.width = outputs
+
+    def activation(self, name: str, activation: str | None) -> None:
+        """Give the dense layer before it an activation: its name, with its option if that is not the default. None is none."""
+        if activation is None:
+            return
+        layer = self._layers[-1] if self._layers else None
+        if not isinstance(layer, _Dense) or layer.activation is not None or self._affine:
+            self.refuse(name, "expected a dense layer before it")
+        self._layers[-1] = layer._replace(activation=activation)
+
+    def selu(self, name: str) -> None:
+        """Add the activation SELU: a multiple of ELU."""
+        self.activation(name, f"elu(alpha={_SELU_ALPHA!r})")
+        self.affine(name, _SELU_SCALE, 0.0)
+
+    def celu(self, name: str, alpha: float) -> None:
+        """Add the activation CELU: alpha elu(x / alpha)."""
+        if alpha == 0.0:
+            self.refuse(name, "expected alpha to be other than 0")
+        self.affine(name, 1.0 / alpha, 0.0)
+        self.activation(name, "elu")
+        self.affine(name, alpha, 0.0)
+
+    def affine(self, name: str, factor: ArrayLike, shift: ArrayLike) -> None:
+        """Add x * factor + shift, element by element; each is (width,), or one number.
+
+        It is folded into the dense layer before it, if that has no activation, or else into the one that follows. Where there
+        is none either, it becomes a Scale.
+        """
+        times, plus = self._row(name, factor), self._row(name, shift)
+        if (times == 1.0).all() and not plus.any():
+            return
+        layer = self._layers[-1] if self._layers else None
+        with np.errstate(all="ignore"):
+            if isinstance(layer, _Dense) and layer.activation is None:
+                self._layers[-1] = _Dense(layer.weights * times[..., np.newaxis], layer.bias * times + plus, None)
+            elif self._affine:
+                self._affine = _Affine(name, self._affine.factor * times, self._affine.shift * times + plus)
+            else:
+                self._affine = _Affine(name, times, plus)
+
+    def batch_norm(
+        self, name: str, mean: ArrayLike, variance: ArrayLike, epsilon: float, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0
+    ) -> None:
+        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
+        with np.errstate(all="ignore"):
+            factor = times / np.sqrt(spread + epsilon)
+            self.affine(name, factor, plus - centre * factor)
+
+    def scale(self, name: str, offset: ArrayLike, scale: ArrayLike) -> None:
+        """Add (x - offset) * scale, element by element, as a layer of its own; each is (width,), or one number."""
+        self._settle()
+        try:
+            self._layers.append(Scale(self._row(name, offset), self._row(name, scale)))
+        except ValueError as error:
+            self.refuse(name, str(error))
+
+    def network(self, metadata: Mapping[str, str] | None = None, dtype: DTypeLike | None = None) -> Network:
+        """Return the network; by default of the dtype that the weights and biases that were given promote to."""
+        self._settle()
+        if not self._layers:
+            raise ValueError(f"{self.source}: expected at least one dense layer, found none")
+        if self.width is None:
+            raise ValueError(f"{self.source}: expected a layer that tells the number of inputs, found none")
+        layers: list[Dense | Scale] = [layer if isinstance(layer, Scale) else Dense(*layer) for layer in self._layers]
+        first = layers[0]
+        if isinstance(first, Scale) and not self._dtypes:  # no dense layer tells the number of inputs
+            layers[0] = Scale(np.broadcast_to(first.offset, self.width), first.scale)
+        return Network(layers, np.result_type(*self._dtypes) if dtype is None and self._dtypes else dtype, metadata)
+
+    def network64(self) -> Network:
+        """Return the network in float64, its numbers not rounded, to be compared with the source."""
+        return self.network(dtype=np.float64)
+
+    def _settle(self) -> None:
+        """Make a Scale of an affine that no dense layer takes."""
+        if not self._affine:
+            return
+        name, factor, shift = self._affine
+        with np.errstate(all="ignore"):
+            offset = 0.0 - shift / factor
+        if not (np.isfinite(offset).all() and np.isfinite(factor).all()):
+            self.refuse(name, "expected finite factors other than 0, for no dense layer takes them")
+        self._layers.append(Scale(offset, factor))
+        self._affine = None
+
+    def _check_width(self, name: str, inputs: int, got: str) -> None:
+        if self.width not in (None, inputs):
+            self.refuse(name, f"expected {self.width} inputs, as many as there are before it; got {got}")
+        self.width = inputs
+
+    def _row(self, name: str, value: ArrayLike) -> NDArray[np.float64]:
+        """Return what the elements of a row are shifted or multiplied by."""
+        row = self._numbers(name, "one number for each input", value, 1)
+        if row.ndim:
+            self._check_width(name, row.size, f"{row.size} numbers")
+        return row
+
+    def _numbers(self, name: str, expected: str, value: ArrayLike, axes: int) -> NDArray[np.float64]:
+        """Return an array in float64, without leading axes of length 1; one number has no axis where ``axes`` is 1."""
+        try:
+            array = as_real(value)
+        except (TypeError, ValueError) as error:
+            self.refuse(name, f"expected {expected}, got {describe(value)}: {error}")
+        while array.ndim > axes and array.shape[0] == 1:
+            array = array[0]
+        if array.ndim > axes or (axes == 2 and array.ndim < axes):
+            self.refuse(name, f"expected {expected}, got {describe(value)}")
+        if axes == 1 and array.size == 1:
+            array = array.reshape(())
+        return as_contiguous(array, np.float64)

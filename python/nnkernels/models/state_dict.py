@@ -1,0 +1,316 @@
+"""Networks of bare weights: a mapping of names to tensors, or a file of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
+from os import PathLike, fsdecode
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkernels.activations import Activation, name_of, number_of
+from nnkernels.arrays import as_number, as_real, is_float
+from nnkernels.commands.names import listed
+from nnkernels.files import Path, read_file
+from nnkernels.models.chain import Chain
+from nnkernels.models.check import compare_rows
+from nnkernels.models.torch import as_numpy
+from nnkernels.network import Network
+
+_SOURCE = "from_state_dict"
+
+# A mapping of names to tensors, which may be nested, or the path of a .safetensors file.
+Tensors: TypeAlias = Mapping[str, Any] | Path
+
+# What PyTorch, flax and Keras call the tensors of a layer, and what they are here.
+_ROLES = {
+    "weight": "weight", "kernel": "kernel", "bias": "bias", "scale": "gamma", "gamma": "gamma", "beta": "bias",
+    "running_mean": "mean", "moving_mean": "mean", "mean": "mean",
+    "running_var": "variance", "moving_variance": "variance", "var": "variance",
+}  # fmt: skip
+
+# Tensors that predictions do not need, and flax's collections, which names may begin with.
+_IGNORED = "num_batches_tracked"
+_COLLECTIONS = ("params", "batch_stats")
+
+# The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
+_DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
+
+# Layers that a message lists.
+_MOST_LISTED = 20
+
+# The layers and the steps of a search for an order in which the shapes fit.
+_MOST_SEARCHED = 100
+_STEPS = 10_000
+
+
+class _Layer(NamedTuple):
+    name: str
+    tensors: dict[str, NDArray[Any]]  # by role
+
+    @property
+    def is_dense(self) -> bool:
+        return "mean" not in self.tensors
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """The numbers of inputs and outputs."""
+        if "kernel" in self.tensors:
+            return self.tensors["kernel"].shape
+        if self.is_dense:
+            return self.tensors["weight"].shape[::-1]
+        return (self.tensors["mean"].size,) * 2
+
+    def __str__(self) -> str:
+        inputs, outputs = self.widths
+        return f"{self.name!r} ({inputs} -> {outputs})" if self.is_dense else f"{self.name!r} (normalises {inputs})"
+
+
+def from_state_dict(
+    tensors: Tensors,
+    activations: Sequence[Activation],
+    *,
+    order: Sequence[str] | None = None,
+    epsilon: float = 1e-5,
+    check: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Network:
+    """Return a network of bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
+
+    Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs, outputs), as in flax and
+    Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``)
+    is batch normalisation: it is folded into the dense layer beside it, in float64.
+
+    Parameters
+    ----------
+    tensors : mapping, str, bytes or path-like
+        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
+        nested. Or the path of a .safetensors file. Nothing is unpickled: a .pt file goes through
+        ``torch.load(path, weights_only=True)``.
+    activations : sequence
+        One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
+        normalisation is that one's: ``[None, "relu", None]``.
+    order : sequence of str, optional
+        The names of the layers in their order, such as ["fc1", "fc2"]. By default the order of a mapping tells it, if it is not
+        alphabetical; or the numbers in the names; or there is one order in which the shapes fit.
+    epsilon : float, optional
+        What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
+    check : (x, y), optional
+        Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
+        network's. Names do not tell everything.
+
+    Returns
+    -------
+    Network
+        Of the dtype of the weights; bfloat16 becomes float32.
+
+    Raises
+    ------
+    TypeError
+        For arguments of another kind.
+    ValueError
+        For tensors of other names, dtypes or shapes, another number of activations, an order that is not told, a file that is
+        not in the safetensors format, and outputs that differ from those to be checked. The message lists the layers found.
+    FileNotFoundError, OSError, MemoryError
+        As ``load``.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> tensors = {"fc1.weight": [[1.0, -1.0]], "fc1.bias": [0.5], "fc2.kernel": [[1.0, 2.0, 3.0]]}
+    >>> nnk.from_state_dict(tensors, ["relu", "softmax"])
+    Network of 2 layers, float64
+      layer  inputs  outputs  activation  parameters
+          1       2        1  relu                 3
+          2       1        3  softmax              6
+      total                                        9
+    """
+    source = _SOURCE
+    if isinstance(tensors, (str, bytes, PathLike)):
+        source = f"{_SOURCE}({fsdecode(tensors)!r})"
+        named: Iterable[tuple[str, Any]] = _read(tensors).items()
+        given = False
+    elif isinstance(tensors, Mapping):
+        named, given = _flattened(tensors), True
+    else:
+        got = type(tensors).__name__
+        raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
+    if isinstance(activations, str) or not isinstance(activations, Sequence):
+        raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
+    epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
+    chain = Chain(source)
+    layers = _in_order(chain, _layers(chain, named), given, order)
+    found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
+    if len(activations) != len(layers):
+        raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
+    for layer, activation in zip(layers, activations, strict=True):
+        name, parts = f"layer {layer.name!r}", layer.tensors
+        if layer.is_dense:
+            chain.dense(name, parts["weight"] if "weight" in parts else parts["kernel"].T, parts.get("bias"))
+        else:
+            gamma = parts.get("gamma", parts.get("weight", np.ones(())))
+            chain.batch_norm(name, parts["mean"], parts["variance"], epsilon, gamma, parts.get("bias", 0.0))
+        chain.activation(name, name_of(*number_of(activation)))
+    network = chain.network()
+    if check is not None:
+        compare_rows(source, network, chain.network64(), check)
+    return network
+
+
+def _flattened(tensors: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tensors.items():
+        whole = f"{path}/{name}" if path else str(name)
+        if isinstance(value, Mapping):
+            yield from _flattened(value, whole)
+        else:
+            yield whole, value
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a .safetensors file, bfloat16 as float32, which its own reader for NumPy refuses."""
+    advice = "{reader} reads it, and from_state_dict takes a mapping of names to tensors"
+    return read_file(path, lambda _: _read_checked(path), "tensors", "safetensors", advice)
+
+
+def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file whose header safetensors has found to fit it."""
+    tensors = {}
+    with open(path, "rb") as file:  # noqa: PTH123 - as read_file
+        start = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            if name.rpartition(".")[2] == _IGNORED:
+                continue
+            if entry["dtype"] not in _DTYPES:
+                raise ValueError(f"tensor {name!r} should be of dtype {', '.join(_DTYPES)}, but is {entry['dtype']}")
+            begin, end = entry["data_offsets"]
+            dtype = np.dtype(_DTYPES[entry["dtype"]])
+            file.seek(8 + start + begin)
+            array = np.fromfile(file, dtype, (end - begin) // dtype.itemsize).reshape(entry["shape"])
+            if entry["dtype"] == "BF16":
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            tensors[name] = array
+    return tensors
+
+
+def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
+    """Return the layers that tensors belong to, in the order of their first tensors."""
+    layers: dict[str, _Layer] = {}
+    for whole, value in named:
+        parts = re.split(r"[./]", whole)
+        if parts[0] in _COLLECTIONS:
+            del parts[0]
+        *path, last = parts
+        if last == _IGNORED:
+            continue
+        if last not in _ROLES:
+            chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
+        name = ".".join(path)
+        layer = layers.setdefault(name, _Layer(name, {}))
+        if _ROLES[last] in layer.tensors:
+            chain.refuse(f"tensor {whole!r}", "there are two of it")
+        layer.tensors[_ROLES[last]] = _numbers(chain, f"tensor {whole!r}", value)
+    for layer in layers.values():
+        _check(chain, f"layer {layer.name!r}", layer.tensors)
+    return list(layers.values())
+
+
+def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
+    """Raise ValueError if tensors do not make a layer."""
+    shapes = ", ".join(f"{role} {tensor.shape}" for role, tensor in tensors.items())
+    if "mean" in tensors or "variance" in tensors:
+        good = {"mean", "variance"} <= tensors.keys() and "kernel" not in tensors and not {"gamma", "weight"} <= tensors.keys()
+        if not good or any(tensor.ndim != 1 for tensor in tensors.values()):
+            chain.refuse(name, f"expected batch normalisation: a mean, a variance, weight and bias of one axis; got {shapes}")
+        return
+    matrices = [tensors[role] for role in ("weight", "kernel") if role in tensors]
+    if len(matrices) != 1 or matrices[0].ndim != 2 or "gamma" in tensors:
+        chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
+
+
+def _listed(layers: list[_Layer]) -> str:
+    return listed([str(layer) for layer in layers], _MOST_LISTED, str)
+
+
+def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
+    try:
+        array = as_numpy(chain, name, value) if hasattr(value, "detach") else as_real(value)
+    except TypeError as error:
+        chain.refuse(name, str(error))
+    if not is_float(array.dtype):
+        chain.refuse(name, f"expected float16, bfloat16, float32 or float64, got {array.dtype}")
+    return array
+
+
+# --- The order of layers ---
+
+
+def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[str] | None) -> list[_Layer]:
+    """Return layers in the order in which data passes through them.
+
+    ``given`` says that they come in an order that someone may have chosen, not in that of a file.
+    """
+    names = [layer.name for layer in layers]
+    if order is not None:
+        if isinstance(order, str) or sorted(order) != sorted(names):
+            raise ValueError(f"{chain.source} expected order to have each of {_listed(layers)} once, got {order!r}")
+        return sorted(layers, key=lambda layer: list(order).index(layer.name))
+    tokens = {name: _tokens(name) for name in names}
+    natural = sorted(layers, key=lambda layer: tokens[layer.name])
+    if given and names != sorted(names):
+        contradicted = any(_is_before(tokens[second], tokens[first]) for first, second in combinations(names, 2))
+        orders = [] if contradicted else [layers]
+    elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
+        orders = [natural]
+    else:
+        orders = _fitting_orders(natural, tokens) or [natural]  # of which the chain says what does not fit
+    if len(orders) != 1 or any(not (first.is_dense or second.is_dense) for first, second in pairwise(orders[0])):
+        raise ValueError(
+            f"{chain.source}: neither names nor shapes of {_listed(natural)} tell which layer comes after which: "
+            f"give order=[{names[0]!r}, ...]"
+        )
+    return orders[0]
+
+
+def _tokens(name: str) -> list[tuple[int, str]]:
+    """Return the parts of a name as they are sorted: numbers as such."""
+    parts = re.split(r"([0-9]{1,9})", name)  # every second one is a number
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+
+
+def _is_before(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> bool:
+    """Say whether numbers tell that one layer is before another: where their names begin to differ."""
+    one, other = next((pair for pair in zip(first, second, strict=False) if pair[0] != pair[1]), ((0, ""), (0, "")))
+    return 0 <= one[0] < other[0]
+
+
+def _fitting_orders(layers: list[_Layer], tokens: dict[str, list[tuple[int, str]]]) -> list[list[_Layer]]:
+    """Return the orders of layers that fit the numbers in their names, and their shapes; at most two.
+
+    If they are too many to be sure, there are two.
+    """
+    names = [layer.name for layer in layers]
+    if len(names) > _MOST_SEARCHED:
+        return [layers, layers]
+    earlier = {name: {other for other in names if _is_before(tokens[other], tokens[name])} for name in names}
+    orders: list[list[_Layer]] = []
+    steps = 0
+
+    def extend(order: list[_Layer], left: list[_Layer]) -> None:
+        nonlocal steps
+        steps += 1
+        if not left:
+            orders.append(order)
+        waiting = {layer.name for layer in left}
+        for layer in left:
+            if len(orders) > 1 or steps > _STEPS:
+                return
+            if (not order or order[-1].widths[1] == layer.widths[0]) and not earlier[layer.name] & waiting:
+                extend([*order, layer], [other for other in left if other is not layer])
+
+    extend([], layers)
+    return orders if steps <= _STEPS else [layers, layers]

@@ -1,0 +1,205 @@
+"""Networks of PyTorch's modules."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkernels.activations import TABLE, name_of
+from nnkernels.models.chain import Chain
+from nnkernels.models.check import compare, probe
+from nnkernels.network import Network
+
+_SOURCE = "from_torch"
+
+# PyTorch's names of activations, and their places in the table.
+_ACTIVATIONS = {kind.torch: number for number, kind in enumerate(TABLE) if kind.torch}
+
+# What does nothing once a module is in evaluation mode.
+_DROPOUTS = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
+
+_KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "BatchNorm1d", "Flatten", *_DROPOUTS)
+
+# Wrappers, and the names of what they wrap.
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less; and where that has no effect on a float64.
+_THRESHOLD = 20.0
+_EXACT_THRESHOLD = 40.0
+
+
+def from_torch(module: Any) -> Network:
+    """Return the network of a PyTorch module.
+
+    Nothing of the module is changed. Its outputs for 64 rows, computed by a copy in float64, are compared with the network's.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU, CELU, SELU, Sigmoid, Tanh,
+        SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis, BatchNorm1d, Dropout, Flatten and Identity. Batch
+        normalisation is folded into the weights beside it, in float64. On any device.
+
+    Returns
+    -------
+    Network
+        Of the dtype of the module's weights; bfloat16 becomes float32. A module that is used twice becomes two layers.
+
+    Raises
+    ------
+    TypeError
+        For an object that is no module.
+    ValueError
+        For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
+        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; and where the outputs differ. The
+        message names the module and the reason.
+
+    Examples
+    --------
+    >>> import nnkernels as nnk
+    >>> import torch  # doctest: +SKIP
+    >>> module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))  # doctest: +SKIP
+    >>> nnk.from_torch(module.eval())  # doctest: +SKIP
+    Network of 2 layers, float32
+      layer  inputs  outputs  activation  parameters
+          1       4        8  relu                40
+          2       8        3  -                   27
+      total                                       67
+    """
+    if isinstance(module, type) or not hasattr(module, "_modules"):
+        got = module.__name__ if isinstance(module, type) else f"a {type(module).__name__}"
+        hint = "; a state_dict is for from_state_dict" if isinstance(module, dict) else ""
+        raise TypeError(f"{_SOURCE} expected a torch.nn.Module, got {got}{hint}")
+    chain = Chain(_SOURCE)
+    for path, part in _modules(module):
+        _add(chain, f"module {path!r} ({type(part).__name__})" if path else f"the module ({type(part).__name__})", part)
+    network, network64 = chain.network(), chain.network64()
+    x = probe(network64)
+    compare(_SOURCE, network, network64, _run(module, x), x, "float64")
+    return network
+
+
+def _modules(module: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the modules that data passes through, Sequentials ahead of what they hold, and their paths."""
+    yield path, module
+    if _kind(module) == "Sequential":
+        for name, part in module._modules.items():  # named_children() leaves repetitions out
+            yield from _modules(part, f"{path}.{name}" if path else name)
+
+
+def _base(module: Any) -> Any:
+    """Return which of PyTorch's classes that are known here a module is of, or derived from; None if there is none."""
+    bases = (base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules."))
+    return next((base for base in bases if base.__name__ in _KNOWN), None)
+
+
+def _kind(module: Any) -> str:
+    return getattr(_base(module), "__name__", "")
+
+
+def _add(chain: Chain, name: str, module: Any) -> None:
+    kind = _kind(module)
+    _refuse_unknown(chain, name, module)
+    match kind:
+        case "Linear":
+            bias = None if module.bias is None else as_numpy(chain, f"{name}, bias", module.bias)
+            chain.dense(name, as_numpy(chain, f"{name}, weight", module.weight), bias)
+        case "BatchNorm1d":
+            if module.running_mean is None or module.running_var is None:
+                chain.refuse(name, "expected track_running_stats=True: it normalises each batch by the batch's own statistics")
+            mean, variance = as_numpy(chain, name, module.running_mean), as_numpy(chain, name, module.running_var)
+            gamma = 1.0 if module.weight is None else as_numpy(chain, name, module.weight)
+            beta = 0.0 if module.bias is None else as_numpy(chain, name, module.bias)
+            chain.batch_norm(name, mean, variance, module.eps, gamma, beta)
+        case "PReLU":
+            slopes = as_numpy(chain, name, module.weight)
+            if slopes.size != 1:
+                chain.refuse(name, f"expected one slope for all inputs, got {slopes.size}")
+            chain.activation(name, name_of(_ACTIVATIONS["LeakyReLU"], float(slopes[0])))
+        case "CELU":
+            chain.celu(name, module.alpha)
+        case "SELU":
+            chain.selu(name)
+        case "GELU" if module.approximate == "tanh":
+            chain.activation(name, "gelu_tanh")
+        case "Softplus":
+            if module.threshold < _THRESHOLD or module.beta == 0.0:
+                given = f"got threshold {module.threshold} and beta {module.beta}"
+                chain.refuse(name, f"expected threshold to be {_THRESHOLD:g} or more, and beta other than 0; {given}")
+            chain.affine(name, module.beta, 0.0)
+            chain.activation(name, "softplus")
+            chain.affine(name, 1.0 / module.beta, 0.0)
+        case "Softmax" | "LogSoftmax" if module.dim not in (None, 1, -1):  # PyTorch takes None for 1 where there are rows
+            chain.refuse(name, f"expected dim=-1, the outputs of a row; got dim={module.dim}")
+        case "Flatten" if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
+            chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
+        case _ if kind in _ACTIVATIONS:
+            number = _ACTIVATIONS[kind]
+            option = TABLE[number].option
+            chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
+
+
+def _refuse_unknown(chain: Chain, name: str, module: Any) -> None:
+    """Raise ValueError for a module that is not known to compute what PyTorch's class does."""
+    cls, base = type(module), _base(module)
+    is_pytorchs = cls.__module__.startswith("torch.")
+    if cls.__name__ in _WRAPPERS:
+        chain.refuse(name, f"it wraps a module: give its {_WRAPPERS[cls.__name__]}")
+    if hasattr(module, "original_name"):
+        chain.refuse(name, "TorchScript is not read: give the module that it was made of")
+    if is_pytorchs and cls.__name__.startswith("Lazy"):
+        chain.refuse(name, "its sizes are not known yet: call the module on a row first")
+    if is_pytorchs and "quantized" in cls.__module__:
+        chain.refuse(name, "it is quantised: give the module before that")
+    if base is None and (is_pytorchs or not hasattr(module, "_modules")):
+        chain.refuse(name, f"expected one of {', '.join(_KNOWN)}")
+    if base is None or "forward" in vars(module) or cls.forward is not base.forward:
+        parts = [part for part in module._modules if _kind(module._modules[part]) == "Sequential"]
+        hint = f", such as its {parts[0]}" if len(parts) == 1 else ""
+        chain.refuse(name, f"what a forward pass of its own does is unknown: give a Sequential of its layers{hint}")
+    if getattr(module, "parametrizations", None):
+        chain.refuse(name, "its weights are computed: call torch.nn.utils.parametrize.remove_parametrizations first")
+    if module._forward_hooks or module._forward_pre_hooks:
+        chain.refuse(name, "it has forward hooks, which may change what it computes: remove them")
+    if module.training and base.__name__ in ("BatchNorm1d", *_DROPOUTS):
+        chain.refuse(name, "it is in training mode: call module.eval() first")
+
+
+def as_numpy(chain: Chain, name: str, tensor: Any) -> NDArray[Any]:
+    """Return NumPy's array of a tensor on any device; bfloat16 as float32."""
+    kind = type(tensor)
+    if kind.__module__.partition(".")[0] != "torch" or kind.__name__ not in ("Tensor", "Parameter"):
+        chain.refuse(name, f"expected a plain tensor, got a {kind.__name__}")
+    if tensor.device.type == "meta":
+        chain.refuse(name, "it is on the meta device, and has no numbers: load the weights first")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in ("float16", "bfloat16", "float32", "float64"):
+        chain.refuse(name, f"expected float16, bfloat16, float32 or float64, got {dtype}")
+    try:
+        tensor = tensor.detach().cpu()
+        array: NDArray[Any] = (tensor.float() if dtype == "bfloat16" else tensor).numpy()
+    except (RuntimeError, TypeError) as error:  # sparse ones
+        chain.refuse(name, f"expected a tensor that NumPy can read: {error}")
+    return array
+
+
+def _run(module: Any, x: NDArray[np.float64]) -> NDArray[Any]:
+    """Return a module's outputs, computed by a copy in float64."""
+    torch: Any = sys.modules["torch"]  # a module is there, so it is imported
+    try:
+        double = copy.deepcopy(module).cpu().double()
+        for _, part in _modules(double):
+            if _kind(part) == "Softplus":
+                part.threshold = _EXACT_THRESHOLD
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Softmax without dim
+            outputs: NDArray[Any] = double(torch.from_numpy(x.copy())).numpy()
+    except Exception as error:
+        raise ValueError(f"{_SOURCE}: a copy of the module cannot be run in float64: {error}") from error
+    return outputs
