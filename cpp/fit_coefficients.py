@@ -2,22 +2,24 @@
 
     python cpp/fit_coefficients.py
 
-Needs mpmath. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the procedure is in
-J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working precision.
+Needs mpmath and SciPy. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the
+procedure is in J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working
+precision.
 
-The tables of sigmoid and tanh hold a polynomial a row, about a centre where the function is all but a float (S. Gal, "Computing
-elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in float64, so that
-another LAPACK may print another last digit.
+The tables of sigmoid, softplus, tanh and gelu hold a polynomial a row, about a centre where the function is all but a float
+(S. Gal, "Computing elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in
+float64, so that another LAPACK may print another last digit.
 """
 
 import itertools
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from mpmath import cos, exp, ldexp, linspace, log, lu_solve, matrix, mp, mpf, pi, polyval, sqrt, tanh
+from mpmath import cos, erfc, exp, ldexp, linspace, log, log1p, lu_solve, matrix, mp, mpf, pi, polyval, sqrt, tanh
 from numpy.typing import NDArray
+from scipy.special import erfcx
 
 Function = Callable[[mpf], mpf]
 Array = NDArray[Any]
@@ -195,11 +197,30 @@ def sigmoid_table() -> dict[int, list[np.floating]]:
     return table
 
 
-def tanh_table() -> dict[int, list[np.floating]]:
-    """The rows of kTanhTable: four for each binade of 1 + y, up to where tanh rounds to 1."""
-    # In the first row y itself is the leading term.
+def softplus_table() -> dict[int, list[np.floating]]:
+    """The rows of kSoftplusTable, as of kSigmoidTable."""
+    width = 1 / mpf("1.5625")
+
+    def softplus(y: mpf) -> mpf:
+        return log1p(exp(-y))
+
+    ln2 = np.float32(float(log(2)))
+    table = {0: [np.float32(0), ln2, *row(softplus, ln2, mpf(0), width / 2 * (1 + mpf(2) ** -17), 6)]}
+    for j in range(1, 16):
+        low, high = ((j + mpf(side) / 2) * width for side in (-1, 1))
+        table[j] = best_row(softplus, lambda y: np.log1p(np.exp(-y)), low, high)
+    return table
+
+
+def binades_table(
+    function: Function, approximate: Callable[[Array], Array], near_zero: Function, end: float
+) -> dict[int, list[np.floating]]:
+    """The rows of kTanhTable and kGeluTable: four for each binade of 1 + y, up to `end`, where the function is 1.
+
+    In the first row y itself is the leading term, and near_zero(y) is about function(y) / y - 1.
+    """
     rest, _ = remez(
-        lambda y: (tanh(y) - y) / y if y > mpf(10) ** -8 else -y * y / 3,
+        lambda y: (function(y) - y) / y if y > mpf(10) ** -8 else near_zero(y),
         lambda y: mpf(1),
         5, mpf(10) ** -9, mpf(1) / 4 * (1 + mpf(2) ** -20),
     )  # fmt: skip
@@ -207,12 +228,34 @@ def tanh_table() -> dict[int, list[np.floating]]:
     table = {4 * 127: [zero, zero, *(np.float32(float(c)) for c in rest)]}
     for exponent, quarter in itertools.islice(itertools.product(range(4), range(4)), 1, None):
         low, high = (mpf(2) ** exponent * (1 + mpf(q) / 4) - 1 for q in (quarter, quarter + 1))
-        if low < 9:
-            table[4 * (127 + exponent) + quarter] = best_row(tanh, np.tanh, low, high)
+        if low < end:
+            table[4 * (127 + exponent) + quarter] = best_row(function, approximate, low, high)
         else:
-            table[4 * (127 + exponent) + quarter] = [np.float32(9), np.float32(1), *[zero] * 6]
+            table[4 * (127 + exponent) + quarter] = [np.float32(end), np.float32(1), *[zero] * 6]
             break
     return table
+
+
+def gelu_ratio(y: mpf) -> mpf:
+    """2 e^(y^2/2) Phi(-y), with the distribution function Phi of a normal random number."""
+    return exp(y * y / 2) * erfc(y / sqrt(2))
+
+
+def fit_gelu() -> None:
+    """Print the polynomial P(u) of e^(y^2/2) Phi(-y) = P(u) / (y + 5) with u = 1 - 10 / (y + 5)."""
+
+    @cache
+    def target(u: mpf) -> mpf:
+        y = 5 * (1 + u) / (1 - u)
+        return gelu_ratio(y) / 2 * (y + 5)
+
+    coefficients, error = remez(target, lambda u: 1 / target(u), 22, mpf(-1), mpf(39 - 5) / (39 + 5))
+    print(f"gelu: P(u), error 2**{float(log(error, 2)):.1f}; lowest power first, the first five in two parts")
+    for power, coefficient in enumerate(coefficients):
+        if power < 5:
+            split(f"u^{power}", coefficient, np.float64)
+        else:
+            print(f"    {hexadecimal(rounded(coefficient, np.float64))},")
 
 
 def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
@@ -247,8 +290,19 @@ def main() -> None:
             lambda r: r**2 + mpf(10) ** -9,
             degree, -bound / 16, bound / 16, dtype,
         )  # fmt: skip
+        fit(
+            "exp and elu: q(r) of e^r = 1 + r + r^2 q(r), relative to r",
+            lambda r: (exp(r) - 1 - r) / r**2 if abs(r) > mpf(10) ** -15 else mpf(1) / 2 + r / 6,
+            lambda r: abs(r) + mpf(10) ** -6,
+            degree + 1, -bound / 16, bound / 16, dtype,
+        )  # fmt: skip
         for j in range(16):
             split(f"2^({j}/16)", mpf(2) ** (mpf(j) / 16), dtype)
+        # Of few bits: GeluTanh's sums with it are exact.
+        root = 2 * sqrt(2 / pi)
+        split("2 sqrt(2/pi)", root, dtype, 21 if dtype == np.float32 else 48)
+        split("2 sqrt(2/pi) 0.044715", root * mpf("0.044715"), dtype)
+        print(f"1 / sqrt(2 pi): {hexadecimal(rounded(root / 4, dtype))}")
 
     def tanh_tail(square: mpf) -> mpf:
         t = sqrt(square)
@@ -278,7 +332,13 @@ def main() -> None:
         6, mpf(0), largest, np.float64,
     )  # fmt: skip
     print_table("sigmoid: centre, c0, ..., c6", sigmoid_table())
-    print_table("tanh: centre, c0, ..., c6", tanh_table())
+    print_table("softplus: centre, c0, ..., c6", softplus_table())
+    print_table("tanh: centre, c0, ..., c6", binades_table(tanh, np.tanh, lambda y: -y * y / 3, 9))
+    print_table(
+        "gelu: centre, c0, ..., c6",
+        binades_table(lambda y: y * gelu_ratio(y), lambda y: y * erfcx(y / np.sqrt(2)), lambda y: -y * sqrt(2 / pi), np.inf),
+    )
+    fit_gelu()
 
 
 if __name__ == "__main__":

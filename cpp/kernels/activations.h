@@ -127,22 +127,29 @@ class Sigmoid<Target, float> {
 
   // m sigmoid(-y), and m sigmoid(-y - low): multiplied before it is rounded.
   V product(V m, V y) const {
-    return product(m, y, V{}, [](V /*base*/, V slope, V t) { return slope * t; });
+    return product(m, y, V{}, [m](V /*base*/, V slope, V t) {
+      const V p = slope * t;
+      return Target::fma(m, p, m * Target::fma(slope, t, -p));
+    });
   }
   V product(V m, V y, V low) const {
-    return product(m, y, low, [low](V base, V slope, V t) {
-      const V s = Target::fma(slope, t, base);
-      return Target::fma(slope, t, V(Target::fma(s, s, -s) * low));  // the derivative is s^2 - s
+    return product(m, y, low, [m, low](V base, V slope, V t) {
+      const V p = slope * t;
+      const V s = base + p;
+      // What is left of p, and of sigmoid, whose derivative is s^2 - s.
+      const V p_low = Target::fma(slope, t, -p) + Target::fma(s, s, -s) * low;
+      return Target::fma(m, p, m * p_low);
     });
   }
 
  private:
+  // rest(base, slope, t) is m slope t, where base + slope t is the sigmoid.
   template <class Rest>
   V product(V m, V y, V low, Rest rest) const {
     V c[8];
     polynomials_(table_row<Target>(y), c);
     const V t = y - c[0];
-    const V result = Target::fma(m, c[1], V(m * rest(c[1], slope<Target>(c, t), t)));
+    const V result = Target::fma(m, c[1], V(rest(c[1], slope<Target>(c, t), t)));
     if (__builtin_expect(!Target::any_greater(y, broadcast<V>(kTableEnd)), true)) return result;
     const Scaled<V> e = decay<Target>(y, low, 1);
     const V lower = Target::scale(y > kVanished<float> ? V{} : V(Target::fma(m, e.high, V(m * e.low))), e.n);
@@ -360,7 +367,7 @@ class GeluFactor<Target, float> {
     V c[8];
     polynomials_(as<Integers<V>>(V(1 + normal)) >> 21, c);
     const V t = y - c[0];
-    return {y < kSmall ? y : c[1], slope<Target>(c, t) * t};
+    return {1 + normal < 1 + kSmall ? y : c[1], slope<Target>(c, t) * t};
   }
 
  private:
