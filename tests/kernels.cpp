@@ -916,7 +916,7 @@ void test_losses(const KernelTable& table) {
 // In place, up to the ends of what may be read and written: function(y, g) is what becomes of each gradient.
 template <class C, class Function>
 void test_activation_gradient(const KernelTable& table, const char* name, typename Learning<C>::ActivationGradient* kernel,
-                              Function function) {
+                              Function function, double option = 0) {
   Random random;
   for (std::size_t n = 0; n <= 34; ++n) {
     for (std::size_t kind = 0; kind < kKinds; ++kind) {
@@ -927,7 +927,7 @@ void test_activation_gradient(const KernelTable& table, const char* name, typena
         const Window<C> outputs(0, {at_end, 0}, y);
         Window<C> gradients(1, {at_end, 0}, g);
         gradients.expect(expected);
-        kernel(outputs.data(), gradients.data(), n, 0);
+        kernel(outputs.data(), gradients.data(), n, option);
         check(gradients.as_expected() && outputs.as_expected(), table, name, n, sizeof(C));
       }
     }
@@ -943,6 +943,15 @@ void test_activation_gradients(const KernelTable& table) {
                               [](C y, C g) { return g * (y * (1 - y)); });
   test_activation_gradient<C>(table, "tanh_gradient", kernels.of(Activation::kTanh),
                               [](C y, C g) { return g * std::fma(-y, y, C(1)); });
+  for (const auto& [name, activation, option] : kElementwiseActivations) {  // beside `generic`, one by one
+    test_activation_gradient<C>(
+        table, name, kernels.of(activation),
+        [kernel = generic.learning<C>().of(activation), option = option](C value, C g) {
+          kernel(&value, &g, 1, option);
+          return g;
+        },
+        option);
+  }
   Random random;
   for (std::size_t n : Sizes{0, 1, 2, 7, 8, 31, 32, 33, 100, 1025}) {
     for (std::size_t rows : Sizes{1, 3}) {

@@ -230,7 +230,9 @@ static std::vector<Fit> fits() {
     result.push_back(
         {"optimizer", {6, 9, 5}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kOfRows, 50, 4, false, optimizer});
   }
-  for (const Activation last : {kRelu, kSigmoid, kTanh, kSoftmax}) {
+  std::vector<Activation> activations = {kSoftmax, Activation::kLogSoftmax};
+  for (const NamedActivation& named : kElementwiseActivations) activations.push_back(named.activation);
+  for (const Activation last : activations) {
     result.push_back(
         {"last activation", {3, 8, 5}, last, last, Loss::kSquaredError, false, Weights::kNone, 70, 16, true, momentum});
   }
