@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf, prod
+from math import erf, inf, prod
 from operator import is_
 from pathlib import Path
 from statistics import median
@@ -83,6 +83,18 @@ def uniform(shape: tuple[int, ...], limit: float, dtype: Dtype, seed: int) -> Ar
     return np.random.default_rng(seed).uniform(-limit, limit, shape).astype(dtype)
 
 
+# Activations without a branch of their own in `forward`, in float64. Their layers are alone: the slope of exp has no bound.
+SMOOTH: dict[str | None, Any] = {
+    "exp": np.exp,
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "gelu": lambda x: x * (1 + np.vectorize(erf, otypes=[float])(x * 0.5**0.5)) / 2,
+    "gelu_tanh": lambda x: x / (1 + np.exp(-((8 / np.pi) ** 0.5) * (x + 0.044715 * x**3))),
+    "softplus": lambda x: np.logaddexp(x, 0),
+}
+
+
 def forward(layers: Sequence[Layer], x: Array) -> Check:
     """The result of layers in float64, and how far one in x's dtype may be off: eight standard deviations.
 
@@ -105,6 +117,9 @@ def forward(layers: Sequence[Layer], x: Array) -> Check:
                 values, variance = 1 / (1 + np.exp(-values)), variance + eps**2 / 4
             elif layer.activation == "tanh":
                 values, variance = np.tanh(values), variance + eps**2 / 4
+            elif layer.activation in SMOOTH:
+                values = SMOOTH[layer.activation](values)
+                variance = 2 * variance + eps**2 / 4 * np.maximum(1, values**2)  # their slopes are at most 1.13
             elif layer.activation == "softmax":
                 difference = values - values.max(axis=-1, keepdims=True)
                 values = np.exp(difference)
@@ -326,6 +341,7 @@ def dense_tables() -> list[Table]:
 # Element-wise functions and softmax
 
 ELEMENTWISE = ("relu", "sigmoid", "tanh")
+OTHERS = tuple(name for name in SMOOTH if name is not None)
 SIZES = (8, 1024, 65536, 4194304)
 SOFTMAX_SHAPES = ((1024, 10), (1024, 128), (1024, 1000), (16, 32000))
 
@@ -398,8 +414,17 @@ def elementwise_tables() -> list[Table]:
         Case(f"{name} {n}, {dtype.__name__}", partial(strided, name, n, dtype), (Goal("versus", at_least=0.5),))
         for name, n, dtype in itertools.product(ELEMENTWISE, (1024, 65536), DTYPES)
     ]
+    others = [
+        Table(
+            f"Other activations of 65536 elements, {dtype.__name__}",
+            "ns an element",
+            [Case(name, partial(random_function, name, (65536,), dtype), (Goal("ratio", at_least=1),)) for name in OTHERS],
+        )
+        for dtype in DTYPES
+    ]
     return [
         *map(table, DTYPES),
+        *others,
         Table("Special numbers beside ordinary ones", "ns an element", specials, versus="ordinary"),
         Table("Every second element beside contiguous ones", "ns an element", strides, versus="contiguous"),
     ]

@@ -57,10 +57,16 @@ class Counter {
       : target_(table.target), kernels_(table.of<T>()), type_(std::move(type)) {}
 
   void count_all() const {
-    elementwise("relu", kernels_.relu);
-    elementwise("sigmoid", kernels_.sigmoid);
-    elementwise("tanh", kernels_.tanh);
-    elementwise("exp", kernels_.exp);
+    elementwise("relu", Activation::kRelu);
+    elementwise("sigmoid", Activation::kSigmoid);
+    elementwise("tanh", Activation::kTanh);
+    elementwise("exp", Activation::kExp);
+    elementwise("leaky_relu", Activation::kLeakyRelu, 0.01);
+    elementwise("elu", Activation::kElu, 1);
+    elementwise("silu", Activation::kSilu);
+    elementwise("gelu", Activation::kGelu);
+    elementwise("gelu_tanh", Activation::kGeluTanh);
+    elementwise("softplus", Activation::kSoftplus);
     dot(1024);
     rows("softmax", kernels_.softmax, 64, 10);
     rows("softmax", kernels_.softmax, 8, 1000);
@@ -97,17 +103,15 @@ class Counter {
   }
 
  private:
-  using Elementwise = typename Kernels<T>::Elementwise;
-
   void count(const std::string& kernel, const std::string& shape, const std::function<void()>& call) const {
     ::count(target_ + "/" + kernel + "/" + type_ + "/" + shape, call);
   }
 
-  void elementwise(const std::string& name, Elementwise* kernel) const {
+  void elementwise(const std::string& name, Activation activation, double option = 0) const {
     constexpr std::size_t kElements = 1024;
     const Buffer<T> x = numbers<T>(kElements), y(kElements);
     count(name, std::to_string(kElements), [&] {
-      kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, kElements, Stores::kCached);
+      kernels_.of(activation)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, kElements, Stores::kCached, option);
     });
   }
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nnkernels as nnk
+from nnkernels.activations import TABLE
 
 Array = NDArray[Any]
 
@@ -31,6 +32,9 @@ class Layer:
         """The number of outputs for this number of inputs."""
         return inputs if self.weights is None else len(self.weights)
 
+
+# Our functions, by the names of activations.
+FUNCTIONS: dict[str, Callable[..., Any]] = {kind.name: kind.function for kind in TABLE if kind.function}
 
 # Makes a library's ways to compute a batch (rows of x; or x is one row) through layers with a number of threads; none where
 # the library cannot do that or is not installed.
@@ -81,7 +85,7 @@ def nnkernels_ways(layers: Sequence[Layer], x: Array, packed: bool = True) -> li
     """A Network, whose weights are packed beforehand; or `dense`, or a function, for the one layer there is."""
     *_, (last, out) = buffers(layers, x)
     if last.weights is None:
-        return [partial(getattr(nnk, str(last.activation)), x, out=out)]
+        return [partial(FUNCTIONS[str(last.activation)], x, out=out)]
     if packed:
         return [partial(nnk.Network(descriptions(layers)), x, out)]
     return [partial(nnk.dense, x, last.weights, last.bias, activation=last.activation, out=out)]
@@ -94,6 +98,11 @@ def numpy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
         None: [],
         "relu": [partial(np.maximum, zero)],
         "exp": [np.exp],
+        "leaky_relu": [numpy_leaky_relu],
+        "elu": [numpy_elu],
+        "silu": [numpy_silu],
+        "gelu_tanh": [numpy_gelu_tanh],
+        "softplus": [partial(np.logaddexp, zero)],
         "tanh": [np.tanh],
         "sigmoid": [numpy_sigmoid, numpy_sigmoid_from_tanh],
         "softmax": [partial(numpy_softmax, row=row)],
@@ -133,6 +142,36 @@ def numpy_sigmoid_from_tanh(x: Array, out: Array) -> Array:
     return np.add(out, 0.5, out=out)
 
 
+def numpy_leaky_relu(x: Array, out: Array) -> Array:
+    """max(x, 0.01 x)."""
+    np.multiply(x, 0.01, out=out)
+    return np.maximum(x, out, out=out)
+
+
+def numpy_elu(x: Array, out: Array) -> Array:
+    """max(x, exp(min(x, 0)) - 1)."""
+    np.minimum(x, 0, out=out)
+    np.expm1(out, out=out)
+    return np.maximum(x, out, out=out)
+
+
+def numpy_silu(x: Array, out: Array) -> Array:
+    """SiLU: x / (1 + exp(-x))."""
+    numpy_sigmoid(x, out)
+    return np.multiply(x, out, out=out)
+
+
+def numpy_gelu_tanh(x: Array, out: Array) -> Array:
+    """GELU by tanh: x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    np.multiply(x, x, out=out)
+    np.multiply(out, 0.044715, out=out)
+    np.add(out, 1, out=out)
+    np.multiply(out, x, out=out)
+    np.multiply(out, (8 / np.pi) ** 0.5, out=out)
+    numpy_sigmoid(out, out)
+    return np.multiply(x, out, out=out)
+
+
 def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
     """Softmax of each row of z; `row` has room for a number a row."""
     np.max(z, axis=-1, keepdims=True, out=row)
@@ -143,13 +182,16 @@ def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
 
 
 def scipy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """SciPy's expit and softmax; it has no layers."""
+    """SciPy's expit and softmax, and gelu by its ndtr; it has no layers."""
     special = module("scipy.special")
     match layers:
         case [Layer(None, None, "sigmoid")] if special:
             return [partial(special.expit, x, out=blank(x.shape, x.dtype))]
         case [Layer(None, None, "softmax")] if special:
             return [partial(special.softmax, x, axis=-1)]
+        case [Layer(None, None, "gelu")] if special:
+            out = blank(x.shape, x.dtype)
+            return [lambda: np.multiply(x, special.ndtr(x, out=out), out=out)]
     return []
 
 
@@ -159,10 +201,16 @@ def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
     if not torch:
         return []
     torch.set_num_threads(threads)
-    linear = torch.nn.functional.linear
+    linear, own = torch.nn.functional.linear, torch._C._nn  # where functions of this kind take out=
     # Functions that write to an array, and functions that overwrite their argument where there are such.
     into = {
         "exp": lambda values, out: torch.exp(values, out=out),
+        "leaky_relu": lambda values, out: own.leaky_relu(values, 0.01, out=out),
+        "elu": lambda values, out: own.elu(values, out=out),
+        "silu": lambda values, out: own.silu(values, out=out),
+        "gelu": lambda values, out: own.gelu(values, out=out),
+        "gelu_tanh": lambda values, out: own.gelu(values, approximate="tanh", out=out),
+        "softplus": lambda values, out: own.softplus(values, out=out),
         "relu": lambda values, out: torch.clamp_min(values, 0, out=out),
         "sigmoid": lambda values, out: torch.sigmoid(values, out=out),
         "tanh": lambda values, out: torch.tanh(values, out=out),
@@ -216,9 +264,15 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
             inputs = [values, f"weights{index}", f"bias{index}"]
             nodes.append(onnx.helper.make_node("Gemm", inputs, [values := f"sums{index}"], transB=1))
         if layer.activation is not None:
-            attributes = {"axis": -1} if layer.activation == "softmax" else {}
-            operator = layer.activation.capitalize()
-            nodes.append(onnx.helper.make_node(operator, [values], [values := f"values{index}"], **attributes))
+            attributes = {"softmax": {"axis": -1}, "gelu_tanh": {"approximate": "tanh"}}.get(layer.activation, {})
+            operator = {"leaky_relu": "LeakyRelu", "gelu_tanh": "Gelu"}.get(layer.activation, layer.activation.capitalize())
+            result = f"values{index}"
+            if layer.activation == "silu":  # which ONNX Runtime makes one operator of
+                nodes.append(onnx.helper.make_node("Sigmoid", [values], [f"gates{index}"]))
+                nodes.append(onnx.helper.make_node("Mul", [values, f"gates{index}"], [result]))
+            else:
+                nodes.append(onnx.helper.make_node(operator, [values], [result], **attributes))
+            values = result
     nodes[-1].output[0] = "out"
     *_, (_, out) = buffers(layers, x)
     tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.helper.np_dtype_to_tensor_dtype(x.dtype))
@@ -229,8 +283,9 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
         [tensor("out", shape=out.shape)],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    # Versions that each ONNX Runtime of the last years can read.
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    # Versions that each ONNX Runtime of the last years can read; Gelu is newer.
+    opset, version = (20, 9) if any(node.op_type == "Gelu" for node in nodes) else (17, 8)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=version)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -303,6 +358,13 @@ def jax_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
     activations = {
         "relu": lambda values: jax.numpy.maximum(values, 0),
         "sigmoid": jax.nn.sigmoid,
+        "exp": jax.numpy.exp,
+        "leaky_relu": jax.nn.leaky_relu,
+        "elu": jax.nn.elu,
+        "silu": jax.nn.silu,
+        "gelu": partial(jax.nn.gelu, approximate=False),
+        "gelu_tanh": jax.nn.gelu,
+        "softplus": jax.nn.softplus,
         "tanh": jax.numpy.tanh,
         "softmax": jax.nn.softmax,
     }

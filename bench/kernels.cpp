@@ -113,13 +113,14 @@ Expected<T> expect_ulp(Wide<T> value, double error) {
 template <class T>
 constexpr Wide<T> kRounding = std::numeric_limits<Compute<T>>::epsilon() / 2;
 
-// relu, sigmoid, tanh, exp; softmax and log_softmax of each row.
+// The activations by element; softmax and log_softmax of each row.
 template <class T, class Function>
 struct MapKernel {
   const char* name;
-  Function* Kernels<T>::*function;
+  Function function;  // an Activation, or a kernel of rows
   Numbers<T> (*plain)(const Numbers<T>& row);
-  double ulp;  // the largest error, in the type that T is computed in
+  double ulp;         // the largest error, in the type that T is computed in
+  double option = 0;  // of an activation
 };
 
 template <class T, class Function>
@@ -141,17 +142,37 @@ Numbers<T> plain_log_softmax(const Numbers<T>& row) {
 }
 
 template <class T>
-const MapKernel<T, typename Kernels<T>::Elementwise> kElementwise[] = {
-    {"relu", &Kernels<T>::relu,
+using RowwiseKernel = typename Kernels<T>::Rowwise* Kernels<T>::*;
+
+template <class T>
+const MapKernel<T, Activation> kElementwiseKernels[] = {
+    {"relu", Activation::kRelu,
      [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::max(v, Wide<T>(0)); }); }, 0},
-    {"sigmoid", &Kernels<T>::sigmoid,
+    {"sigmoid", Activation::kSigmoid,
      [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return 1 / (1 + std::exp(-v)); }); }, 1},
-    {"tanh", &Kernels<T>::tanh, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::tanh(v); }); }, 1},
-    {"exp", &Kernels<T>::exp, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::exp(v); }); }, 1},
+    {"tanh", Activation::kTanh, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::tanh(v); }); }, 1},
+    {"exp", Activation::kExp, [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::exp(v); }); }, 1},
+    {"leaky_relu", Activation::kLeakyRelu,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return v > 0 ? v : v / 64; }); }, 1, 1.0 / 64},
+    {"elu", Activation::kElu,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return v > 0 ? v : std::expm1(v); }); }, 1.5, 1},
+    {"silu", Activation::kSilu,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return v / (1 + std::exp(-v)); }); }, 1.5},
+    {"gelu", Activation::kGelu,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return v * std::erfc(-v * std::sqrt(Wide<T>(0.5L))) / 2; }); },
+     1.5},
+    {"gelu_tanh", Activation::kGeluTanh,
+     [](const Numbers<T>& x) {
+       const Wide<T> factor = std::sqrt(8 / std::acos(Wide<T>(-1)));
+       return each<T>(x, [factor](Wide<T> v) { return v / (1 + std::exp(-factor * (v + Wide<T>(0.044715L) * v * v * v))); });
+     },
+     1.5},
+    {"softplus", Activation::kSoftplus,
+     [](const Numbers<T>& x) { return each<T>(x, [](Wide<T> v) { return std::log1p(std::exp(v)); }); }, 1.5},
 };
 
 template <class T>
-const MapKernel<T, typename Kernels<T>::Rowwise> kRowwise[] = {
+const MapKernel<T, RowwiseKernel<T>> kRowwise[] = {
     {"softmax", &Kernels<T>::softmax,
      [](const Numbers<T>& z) { return each<T>(plain_log_softmax<T>(z), [](Wide<T> v) { return std::exp(v); }); }, 4},
     {"log_softmax", &Kernels<T>::log_softmax, plain_log_softmax<T>, 4},
@@ -166,12 +187,12 @@ class Map {
   void prepare(const Kernels<T>&) {}
 
   void run(const Kernels<T>& kernels) {
-    if constexpr (std::is_same_v<Function, typename Kernels<T>::Rowwise>) {
+    if constexpr (std::is_same_v<Function, RowwiseKernel<T>>) {
       const auto stride = static_cast<std::ptrdiff_t>(n_ * sizeof(T));
       (kernels.*kernel_.function)({x_.data(), stride, sizeof(T)}, {y_.data(), stride, sizeof(T)}, rows_, n_);
     } else {
       const Stores stores = x_.size() * sizeof(T) >= kLargeBytes ? Stores::kStreaming : Stores::kCached;
-      (kernels.*kernel_.function)(input(x_), output(y_), x_.size(), stores);
+      kernels.of(kernel_.function)(input(x_), output(y_), x_.size(), stores, kernel_.option);
     }
   }
 
@@ -785,9 +806,9 @@ constexpr std::size_t kSizes[] = {1024, 65536, 4194304};
 
 template <class T>
 void add_all(const KernelTable& table) {
-  for (const auto& kernel : kElementwise<T>) {
+  for (const auto& kernel : kElementwiseKernels<T>) {
     for (const std::size_t n : kSizes) {
-      add<T>(table, kernel.name, std::to_string(n), [&kernel, n] { return Map(kernel, 1, n); });
+      add<T>(table, kernel.name, std::to_string(n), [&kernel, n] { return Map<T, Activation>(kernel, 1, n); });
     }
   }
   for (const std::size_t n : kSizes) {
@@ -803,7 +824,7 @@ void add_all(const KernelTable& table) {
   for (const auto [rows, n] : {Rows{1024, 10}, Rows{64, 1000}, Rows{1, 65536}}) {
     const std::string shape = std::to_string(rows) + "x" + std::to_string(n);
     for (const auto& kernel : kRowwise<T>) {
-      add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map(kernel, rows, n); });
+      add<T>(table, kernel.name, shape, [&kernel, rows = rows, n = n] { return Map<T, RowwiseKernel<T>>(kernel, rows, n); });
     }
     add<T>(table, "logsumexp", shape, [rows = rows, n = n] { return Logsumexp<T>(rows, n); });
   }

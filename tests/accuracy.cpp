@@ -1,7 +1,7 @@
-// The largest errors of exp, sigmoid and tanh on every target of this machine, over every float, over 2^27 doubles of every
-// exponent, and over those around each place where a reduced argument jumps; and that of log1p:
+// The largest errors of the activations and their derivatives on every target of this machine, over every float, over 2^27
+// doubles of every exponent, and over those around each place where a reduced argument jumps; and that of log1p:
 //
-//   accuracy [stride]
+//   accuracy [stride [function]]
 //
 // With a stride, only every stride-th number. Prints the largest error in units in the last place, and where it is, against the
 // C library's function of the next wider type (whose own error is below 2^-8 of such a unit, tests/test_activations.py). Exits
@@ -46,27 +46,141 @@ using Bits = typename Type<T>::Bits;
 template <class T>
 struct Function {
   const char* name;
-  typename Kernels<T>::Elementwise* Kernels<T>::*kernel;  // null: log1p
+  Activation activation;  // kNone: log1p
   Wide<T> (*reference)(Wide<T>);
   double promised_ulp;
   T low, high;  // the range of its results
-  bool odd;
+  enum Rules : unsigned { kMonotone = 1, kOdd = 2, kKeepsSign = 4, kDerivative = 8 };
+  unsigned rules;
+  double option = 0;
+  double promised_normal = promised_ulp;  // of results that are normal numbers
+
+  bool keeps(Rules rule) const { return (rules & rule) != 0; }
 };
 
 template <class T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
-static constexpr double kPromisedUlp = 0.8;
-
 template <class T>
-static const Function<T> kFunctions[] = {
-    {"exp", &Kernels<T>::exp, [](Wide<T> x) { return std::exp(x); }, kPromisedUlp, 0, kInfinity<T>, false},
-    {"sigmoid", &Kernels<T>::sigmoid, [](Wide<T> x) { return 1 / (1 + std::exp(-x)); }, kPromisedUlp, 0, 1, false},
-    {"tanh", &Kernels<T>::tanh, [](Wide<T> x) { return std::tanh(x); }, kPromisedUlp, -1, 1, true},
+constexpr double kNewUlp = sizeof(T) == 4 ? 1 : 1.5;
+template <class T>
+constexpr double kDerivativeUlp = sizeof(T) == 4 ? 16 : 32;
+
+// A product or a sum in two parts: T. J. Dekker's and D. E. Knuth's.
+struct Parts {
+  long double high, low;
 };
 
-static const Function<double> kLog1p = {"log1p",           nullptr, [](long double x) { return std::log1p(x); }, 1.0, 0,
-                                        kInfinity<double>, false};
+static Parts product(long double a, long double b) { return {a * b, std::fma(a, b, -(a * b))}; }
+
+static Parts sum(long double a, long double b) {
+  const long double s = a + b, rest = s - a;
+  return {s, (a - (s - rest)) + (b - rest)};
+}
+
+// erfc(-x / sqrt(2)) / 2. What is lost of the argument counts far out.
+static long double normal_distribution(long double x) {
+  constexpr long double kRoot = 0xb504f333f9de6484p-64L, kRootLow = 0xb2fb1366ea957d3ep-129L;  // sqrt(1/2)
+  constexpr long double kFactor = 0x906eba8214db688dp-63L;                                     // 2 / sqrt(pi)
+  Parts argument = product(-x, kRoot);
+  argument.low -= x * kRootLow;
+  const long double erfc = std::erfc(argument.high);
+  if (!(std::fabs(x) < 200)) return erfc / 2;
+  return (erfc - kFactor * std::exp(-argument.high * argument.high) * argument.low) / 2;
+}
+static double normal_distribution(double x) { return std::erfc(-x * std::sqrt(0.5)) / 2; }
+
+// sigmoid(v) with v = 2 sqrt(2/pi) (x + 0.044715 x^3)
+static long double tanh_distribution(long double x) {
+  constexpr long double kLinear = 0xcc42299ea1b28468p-63L, kLinearLow = 0xfcb3c500bab8e2ffp-128L;
+  constexpr long double kCubic = 0x922279526c5a57a5p-67L, kCubicLow = -0x843a29d1c7079669p-133L;
+  if (!(std::fabs(x) < 1000)) return x < 0 ? 0 : x > 0 ? 1 : x;
+  const Parts square = product(x, x);
+  const Parts cubic = product(kCubic, square.high);
+  const Parts slope = sum(kLinear, cubic.high);
+  const long double slope_low = slope.low + cubic.low + kCubic * square.low + kCubicLow * square.high + kLinearLow;
+  const Parts v = product(x, slope.high);
+  const long double sigmoid = 1 / (1 + std::exp(-v.high)), rest = 1 / (1 + std::exp(v.high));
+  return sigmoid + sigmoid * rest * (v.low + x * slope_low);
+}
+static double tanh_distribution(double x) {
+  return 1 / (1 + std::exp(-std::sqrt(8 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
+// x factor, with the limit at -infinity.
+template <class W>
+W times(W x, W factor) {
+  return x == -std::numeric_limits<W>::infinity() ? W(-0.0) : x * factor;
+}
+
+// x, so far within the range of its type that its products with what is nothing there are 0.
+template <class W>
+W bounded(W x) {
+  return x < -1000 ? -1000 : x > 1000 ? 1000 : x;
+}
+
+template <class W>
+W sigmoid(W x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+template <class W>
+W softplus(W x) {
+  return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+}
+
+template <class W>
+W gelu_derivative(W x) {
+  const W density = std::exp(-x * x / 2) / std::sqrt(2 * std::acos(W(-1)));
+  return normal_distribution(x) + x * density;
+}
+
+template <class W>
+W gelu_tanh_derivative(W x) {
+  const W s = tanh_distribution(x), rest = tanh_distribution(-x);
+  return s + x * s * rest * std::sqrt(8 / std::acos(W(-1))) * (1 + 3 * W(0.044715L) * x * x);
+}
+
+// Options as T has them.
+template <class T>
+constexpr T kSlope = T(0.01);
+template <class T>
+constexpr T kAlpha = T(0.7);
+
+template <class T, class W, class F>
+static const Function<T> kTable[] = {
+    {"exp", Activation::kExp, [](W x) { return std::exp(x); }, 0.8, 0, kInfinity<T>, F::kMonotone, 0,
+     sizeof(T) == 4 ? 0.57 : 0.8},
+    {"sigmoid", Activation::kSigmoid, [](W x) { return sigmoid(x); }, 0.8, 0, 1, F::kMonotone},
+    {"tanh", Activation::kTanh, [](W x) { return std::tanh(x); }, 0.8, -1, 1, F::kMonotone | F::kOdd},
+    {"leaky_relu", Activation::kLeakyRelu, [](W x) { return x > 0 ? x : kSlope<T> * x; }, 0.501, -kInfinity<T>, kInfinity<T>,
+     F::kMonotone | F::kKeepsSign, 0.01},
+    {"elu", Activation::kElu, [](W x) { return x > 0 ? x : std::expm1(x); }, kNewUlp<T>, -1, kInfinity<T>,
+     F::kMonotone | F::kKeepsSign, 1},
+    {"elu 0.7", Activation::kElu, [](W x) { return x > 0 ? x : kAlpha<T> * std::expm1(x); }, kNewUlp<T>, -kAlpha<T>,
+     kInfinity<T>, F::kMonotone | F::kKeepsSign, 0.7},
+    {"silu", Activation::kSilu, [](W x) { return times(x, sigmoid(x)); }, kNewUlp<T>, T(-0.2785), kInfinity<T>, F::kKeepsSign},
+    {"gelu", Activation::kGelu, [](W x) { return times(x, normal_distribution(x)); }, kNewUlp<T>, T(-0.17), kInfinity<T>,
+     F::kKeepsSign},
+    {"gelu_tanh", Activation::kGeluTanh, [](W x) { return times(x, tanh_distribution(x)); }, kNewUlp<T>, T(-0.1701),
+     kInfinity<T>, F::kKeepsSign},
+    {"softplus", Activation::kSoftplus, [](W x) { return softplus(x); }, kNewUlp<T>, 0, kInfinity<T>, F::kMonotone},
+    {"elu'", Activation::kElu, [](W x) { return x > 0 ? 1 : std::exp(x); }, kDerivativeUlp<T>, 0, 1, F::kDerivative, 1},
+    {"silu'", Activation::kSilu, [](W x) { return sigmoid(x) * (1 + bounded(x) * sigmoid(-x)); }, kDerivativeUlp<T>, T(-0.1),
+     T(1.1), F::kDerivative},
+    {"gelu'", Activation::kGelu, [](W x) { return gelu_derivative(bounded(x)); }, kDerivativeUlp<T>, T(-0.13), T(1.13),
+     F::kDerivative},
+    {"gelu_tanh'", Activation::kGeluTanh, [](W x) { return gelu_tanh_derivative(bounded(x)); }, kDerivativeUlp<T>, T(-0.13),
+     T(1.13), F::kDerivative},
+    {"softplus'", Activation::kSoftplus, [](W x) { return sigmoid(x); }, kDerivativeUlp<T>, 0, 1, F::kDerivative},
+};
+
+template <class T>
+static constexpr const auto& kFunctions = kTable<T, Wide<T>, Function<T>>;
+
+static const Function<double> kLog1p = {
+    "log1p",           Activation::kNone,          [](long double x) { return std::log1p(x); }, 1.0, 0,
+    kInfinity<double>, Function<double>::kMonotone};
 
 template <class T>
 T from_bits(Bits<T> bits) {
@@ -172,9 +286,15 @@ struct Report {
 
 template <class T>
 void compute(const Function<T>& function, const KernelTable& table, const std::vector<T>& x, std::vector<T>& y) {
+  if (function.keeps(Function<T>::kDerivative)) {
+    y.assign(x.size(), 1);
+    table.learning<T>().of(function.activation)(x.data(), y.data(), x.size(), function.option);
+    return;
+  }
   y.resize(x.size());
-  if (function.kernel != nullptr) {
-    (table.of<T>().*function.kernel)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
+  if (function.activation != Activation::kNone) {
+    table.of<T>().of(function.activation)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached,
+                                          function.option);
   } else if constexpr (std::is_same_v<T, double>) {
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = log1p_positive(x[i]).high;
   }
@@ -185,14 +305,14 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
   std::vector<T> y, other;
   compute(function, kernels(), x, y);
   for (const KernelTable* table : supported_tables()) {
-    if (function.kernel == nullptr) break;  // log1p is compiled into this program, once
+    if (function.activation == Activation::kNone) break;  // log1p is compiled into this program, once
     compute(function, *table, x, other);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const bool equal = bits_of(y[i]) == bits_of(other[i]) || (std::isnan(y[i]) && std::isnan(other[i]));
       if (!equal) report.fail(table->target, function.name, x[i], other[i]);
     }
   }
-  if (function.odd) {
+  if (function.keeps(Function<T>::kOdd)) {
     std::vector<T> mirrored(x);
     for (T& value : mirrored) value = -value;
     compute(function, kernels(), mirrored, other);
@@ -203,12 +323,20 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
       if (!std::isnan(y[i])) report.fail("not NaN", function.name, x[i], y[i]);
       continue;
     }
-    const double error = error_in_ulp(y[i], function.reference(x[i]));
-    if (error > report.worst) report.worst = error, report.worst_input = x[i];
+    const Wide<T> exact = function.reference(x[i]);
+    // Of derivatives in units of the last place of 1.
+    const double error = function.keeps(Function<T>::kDerivative)
+                             ? static_cast<double>(std::fabs(y[i] - exact)) / std::numeric_limits<T>::epsilon()
+                             : error_in_ulp(y[i], exact);
+    if (!(error <= report.worst)) report.worst = error, report.worst_input = x[i];
     if (std::isnormal(y[i])) report.worst_normal = std::max(report.worst_normal, error);
     if (!(y[i] >= function.low && y[i] <= function.high)) report.fail("out of range", function.name, x[i], y[i]);
-    if (y[i] < previous) report.fail("not monotone", function.name, x[i], y[i]);
-    if (function.odd && bits_of(other[i]) != bits_of(-y[i])) report.fail("not odd", function.name, x[i], y[i]);
+    if (function.keeps(Function<T>::kMonotone) && y[i] < previous) report.fail("not monotone", function.name, x[i], y[i]);
+    if (function.keeps(Function<T>::kKeepsSign) && std::signbit(y[i]) != std::signbit(x[i])) {
+      report.fail("another sign", function.name, x[i], y[i]);
+    }
+    if (function.keeps(Function<T>::kOdd) && bits_of(other[i]) != bits_of(-y[i]))
+      report.fail("not odd", function.name, x[i], y[i]);
     previous = y[i];
   }
 }
@@ -227,39 +355,43 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
       // One number more than the chunk, so that the order is checked across chunks.
       for (std::uint64_t i = c * chunk; i < std::min(count, (c + 1) * chunk + stride); i += stride) {
         const T value = numbers.number(i);
-        if (function.kernel != nullptr || (value >= 0 && value < T(0x1p100))) x.push_back(value);
+        if (function.activation != Activation::kNone || (value >= 0 && value < T(0x1p100))) x.push_back(value);
       }
       check(function, x, mine);
     }
     const std::lock_guard<std::mutex> lock(mutex);
     total.failures += mine.failures;
-    if (mine.worst > total.worst) total.worst = mine.worst, total.worst_input = mine.worst_input;
+    if (!(mine.worst <= total.worst)) total.worst = mine.worst, total.worst_input = mine.worst_input;
     total.worst_normal = std::max(total.worst_normal, mine.worst_normal);
   });
-  std::printf("%-6s %-8s largest error %.4f ULP at %a = %.9g, %.4f of normal results; %llu failures\n", numbers.name,
+  std::printf("%-6s %-10s largest error %.4f ULP at %a = %.9g, %.4f of normal results; %llu failures\n", numbers.name,
               function.name, total.worst, static_cast<double>(total.worst_input), static_cast<double>(total.worst_input),
               total.worst_normal, static_cast<unsigned long long>(total.failures));
-  return total.failures == 0 && total.worst <= function.promised_ulp;
+  return total.failures == 0 && total.worst <= function.promised_ulp && total.worst_normal <= function.promised_normal;
 }
 
 int main(int argc, char** argv) {
   const std::uint64_t stride = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
-  if (stride == 0) return std::fprintf(stderr, "usage: accuracy [stride]\n"), 2;
+  if (stride == 0) return std::fprintf(stderr, "usage: accuracy [stride [function]]\n"), 2;
   initialize_threads();
   std::printf("targets compared:");
   for (const KernelTable* table : supported_tables()) std::printf(" %s", table->target);
   std::printf("\n");
   bool good = true;
-  for (const auto& function : kFunctions<float>) good = sweep(kEveryFloat, function, stride) && good;
+  const auto wanted = [&](const char* name) { return argc < 3 || std::strcmp(argv[2], name) == 0; };
+  for (const auto& function : kFunctions<float>) {
+    if (wanted(function.name)) good = sweep(kEveryFloat, function, stride) && good;
+  }
   if (std::numeric_limits<long double>::digits == std::numeric_limits<double>::digits) {
     std::printf("double: not measured, for long double is no wider here\n");
   } else {
     for (const auto& function : kFunctions<double>) {
+      if (!wanted(function.name)) continue;
       good = sweep(kStratified, function, stride) && good;
       good = sweep(kSeams, function, stride) && good;
       good = sweep(kNodes, function, 1) && good;
     }
-    good = sweep(kStratified, kLog1p, stride) && good;
+    if (wanted(kLog1p.name)) good = sweep(kStratified, kLog1p, stride) && good;
   }
   return good ? 0 : 1;
 }

@@ -156,7 +156,8 @@ struct Lesson {
   static Trainer<C> trainer(Loss loss, bool with_scales = false) {
     std::vector<typename Trainer<C>::Layer> layers = {{kInputs, 40, Activation::kRelu}, {40, kOutputs, Activation::kNone}};
     const auto scale = [](std::size_t n) {
-      return typename Trainer<C>::Layer{n, n, Activation::kNone, true, std::vector<double>(n, 0.5), std::vector<double>(n, 2)};
+      return
+          typename Trainer<C>::Layer{n, n, Activation::kNone, 0, true, std::vector<double>(n, 0.5), std::vector<double>(n, 2)};
     };
     if (with_scales) layers = {scale(kInputs), layers[0], scale(40), layers[1], scale(kOutputs)};
     return Trainer<C>(layers, loss, 0, 32, 2);

@@ -103,28 +103,45 @@ C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
 }
 
+// The activations that are by element, under their names in Python, with options that are not the default ones.
+struct NamedActivation {
+  const char* name;
+  Activation activation;
+  double option = 0;
+};
+constexpr NamedActivation kElementwiseActivations[] = {{"relu", Activation::kRelu},
+                                                       {"sigmoid", Activation::kSigmoid},
+                                                       {"tanh", Activation::kTanh},
+                                                       {"exp", Activation::kExp},
+                                                       {"leaky_relu", Activation::kLeakyRelu, 0.3},
+                                                       {"elu", Activation::kElu, 0.7},
+                                                       {"silu", Activation::kSilu},
+                                                       {"gelu", Activation::kGelu},
+                                                       {"gelu_tanh", Activation::kGeluTanh},
+                                                       {"softplus", Activation::kSoftplus}};
+static_assert(std::size(kElementwiseActivations) + 1 == kElementwise);
+
+constexpr bool has_option(Activation activation) {
+  return activation == Activation::kLeakyRelu || activation == Activation::kElu;
+}
+
+constexpr double option_of(Activation activation) {
+  const auto number = static_cast<std::size_t>(activation);
+  return number == 0 || number >= kElementwise ? 0 : kElementwiseActivations[number - 1].option;
+}
+
 // An activation of contiguous rows of n numbers, in place, by `generic`.
 template <class T>
-void plain_activation(Activation activation, std::vector<T>& y, std::size_t n) {
+void plain_activation(Activation activation, double option, std::vector<T>& y, std::size_t n) {
+  if (activation == Activation::kNone) return;
   const Kernels<T>& kernels = generic.of<T>();
-  const Strided<const T> from{y.data(), sizeof(T)};
-  const Strided<T> to{y.data(), sizeof(T)};
-  const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
-  switch (activation) {
-    case Activation::kNone:
-      break;
-    case Activation::kRelu:
-      kernels.relu(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kSigmoid:
-      kernels.sigmoid(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kTanh:
-      kernels.tanh(from, to, y.size(), Stores::kCached);
-      break;
-    case Activation::kSoftmax:
-      kernels.softmax({y.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, n == 0 ? 0 : y.size() / n, n);
+  if (static_cast<std::size_t>(activation) < kElementwise) {
+    kernels.of(activation)({y.data(), sizeof(T)}, {y.data(), sizeof(T)}, y.size(), Stores::kCached, option);
+    return;
   }
+  const auto stride = static_cast<std::ptrdiff_t>(n * sizeof(T));
+  const auto kernel = activation == Activation::kSoftmax ? kernels.softmax : kernels.log_softmax;
+  kernel({y.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, n == 0 ? 0 : y.size() / n, n);
 }
 
 // Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -95,6 +96,12 @@ inline Layout any_layout(Choices& choices, std::size_t rows, std::size_t n) {
   if (choices.below(4) != 3) return distinct_layout(choices, rows, n);
   const std::ptrdiff_t row_step = choices.step(std::min<std::size_t>(n + 2, 200));
   return {rows, n, row_step, choices.step(2)};
+}
+
+// One of few numbers, for the option of an activation. Not every one is a float.
+inline double any_option_of_activation(Choices& choices) {
+  constexpr double kOptions[] = {0.01, 1, 0, -0.0, 0.3, -2, 1e-40, 1e300};
+  return kOptions[choices.below(std::size(kOptions))];
 }
 
 // The strides of kernels.h of elements that lie so, the lowest of them at `low`.

@@ -44,14 +44,14 @@ static bool outputs_stay_behind(const Layout& from, std::size_t from_begin, cons
   return true;
 }
 
-// select(table) is an element-wise kernel.
+// select(table) is an element-wise kernel, of an activation with this option.
 template <class T, class Select>
-static void fuzz_elementwise(Choices& choices, Select select) {
+static void fuzz_elementwise(Choices& choices, double option, Select select) {
   const std::size_t n = choices.size(3000);
   const Operand<T> x(choices, any_layout(choices, 1, n));
   const std::vector<T> contiguous = x.contiguous();
   std::vector<T> expected(n);
-  select(generic)({contiguous.data(), sizeof(T)}, {expected.data(), sizeof(T)}, n, Stores::kCached);
+  select(generic)({contiguous.data(), sizeof(T)}, {expected.data(), sizeof(T)}, n, Stores::kCached, option);
   const Stores stores = choices.flip() ? Stores::kStreaming : Stores::kCached;
 
   const std::size_t sharing = choices.below(3);
@@ -69,13 +69,14 @@ static void fuzz_elementwise(Choices& choices, Select select) {
       Window<T> both(0, place, std::max(x_begin + x.layout.length(), y_begin + to.length()));
       both.put(x.memory, x_begin);
       expect(both, y_begin);
-      select(table)(strided_at<const T>(both.data() + x_begin, x.layout), strided_at(both.data() + y_begin, to), n, stores);
+      select(table)(strided_at<const T>(both.data() + x_begin, x.layout), strided_at(both.data() + y_begin, to), n, stores,
+                    option);
       check(both.as_expected(), table, "elements in one memory", n, sizeof(T));
     } else {
       const Window<T> input(0, place, x.memory);
       Window<T> output(1, place, to.length());
       expect(output, 0);
-      select(table)(strided_at<const T>(input.data(), x.layout), strided_at(output.data(), to), n, stores);
+      select(table)(strided_at<const T>(input.data(), x.layout), strided_at(output.data(), to), n, stores, option);
       check(output.as_expected() && input.as_expected(), table, "elements", n, sizeof(T));
     }
   });
@@ -299,13 +300,15 @@ static void fuzz_copy_rows(Choices& choices) {
 template <class T>
 static void fuzz_type(Choices& choices) {
   using K = Kernels<T>;
-  constexpr typename K::Elementwise* K::*kElementwise[] = {&K::relu, &K::sigmoid, &K::tanh, &K::exp};
   switch (const std::size_t kernel = choices.below(12)) {
     case 0:
     case 1:
     case 2:
-    case 3:
-      return fuzz_elementwise<T>(choices, [&](const KernelTable& table) { return table.of<T>().*kElementwise[kernel]; });
+    case 3: {
+      const Activation activation = kElementwiseActivations[choices.below(std::size(kElementwiseActivations))].activation;
+      return fuzz_elementwise<T>(choices, any_option_of_activation(choices),
+                                 [&](const KernelTable& table) { return table.of<T>().of(activation); });
+    }
     case 4:
       return fuzz_rowwise<T>(choices, &K::softmax);
     case 5:
@@ -326,7 +329,7 @@ static void fuzz_type(Choices& choices) {
 
 template <class T>
 static void fuzz_integers(Choices& choices, ElementwiseKernel<T>* IntegerRelu::*kernel) {
-  fuzz_elementwise<T>(choices, [&](const KernelTable& table) { return table.integer_relu.*kernel; });
+  fuzz_elementwise<T>(choices, 0, [&](const KernelTable& table) { return table.integer_relu.*kernel; });
 }
 
 static void fuzz_integer_relu(Choices& choices) {

@@ -42,7 +42,27 @@ NAMES = (
     *("layers.00.bias", "", "__metadata__", "weights", "layers.0.weights\\u0000", "\\ud800", "\\u00e9" * 100),
 )
 ACTIVATIONS = (
-    *("none", "relu", "sigmoid", "tanh", "softmax", "gelu", "", "NONE", "relu ", "none,none", "relu,none,none", "," * 500),
+    *(
+        "none",
+        "relu",
+        "sigmoid",
+        "tanh",
+        "softmax",
+        "mish",
+        "log_softmax",
+        "gelu",
+        "elu",
+        "elu(alpha=0.5)",
+        "elu(alpha=nan)",
+        "elu(alpha=",
+        "relu(alpha=1)",
+        "",
+        "NONE",
+        "relu ",
+        "none,none",
+        "relu,none,none",
+        "," * 500,
+    ),
 )
 SHAPES = ("[]", "[0]", "[[]]", "[1,1,1]", "{}", "null", "[-1,1]", "[0,0]", "[2,0]")
 TEXTS = (

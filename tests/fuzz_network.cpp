@@ -28,6 +28,7 @@ struct Layer {
   Operand<T> weights;
   Operand<T> bias;
   Activation activation;
+  double option = 0;
   std::vector<double> offset, scale;  // of a layer that scales
   bool scales = false;
 
@@ -42,7 +43,8 @@ struct Layer {
     const Rows<const T> rows = rows_at(weights.memory.data(), weights.layout);
     return {{rows.data, rows.row_stride, rows.element_stride, weights.layout.rows, weights.layout.n},
             strided_at(bias.memory.data(), bias.layout),
-            activation};
+            activation,
+            option};
   }
 };
 
@@ -80,7 +82,7 @@ static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>&
   kernels.dense(dense);
   std::vector<T> y(count * outputs);
   kernels.narrow(sums.data(), {y.data(), sizeof(T)}, y.size());
-  plain_activation(layer.activation, y, outputs);
+  plain_activation(layer.activation, layer.option, y, outputs);
   return y;
 }
 
@@ -94,8 +96,13 @@ static std::vector<Layer<T>> any_layers(Choices& choices) {
   for (std::size_t i = 0; i < count; ++i) {
     if (choices.below(4) == 3) {
       const Layout none{0, 0, 0, 0}, square{inputs, inputs, 0, 0};
-      Layer<T> layer{Operand<T>(choices, none),        Operand<T>(choices, none),        Activation::kNone,
-                     numbers<double>(choices, inputs), numbers<double>(choices, inputs), true};
+      Layer<T> layer{Operand<T>(choices, none),
+                     Operand<T>(choices, none),
+                     Activation::kNone,
+                     0,
+                     numbers<double>(choices, inputs),
+                     numbers<double>(choices, inputs),
+                     true};
       layer.weights.layout = square;
       layer.offset.reserve(1), layer.scale.reserve(1);  // not null
       layers.push_back(std::move(layer));
@@ -104,7 +111,8 @@ static std::vector<Layer<T>> any_layers(Choices& choices) {
     const std::size_t outputs = std::min(choices.size(most), 100'000 / std::max<std::size_t>(inputs, 1));
     layers.push_back({Operand<T>(choices, any_layout(choices, outputs, inputs)),
                       Operand<T>(choices, any_layout(choices, 1, outputs)),
-                      static_cast<Activation>(choices.below(5)),
+                      static_cast<Activation>(choices.below(kActivations)),
+                      any_option_of_activation(choices),
                       {},
                       {}});
     inputs = outputs;
@@ -127,7 +135,7 @@ static void fuzz_forward(Choices& choices, const std::vector<Layer<T>>& layers) 
   const Operand<From> x(choices, any_layout(choices, count, inputs));
   const Layout to = distinct_layout(choices, count, outputs);
   constexpr bool kOfT = std::is_same_v<From, T>;
-  const bool function = kOfT && layers.size() == 1 && !layers[0].scales && choices.flip();
+  const bool function = kOfT && layers.size() == 1 && !layers[0].scales && !has_option(layers[0].activation) && choices.flip();
   const std::size_t allocations = choices.below(16);  // that do not fail; with 15 none does
   const std::size_t offset = choices.flip() ? choices.below(20) : 0;
 
@@ -211,7 +219,7 @@ template <class T>
 static void fuzz_claims(Choices& choices) {
   const std::vector<T> number = numbers<T>(choices, 1);
   const std::size_t inputs = any_claim(choices), outputs = any_claim(choices);
-  const auto activation = static_cast<Activation>(choices.below(5));
+  const auto activation = static_cast<Activation>(choices.below(kActivations));
   const std::ptrdiff_t element = choices.flip() ? static_cast<std::ptrdiff_t>(sizeof(T)) : 0;
   const LayerView<T> layer{{number.data(), 0, 0, outputs, inputs}, {number.data(), 0}, activation};
   const bool small = inputs <= 8 && outputs <= 8;

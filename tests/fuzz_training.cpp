@@ -163,23 +163,24 @@ static void fuzz_outer_product(Choices& choices) {
 
 template <class C>
 static void fuzz_activation_gradient(Choices& choices) {
-  const auto activation = static_cast<Activation>(1 + choices.below(4));
+  const auto activation = static_cast<Activation>(1 + choices.below(kActivations - 1));
+  const double option = any_option_of_activation(choices);
   const std::size_t n = choices.size(2200), rows = std::min(choices.size(100), 2000 / std::max<std::size_t>(n, 1));
   const std::vector<C> y = numbers<C>(choices, rows * n), g = numbers<C>(choices, rows * n);
-  const std::vector<C> expected = plain_activation_gradient(activation, y, g, n);
+  const std::vector<C> expected = plain_activation_gradient(activation, option, y, y, g, n);
   for_each_target(choices, [&](const KernelTable& table, Place place) {
-    const Window<C> outputs(0, place, y);
+    const Window<C> values(0, place, y);
     Window<C> gradients(1, place, g);
     gradients.expect(expected);
     const Learning<C>& kernels = table.learning<C>();
     if (activation == Activation::kSoftmax) {
-      kernels.softmax_gradient(outputs.data(), gradients.data(), rows, n);
+      kernels.softmax_gradient(values.data(), gradients.data(), rows, n);
+    } else if (activation == Activation::kLogSoftmax) {
+      kernels.log_softmax_gradient(values.data(), gradients.data(), rows, n);
     } else {
-      (activation == Activation::kRelu   ? kernels.relu_gradient
-       : activation == Activation::kTanh ? kernels.tanh_gradient
-                                         : kernels.sigmoid_gradient)(outputs.data(), gradients.data(), rows * n);
+      kernels.of(activation)(values.data(), gradients.data(), rows * n, option);
     }
-    check(gradients.as_expected() && outputs.as_expected(), table, "activation gradient", static_cast<std::size_t>(activation),
+    check(gradients.as_expected() && values.as_expected(), table, "activation gradient", static_cast<std::size_t>(activation),
           rows, n);
   });
 }
@@ -283,12 +284,13 @@ static void fuzz_trainer(Choices& choices) {
   for (std::size_t count = 1 + choices.below(4); count > 0; --count) {
     if (choices.below(4) == 3) {
       layers.push_back(
-          {inputs, inputs, Activation::kNone, true, numbers<double>(choices, inputs), numbers<double>(choices, inputs)});
+          {inputs, inputs, Activation::kNone, 0, true, numbers<double>(choices, inputs), numbers<double>(choices, inputs)});
       work += inputs + 4;
       continue;
     }
     const std::size_t outputs = choices.size(140);
-    layers.push_back({inputs, outputs, static_cast<Activation>(choices.below(5))});
+    layers.push_back(
+        {inputs, outputs, static_cast<Activation>(choices.below(kActivations)), any_option_of_activation(choices)});
     work += (inputs + 4) * (outputs + 4);
     inputs = outputs;
   }

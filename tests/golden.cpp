@@ -87,23 +87,33 @@ template <class T>
 void check_integers(const char* dtype, ElementwiseKernel<T>* relu) {
   const auto x = anything<T>(1000, 1);
   std::vector<T> y(x.size());
-  relu({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
+  relu({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached, 0);
   check(std::string(dtype) + " relu", y);
+}
+
+// The gradient by x, from that by activation(x): that of a layer of one weight, 1.
+template <class C>
+std::vector<C> gradient_of(Activation activation, double option, const std::vector<C>& x, const std::vector<C>& upstream) {
+  Trainer<C> trainer({{1, 1, activation, option}}, Loss::kSquaredError, 0, x.size(), 0);
+  trainer.parameters()[0] = 1;
+  trainer.parameters()[1] = 0;
+  std::vector<C> gradient(x.size());
+  trainer.backward(x.data(), x.size(), upstream.data(), gradient.data());
+  return gradient;
 }
 
 template <class T>
 void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size_t, std::uint64_t)) {
   const Kernels<T>& table = kernels().of<T>();
-  const auto elementwise = [&](const char* name, typename Kernels<T>::Elementwise* kernel) {
+  for (const auto& [name, activation, option] : kElementwiseActivations) {
     const auto x = corpus(10'007, 1);
     std::vector<T> y(x.size());
-    kernel({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached);
-    check(kind + name, y);
-  };
-  elementwise(" relu", table.relu);
-  elementwise(" sigmoid", table.sigmoid);
-  elementwise(" tanh", table.tanh);
-  elementwise(" exp", table.exp);
+    table.of(activation)({x.data(), sizeof(T)}, {y.data(), sizeof(T)}, x.size(), Stores::kCached, option);
+    check(kind + " " + name, y);
+    if constexpr (!std::is_same_v<T, Half>) {
+      check(kind + " " + name + " gradient", gradient_of<T>(activation, option, x, corpus(x.size(), 2)));
+    }
+  }
   for (const std::size_t n : Sizes{1, 10, 64, 100, 1000, 3001}) {
     constexpr std::size_t kRows = 5;
     const auto z = corpus(kRows * n, 1), w = corpus(n, 2);
@@ -156,7 +166,8 @@ struct Layer {
         bias(numbers<T>(outputs, 3 + 2 * index)),
         view{{weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs},
              {bias.data(), sizeof(T)},
-             activation} {}
+             activation,
+             option_of(activation)} {}
 
   std::vector<T> weights, bias;  // which keep their places when the layer is moved
   LayerView<T> view;
@@ -165,21 +176,6 @@ struct Layer {
 template <class T>
 Rows<T> rows_of(T* data, std::size_t width) {
   return {data, static_cast<std::ptrdiff_t>(width * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
-}
-
-template <class T>
-void check_dense(const std::string& dtype, std::size_t rows, std::size_t outputs, std::size_t inputs) {
-  const char* const names[] = {"none", "relu", "sigmoid", "tanh", "softmax"};
-  for (int activation = 0; activation < 5; ++activation) {
-    const Layer<T> layer(outputs, inputs, 0, static_cast<Activation>(activation));
-    const auto x = numbers<T>(rows * inputs, 1);
-    std::vector<T> y(rows * outputs);
-    dense<T>(rows_of(x.data(), inputs), rows, layer.view.weights, layer.view.bias, layer.view.activation,
-             rows_of(y.data(), outputs));
-    check(dtype + " dense " + std::to_string(rows) + " " + std::to_string(outputs) + " " + std::to_string(inputs) + " " +
-              names[activation],
-          y);
-  }
 }
 
 // A layer that scales, of the corpus.
@@ -215,6 +211,25 @@ std::vector<T> forward_doubles(const std::vector<LayerView<T>>& layers, const st
   std::vector<T> y(rows * outputs);
   Network<T>(layers).forward_doubles(rows_of(x.data(), inputs), rows, rows_of(y.data(), outputs));
   return y;
+}
+
+template <class T>
+void check_dense(const std::string& dtype, std::size_t rows, std::size_t outputs, std::size_t inputs) {
+  std::vector<NamedActivation> activations = {
+      {"none", Activation::kNone}, {"softmax", Activation::kSoftmax}, {"log_softmax", Activation::kLogSoftmax}};
+  activations.insert(activations.end(), std::begin(kElementwiseActivations), std::end(kElementwiseActivations));
+  for (const auto& [name, activation, option] : activations) {
+    const Layer<T> layer(outputs, inputs, 0, activation);
+    const auto x = numbers<T>(rows * inputs, 1);
+    std::vector<T> y(rows * outputs);
+    if (has_option(activation)) {
+      y = forward<T>({layer.view}, x);
+    } else {
+      dense<T>(rows_of(x.data(), inputs), rows, layer.view.weights, layer.view.bias, activation, rows_of(y.data(), outputs));
+    }
+    check(dtype + " dense " + std::to_string(rows) + " " + std::to_string(outputs) + " " + std::to_string(inputs) + " " + name,
+          y);
+  }
 }
 
 template <class T>
@@ -396,6 +411,10 @@ struct Fit {
   std::vector<std::size_t> scales = {};  // before these layers there is one that scales; after the last, if it is their number
 };
 
+static void twice(Fit& fit, Activation activation) {
+  fit.loss = "squared_error", fit.hidden = activation, fit.last = activation;
+}
+
 static const struct {
   const char* name;
   void (*set)(Fit&);
@@ -461,6 +480,28 @@ static const struct {
      [](Fit& f) {
        f.loss = "squared_error", f.last = Activation::kTanh, f.scales = {0, 1, 2};
      }},
+    {"relu twice", [](Fit& f) { twice(f, Activation::kRelu); }},
+    {"sigmoid twice", [](Fit& f) { twice(f, Activation::kSigmoid); }},
+    {"tanh twice", [](Fit& f) { twice(f, Activation::kTanh); }},
+    {"leaky_relu twice", [](Fit& f) { twice(f, Activation::kLeakyRelu); }},
+    {"elu twice", [](Fit& f) { twice(f, Activation::kElu); }},
+    {"silu twice", [](Fit& f) { twice(f, Activation::kSilu); }},
+    {"gelu twice", [](Fit& f) { twice(f, Activation::kGelu); }},
+    {"gelu_tanh twice", [](Fit& f) { twice(f, Activation::kGeluTanh); }},
+    {"softplus twice", [](Fit& f) { twice(f, Activation::kSoftplus); }},
+    {"exp",
+     [](Fit& f) {
+       f.loss = "squared_error", f.sizes = {6, 5}, f.last = Activation::kExp;
+     }},
+    {"exp within", [](Fit& f) { f.loss = "huber", f.hidden = Activation::kExp; }},
+    {"poisson of exp", [](Fit& f) { f.loss = "poisson"; }},
+    {"cross_entropy of log_softmax", [](Fit&) {}},
+    {"squared_error after log_softmax",
+     [](Fit& f) { f.loss = "squared_error", f.hidden = Activation::kSilu, f.last = Activation::kLogSoftmax; }},
+    {"log_softmax within",
+     [](Fit& f) {
+       f.sizes = {6, 7, 9, 5}, f.hidden = Activation::kLogSoftmax;
+     }},
 };
 
 // Trains a network from these parameters, changes them, and returns the loss of each epoch.
@@ -471,9 +512,12 @@ std::vector<double> train(const Fit& fit, const std::vector<C>& x, std::vector<C
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     if (std::count(fit.scales.begin(), fit.scales.end(), l) != 0) {
       const Scale scale(sizes[l], l);
-      layers.push_back({sizes[l], sizes[l], Activation::kNone, true, scale.offset, scale.scale});
+      layers.push_back({sizes[l], sizes[l], Activation::kNone, 0, true, scale.offset, scale.scale});
     }
-    if (l + 1 < sizes.size()) layers.push_back({sizes[l], sizes[l + 1], l + 2 < sizes.size() ? fit.hidden : fit.last});
+    if (l + 1 < sizes.size()) {
+      const Activation activation = l + 2 < sizes.size() ? fit.hidden : fit.last;
+      layers.push_back({sizes[l], sizes[l + 1], activation, option_of(activation)});
+    }
   }
   const LossCase& loss =
       *std::find_if(std::begin(kLosses), std::end(kLosses), [&](const LossCase& c) { return std::string(c.name) == fit.loss; });

@@ -21,12 +21,27 @@ import numpy as np
 import nnkernels as nnk
 from corpus import Array, anything, numbers
 from nnkernels import _core
+from nnkernels.activations import number_of
 
 FILE = Path(__file__).with_name("golden.txt")
 HEADER = "# SHA-256 of results, by name. tests/golden.py says what they are and how to renew them.\n"
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
+# Element-wise, under the names of common.h, and as text for Dense; options are no default ones.
+ELEMENTWISE: dict[str, tuple[Callable[..., Any], str]] = {
+    "relu": (nnk.relu, "relu"),
+    "sigmoid": (nnk.sigmoid, "sigmoid"),
+    "tanh": (nnk.tanh, "tanh"),
+    "exp": (nnk.exp, "exp"),
+    "leaky_relu": (partial(nnk.leaky_relu, negative_slope=0.3), "leaky_relu(negative_slope=0.3)"),
+    "elu": (partial(nnk.elu, alpha=0.7), "elu(alpha=0.7)"),
+    "silu": (nnk.silu, "silu"),
+    "gelu": (nnk.gelu, "gelu"),
+    "gelu_tanh": (partial(nnk.gelu, approximate="tanh"), "gelu_tanh"),
+    "softplus": (nnk.softplus, "softplus"),
+}
+TEXTS = {name: text for name, (_, text) in ELEMENTWISE.items()}
+ACTIVATIONS = {"none": None, **TEXTS, "softmax": "softmax", "log_softmax": "log_softmax"}
 
 Loss = Callable[..., Any]
 
@@ -38,8 +53,10 @@ def golden_results() -> Iterator[tuple[str, Array]]:
     for dtype in FLOATS:
         for corpus in (numbers, anything):
             kind = f"{dtype} {corpus.__name__}"
-            for function in (nnk.relu, nnk.sigmoid, nnk.tanh, _core.exp):
-                yield f"{kind} {function.__name__}", function(corpus(dtype, 10_007))
+            for name, (function, text) in ELEMENTWISE.items():
+                yield f"{kind} {name}", function(corpus(dtype, 10_007))
+                if dtype != "float16":
+                    yield f"{kind} {name} gradient", gradient_of(text, corpus(dtype, 10_007), corpus(dtype, 10_007, seed=2))
             for n in (1, 10, 64, 100, 1000, 3001):
                 z = corpus(dtype, 5, n)
                 for function in (nnk.softmax, nnk.log_softmax, nnk.logsumexp):
@@ -52,8 +69,8 @@ def golden_results() -> Iterator[tuple[str, Array]]:
                 yield f"{dtype} z + {shift} {function.__name__} {n}", function(z)
         for rows, outputs, inputs in ((1, 17, 1500), (13, 40, 129), (7, 9, 4)):
             x = numbers(dtype, rows, inputs)
-            for activation in ACTIVATIONS:
-                name = f"{dtype} dense {rows} {outputs} {inputs} {activation or 'none'}"
+            for activation_name, activation in ACTIVATIONS.items():
+                name = f"{dtype} dense {rows} {outputs} {inputs} {activation_name}"
                 yield name, nnk.dense(x, *weights_and_bias(dtype, outputs, inputs, 0), activation=activation)
         for widths in ((4, 5, 3), (64, 64, 64, 64, 10), (140, 130, 10)):
             layers = [
@@ -69,6 +86,15 @@ def golden_results() -> Iterator[tuple[str, Array]]:
             name = f"{dtype} {corpus.__name__} scale {n}, x of {dtype_of_x}"
             yield name, nnk.Network([scale_of(n, 0)], dtype)(corpus(dtype_of_x, 37, n))
     yield from learning_results()
+
+
+def gradient_of(activation: str, x: Array, upstream: Array) -> Array:
+    """Return the gradient by x, from that by activation(x): that of a layer of one weight, 1."""
+    trainer = _core.Trainer((1, 1), [number_of(activation)], x.dtype.num, 0, 0.0, len(x), 0)
+    trainer.parameters[:] = 1, 0
+    gradient = np.empty((len(x), 1), x.dtype)
+    trainer.backward(x[:, np.newaxis], upstream[:, np.newaxis], gradient)
+    return gradient
 
 
 def weights_and_bias(dtype: str, outputs: int, inputs: int, layer: int) -> tuple[Array, Array]:
@@ -188,6 +214,13 @@ FITS = {
     "scaled within": Fit(scales=(1,), weighted=True),
     "scaled outputs": Fit(loss="huber", last=None, scales=(2,)),
     "scaled everywhere": Fit(loss="squared_error", last="tanh", scales=(0, 1, 2)),
+    **{f"{name} twice": Fit(loss="squared_error", hidden=text, last=text) for name, text in TEXTS.items() if name != "exp"},
+    "exp": Fit(loss="squared_error", sizes=(6, 5), last="exp"),
+    "exp within": Fit(loss="huber", hidden="exp", last=None),
+    "poisson of exp": Fit(loss="poisson", last="exp"),
+    "cross_entropy of log_softmax": Fit(last="log_softmax"),
+    "squared_error after log_softmax": Fit(loss="squared_error", hidden="silu", last="log_softmax"),
+    "log_softmax within": Fit(sizes=(6, 7, 9, 5), hidden="log_softmax"),
 }
 
 
@@ -201,7 +234,7 @@ def parameters_and_losses(training: nnk.Training) -> Array:
 def batches(dtype: str) -> Array:
     """Return parameters and sums of three epochs in scikit-learn's conventions, with Adam's epsilon before the correction."""
     given = Fit(weighted=True).arguments(dtype)
-    trainer = _core.Trainer((6, 8, 5), [1, 0], np.dtype(dtype).num, 0, 0.0, 32, 2)
+    trainer = _core.Trainer((6, 8, 5), [(1, 0.0), (0, 0.0)], np.dtype(dtype).num, 0, 0.0, 32, 2)
     layers = [np.append(layer.weights, layer.bias) for layer in given["net"].layers]
     trainer.parameters[:] = np.concatenate(layers)
     sums = []

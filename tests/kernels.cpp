@@ -252,14 +252,15 @@ struct Places {
 // A function of elements near and far, forwards and backwards, up to the ends of what may be read and written: the results,
 // and that nothing else is written.
 template <class T>
-void test_elements(const KernelTable& table, const char* name, typename Kernels<T>::Elementwise* Kernels<T>::*kernel,
-                   const std::vector<T>& all) {
+void test_elements(const KernelTable& table, const NamedActivation& named, const std::vector<T>& all) {
+  const auto& [name, activation, option] = named;
+  const auto kernel = table.of<T>().of(activation);
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
   constexpr std::size_t kBeside = 70;  // numbers beside the output that are looked at
   const Guarded<T> x(all.size()), y(all.size());
   for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = all[i % all.size()];
   std::vector<T> expected(x.size());
-  (generic.of<T>().*kernel)({x.data(), kSize}, {expected.data(), kSize}, x.size(), Stores::kCached);
+  generic.of<T>().of(activation)({x.data(), kSize}, {expected.data(), kSize}, x.size(), Stores::kCached, option);
   T untouched;
   std::memset(&untouched, 0x5a, sizeof untouched);
 
@@ -275,7 +276,7 @@ void test_elements(const KernelTable& table, const char* name, typename Kernels<
         T* const low = y.data() + to.low - std::min(to.low, kBeside);
         T* const high = y.data() + std::min(to.low + to.length + kBeside, y.size());
         std::fill(low, high, untouched);
-        (table.of<T>().*kernel)({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n, stores);
+        kernel({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n, stores, option);
         bool equal = true;
         for (std::size_t i = steps[1] == 0 && n > 0 ? n - 1 : 0; i < n;
              ++i) {  // where they lie on each other the last one stays
@@ -342,10 +343,7 @@ void test_functions(const KernelTable& table) {
     if (i / 97 % 5 == 3) both[i] = T{};
   }
   for (const auto& all : {ordinary, any, both}) {
-    test_elements<T>(table, "relu", &K::relu, all);
-    test_elements<T>(table, "sigmoid", &K::sigmoid, all);
-    test_elements<T>(table, "tanh", &K::tanh, all);
-    test_elements<T>(table, "exp", &K::exp, all);
+    for (const NamedActivation& activation : kElementwiseActivations) test_elements<T>(table, activation, all);
     test_rowwise<T>(table, "softmax", &K::softmax, all);
     test_rowwise<T>(table, "log_softmax", &K::log_softmax, all);
     for (std::size_t n : Sizes{0, 1, 2, 63, 64, 65, 1024, 1025, most}) {
@@ -827,7 +825,7 @@ struct PlainLoss {
 template <class C>
 C plain_exp(C x) {
   C result;
-  generic.of<C>().exp({&x, sizeof(C)}, {&result, sizeof(C)}, 1, Stores::kCached);
+  generic.of<C>().of(Activation::kExp)({&x, sizeof(C)}, {&result, sizeof(C)}, 1, Stores::kCached, 0);
   return result;
 }
 
@@ -918,7 +916,7 @@ void test_losses(const KernelTable& table) {
 // In place, up to the ends of what may be read and written: function(y, g) is what becomes of each gradient.
 template <class C, class Function>
 void test_activation_gradient(const KernelTable& table, const char* name, typename Learning<C>::ActivationGradient* kernel,
-                              Function function) {
+                              Function function, double option = 0) {
   Random random;
   for (std::size_t n = 0; n <= 34; ++n) {
     for (std::size_t kind = 0; kind < kKinds; ++kind) {
@@ -929,7 +927,7 @@ void test_activation_gradient(const KernelTable& table, const char* name, typena
         const Window<C> outputs(0, {at_end, 0}, y);
         Window<C> gradients(1, {at_end, 0}, g);
         gradients.expect(expected);
-        kernel(outputs.data(), gradients.data(), n);
+        kernel(outputs.data(), gradients.data(), n, option);
         check(gradients.as_expected() && outputs.as_expected(), table, name, n, sizeof(C));
       }
     }
@@ -939,10 +937,21 @@ void test_activation_gradient(const KernelTable& table, const char* name, typena
 template <class C>
 void test_activation_gradients(const KernelTable& table) {
   const Learning<C>& kernels = table.learning<C>();
-  test_activation_gradient<C>(table, "relu_gradient", kernels.relu_gradient, [](C y, C g) { return y <= 0 ? C(0) : g; });
-  test_activation_gradient<C>(table, "sigmoid_gradient", kernels.sigmoid_gradient, [](C y, C g) { return g * (y * (1 - y)); });
-  test_activation_gradient<C>(table, "tanh_gradient", kernels.tanh_gradient,
+  test_activation_gradient<C>(table, "relu_gradient", kernels.of(Activation::kRelu),
+                              [](C y, C g) { return y <= 0 ? C(0) : g; });
+  test_activation_gradient<C>(table, "sigmoid_gradient", kernels.of(Activation::kSigmoid),
+                              [](C y, C g) { return g * (y * (1 - y)); });
+  test_activation_gradient<C>(table, "tanh_gradient", kernels.of(Activation::kTanh),
                               [](C y, C g) { return g * std::fma(-y, y, C(1)); });
+  for (const auto& [name, activation, option] : kElementwiseActivations) {  // beside `generic`, one by one
+    test_activation_gradient<C>(
+        table, name, kernels.of(activation),
+        [kernel = generic.learning<C>().of(activation), option = option](C value, C g) {
+          kernel(&value, &g, 1, option);
+          return g;
+        },
+        option);
+  }
   Random random;
   for (std::size_t n : Sizes{0, 1, 2, 7, 8, 31, 32, 33, 100, 1025}) {
     for (std::size_t rows : Sizes{1, 3}) {

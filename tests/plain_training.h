@@ -17,23 +17,18 @@
 
 namespace nnkernels {
 
+// From a gradient by the outputs of an activation to that by its inputs, both of which are here.
 template <class C>
-std::vector<C> plain_activation_gradient(Activation activation, const std::vector<C>& y, std::vector<C> g, std::size_t n) {
+std::vector<C> plain_activation_gradient(Activation activation, double option, const std::vector<C>& inputs,
+                                         const std::vector<C>& outputs, std::vector<C> g, std::size_t n) {
+  if (activation == Activation::kNone) return g;
   const Learning<C>& kernels = generic.learning<C>();
-  switch (activation) {
-    case Activation::kNone:
-      break;
-    case Activation::kRelu:
-      kernels.relu_gradient(y.data(), g.data(), g.size());
-      break;
-    case Activation::kSigmoid:
-      kernels.sigmoid_gradient(y.data(), g.data(), g.size());
-      break;
-    case Activation::kTanh:
-      kernels.tanh_gradient(y.data(), g.data(), g.size());
-      break;
-    case Activation::kSoftmax:
-      kernels.softmax_gradient(y.data(), g.data(), n == 0 ? 0 : g.size() / n, n);
+  if (static_cast<std::size_t>(activation) < kElementwise) {
+    const std::vector<C>& values = has_gradient_of_inputs(activation) ? inputs : outputs;
+    kernels.of(activation)(values.data(), g.data(), g.size(), option);
+  } else {
+    const auto kernel = activation == Activation::kSoftmax ? kernels.softmax_gradient : kernels.log_softmax_gradient;
+    kernel(outputs.data(), g.data(), n == 0 ? 0 : g.size() / n, n);
   }
   return g;
 }
@@ -161,7 +156,7 @@ class PlainTrainer {
   LossSum evaluate(const Examples<C>& all) const {
     const std::vector<C> x(all.x, all.x + all.rows * layers_.front().inputs);
     const std::size_t n = layers_.back().outputs;
-    return plain_loss(loss_, option_, forward(x, all.rows).back(), all.rows, n, all.targets, Reduction::kSum, C(0)).sum;
+    return plain_loss(loss_, option_, forward(x, all.rows).outputs.back(), all.rows, n, all.targets, Reduction::kSum, C(0)).sum;
   }
 
   LossSum compute_gradient(const Examples<C>& all) {
@@ -175,9 +170,13 @@ class PlainTrainer {
     return backward(x, forward(x, rows), rows, std::move(delta));
   }
 
-  // The outputs of each layer.
-  std::vector<std::vector<C>> forward(std::vector<C> x, std::size_t rows) const {
-    std::vector<std::vector<C>> outputs;
+  // Of each layer: the inputs of its activation, and its outputs.
+  struct Pass {
+    std::vector<std::vector<C>> sums, outputs;
+  };
+
+  Pass forward(std::vector<C> x, std::size_t rows) const {
+    Pass pass;
     const C* weights = parameters.data();
     for (const Layer& layer : layers_) {
       std::vector<C> y(rows * layer.outputs), scratch(generic.of<C>().dense_scratch);
@@ -186,7 +185,8 @@ class PlainTrainer {
           const std::size_t column = i % layer.inputs;
           y[i] = static_cast<C>((static_cast<double>(x[i]) - layer.offset[column]) * layer.scale[column]);
         }
-        outputs.push_back(x = std::move(y));
+        pass.sums.emplace_back();
+        pass.outputs.push_back(x = std::move(y));
         continue;
       }
       DenseRows<C> dense{};
@@ -200,10 +200,11 @@ class PlainTrainer {
       dense.scratch = scratch.data();
       generic.of<C>().dense(dense);
       weights += (layer.inputs + 1) * layer.outputs;
-      plain_activation(layer.activation, y, layer.outputs);
-      outputs.push_back(x = std::move(y));
+      pass.sums.push_back(y);
+      plain_activation(layer.activation, layer.option, y, layer.outputs);
+      pass.outputs.push_back(x = std::move(y));
     }
-    return outputs;
+    return pass;
   }
 
  private:
@@ -242,18 +243,17 @@ class PlainTrainer {
     const Targets<C> batch{all.targets.labels != nullptr ? labels.data() : nullptr,
                            all.targets.targets != nullptr ? targets.data() : nullptr,
                            all.targets.weights != nullptr ? weights.data() : nullptr, all.targets.weight_of_term};
-    const auto outputs = forward(x, rows.size());
-    PlainLoss<C> loss = plain_loss(loss_, option_, outputs.back(), rows.size(), n, batch, Reduction::kMean, least, scale);
-    backward(x, outputs, rows.size(), std::move(loss.gradients));
+    const Pass pass = forward(x, rows.size());
+    PlainLoss<C> loss = plain_loss(loss_, option_, pass.outputs.back(), rows.size(), n, batch, Reduction::kMean, least, scale);
+    backward(x, pass, rows.size(), std::move(loss.gradients));
     return loss.sum;
   }
 
-  std::vector<C> backward(const std::vector<C>& x, const std::vector<std::vector<C>>& outputs, std::size_t rows,
-                          std::vector<C> delta) {
+  std::vector<C> backward(const std::vector<C>& x, const Pass& pass, std::size_t rows, std::vector<C> delta) {
     std::size_t end = parameters.size();
     for (std::size_t l = layers_.size(); l-- > 0;) {
       const Layer& layer = layers_[l];
-      const std::vector<C>& inputs = l == 0 ? x : outputs[l - 1];
+      const std::vector<C>& inputs = l == 0 ? x : pass.outputs[l - 1];
       const auto n_in = static_cast<std::ptrdiff_t>(layer.inputs), n_out = static_cast<std::ptrdiff_t>(layer.outputs);
       if (layer.scales) {
         for (std::size_t i = 0; i < delta.size(); ++i) {
@@ -261,7 +261,8 @@ class PlainTrainer {
         }
         continue;
       }
-      delta = plain_activation_gradient(layer.activation, outputs[l], std::move(delta), layer.outputs);
+      delta = plain_activation_gradient(layer.activation, layer.option, pass.sums[l], pass.outputs[l], std::move(delta),
+                                        layer.outputs);
       const std::size_t bias = end - layer.outputs, weights = bias - layer.inputs * layer.outputs;
       plain_outer_product<C>({delta.data(), n_out, 1, inputs.data(), n_in, rows, layer.outputs, layer.inputs,
                               gradient.data() + weights, n_in, nullptr});

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erfc
 
 Array = NDArray[Any]
 
@@ -27,6 +28,46 @@ def tanh(x: Array) -> Array:
 def exp(x: Array) -> Array:
     with np.errstate(over="ignore"):
         return np.exp(np.asarray(x, np.longdouble))
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+    x = np.asarray(x, np.longdouble)
+    return np.where(x > 0, x, negative_slope * x)
+
+
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    x = np.asarray(x, np.longdouble)
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def silu(x: Array) -> Array:
+    x = np.asarray(x, np.longdouble)
+    return at_most_infinite(x, x * sigmoid(x))
+
+
+def gelu(x: Array) -> Array:
+    """To 1e-12 or so: SciPy's function is of float64."""
+    x = np.asarray(x, np.longdouble)
+    return at_most_infinite(x, x * erfc((-x / np.sqrt(np.longdouble(2))).astype(float)) / 2)
+
+
+GELU_FACTOR = 2 * np.sqrt(2 / np.longdouble("3.14159265358979323846264338327950288"))
+GELU_CUBE = np.longdouble("0.044715")
+
+
+def gelu_tanh(x: Array) -> Array:
+    x = np.asarray(x, np.longdouble)
+    return at_most_infinite(x, x * sigmoid(GELU_FACTOR * (x + GELU_CUBE * x * x * x)))
+
+
+def at_most_infinite(x: Array, y: Array) -> Array:
+    """Return y, but its limit -0.0 where x is -inf, whose product with 0 is NaN."""
+    return np.where(np.isneginf(x), -0.0, y)
+
+
+def softplus(x: Array) -> Array:
+    x = np.asarray(x, np.longdouble)
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def softmax(z: Array, axis: int = -1) -> Array:
@@ -58,11 +99,6 @@ def dense(x: Array, weights: Array, bias: Array) -> Array:
 
 
 # --- Losses: the loss of each term and its derivative by the outputs ---
-
-
-def softplus(z: Array) -> Array:
-    z = np.asarray(z, np.longdouble)
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
 def target_probabilities(targets: Array, outputs: Array, label_smoothing: float = 0.0) -> Array:
@@ -149,39 +185,83 @@ class Layer(NamedTuple):
 
 
 Gradients = list[tuple[Array, Array]]
-ACTIVATIONS = {None: lambda z: z, "relu": relu, "sigmoid": sigmoid, "tanh": tanh, "softmax": softmax}
-OWN_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+ACTIVATIONS = {
+    None: lambda z: z, "relu": relu, "sigmoid": sigmoid, "tanh": tanh, "exp": exp, "leaky_relu": leaky_relu, "elu": elu,
+    "silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "softplus": softplus, "softmax": softmax, "log_softmax": log_softmax,
+}  # fmt: skip
+OWN_LOSS = {
+    "softmax": "cross_entropy",
+    "log_softmax": "cross_entropy",
+    "sigmoid": "binary_cross_entropy",
+    "exp": "poisson",
+}
+
+
+def name_and_option(activation: str | None) -> tuple[str | None, dict[str, float]]:
+    """Return the parts of a text such as "elu(alpha=0.5)"."""
+    if activation is None or "(" not in activation:
+        return activation, {}
+    name, option, value = activation.removesuffix(")").replace("(", "=").split("=")
+    return name, {option: float(value)}
+
+
+def activate(activation: str | None, z: Array) -> Array:
+    name, options = name_and_option(activation)
+    return ACTIVATIONS[name](z, **options)
+
+
+def derivative(name: str, x: Array, negative_slope: float = 0.01, alpha: float = 1.0) -> Array:
+    """Return the derivative of an element-wise activation at x; at infinity its limit."""
+    x = np.asarray(x, np.longdouble)
+    s = sigmoid(x)
+    bounded = np.clip(x, -100, 100)  # beyond, the factor of x is 0
+    density = np.exp(-bounded * bounded / 2) / np.sqrt(GELU_FACTOR**-2 * 16)
+    inner = sigmoid(GELU_FACTOR * (bounded + GELU_CUBE * bounded**3))
+    slope = GELU_FACTOR * (1 + 3 * GELU_CUBE * bounded**2)
+    wide = np.clip(x, -12000, 12000)
+    return {
+        "relu": lambda: np.where(x > 0, 1, 0),
+        "sigmoid": lambda: s * sigmoid(-x),
+        "tanh": lambda: 1 - np.tanh(x) ** 2,
+        "exp": lambda: np.exp(x),
+        "leaky_relu": lambda: np.where(x > 0, 1, negative_slope),
+        "elu": lambda: np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))),
+        "silu": lambda: s * (1 + wide * sigmoid(-x)),
+        "gelu": lambda: erfc((-bounded / np.sqrt(np.longdouble(2))).astype(float)) / 2 + bounded * density,
+        "gelu_tanh": lambda: inner + bounded * inner * (1 - inner) * slope,
+        "softplus": lambda: s,
+    }[name]()
 
 
 def forward(layers: Sequence[Layer], x: Array) -> list[Array]:
     """Return the input and the outputs of each layer."""
     outputs = [np.asarray(x, np.longdouble)]
     for layer in layers:
-        outputs.append(ACTIVATIONS[layer.activation](dense(outputs[-1], layer.weights, layer.bias)))
+        outputs.append(activate(layer.activation, dense(outputs[-1], layer.weights, layer.bias)))
     return outputs
 
 
-def through_activation(activation: str | None, y: Array, upstream: Array) -> Array:
-    """Return the derivative by the input of an activation, given its result and the derivative by that."""
-    if activation == "relu":
-        return np.where(y > 0, upstream, 0)
-    if activation == "sigmoid":
-        return upstream * y * (1 - y)
-    if activation == "tanh":
-        return upstream * (1 - y * y)
-    if activation == "softmax":
+def through_activation(activation: str | None, z: Array, upstream: Array) -> Array:
+    """Return the derivative by the input of an activation, given that input and the derivative by the result."""
+    name, options = name_and_option(activation)
+    if name is None:
+        return upstream
+    if name == "softmax":
+        y = softmax(z)
         return y * (upstream - (upstream * y).sum(axis=-1, keepdims=True))
-    return upstream
+    if name == "log_softmax":
+        return upstream - softmax(z) * upstream.sum(axis=-1, keepdims=True)
+    return upstream * derivative(name, z, **options)
 
 
 def backward(layers: Sequence[Layer], x: Array, upstream: Array) -> tuple[Gradients, Array]:
     """Return the gradients of each layer's weights and bias, and that of x, given the gradient of the outputs."""
-    *inputs, result = forward(layers, x)
+    inputs = forward(layers, x)[:-1]
     gradients: Gradients = []
     for layer in reversed(layers):
-        upstream = through_activation(layer.activation, result, upstream)
-        result = inputs.pop()
-        gradients.insert(0, (upstream.T @ result, upstream.sum(axis=0)))
+        given = inputs.pop()
+        upstream = through_activation(layer.activation, dense(given, layer.weights, layer.bias), upstream)
+        gradients.insert(0, (upstream.T @ given, upstream.sum(axis=0)))
         upstream = upstream @ np.asarray(layer.weights, np.longdouble)
     return gradients, upstream
 

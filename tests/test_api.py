@@ -503,8 +503,11 @@ ACTIVATIONS: dict[Any, Callable[..., Any]] = {
     "sigmoid": nnk.sigmoid,
     nnk.tanh: nnk.tanh,
     "softmax": nnk.softmax,
+    "elu": nnk.elu,
+    nnk.gelu: nnk.gelu,
+    "log_softmax": nnk.log_softmax,
 }
-BAD_ACTIVATIONS = {"gelu": ValueError, "": ValueError, np.tanh: TypeError, 1: TypeError}
+BAD_ACTIVATIONS = {"mish": ValueError, "": ValueError, np.tanh: TypeError, 1: TypeError}
 
 
 @st.composite

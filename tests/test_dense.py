@@ -1,5 +1,6 @@
 """dense: accuracy, shapes, activations, layouts; each row on its own."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,18 @@ from numpy.typing import NDArray
 import bounds
 import nnkernels as nnk
 import reference
+from golden import ELEMENTWISE
 from ulp import same_bits
 
-ACTIVATIONS = {None: lambda z: z, "relu": nnk.relu, "sigmoid": nnk.sigmoid, "tanh": nnk.tanh, "softmax": nnk.softmax}
+ACTIVATIONS: dict[str | None, Any] = {
+    None: lambda z: z,
+    **{text: function for function, text in ELEMENTWISE.values()},
+    "leaky_relu": nnk.leaky_relu,
+    "elu": nnk.elu,
+    "softmax": nnk.softmax,
+    "log_softmax": nnk.log_softmax,
+}
+FEW = (None, "relu", "tanh", "elu(alpha=0.7)", "gelu", "softmax")
 
 SHAPES = [
     *((rows, 5, 7) for rows in range(1, 15)),
@@ -108,7 +118,7 @@ def test_the_usual_call_is_like_any_other(rng: np.random.Generator) -> None:
         for codes in ("eee", "fff", "ddd", "eed", "fde", "bbb", "iff", "?e?", "qBe"):
             parts = layer(rng, 6, outputs, 4, np.float64)
             x, weights, bias = ((3 * part).astype(code) for part, code in zip(parts, codes, strict=True))
-            for activation in ACTIVATIONS:
+            for activation in FEW:
                 expected = nnk.dense(x, weights, bias, activation=activation)
                 for other in (
                     (x.view(Derived), weights, bias),
@@ -167,7 +177,7 @@ def test_not_finite(dtype: type[np.floating], rng: np.random.Generator) -> None:
     z = nnk.dense(x, weights, bias)
     assert np.isnan(z[4]).all()
     assert same_bits(np.delete(z, 4, 0), np.delete(clean, 4, 0))
-    for activation in ("relu", "sigmoid", "tanh", "softmax"):
+    for activation in ACTIVATIONS:
         assert np.isnan(nnk.dense(x, weights, bias, activation=activation)[4]).all()
     x[4, 5], weights[2, 5] = 0, np.inf
     with np.errstate(invalid="ignore"):
@@ -214,9 +224,112 @@ def test_output_of_another_dtype(rng: np.random.Generator) -> None:
 
 def test_activation_itself(rng: np.random.Generator) -> None:
     x, weights, bias = layer(rng, 4, 3, 2, np.float32)
-    for activation in (nnk.relu, nnk.sigmoid, nnk.tanh, nnk.softmax):
+    for activation in (
+        *(nnk.relu, nnk.sigmoid, nnk.tanh, nnk.exp, nnk.leaky_relu, nnk.elu, nnk.silu, nnk.gelu, nnk.softplus),
+        *(nnk.softmax, nnk.log_softmax),
+    ):
         expected = nnk.dense(x, weights, bias, activation=activation.__name__)
         assert same_bits(nnk.dense(x, weights, bias, activation=activation), expected)
+        assert same_bits(expected, activation(nnk.dense(x, weights, bias)))
+        assert nnk.Dense(weights, bias, activation).activation == activation.__name__
+
+
+TEXTS: list[tuple[Any, str | None]] = [
+    (partial(nnk.leaky_relu, negative_slope=0.2), "leaky_relu(negative_slope=0.2)"),
+    (partial(nnk.leaky_relu, negative_slope=np.float32(0.25)), "leaky_relu(negative_slope=0.25)"),
+    (partial(nnk.leaky_relu, negative_slope=0.01), "leaky_relu"),
+    (partial(nnk.leaky_relu), "leaky_relu"),
+    (partial(nnk.elu, alpha=2), "elu(alpha=2.0)"),
+    (partial(nnk.elu, alpha=1), "elu"),
+    ("elu(alpha=1.0)", "elu"),
+    ("elu(alpha=0.50)", "elu(alpha=0.5)"),
+    ("elu(alpha=1e-3)", "elu(alpha=0.001)"),
+    ("elu(alpha=-2)", "elu(alpha=-2.0)"),
+    ("leaky_relu(negative_slope=0.1)", "leaky_relu(negative_slope=0.1)"),
+    ("elu(alpha=1.6732632423543772)", "elu(alpha=1.6732632423543772)"),
+    (partial(nnk.gelu, approximate="tanh"), "gelu_tanh"),
+    (partial(nnk.gelu, approximate="none"), "gelu"),
+    (partial(nnk.gelu), "gelu"),
+    ("gelu_tanh", "gelu_tanh"),
+    (partial(nnk.tanh), "tanh"),
+]
+
+
+@pytest.mark.parametrize(("activation", "text"), TEXTS, ids=str)
+def test_text_of_an_activation(activation: Any, text: str, rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 4, 3, 2, np.float32)
+    assert nnk.Dense(weights, bias, activation).activation == text
+    assert nnk.Dense(weights, bias, text).activation == text
+    expected = nnk.dense(x, weights, bias, activation=text)
+    assert same_bits(nnk.dense(x, weights, bias, activation=activation), expected)
+    assert same_bits(nnk.Network([nnk.Dense(weights, bias, activation)])(x), expected)
+    if callable(activation):
+        assert same_bits(activation(nnk.dense(x, weights, bias)), expected)
+
+
+WRONG_ACTIVATIONS: list[tuple[Any, type[Exception]]] = [
+    ("elu(alpha=nan)", ValueError),
+    ("elu(alpha=inf)", ValueError),
+    ("elu(alpha=1e999)", ValueError),
+    ("elu(alpha=)", ValueError),
+    ("elu(alpha=one)", ValueError),
+    ("elu(negative_slope=1)", ValueError),
+    ("elu(0.5)", ValueError),
+    ("elu(alpha=1.0", ValueError),
+    ("elu()", ValueError),
+    ("relu(alpha=1.0)", ValueError),
+    ("gelu(approximate=tanh)", ValueError),
+    ("none", ValueError),
+    ("Elu", ValueError),
+    (partial(nnk.elu, alpha=np.nan), TypeError),
+    (partial(nnk.elu, alpha="a"), TypeError),
+    (partial(nnk.elu, alpha=np.ones(3)), TypeError),
+    (partial(nnk.elu, beta=1.0), TypeError),
+    (partial(nnk.leaky_relu, alpha=1.0), TypeError),
+    (partial(nnk.elu, np.ones(3)), TypeError),
+    (partial(nnk.gelu, approximate="erf"), TypeError),
+    (partial(nnk.relu, out=None), TypeError),
+    (partial(np.tanh), TypeError),
+    (nnk.logsumexp, TypeError),
+    (0, TypeError),
+    ([], TypeError),
+]
+
+
+@pytest.mark.parametrize(("activation", "kind"), WRONG_ACTIVATIONS, ids=str)
+def test_wrong_activations(activation: Any, kind: type[Exception], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 4, 3, 2, np.float32)
+    for call in (partial(nnk.dense, x), nnk.Dense):
+        with pytest.raises(kind, match=r"(?s)activation expected None, 'relu'.*partial.*finite.*got"):
+            call(weights, bias, activation=activation)
+
+
+@pytest.mark.parametrize("activation", [text for text in ACTIVATIONS if text])
+def test_activations_of_a_dask_array(activation: str, rng: np.random.Generator) -> None:
+    array = pytest.importorskip("dask.array")
+    x, weights, bias = layer(rng, 12, 3, 2, np.float32)
+    lazy = nnk.dense(array.from_array(x, chunks=(4, 2)), weights, bias, activation=activation)
+    assert lazy.shape == (12, 3)
+    assert same_bits(np.asarray(lazy.compute()), nnk.dense(x, weights, bias, activation=activation))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_with_output(activation: str | None, dtype: type[np.floating], rng: np.random.Generator) -> None:
+    x, weights, bias = layer(rng, 9, 5, 4, dtype)
+    expected = nnk.dense(x, weights, bias, activation=activation)
+    for out in (np.empty((9, 5), dtype), np.empty((9, 10), dtype)[:, ::-2], np.empty((5, 9), dtype).T):
+        assert nnk.dense(x, weights, bias, activation=activation, out=out) is out
+        assert same_bits(np.ascontiguousarray(out), expected)
+    wide = np.empty((9, 5), np.float64)
+    nnk.dense(x, weights, bias, activation=activation, out=wide)
+    assert same_bits(wide, expected.astype(np.float64))
+    one = nnk.dense(x, weights[0], bias[0], activation=None if activation in ("softmax", "log_softmax") else activation)
+    assert one.shape == (9,)
+    assert nnk.dense(x[:0], weights, bias, activation=activation).shape == (0, 5)
+    memory = np.zeros((10, 5), dtype)
+    memory[:9, :4] = x
+    nnk.dense(memory[:9, :4], weights, bias, activation=activation, out=memory[1:])
+    assert same_bits(memory[1:], expected)
 
 
 def test_tutorial() -> None:

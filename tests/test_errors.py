@@ -202,7 +202,7 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
 def other_failing_calls() -> dict[str, Failing]:
     calls = {}
     activations: dict[Any, type[Exception]] = {
-        "gelu": ValueError,
+        "mish": ValueError,
         "": ValueError,
         "ReLU": ValueError,
         np.tanh: TypeError,
@@ -403,7 +403,7 @@ def test_failed_calls_leave_out_alone() -> None:
     out = np.full((2, 4), 7, np.float32)
     calls: tuple[Callable[..., object], ...] = (
         partial(nnk.dense, X[:, :2], WEIGHTS, BIAS),
-        partial(nnk.dense, X, WEIGHTS, BIAS, activation="gelu"),
+        partial(nnk.dense, X, WEIGHTS, BIAS, activation="mish"),
         partial(NETWORK, X[:, :2]),
         partial(nnk.softmax, X.astype(object)),
     )
@@ -650,7 +650,7 @@ def test_wrong_dtype(dtype: str, path: Path) -> None:
         {"activations": "relu,none"},
         {"format": "pt"},
         {"nnkernels.activations": 2},
-        *({"nnkernels.activations": names} for names in ("", "relu", "relu,none,none", "relu,gelu", "relu, none")),
+        *({"nnkernels.activations": names} for names in ("", "relu", "relu,none,none", "relu,mish", "relu, none")),
     ],
     ids=str,
 )

@@ -13,13 +13,18 @@ import bounds
 import nnkernels as nnk
 import reference
 from corpus import Array
+from golden import ELEMENTWISE, gradient_of
 from test_losses import make_targets
 from ulp import same_bits
 
 LAST = (None, "relu", "sigmoid", "tanh", "softmax")
 OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
-OWN = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
-# Losses of logits do not take the probabilities of another activation.
+OWN = reference.OWN_LOSS
+OTHERS = (
+    *("exp", "leaky_relu", "leaky_relu(negative_slope=-0.3)", "elu", "elu(alpha=0.7)", "elu(alpha=-0.4)", "silu", "gelu"),
+    *("gelu_tanh", "softplus", "log_softmax"),
+)
+# Losses of logits do not take the results of an activation whose own loss is another.
 REFUSED = [(last, loss) for last, loss in product(OWN, OF_LOGITS) if OWN[last] != loss]
 TAKEN = [pair for pair in product(LAST, reference.LOSSES) if pair not in REFUSED]
 
@@ -87,6 +92,104 @@ def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: s
     np.testing.assert_allclose(parameters(gradients), slopes, rtol=0, atol=1e-8 * largest)
 
 
+@pytest.mark.parametrize("activation", OTHERS)
+def test_gradient_of_other_activations(activation: str, rng: np.random.Generator) -> None:
+    """As above: within and at the end, with a loss of the outputs and with its own, and by the inputs."""
+    x = rng.normal(0, 1, (6, 4))
+    for sizes, last, loss in (
+        ((4, 5, 6, 3), None, "squared_error"),
+        ((4, 5, 3), activation, "huber"),
+        ((4, 5, 3), activation, OWN.get(activation, "squared_error")),
+    ):
+        net = network(rng, sizes, activation, last)
+        targets = make_targets(loss, rng, (6, 3), float, soft=True)
+        value, gradients = net.gradient(x, targets, loss)
+        exact, exact_gradients = reference.gradient(net.layers, x, targets, loss)
+        largest = float(np.abs(reference.flat(exact_gradients)).max())
+        np.testing.assert_allclose(float(value), float(exact), rtol=1e-13)
+        np.testing.assert_allclose(
+            parameters(gradients), reference.flat(exact_gradients).astype(float), rtol=0, atol=1e-13 * largest
+        )
+        slopes = differences(lambda values: with_parameters(net, values).gradient(x, targets, loss)[0], parameters(net.layers))  # noqa: B023
+        np.testing.assert_allclose(parameters(gradients), slopes, rtol=0, atol=1e-7 * largest)
+        upstream = rng.normal(0, 1, (6, 3))
+        layers, of_x = net.backward(x, upstream)
+        exact_layers, exact_of_x = reference.backward(net.layers, x, upstream)
+        for actual, wanted in ((parameters(layers), reference.flat(exact_layers)), (of_x, exact_of_x)):
+            np.testing.assert_allclose(actual, wanted.astype(float), rtol=0, atol=1e-13 * float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("activation", [name for name in OTHERS if name != "exp"])
+def test_gradient_of_other_activations_in_each_dtype(
+    activation: str, dtype: type[np.floating], rng: np.random.Generator
+) -> None:
+    net = network(rng, (20, 30, 10), activation, activation, dtype)
+    x, targets = rng.normal(0, 1, (300, 20)).astype(dtype), rng.normal(0, 1, (300, 10)).astype(dtype)
+    value, gradients = net.gradient(x, targets, "squared_error")
+    exact, exact_gradients = reference.gradient(net.layers, x, targets, "squared_error")
+    unit = bounds.unit(np.float32) * 16 if dtype is np.float16 else bounds.unit(dtype)
+    rounding = np.finfo(dtype).eps if dtype is np.float16 else 0
+    np.testing.assert_allclose(float(value), float(exact), rtol=rounding + 32 * unit)
+    for actual, wanted in zip(parameters_of_each(gradients), reference_of_each(exact_gradients), strict=True):
+        largest = float(np.abs(wanted).max())
+        np.testing.assert_allclose(actual.astype(float), wanted, rtol=0, atol=(rounding + 64 * unit) * largest)
+
+
+def parameters_of_each(layers: Any) -> list[Array]:
+    return [array for layer in layers for array in (layer.weights, layer.bias)]
+
+
+def reference_of_each(pairs: Any) -> list[Array]:
+    return [array.astype(float) for pair in pairs for array in pair]
+
+
+# Of derivatives, in units of the last place of 1.
+PROMISED_ERROR = {np.float32: 16, np.float64: 32}
+ELEMENTWISE_TEXTS = [text for _, text in ELEMENTWISE.values()]
+DERIVATIVES = (*ELEMENTWISE_TEXTS, "leaky_relu", "elu", "leaky_relu(negative_slope=-2.0)", "elu(alpha=-3.0)", "elu(alpha=0.0)")
+
+
+@pytest.mark.parametrize("dtype", PROMISED_ERROR)
+@pytest.mark.parametrize("activation", DERIVATIVES)
+def test_derivative(activation: str, dtype: type[np.floating]) -> None:
+    x = np.concatenate([np.linspace(-30, 30, 600_001), np.geomspace(1e-30, 1e30, 5001), -np.geomspace(1e-30, 1e30, 5001)])
+    x = x.astype(dtype)
+    name, options = reference.name_and_option(activation)
+    if activation == "exp":
+        x = x[x < 80]
+    actual = gradient_of(activation, x, np.ones_like(x))[:, 0]
+    exact = reference.derivative(str(name), x, **{option: float(dtype(value)) for option, value in options.items()})
+    error = np.abs(actual - exact) / (np.maximum(np.abs(exact), 1) * np.finfo(dtype).eps)
+    assert error.max() <= PROMISED_ERROR[dtype], f"{error.max()} at {x[error.argmax()]!r}"
+    upstream = np.cos(np.arange(x.size)).astype(dtype)
+    np.testing.assert_allclose(gradient_of(activation, x, upstream)[:, 0], actual * upstream, rtol=4 * np.finfo(dtype).eps)
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "relu": (0, 1), "sigmoid": (0, 0), "tanh": (0, 0), "exp": (0, np.inf), "leaky_relu": (0.01, 1), "elu": (0, 1),
+    "silu": (0, 1), "gelu": (0, 1), "gelu_tanh": (0, 1), "softplus": (0, 1),
+    "leaky_relu(negative_slope=-2.0)": (-2, 1), "elu(alpha=-3.0)": (0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", PROMISED_ERROR)
+@pytest.mark.parametrize("activation", LIMITS)
+def test_derivatives_far_out(activation: str, dtype: type[np.floating]) -> None:
+    """Their limits, never NaN: at infinity, and from where the activation is one of its asymptotes to the bit."""
+    low, high = LIMITS[activation]
+    for far in (np.inf, float(np.finfo(dtype).max), 1e30, 1e5, 800.0):
+        x = np.resize(np.array([-far, far], dtype), 100)
+        derivatives = gradient_of(activation, x, np.ones_like(x))[:, 0]
+        np.testing.assert_array_equal(derivatives, np.resize(np.array([low, high], dtype), 100))
+        zeros = gradient_of(activation, x[:1], np.zeros(1, dtype))
+        assert (zeros == 0).all()
+    assert np.isnan(gradient_of(activation, np.array([np.nan], dtype), np.ones(1, dtype))).all() or activation in (
+        "relu",
+        "leaky_relu",
+        "leaky_relu(negative_slope=-2.0)",
+    )
+
+
 @pytest.mark.parametrize(("last", "loss"), REFUSED)
 def test_losses_of_logits_refuse_probabilities(last: str, loss: str, rng: np.random.Generator) -> None:
     net = network(rng, (4, 5, 3), "relu", last)
@@ -119,7 +222,8 @@ def test_gradient_in_each_dtype(
 
 
 @pytest.mark.parametrize(
-    ("last", "own"), [*OWN.items(), (None, "squared_error"), *((a, "squared_error") for a in ("relu", "tanh"))]
+    ("last", "own"),
+    [*OWN.items(), (None, "squared_error"), *((a, "squared_error") for a in ("relu", "tanh", "elu(alpha=0.7)", "gelu"))],
 )
 def test_own_loss(last: str | None, own: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
     """loss=None is the last activation's own, by name, function or partial; one of logits is computed before the activation."""

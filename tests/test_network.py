@@ -6,25 +6,41 @@ import threading
 from collections import ChainMap, OrderedDict, UserDict
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import nnkernels as nnk
 from conftest import TUTORIAL_ROWS
+from golden import ELEMENTWISE
 from nnkernels import _core
 from ulp import same_bits
 
+# Of hidden layers, one after the other.
+ACTIVATIONS = ("relu", "sigmoid", "tanh", None)
+OTHERS = (
+    *("exp", "leaky_relu(negative_slope=0.3)", "elu", "silu", "gelu", "gelu_tanh", "softplus", "log_softmax"),
+    *("elu(alpha=0.7)", "leaky_relu"),
+)
 SIZES = [(4, 5, 3), (64, 64, 10), (784, 128, 10), (3, 1030, 2, 33), (7, 1)]
 
 
-def random_layers(rng: np.random.Generator, sizes: tuple[int, ...], dtype: Any) -> list[nnk.Dense]:
+def random_layers(
+    rng: np.random.Generator,
+    sizes: tuple[int, ...],
+    dtype: Any,
+    hidden: tuple[str | None, ...] = ACTIVATIONS,
+    last: str | None = "softmax",
+) -> list[nnk.Dense]:
     """Return layers with each activation in turn, softmax last."""
-    activations = [("relu", "sigmoid", "tanh", None)[i % 4] for i in range(len(sizes) - 2)] + ["softmax"]
+    activations = [*(hidden[i % len(hidden)] for i in range(len(sizes) - 2)), last]
     return [
         nnk.Dense(
             rng.normal(0, max(inputs, 1) ** -0.5, (outputs, inputs)).astype(dtype),
@@ -35,6 +51,15 @@ def random_layers(rng: np.random.Generator, sizes: tuple[int, ...], dtype: Any) 
     ]
 
 
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{text: function for function, text in ELEMENTWISE.values()},
+    "leaky_relu": nnk.leaky_relu,
+    "elu": nnk.elu,
+    "softmax": nnk.softmax,
+    "log_softmax": nnk.log_softmax,
+}
+
+
 def chained(layers: list[nnk.Dense], x: NDArray[Any], *, fused: bool) -> NDArray[Any]:
     """Return the forward pass through the functions."""
     for layer in layers:
@@ -42,7 +67,7 @@ def chained(layers: list[nnk.Dense], x: NDArray[Any], *, fused: bool) -> NDArray
             x = nnk.dense(x, layer.weights, layer.bias, activation=layer.activation)
         else:
             x = nnk.dense(x, layer.weights, layer.bias)
-            x = x if layer.activation is None else getattr(nnk, layer.activation)(x)
+            x = x if layer.activation is None else FUNCTIONS[layer.activation](x)
     return x
 
 
@@ -58,6 +83,49 @@ def test_network_is_the_functions(sizes: tuple[int, ...], dtype: type[np.floatin
         assert same_bits(net(x[:rows]), expected[:rows])
         assert same_bits(net(x[100 : 100 + rows]), expected[100 : 100 + rows])
     assert same_bits(net(x[9]), expected[9])
+
+
+@pytest.mark.parametrize("activation", OTHERS)
+def test_networks_of_other_activations(
+    activation: str, dtype: type[np.floating], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """As the functions, saved, loaded and pickled: narrow networks and wide ones, few rows and many."""
+    for sizes in ((3, 7, 9, 4), (150, 40, 5)):
+        layers = random_layers(rng, sizes, dtype, (activation,), activation)
+        net = nnk.Network(layers)
+        x = rng.normal(0, 1, (77, sizes[0])).astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = chained(layers, x, fused=False)
+        net.save(tmp_path / "net")
+        for same in (net, nnk.load(tmp_path / "net"), pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+            assert [layer.activation for layer in same.layers] == [activation] * len(layers)
+            assert same_bits(same(x), expected)
+            assert same_bits(same(x[5]), expected[5])
+            assert repr(same) == repr(net)
+        assert activation in repr(net)
+        with safetensors.safe_open(tmp_path / "net", "numpy") as file:
+            assert file.metadata() == {"nnkernels.activations": ",".join([activation] * len(layers))}
+
+
+@given(
+    st.lists(
+        st.sampled_from([*ACTIVATIONS, *OTHERS, "softmax"])
+        | st.builds("elu(alpha={!r})".format, st.floats(allow_nan=False, allow_infinity=False))
+        | st.builds("leaky_relu(negative_slope={!r})".format, st.floats(allow_nan=False, allow_infinity=False)),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+)
+def test_files_of_any_activations(activations: list[str | None], dtype: type[np.floating]) -> None:
+    layers = [nnk.Dense(np.eye(3, dtype=dtype), np.arange(3, dtype=dtype), activation) for activation in activations]
+    net = nnk.Network(layers)
+    with TemporaryDirectory() as folder:
+        net.save(Path(folder) / "net")
+        loaded = nnk.load(Path(folder) / "net")
+    for same in (loaded, pickle.loads(pickle.dumps(net)), nnk.Network(net.layers, dtype)):
+        assert [layer.activation for layer in same.layers] == [layer.activation for layer in layers]
+        assert same_bits(same(np.eye(3, dtype=dtype) - 1), net(np.eye(3, dtype=dtype) - 1))
 
 
 def test_layouts_and_out(dtype: type[np.floating], rng: np.random.Generator) -> None:
@@ -245,8 +313,8 @@ def test_layers_that_live_only_while_they_are_read() -> None:
         def __len__(self) -> int:
             return 3
 
-        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-            return np.full((64, 64), float(index)), np.zeros(64), 0
+        def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], int, float]:
+            return np.full((64, 64), float(index)), np.zeros(64), 0, 0.0
 
     net: Any = _core.Network(Layers(), np.dtype(np.float64).num, False)  # type: ignore[arg-type]
     assert [net._layer(index)[0].max() for index in range(3)] == [0, 1, 2]

@@ -26,6 +26,18 @@ def double(array: Array) -> Array:
     return array.astype(np.float64)
 
 
+def approximation(attributes: Attributes) -> str:
+    return attributes.get("approximate", b"none").decode()
+
+
+def gelu(attributes: Attributes, x: Array) -> Any:
+    return nnk.gelu(x, approximate=approximation(attributes))
+
+
+def gelu_reference(attributes: Attributes, x: Array) -> Any:
+    return {"none": reference.gelu, "tanh": reference.gelu_tanh}[approximation(attributes)](x)
+
+
 def gemm(attributes: Attributes, a: Array, b: Array, c: Array | None = None) -> Any:
     """Return alpha A B + beta C by a dense layer, whose weights are the transpose of B."""
     x = attributes.get("alpha", 1.0) * (a.T if attributes.get("transA") else a)
@@ -195,6 +207,19 @@ OPERATORS = {
     "Relu": Operator(lambda _, x: nnk.relu(x), lambda _, x: reference.relu(x), names("relu", "")),
     "Sigmoid": Operator(lambda _, x: nnk.sigmoid(x), lambda _, x: reference.sigmoid(x), names("sigmoid", "", "example")),
     "Tanh": Operator(lambda _, x: nnk.tanh(x), lambda _, x: reference.tanh(x), names("tanh", "", "example")),
+    "Exp": Operator(lambda _, x: nnk.exp(x), lambda _, x: reference.exp(x), names("exp", "", "example")),
+    "LeakyRelu": Operator(
+        lambda attributes, x: nnk.leaky_relu(x, attributes.get("alpha", 0.01)),
+        lambda attributes, x: reference.leaky_relu(x, attributes.get("alpha", 0.01)),
+        names("leakyrelu", "", "default", "example"),
+    ),
+    "Elu": Operator(
+        lambda attributes, x: nnk.elu(x, attributes.get("alpha", 1.0)),
+        lambda attributes, x: reference.elu(x, attributes.get("alpha", 1.0)),
+        names("elu", "", "default", "example"),
+    ),
+    "Gelu": Operator(gelu, gelu_reference, names("gelu", "default_1", "default_2", "tanh_1", "tanh_2")),
+    "Softplus": Operator(lambda _, x: nnk.softplus(x), lambda _, x: reference.softplus(x), names("softplus", "", "example")),
     "Softmax": Operator(
         lambda attributes, x: nnk.softmax(x, **attributes),
         lambda attributes, x: reference.softmax(x, **attributes),

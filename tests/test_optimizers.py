@@ -171,7 +171,7 @@ def test_settings_that_do_not_go_together() -> None:
 
 def trainer(dtype: type[np.floating]) -> _core.Trainer:
     """Return one that learns 1 output of 9 inputs by squared_error with Adam; all inputs but the last may die."""
-    trainer = _core.Trainer([9, 1], [0], np.dtype(dtype).num, 2, 0.0, 1, 2)
+    trainer = _core.Trainer([9, 1], [(0, 0.0)], np.dtype(dtype).num, 2, 0.0, 1, 2)
     trainer.parameters[:] = 1
     return trainer
 

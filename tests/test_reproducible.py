@@ -26,7 +26,7 @@ from numpy.typing import DTypeLike
 import nnkernels as nnk
 from conftest import DTYPES, TARGETS
 from corpus import Array, anything, numbers
-from golden import ACTIVATIONS, INTEGERS, committed_hashes, golden_hashes, scale_of, with_scales
+from golden import ACTIVATIONS, ELEMENTWISE, INTEGERS, committed_hashes, golden_hashes, scale_of, with_scales
 from ulp import same_bits
 
 ROWS = 257
@@ -103,8 +103,8 @@ LAYOUTS = (*WRITEABLE, broadcast)
 
 
 def function_cases(x: Array) -> Iterator[tuple[str, Case]]:
-    for function in (nnk.relu, nnk.sigmoid, nnk.tanh):
-        yield function.__name__, Case(x, [function])
+    for name, (function, _) in ELEMENTWISE.items():
+        yield name, Case(x, [function])
     for function in (nnk.softmax, nnk.log_softmax, nnk.logsumexp):
         yield function.__name__, Case(x, [function, partial(down_the_columns, function)])
 
@@ -121,6 +121,10 @@ def dot_case(x: Array) -> Case:
         return lambda x, out=None: nnk.dot(x, layout(weights), out=out)
 
     return Case(x, [with_weights(np.asarray)], with_weights)
+
+
+# Functions of the activations, by their texts.
+BY_TEXT = {"softmax": nnk.softmax, "log_softmax": nnk.log_softmax} | {text: function for function, text in ELEMENTWISE.values()}
 
 
 def layers_case(x: Array, layers: list[nnk.Dense | nnk.Scale]) -> Case:
@@ -149,7 +153,7 @@ def chain(
         if fused or layer.activation is None:
             x = nnk.dense(x, weights, bias, activation=layer.activation, out=last_out)
         else:
-            x = getattr(nnk, layer.activation)(nnk.dense(x, weights, bias), out=last_out)
+            x = BY_TEXT[layer.activation](nnk.dense(x, weights, bias), out=last_out)
     return x
 
 
@@ -191,7 +195,7 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
     yield "scaled network 130 (7,) softmax", scaled_case(numbers(dtype, ROWS, 130), (7,), "softmax")
     yield "dot", dot_case(x)
     yield "neuron", neuron_case(x)
-    for outputs, activation in (*product([(17,)], ACTIVATIONS), ((3, 10, 5), "tanh")):
+    for outputs, activation in (*product([(17,)], ACTIVATIONS.values()), ((3, 10, 5), "tanh")):
         yield f"network 17 {outputs} {activation}", network_case(x, outputs, activation)
     # Too wide for a row in each lane.
     yield "network 130 (20, 7) tanh", network_case(numbers(dtype, ROWS, 130), (20, 7), "tanh")

@@ -542,13 +542,14 @@ def test_x_that_does_not_fit() -> None:
     ("layers", "kind"),
     [
         ([(np.ones(2),)], TypeError),
-        ([(np.ones(2),) * 4], TypeError),
+        ([(np.ones(2),) * 3], TypeError),
         ([5], TypeError),
         ([(np.ones(2), np.ones(3))], ValueError),
         ([(np.ones((2, 2)), np.ones(2))], ValueError),
         ([(None, None)], (TypeError, ValueError)),
-        ([(np.ones(2), np.ones(2)), (np.ones((2, 3)), np.ones(2), 0)], ValueError),
-        ([(np.ones((2, 3)), np.ones(2), 0), (np.ones(3), np.ones(3))], ValueError),
+        ([(np.ones(2), np.ones(2)), (np.ones((2, 3)), np.ones(2), 0, 0.0)], ValueError),
+        ([(np.ones((2, 3)), np.ones(2), 13, 0.0)], ValueError),
+        ([(np.ones((2, 3)), np.ones(2), 0, 0.0), (np.ones(3), np.ones(3))], ValueError),
     ],
     ids=str,
 )
@@ -760,7 +761,7 @@ def test_scales_alone_do_not_learn() -> None:
 # --- The C++ trainer ---
 
 
-def core_trainer(layers: Any = (1, 0), sizes: Any = (2, 4, 2), moments: int = 2) -> _core.Trainer:
+def core_trainer(layers: Any = ((1, 0.0), (0, 0.0)), sizes: Any = (2, 4, 2), moments: int = 2) -> _core.Trainer:
     trainer = _core.Trainer(sizes, layers, FLOAT64, 2, 0.0, 4, moments)
     trainer.parameters[:] = numbers(float, len(trainer.parameters)) / 8
     return trainer
@@ -776,13 +777,15 @@ def core_trainer(layers: Any = (1, 0), sizes: Any = (2, 4, 2), moments: int = 2)
         ((np.ones(2),) * 3, TypeError),
         ((1.0, 2.0), TypeError),
         ((["a", 1], [1, 1]), TypeError),
-        ([[1.0, 1.0], [1.0, 1.0]], TypeError),
+        ([1.0, 1.0], TypeError),
         ("relu", TypeError),
         (None, TypeError),
         (1.5, TypeError),
-        (5, ValueError),
-        (-1, ValueError),
-        (2**40, TypeError),
+        (0, TypeError),
+        ((13, 0.0), ValueError),
+        ((2**40, 0.0), ValueError),
+        ((-1, 0.0), TypeError),
+        ((0, None), TypeError),
     ],
     ids=str,
 )
@@ -800,7 +803,9 @@ SGD = (0.0, 0.05, 0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    "layers", [(1, 0), ((np.ones(2), np.full(2, 0.5)), 1, (np.ones(4), np.full(4, 2.0)), 0)], ids=["dense", "scale"]
+    "layers",
+    [((1, 0.0), (0, 0.0)), ((np.ones(2), np.full(2, 0.5)), (1, 0.0), (np.ones(4), np.full(4, 2.0)), (0, 0.0))],
+    ids=["dense", "scale"],
 )
 def test_run_batches_is_an_epoch_where_nothing_differs(layers: Any) -> None:
     """Without decay, and with the order of an epoch: the same steps."""
@@ -825,9 +830,9 @@ def test_conventions_of_run_batches() -> None:
     """The sums, the decay of a batch over its rows, the scale of the gradient, by NumPy."""
     x, targets = numbers(float, 10, 2), numbers(float, 10, 2, seed=2)
     order = np.array([3, 1, 4, 1, 5, 9, 2])  # two batches, of 4 and 3 rows; a row may come twice
-    trainer = core_trainer((0,), (2, 2))
+    trainer = core_trainer(((0, 0.0),), (2, 2))
     losses, penalty = trainer.run_batches(x, targets, None, (0.0, 0.05, 0.0, 0.0, 0.0, 0.1), order, 0.5)
-    first = core_trainer((0,), (2, 2)).parameters
+    first = core_trainer(((0, 0.0),), (2, 2)).parameters
     weights, bias = first[:4].reshape(2, 2).copy(), first[4:].copy()
     expected_losses = expected_penalty = 0.0
     for rows in (order[:4], order[4:]):

@@ -348,6 +348,7 @@ def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.fl
             training.losses, training.validation_losses, training.network.layers[0].weights,
             nnk.Network.random((5, 4), seed=1, initializer="torch", dtype=dtype).layers[0].weights,
             *(function(x) for function in (nnk.relu, nnk.tanh, nnk.sigmoid, nnk.softmax, nnk.log_softmax, nnk.logsumexp)),
+            *(function(x) for function in (nnk.exp, nnk.leaky_relu, nnk.elu, nnk.silu, nnk.gelu, nnk.softplus)),
             *(nnk.dense(rows, weights, bias, activation=activation) for activation in (None, "relu", "sigmoid", "softmax")),
             *(nnk.Network(layers, kind)(rows) for kind in (np.float16, np.float32, np.float64)),
             *(net(array) for array in (rows, wide, integers)),

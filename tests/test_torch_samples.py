@@ -1,4 +1,4 @@
-"""PyTorch's own samples of its losses (OpInfo), values and gradients, where PyTorch and expecttest are installed."""
+"""PyTorch's own samples of its losses and activations (OpInfo), values and gradients. They need PyTorch and expecttest."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 
 import nnkernels as nnk
 from corpus import Array
+from golden import gradient_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest", reason="PyTorch's samples need it")
@@ -88,6 +89,59 @@ def samples(name: str, dtype: Any) -> Iterator[Any]:
 
 def as_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+def softplus(x: Array, beta: float = 1, threshold: float = 20) -> Array:
+    return np.where(x * beta > threshold, x, nnk.softplus(x * x.dtype.type(beta)) / x.dtype.type(beta))
+
+
+# The functions of a tensor, by their names in PyTorch's list, and as text for a layer with such options.
+ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+    "exp": (nnk.exp, lambda: "exp"),
+    "log_softmax": (lambda x, dim, **_: nnk.log_softmax(x, axis=dim), None),
+    "softmax": (lambda x, dim, **_: nnk.softmax(x, axis=dim), None),
+    "sigmoid": (nnk.sigmoid, lambda: "sigmoid"),
+    "tanh": (nnk.tanh, lambda: "tanh"),
+    "nn.functional.leaky_relu": (nnk.leaky_relu, lambda negative_slope=0.01: f"leaky_relu(negative_slope={negative_slope})"),
+    "nn.functional.elu": (nnk.elu, lambda alpha=1.0: f"elu(alpha={alpha})"),
+    "nn.functional.silu": (lambda x, **_: nnk.silu(x), lambda **_: "silu"),
+    "nn.functional.gelu": (nnk.gelu, lambda approximate="none": "gelu" if approximate == "none" else "gelu_tanh"),
+    "nn.functional.softplus": (softplus, lambda beta=1, threshold=20: "softplus" if (beta, threshold) == (1, 20) else None),
+    "nn.functional.relu": (lambda x, **_: nnk.relu(x), lambda **_: "relu"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_samples_of_activations(name: str, dtype: str) -> None:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    function, text_of = ACTIVATIONS[name]
+    count = 0
+    for info in (info for info in op_db if info.name == name and not info.variant_test_name):
+        for sample in info.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False):
+            if "dtype" in sample.kwargs or (sample.input.ndim == 0 and "softmax" in name):
+                continue  # which ours do not have
+            x = sample.input.clone().requires_grad_()
+            expected = info.op(x, *sample.args, **sample.kwargs)
+            keywords = {key: value for key, value in sample.kwargs.items() if key != "inplace"}
+            actual = function(sample.input.numpy(), *sample.args, **keywords)
+            wanted = expected.detach().numpy()
+            scale = max(1.0, float(np.abs(wanted).max(initial=0)))
+            np.testing.assert_allclose(actual, wanted, rtol=0, atol=8 * np.finfo(dtype).eps * scale)
+            assert (actual.shape, actual.dtype) == (wanted.shape, wanted.dtype)
+            count += 1
+            text = text_of(*sample.args, **keywords) if text_of else None
+            if text is not None and x.numel():
+                expected.sum().backward()
+                values = sample.input.numpy().ravel()
+                gradient = gradient_of(text, values, np.ones_like(values))
+                scale = max(1.0, float(x.grad.abs().max()))
+                np.testing.assert_allclose(
+                    gradient.ravel(), x.grad.numpy().ravel(), rtol=0, atol=32 * np.finfo(dtype).eps * scale
+                )
+    assert count >= 1
 
 
 @pytest.mark.filterwarnings("ignore")  # of what PyTorch's tests import

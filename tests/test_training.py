@@ -27,13 +27,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import nnkernels as nnk
+import reference
 from conftest import TARGETS
 from corpus import Array, numbers
-from golden import FITS, ROWS, parameters_and_losses
+from golden import ACTIVATIONS, FITS, ROWS, parameters_and_losses
 from nnkernels import _core
 from test_errors import put_together, run, take_apart
 from test_gradients import parameters
-from test_losses import LAYOUTS
+from test_losses import LAYOUTS, make_targets
 from test_reproducible import sleeps, woke_since
 from ulp import same_bits
 
@@ -56,6 +57,58 @@ def loss_of(net: nnk.Network, x: Array, labels: Array, **keywords: Any) -> float
     """Return the cross-entropy of a network with softmax at the end, by functions."""
     *hidden, last = net.layers
     return float(nnk.cross_entropy(nnk.Network([*hidden, nnk.Dense(last.weights, last.bias)])(x), labels, **keywords))
+
+
+# --- Beside a plain NumPy reference ---
+
+
+@pytest.mark.parametrize("last", [None, "own"])
+@pytest.mark.parametrize("activation", [text for text in ACTIVATIONS.values() if text])
+def test_each_activation_beside_the_reference(activation: str, last: str | None, rng: np.random.Generator) -> None:
+    """60 steps of Adam: within, and at the end with the activation's own loss."""
+    net = nnk.Network.random((5, 7, 4), "silu" if last else activation, activation if last else None, seed=3, dtype=np.float64)
+    x = rng.uniform(-1, 1, (48, 5))
+    own = reference.OWN_LOSS.get(activation, "squared_error") if last else "squared_error"
+    targets = make_targets(own, rng, (48, 4), float)
+    settings, run = nnk.Adam(0.01), {"epochs": 20, "batch_size": 16}
+    training = nnk.train(net, x, targets, optimizer=settings, shuffle=False, **run)
+    exact, losses = reference.fit(net.layers, x, targets, settings, **run)
+    np.testing.assert_allclose(weights_of(training.network), exact.astype(float), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(training.losses, losses, rtol=1e-11)
+    assert training.losses[-1] < training.losses[0]
+    assert [layer.activation for layer in training.network.layers] == [layer.activation for layer in net.layers]
+
+
+WITH_OPTIONS = ("elu(alpha=0.3)", "leaky_relu(negative_slope=-0.2)")
+
+
+def test_state_files_hold_options(tmp_path: Path) -> None:
+    x, targets = numbers(np.float32, 50, 3), numbers(np.float32, 50, 2, seed=2)
+    given: Arguments = {"x": x, "targets": targets, "seed": 1}
+    net = nnk.Network.random((3, 5, 4, 2), WITH_OPTIONS[0], WITH_OPTIONS[1], seed=1, dtype=np.float32)
+    whole = nnk.train(net, **given, epochs=4)
+    first = nnk.train(net, **given, epochs=1)
+    for carry in (lambda state: state, pickled, partial(saved, tmp_path)):
+        second = nnk.train(net, **given, epochs=3, state=carry(first.state))
+        assert same_bits(weights_of(second.network), weights_of(whole.network))
+        assert [layer.activation for layer in second.network.layers] == [WITH_OPTIONS[0]] * 2 + [WITH_OPTIONS[1]]
+    with safetensors.safe_open(tmp_path / "state", "numpy") as file:
+        written = ",".join([WITH_OPTIONS[0]] * 2 + [WITH_OPTIONS[1]])
+        assert written in file.metadata().values()
+    others = (("elu", WITH_OPTIONS[1]), ("elu(alpha=0.31)", WITH_OPTIONS[1]), (WITH_OPTIONS[0], "leaky_relu"), ("silu", None))
+    for hidden, last in others:
+        other = nnk.Network.random((3, 5, 4, 2), hidden, last, seed=1, dtype=np.float32)
+        with pytest.raises(ValueError, match=r"(?s)state.*activations"):
+            nnk.train(other, **given, epochs=3, state=saved(tmp_path, first.state))
+
+
+def test_options_count_in_training() -> None:
+    x, targets = numbers(np.float32, 50, 3), numbers(np.float32, 50, 2, seed=2)
+    results = {
+        nnk.train(nnk.Network.random((3, 5, 2), activation, None, seed=1, dtype=np.float32), x, targets, epochs=2).losses[-1]
+        for activation in ("elu", "elu(alpha=0.5)", "elu(alpha=-0.5)", "leaky_relu", "leaky_relu(negative_slope=0.3)", "relu")
+    }
+    assert len(results) == 6
 
 
 # --- The same network, whatever the way to it ---
@@ -738,12 +791,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "negative seed": lambda: TRAINER.epochs(X, CLASSES, None, STEP, -1, 0, 1, False),
     "negative epochs": lambda: TRAINER.epochs(X, CLASSES, None, STEP, 0, 0, -1, False),
     "fewer activations": lambda: _core.Trainer([3, 2], [], F32, 0, 0.0, 4, 0),
-    "activation": lambda: _core.Trainer([3, 2], [9], F32, 0, 0.0, 4, 0),
+    "activation": lambda: _core.Trainer([3, 2], [(13, 0.0)], F32, 0, 0.0, 4, 0),
     "dtype": lambda: _core.Trainer([3, 2], [(0, 0.0)], np.dtype(int).num, 0, 0.0, 4, 0),
     "loss": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 9, 0.0, 4, 0),
     "batch of none": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 0, 0),
     "three moments": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 4, 3),
-    "huge layers": lambda: _core.Trainer([2**40, 2**40], [0], F32, 0, 0.0, 4, 0),
+    "huge layers": lambda: _core.Trainer([2**40, 2**40], [(0, 0.0)], F32, 0, 0.0, 4, 0),
     "huge batch": lambda: _core.Trainer([3, 2], [(0, 0.0)], F32, 0, 0.0, 2**62, 0),
     "reduction of a loss": lambda: _core.loss(0, 0.0, X, CLASSES, None, 9, False),
     "label of a loss": lambda: _core.loss(0, 0.0, X, CLASSES + 3, None, 1, True),
@@ -773,9 +826,9 @@ except (ValueError, TypeError):
 
 
 def test_arrays_of_a_trainer_keep_it_alive() -> None:
-    parameters = _core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2).parameters
+    parameters = _core.Trainer([300, 200], [(0, 0.0)], F32, 0, 0.0, 4, 2).parameters
     parameters[:] = 3
-    others = [_core.Trainer([300, 200], [0], F32, 0, 0.0, 4, 2) for _ in range(20)]
+    others = [_core.Trainer([300, 200], [(0, 0.0)], F32, 0, 0.0, 4, 2) for _ in range(20)]
     assert all((other.parameters == 0).all() for other in others)
     assert (parameters == 3).all()
 

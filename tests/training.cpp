@@ -230,7 +230,9 @@ static std::vector<Fit> fits() {
     result.push_back(
         {"optimizer", {6, 9, 5}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kOfRows, 50, 4, false, optimizer});
   }
-  for (const Activation last : {kRelu, kSigmoid, kTanh, kSoftmax}) {
+  std::vector<Activation> activations = {kSoftmax, Activation::kLogSoftmax};
+  for (const NamedActivation& named : kElementwiseActivations) activations.push_back(named.activation);
+  for (const Activation last : activations) {
     result.push_back(
         {"last activation", {3, 8, 5}, last, last, Loss::kSquaredError, false, Weights::kNone, 70, 16, true, momentum});
   }
@@ -286,12 +288,13 @@ void test_fit(const Fit& fit) {
   for (std::size_t i = 0; i < fit.sizes.size(); ++i) {
     const std::size_t inputs = fit.sizes[i];
     for (auto count = std::count(fit.scales.begin(), fit.scales.end(), i); count > 0; --count) {
-      layers.push_back({inputs, inputs, Activation::kNone, true, std::vector<double>(inputs), std::vector<double>(inputs)});
+      layers.push_back({inputs, inputs, Activation::kNone, 0, true, std::vector<double>(inputs), std::vector<double>(inputs)});
       for (double& number : layers.back().offset) number = random.number();
       for (double& number : layers.back().scale) number = random.number() / 4;
     }
     if (i + 1 == fit.sizes.size()) break;
-    layers.push_back({inputs, fit.sizes[i + 1], i + 2 == fit.sizes.size() ? fit.last : fit.hidden});
+    const Activation activation = i + 2 == fit.sizes.size() ? fit.last : fit.hidden;
+    layers.push_back({inputs, fit.sizes[i + 1], activation, option_of(activation)});
   }
   const Data<C> data(fit.rows, fit.sizes.front(), fit.sizes.back(), fit.loss, fit.by_label, fit.weights);
   const Examples<C>& all = data.examples;
@@ -439,7 +442,7 @@ static void test_differences() {
           // By the inputs: from the gradient by the outputs, that of the loss itself.
           PlainTrainer<double> plain({{3, 6, hidden}, {6, 4, last}}, loss, option_of(loss), kRows, 0);
           plain.parameters.assign(trainer.parameters(), trainer.parameters() + trainer.size());
-          const auto by_outputs = plain_loss(loss, option_of(loss), plain.forward(data.x, kRows).back(), kRows, 4,
+          const auto by_outputs = plain_loss(loss, option_of(loss), plain.forward(data.x, kRows).outputs.back(), kRows, 4,
                                              data.examples.targets, Reduction::kMean, 0.0)
                                       .gradients;
           std::vector<double> by_inputs(data.x.size());
