@@ -104,7 +104,7 @@ constexpr const char* kOptionDoc =
 
 constexpr const char* kRowDoc = "The generalized ufunc behind the function of the same name in nnkernels.";
 
-constexpr const char* kDenseDoc = "A generalized ufunc behind nnkernels.dense, one for each activation.";
+constexpr const char* kDenseDoc = "A generalized ufunc behind nnkernels.dense, one for each activation that is fused.";
 
 constexpr const char* kDotDoc = R"(Dot product over the last axis: sum x[i] w[i].
 

@@ -426,6 +426,7 @@ void add_dense(pybind11::module_& module) {
       {"dense_sigmoid", Activation::kSigmoid, {}},
       {"dense_tanh", Activation::kTanh, {}},
       {"dense_softmax", Activation::kSoftmax, {}},
+      {"dense_log_softmax", Activation::kLogSoftmax, {}},
   };
   for (Variant& variant : variants) {
     variant.loops = float_loops<4>(dense_loop<Half>, dense_loop<float>, dense_loop<double>,

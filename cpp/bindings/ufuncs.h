@@ -5,7 +5,7 @@
 
 namespace nnkernels {
 
-// Adds relu, sigmoid, tanh, exp, dot, softmax, log_softmax, logsumexp and one dense for each activation; few_softmax and
+// Adds the activations, dot, logsumexp, and a dense for each activation that is fused; few_softmax and
 // few_log_softmax, which are functions.
 void add_ufuncs(pybind11::module_& module);
 

@@ -25,6 +25,7 @@ dense_relu: np.ufunc
 dense_sigmoid: np.ufunc
 dense_tanh: np.ufunc
 dense_softmax: np.ufunc
+dense_log_softmax: np.ufunc
 
 def few_softmax(z: Any, axis: Any, out: Any, dtype: Any, /) -> Any: ...
 def few_log_softmax(z: Any, axis: Any, out: Any, dtype: Any, /) -> Any: ...

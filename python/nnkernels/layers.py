@@ -35,6 +35,7 @@ _FUSED: dict[str, np.ufunc] = {
     "sigmoid": _core.dense_sigmoid,
     "tanh": _core.dense_tanh,
     "softmax": _core.dense_softmax,
+    "log_softmax": _core.dense_log_softmax,
 }
 
 
