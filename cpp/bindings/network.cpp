@@ -378,7 +378,7 @@ void add_network(py::module_& module) {
           "__len__", [](py::handle self) { return network_of(self).size(); }, "The number of layers.")
       .def(
           "_layer", [](py::handle self, std::size_t index) { return network_of(self).layer(index); }, py::arg("index"),
-          "A copy of a layer: its weights, its bias, and the number of its activation and its option.")
+          "A copy of a layer: weights, bias, number of the activation and option; or offset and scale.")
       .def_property_readonly(
           "dtype", [](py::handle self) { return network_of(self).dtype(); }, "The dtype of weights, biases and results.")
       .def_property_readonly(
