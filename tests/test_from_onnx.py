@@ -448,6 +448,16 @@ def test_labels_are_left_out(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(network(X), nnk.softmax(X @ CONSTANTS["wt"]), 1e-6)
 
 
+@pytest.mark.parametrize("weights", ["one", "wt"])
+def test_outputs_of_sigmoids_are_no_classes_unless_they_are_both_of_one(tmp_path: Path, weights: str) -> None:
+    nodes = f"h = MatMul(x, {weights}) q = Sigmoid(h) "
+    nodes += "n = Sub(one_, q) p = Concat<axis=1>(n, q) " if weights == "one" else "p = Identity(q) "
+    nodes += "y = ai.onnx.ml.ZipMap<classlabels_int64s=[0, 1]>(p)"
+    with pytest.warns(UserWarning, match="ZipMap"):
+        network = read(tmp_path, onnx_model(nodes, used(nodes)))
+    assert dict(network.metadata) == ({"classes": '["0", "1"]'} if weights == "one" else {})
+
+
 def test_classes_of_the_metadata_count(tmp_path: Path) -> None:
     nodes = PROBABILITIES + 'y = ai.onnx.ml.ZipMap<classlabels_strings=["no", "yes"]>(p)'
     model = onnx_model(nodes, used(nodes), metadata={"classes": '["a", "b"]', "author": "é", "nnkernels.x": "1"})

@@ -329,7 +329,8 @@ class _Walk:
         if width > 2**16 + model.size:  # it would be broadcast to them
             model.refuse("its input", f"expected fewer elements in a file of {model.size} bytes, got {width}")
         model.count("its layers", 2 * self._scales * max(width, self._widest))
-        classes = model.classes(self._dropped, self.chain.width)
+        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # they do not exclude each other
+        classes = None if several else model.classes(self._dropped, self.chain.width)
         metadata = ({} if classes is None else {"classes": classes}) | model.metadata()
         dtype = None if self._widest else model.float_type_of(self._end)  # no weights tell it
         network, network64 = self.chain.network(metadata, dtype), self.chain.network64()
