@@ -200,6 +200,34 @@ def test_a_mapping_that_is_not_sorted_has_an_order() -> None:
         orders(linear("out", 5, 3), linear("hidden", 4, 5))
 
 
+def test_orders_of_files_are_not_chosen(tmp_path: Path) -> None:
+    """The library safetensors sorts tensors by dtype and then by name."""
+    half: Any = np.float16
+    safetensors.numpy.save_file(linear("embed", 4, 4, dtype=half) | linear("head", 4, 4), tmp_path / "a.safetensors")
+    loaded = safetensors.numpy.load_file(tmp_path / "a.safetensors")
+    assert next(iter(loaded)).startswith("head")
+    with pytest.raises(ValueError, match=AMBIGUOUS):
+        orders(loaded, activations=[None, None])
+    assert orders(linear("2", 4, 9), linear("0", 4, 4, dtype=half), activations=[None] * 2) == [4, 4, 9]
+    # Of one dtype, and not sorted: someone chose it.
+    parts = linear("hidden", 4, 4, dtype=half), linear("end", 4, 4, dtype=half), linear("again", 4, 2)
+    assert orders(*parts) == [4, 4, 4, 2]
+
+
+@pytest.mark.parametrize("names", [["fc-out", "fc"], ["enc.act", "enc"], ["fc", "fc-out"], ["enc", "enc.act"]])
+@pytest.mark.parametrize("kind", ["tensors", "layers", "nested"])
+def test_every_way_to_sort_is_no_order(names: list[str], kind: str) -> None:
+    matrices = {f"{name}.weight": np.eye(4) for name in names}
+    if kind == "tensors":
+        matrices = dict(sorted(matrices.items()))
+    elif kind == "layers":
+        matrices = {f"{name}.weight": np.eye(4) for name in sorted(names)}
+    else:
+        matrices = {f"{name}.weight": np.eye(4) for name in sorted(names, key=lambda name: name.split("."))}
+    with pytest.raises(ValueError, match=AMBIGUOUS):
+        nnk.from_state_dict(matrices, [None, None])
+
+
 def test_shapes_tell_the_order_of_a_mapping_that_is_sorted() -> None:
     assert orders(linear("hidden", 9, 3), linear("in", 4, 9), linear("out", 3, 7)) == [4, 9, 3, 7]
     assert orders(linear("fc1", 4, 9), linear("fc2", 9, 9), linear("head", 9, 2)) == [4, 9, 9, 2]

@@ -132,9 +132,10 @@ def from_state_dict(
     if isinstance(tensors, (str, bytes, PathLike)):
         source = f"{_SOURCE}({fsdecode(tensors)!r})"
         named: Iterable[tuple[str, Any]] = _read(tensors).items()
-        given = False
+        chosen = False
     elif isinstance(tensors, Mapping):
-        named, given = _flattened(tensors), True
+        named = list(_flattened(tensors))
+        chosen = _is_chosen(named)
     else:
         got = type(tensors).__name__
         raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
@@ -142,7 +143,7 @@ def from_state_dict(
         raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
     epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
-    layers = _in_order(chain, _layers(chain, named), given, order)
+    layers = _in_order(chain, _layers(chain, named), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
         raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
@@ -197,14 +198,17 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
+def _split(whole: str) -> tuple[str, list[str]]:
+    """Return the collection that a name begins with, if any, and the parts of the rest."""
+    parts = re.split(r"[./]", whole)
+    return (parts[0], parts[1:]) if parts[0] in _COLLECTIONS else ("", parts)
+
+
 def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
     """Return the layers that tensors belong to, in the order of their first tensors."""
     layers: dict[str, _Layer] = {}
     for whole, value in named:
-        parts = re.split(r"[./]", whole)
-        if parts[0] in _COLLECTIONS:
-            del parts[0]
-        *path, last = parts
+        *path, last = _split(whole)[1]
         if last == _IGNORED:
             continue
         if last not in _ROLES:
@@ -249,10 +253,33 @@ def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
 # --- The order of layers ---
 
 
-def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[str] | None) -> list[_Layer]:
+def _is_chosen(named: list[tuple[str, Any]]) -> bool:
+    """Say whether someone may have chosen the order of a mapping.
+
+    Sorted names tell nothing; nor do names that are sorted inside each dtype, for safetensors writes and reads files so.
+    """
+    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for whole, value in named:
+        collection, parts = _split(whole)
+        path = parts[:-1]
+        group = groups.setdefault((collection, str(getattr(value, "dtype", ""))), [])
+        group.append((whole, tuple(parts), ".".join(path), tuple(path)))
+    return not any(
+        all(_is_sorted([keys[way] for keys in group]) for group in groups.values())
+        for way in range(4)  # mappings are sorted by any of the four
+    )
+
+
+def _is_sorted(keys: list[Any]) -> bool:
+    """Say whether keys, each where it comes first, are sorted."""
+    first = list(dict.fromkeys(keys))
+    return first == sorted(first)
+
+
+def _in_order(chain: Chain, layers: list[_Layer], chosen: bool, order: Sequence[str] | None) -> list[_Layer]:
     """Return layers in the order in which data passes through them.
 
-    ``given`` says that they come in an order that someone may have chosen, not in that of a file.
+    ``chosen`` says that they come in an order that someone may have chosen.
     """
     names = [layer.name for layer in layers]
     if order is not None:
@@ -261,7 +288,7 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
     tokens = {name: _tokens(name) for name in names}
     natural = sorted(layers, key=lambda layer: tokens[layer.name])
-    if given and names != sorted(names):
+    if chosen:
         contradicted = any(_is_before(tokens[second], tokens[first]) for first, second in combinations(names, 2))
         orders = [] if contradicted else [layers]
     elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
