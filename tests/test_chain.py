@@ -247,6 +247,10 @@ MATRIX = "expected weights (outputs, inputs), got "
         ([("affine", (np.ones((2, 2)), 0.0))], "layer 1: expected one number for each input, got float64 of shape (2, 2)"),
         ([("dense", dense(2, 2)), RELU, ("affine", ([1.0, 0.0], 1.0))], "layer 3: expected finite factors other than 0"),
         ([("affine", (np.inf, 0.0)), ("scale", (1.0, [1.0]))], "layer 1: expected finite factors other than 0"),
+        *(
+            ([("dense", dense(2, 2)), ("celu", (alpha,))], f"layer 2: expected a finite alpha above 0, got {alpha}")
+            for alpha in (0.0, -0.5, np.nan, np.inf)
+        ),
         ([("scale", (np.nan, [1.0, 2.0]))], "layer 1: Scale: offset has nan at 0"),
     ],
 )

@@ -110,9 +110,9 @@ class Chain:
         self.affine(name, _SELU_SCALE, 0.0)
 
     def celu(self, name: str, alpha: float) -> None:
-        """Add the activation CELU: alpha elu(x / alpha)."""
-        if alpha == 0.0:
-            self.refuse(name, "expected alpha to be other than 0")
+        """Add the activation CELU: alpha elu(x / alpha), which holds for alpha above 0 only."""
+        if not 0.0 < alpha < np.inf:
+            self.refuse(name, f"expected a finite alpha above 0, got {alpha}")
         self.affine(name, 1.0 / alpha, 0.0)
         self.activation(name, "elu")
         self.affine(name, alpha, 0.0)

@@ -497,10 +497,7 @@ def _selu(walk: _Walk, node: Node) -> None:
 
 
 def _celu(walk: _Walk, node: Node) -> None:
-    alpha = node.number("alpha", 1.0)
-    if not alpha:
-        node.refuse("expected alpha other than 0")
-    walk.chain.celu(node.name, alpha)
+    walk.chain.celu(node.name, node.number("alpha", 1.0))
     walk.last = "affine"
 
 
