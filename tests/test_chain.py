@@ -259,6 +259,47 @@ def test_refusals(steps: list[Step], message: str) -> None:
         chain_of(*steps).network()
 
 
+HALF = np.array([[300.0, -200.0], [100.0, 1e-6]], np.float16)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("dense", (HALF, None)), ("batch_norm", (0.0, 0.0, 1e-5))],  # too large
+        [("dense", (HALF * np.float16(1e-5), None)), ("batch_norm", (0.0, 6e4, 1e-5))],  # too small
+        [("dense", (HALF, np.ones(2, np.float16))), ("affine", (1.0, 1e5))],
+        [("dense", (HALF, None)), ("celu", (1e-4,))],
+        [("dense", (HALF.astype(np.float32), None)), ("celu", (1e-38,))],
+    ],
+)
+def test_what_is_folded_has_to_fit_the_dtype(steps: list[Step]) -> None:
+    dtype, wide = ("float32", "float64") if steps[0][1][0].dtype == np.float32 else ("float16", "float32")
+    message = f"of the network: what is folded into it leaves the range of {dtype}: convert the model to {wide} first$"
+    chain = chain_of(*steps)
+    with pytest.raises(ValueError, match=r"^from_test: layer \d " + message):
+        chain.network()
+    assert chain.network64().dtype == np.float64
+
+
+def test_what_is_not_folded_is_in_range() -> None:
+    tiny = np.array([[6e-8, -3e-7], [1e-6, np.inf]], np.float16)
+    assert chain_of(("dense", (tiny, None))).network().dtype == np.float16
+    gamma = [1.0, 1e-9]  # training may make a channel vanish
+    assert chain_of(("dense", (HALF, None)), ("batch_norm", (0.0, 1.0, 1e-5, gamma))).network().dtype == np.float16
+    net = chain_of(("dense", (HALF, None)), ("activation", ("relu",)), ("affine", (1e-6, 1e5))).network()
+    assert isinstance(net.layers[1], nnk.Scale)  # in float64
+    assert net.layers[1].scale.tolist() == [1e-6, 1e-6]
+
+
+def test_networks_have_to_be_finite_where_the_model_is() -> None:
+    chain = chain_of(("dense", (HALF, None)), ("dense", (HALF, None)))
+    x = np.array([[1.0, 1.0], [4.0, 1.0], [1e5, 1.0]])  # the last one is no row of float16
+    network, exact = chain.network(), chain.network64()
+    compare("from_test", network, exact, exact(x[[0, 2]]), x[[0, 2]], "float64")
+    with pytest.raises(ValueError, match=r"^from_test: the outputs of row 1 leave the range of float16: convert"):
+        compare("from_test", network, exact, exact(x), x, "float64")
+
+
 def test_the_number_of_inputs_is_checked() -> None:
     with pytest.raises(ValueError, match="layer 1: expected 3 inputs"):
         chain_of(("dense", dense(2, 2)), inputs=3)
