@@ -110,10 +110,13 @@ def test_batch_normalisation_of_keras() -> None:
     tensors = {"net/dense/kernel": numbers(np.float32, 4, 5)} | {
         f"net/norm/{theirs}": of_torch[f"bn.{ours}"] for theirs, ours in names.items()
     }
-    net = nnk.from_state_dict(tensors, ["silu", None], epsilon=1e-3)
+    tensors["net/norm/moving_variance"] *= np.float32(1e-3)  # so that epsilon counts
+    of_torch["bn.running_var"] = tensors["net/norm/moving_variance"]
     x = numbers(np.float64, 9, 4)
-    exact = normalised(nnk.silu(x @ tensors["net/dense/kernel"].astype(float)), of_torch, "bn", 1e-3)
-    np.testing.assert_allclose(net(x), exact, rtol=1e-4, atol=1e-5 * abs(exact).max())
+    for argument, epsilon in ((None, 1e-3), (1e-3, 1e-3), (1e-2, 1e-2)):
+        net = nnk.from_state_dict(tensors, ["silu", None], epsilon=argument)
+        exact = normalised(nnk.silu(x @ tensors["net/dense/kernel"].astype(float)), of_torch, "bn", epsilon)
+        np.testing.assert_allclose(net(x), exact, rtol=1e-4, atol=1e-5 * abs(exact).max())
 
 
 def test_batch_normalisation_is_folded_where_it_stands() -> None:

@@ -37,6 +37,10 @@ _ROLES = {
 _IGNORED = "num_batches_tracked"
 _COLLECTIONS = ("params", "batch_stats")
 
+# What batch normalisation adds to the variance by default, in PyTorch and flax, and where names are Keras's.
+_EPSILON = 1e-5
+_EPSILON_OF_KERAS = 1e-3
+
 # The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
 _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 
@@ -51,6 +55,7 @@ _STEPS = 10_000
 class _Layer(NamedTuple):
     name: str
     tensors: dict[str, NDArray[Any]]  # by role
+    epsilon: float
 
     @property
     def is_dense(self) -> bool:
@@ -75,7 +80,7 @@ def from_state_dict(
     activations: Sequence[Activation],
     *,
     order: Sequence[str] | None = None,
-    epsilon: float = 1e-5,
+    epsilon: float | None = None,
     check: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Network:
     """Return a network of bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
@@ -97,7 +102,8 @@ def from_state_dict(
         The names of the layers in their order, such as ["fc1", "fc2"]. By default the order of a mapping tells it, if it is not
         alphabetical; or the numbers in the names; or there is one order in which the shapes fit.
     epsilon : float, optional
-        What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
+        What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as in Keras, where its tensors
+        have Keras's names, moving_mean and moving_variance; 1e-5, as in PyTorch and flax, elsewhere.
     check : (x, y), optional
         Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
         network's. Names do not tell everything.
@@ -141,7 +147,8 @@ def from_state_dict(
         raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
     if isinstance(activations, str) or not isinstance(activations, Sequence):
         raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
-    epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
+    if epsilon is not None:
+        epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
     layers = _in_order(chain, _layers(chain, named), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
@@ -153,7 +160,8 @@ def from_state_dict(
             chain.dense(name, parts["weight"] if "weight" in parts else parts["kernel"].T, parts.get("bias"))
         else:
             gamma = parts.get("gamma", parts.get("weight", np.ones(())))
-            chain.batch_norm(name, parts["mean"], parts["variance"], epsilon, gamma, parts.get("bias", 0.0))
+            own = layer.epsilon if epsilon is None else epsilon
+            chain.batch_norm(name, parts["mean"], parts["variance"], own, gamma, parts.get("bias", 0.0))
         chain.activation(name, name_of(*number_of(activation)))
     network = chain.network()
     if check is not None:
@@ -214,7 +222,9 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
         if last not in _ROLES:
             chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
         name = ".".join(path)
-        layer = layers.setdefault(name, _Layer(name, {}))
+        layer = layers.setdefault(name, _Layer(name, {}, _EPSILON))
+        if last.startswith("moving_"):
+            layers[name] = layer = layer._replace(epsilon=_EPSILON_OF_KERAS)
         if _ROLES[last] in layer.tensors:
             chain.refuse(f"tensor {whole!r}", "there are two of it")
         layer.tensors[_ROLES[last]] = _numbers(chain, f"tensor {whole!r}", value)
