@@ -207,6 +207,13 @@ def test_a_chain_without_dense_layers() -> None:
         assert net([1.0, 2.0, 3.0]).tolist() == [0.0, 2.0, 4.0]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_statistics_tell_the_dtype_where_there_are_no_weights(dtype: Any) -> None:
+    net = chain_of(("batch_norm", (np.ones(3, dtype), np.ones(3, dtype), 1e-5))).network()
+    assert net.dtype == dtype
+    assert chain_of(("batch_norm", (1.0, 1.0, 1e-5)), ("dense", dense(3, 2, dtype=dtype))).network().dtype == dtype
+
+
 def test_chain_keeps_no_view_of_the_model() -> None:
     weights, bias = dense(2, 2)
     net = chain_of(("dense", (weights, bias))).network()

@@ -69,6 +69,7 @@ class Chain:
         self._layers: list[_Dense | Scale] = []
         self._affine: _Affine | None = None
         self._dtypes: list[np.dtype[Any]] = []
+        self._statistics: list[np.dtype[Any]] = []  # count where there are no weights
 
     def refuse(self, name: str, reason: str) -> NoReturn:
         """Raise the ValueError that names the source, the layer and the reason."""
@@ -140,6 +141,7 @@ class Chain:
     ) -> None:
         """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
         centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
+        self._statistics += [promoted(as_real(value).dtype) for value in (mean, variance)]
         with np.errstate(all="ignore"):
             factor = times / np.sqrt(spread + epsilon)
             self.affine(name, factor, plus - centre * factor)
@@ -153,7 +155,8 @@ class Chain:
             self.refuse(name, str(error))
 
     def network(self, metadata: Mapping[str, str] | None = None, dtype: DTypeLike | None = None) -> Network:
-        """Return the network; by default of the dtype that the weights and biases that were given promote to.
+        """Return the network; by default of the dtype that the weights and biases that were given promote to; without
+        any, that of the statistics of batch normalisation.
 
         Raises ValueError if that dtype has no room for what was folded: too large, or so small that few digits are left.
         """
@@ -166,7 +169,8 @@ class Chain:
         first = layers[0]
         if isinstance(first, Scale) and not self._dtypes:  # no dense layer tells the number of inputs
             layers[0] = Scale(np.broadcast_to(first.offset, self.width), first.scale)
-        own = np.result_type(*self._dtypes) if dtype is None and self._dtypes else dtype
+        dtypes = self._dtypes or self._statistics
+        own = np.result_type(*dtypes) if dtype is None and dtypes else dtype
         with np.errstate(over="ignore"):
             network = Network(layers, own, metadata)
         if dtype is None:
