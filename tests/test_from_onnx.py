@@ -164,6 +164,15 @@ def test_read(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, model, check=(X, y)).dtype == np.float32
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "float16"), (np.float32, "float")])
+def test_slopes_of_tensors(tmp_path: Path, dtype: Any, kind: str) -> None:
+    """The float16 nearest to 0.01 is computed with; the float32 is what the network makes of 0.01 again."""
+    constants = {"w16": np.eye(3, dtype=dtype), "s16": np.array([0.01], dtype)}
+    model = onnx_model("h = MatMul(x, w16) y = PRelu(h, s16)", constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N] y")
+    slope = float(dtype(0.01)) if dtype == np.float16 else None
+    assert activations(read(tmp_path, model)) == [f"leaky_relu(negative_slope={slope})" if slope else "leaky_relu"]
+
+
 # The number of rows, as a part of a shape.
 BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = Concat<axis=0>(u, list) "
 

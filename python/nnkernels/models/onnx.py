@@ -484,7 +484,8 @@ def _prelu(walk: _Walk, node: Node) -> None:
     slopes = walk.constant(node, 1)
     if not slopes.size or (slopes != slopes.flat[0]).any():
         node.refuse("expected one slope, got several")
-    walk.activation(node, "leaky_relu", float(str(slopes.flat[0])))  # the shortest decimal
+    slope = slopes.flat[0]
+    walk.activation(node, "leaky_relu", float(slope if slope.dtype == np.float16 else str(slope)))  # the shortest decimal
 
 
 def _selu(walk: _Walk, node: Node) -> None:
