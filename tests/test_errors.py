@@ -729,12 +729,13 @@ def zipped(name: str) -> bytes:
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 GRAPH = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
 STATE_DICT = "nnk.from_state_dict(torch.load(path, weights_only=True), activations)"
+MODULE = "if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
 OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
     "old Git LFS pointer": (POINTER.replace(b"git-lfs", b"hawser"), "Git LFS pointer, not the model", "git lfs pull"),
     # What torch.save and torch.jit.save write, cut off.
     "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", STATE_DICT),
-    "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", "torch.load"),
+    "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", MODULE),
     "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", STATE_DICT),
     "weights.npz": (written(lambda file: np.savez(file, weights=X)), "an .npz file", "numpy.load"),
     "weights.npy": (written(lambda file: np.save(file, X)), "an .npy file", "numpy.load"),

@@ -377,6 +377,33 @@ def test_damaged_files_are_refused(tmp_path_factory: pytest.TempPathFactory, dat
 
 # --- Refusals ---
 
+
+@pytest.mark.parametrize(
+    ("entries", "advice"),
+    [
+        (["model_state_dict"], "its entry 'model_state_dict'"),
+        (["model", "ema"], "one of its entries 'model', 'ema'"),
+    ],
+)
+def test_checkpoints(entries: list[str], advice: str) -> None:
+    layers = linear("0", 4, 5) | linear("2", 5, 3)
+    optimizer = {"state": {0: {"exp_avg": ONE}}, "param_groups": [{"lr": 0.1}]}
+    checkpoint = {"epoch": 3, **dict.fromkeys(entries, layers), "optimizer_state_dict": optimizer}
+    for name in ("epoch", "optimizer_state_dict/state/0/exp_avg"):
+        message = f"from_state_dict: {name!r}: it is no tensor of a layer; of a checkpoint, give {advice}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            nnk.from_state_dict(checkpoint, ["relu", None])
+        checkpoint.pop("epoch", None)
+    assert len(nnk.from_state_dict(checkpoint[entries[0]], ["relu", None])) == 2
+
+
+def test_wrong_name_in_a_mapping_that_is_no_checkpoint() -> None:
+    layer = {"kernel": ONE, "skew": ONE}
+    for tensors in ({"Dense_0": layer}, {"params": {"Dense_0": layer}}):
+        with pytest.raises(ValueError, match=f"tensor '.*Dense_0/skew': {ROLES}"):
+            nnk.from_state_dict(tensors, [None])
+
+
 ROLES = "expected a name that ends with one of weight, kernel, bias, scale, gamma, beta, running_mean, "
 MATRIX = "expected one weight or kernel, of two axes, and a bias; got "
 NORM = "expected batch normalisation: a mean, a variance, weight and bias of one axis; got "
