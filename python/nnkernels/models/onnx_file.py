@@ -194,7 +194,8 @@ class Model:
         ends = {name: self._before_labels(name) for name in names}
         candidates = {end for end, labels in ends.values() if not labels} or {end for end, _ in ends.values()}
         if len(candidates) != 1:
-            raise ValueError(f"{self.source}: expected one output; name one by output=: {self._output_names()}")
+            advice = "name one by nnk.from_onnx(path, output=NAME), in the shell first by convert MODEL NETWORK --output NAME"
+            raise ValueError(f"{self.source}: expected one output; {advice}: {self._output_names()}")
         (end,) = candidates
         kept = set(self.ancestors([end]))
         behind = [number for number in self.ancestors(names) if number not in kept]
