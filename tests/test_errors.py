@@ -209,7 +209,8 @@ def other_failing_calls() -> dict[str, Failing]:
         1: TypeError,
     }
     for activation, error in activations.items():
-        choices = ("None", "'relu'", "'sigmoid'", "'tanh'", "'softmax'", repr(activation))
+        similar = {"ReLU": "'relu'", np.tanh: "'tanh' or nnk.tanh"}.get(activation)
+        choices = (*((similar,) if similar else ("None", "'relu'", "'sigmoid'", "'tanh'", "'softmax'")), repr(activation))
         calls[f"dense, activation {activation!r}"] = Failing(
             partial(nnk.dense, X, WEIGHTS, activation=activation), error, choices
         )
