@@ -549,3 +549,23 @@ def test_an_imported_network_learns_on(tmp_path: Path) -> None:
     assert training.losses[-1] < 0.5 * training.losses[0]
     same = nnk.train(nnk.from_state_dict(tensors, [None, "silu", "softmax"]), x, targets, epochs=20, seed=1)
     assert training.losses == same.losses
+
+
+@pytest.mark.parametrize(
+    ("check", "got"),
+    [
+        ((ONE,), "got 1 in a tuple"),
+        ([ONE, ONE, ONE], "got 3 in a list"),
+        (ONE, "got a ndarray"),
+        ("xy", "got a str"),
+        (3, "got a int"),
+        ((ONE, ["cat"]), "in numbers: <U3 is no real dtype"),
+    ],
+)
+def test_what_is_no_pair_of_arrays_to_check(check: Any, got: str, tmp_path: Path) -> None:
+    nnk.Network([nnk.Dense(ONE)]).to_onnx(tmp_path / "net.onnx")
+    expected = r" expected check=\(x, y\), rows and the model's outputs for them, "
+    with pytest.raises(TypeError, match=f"^from_state_dict{expected}{got}$"):
+        nnk.from_state_dict({"weight": ONE}, [None], check=check)
+    with pytest.raises(TypeError, match=rf"^from_onnx\(.*\){expected}{got}$"):
+        nnk.from_onnx(tmp_path / "net.onnx", check=check)
