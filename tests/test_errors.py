@@ -819,9 +819,9 @@ def test_paths_of_every_kind(name: str, model: bytes, tmp_path: Path) -> None:
         assert len(nnk.load(there)) == 2
     with pytest.raises(FileNotFoundError, match="nothing"):
         nnk.load(os.fsencode(tmp_path / "nothing"))
-    number: Any = 3
-    with pytest.raises(TypeError, match="int"):
-        nnk.load(number)
+    for model, got in ((3, "a int"), (TINY, "a Network")):
+        with pytest.raises(TypeError, match=rf"^load expected the path of a file, got {got}; .* nnk\.from_torch, "):
+            nnk.load(model)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -850,6 +850,12 @@ def test_errors_of_the_reader_name_the_file(path: Path, model: bytes, monkeypatc
     monkeypatch.setattr("safetensors.safe_open", fail)
     with pytest.raises(OSError, match=rf"{path.name}: Input/output error"):
         nnk.load(path)
+
+
+def test_empty_file(path: Path) -> None:
+    assert refused(path, b"") == f"{path} does not hold a network: it is empty"
+    with pytest.raises(ValueError, match=r"does not hold tensors: it is empty$"):
+        nnk.from_state_dict(path, [])
 
 
 def test_text_is_no_model(path: Path) -> None:

@@ -102,6 +102,8 @@ def read_file(
     name = fsdecode(path)
     with open_regular(path, content) as opened:
         beginning = opened.read(256)
+    if not beginning:
+        raise ValueError(f"{name} does not hold {content}: it is empty")
     try:
         with safe_open(name, framework="numpy") as file:
             return parse(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
+from os import PathLike
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -461,6 +462,8 @@ def load(path: Path) -> Network:
 
     Raises
     ------
+    TypeError
+        For what is no path, such as a model.
     ValueError
         The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
         another library or Git LFS wrote it, and says how a network comes of it. Or it is a pipe or a device.
@@ -481,6 +484,9 @@ def load(path: Path) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
+    if not isinstance(path, (str, bytes, PathLike)):
+        advice = "models that are objects are for nnk.from_torch, nnk.from_keras and nnk.from_sklearn"
+        raise TypeError(f"load expected the path of a file, got a {type(path).__name__}; {advice}")
     return read_file(path, _read_network, "a network", "Network.save", "{network}", _OTHERS)
 
 
