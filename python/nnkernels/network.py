@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
-from os import PathLike
+from os import PathLike, fsdecode
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -375,8 +375,9 @@ class Network(_core.Network):
         ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives
         the same bytes.
 
-        A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
-        ValueError for metadata of more than 100 MB, and MemoryError where there is too little for a copy of the weights.
+        A file that is there is overwritten. Raises ValueError for a name that ends in .onnx, .keras, .h5 or .pt, and for
+        metadata of more than 100 MB; OSError where the system cannot write the file, of which a part may then be left; and
+        MemoryError where there is too little for a copy of the weights.
 
         Examples
         --------
@@ -388,6 +389,9 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
+        if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
+            advice = "expected a name that ends in .safetensors, say; Network.to_onnx writes ONNX"
+            raise ValueError(f"{fsdecode(path)}: Network.save writes the safetensors format: {advice}")
         layers = self.layers
         names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
         tensors = {
@@ -434,6 +438,9 @@ _INITIALIZERS = ("glorot", "he", "torch")
 _RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
 _DTYPE = "nnkernels.dtype"
+
+# Ends of names that promise another format.
+_OTHER_SUFFIXES = (".onnx", ".keras", ".h5", ".pt")
 
 # What stands for a Scale among the activations.
 _SCALE = "scale"
