@@ -394,8 +394,15 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "custom module": (changed(only(), lambda c: c["layers"][1].update(module="kerasish.layers")), "a class of your own"),
     "custom activation": (
         only(activation=MINE),
-        r"layer 'odd' \(Dense\): expected an activation out of relu, .*, selu, celu; got {",
+        r"layer 'odd' \(Dense\): its activation is Python code, which is not executed",
     ),
+    **{
+        f"lambda in a file, {len(code)}": (only(activation=code), "its activation is Python code, which is not executed")
+        for code in (
+            {"value": ["4wEAAAA="], "defaults": None, "closure": None},
+            {"class_name": "__lambda__", "config": {"value": ""}},
+        )
+    },
     "unknown activation": (only(activation="relu6"), "expected an activation out of relu, .*; got 'relu6'"),
     "activation with weights": (
         only(activation={"module": "keras.layers", "class_name": "PReLU", "config": {"name": "p"}}),
@@ -944,7 +951,11 @@ def test_real_models_that_are_refused(keras: Any, tmp_path: Path) -> None:
         (keras.Model(start, [first, layers.Dense(3)(first)]), "expected one output, got 2"),
         (keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x)]), "it is Python code"),
         (keras.Sequential([keras.Input((4,)), Mine(3)]), "a class of your own"),
-        (keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=lambda x: x)]), "expected an activation out of"),
+        (keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=lambda x: x)]), "its activation is Python code"),
+        (
+            keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=eval("lambda x: x"))]),
+            "a lambda in the model is Python",
+        ),
         (keras.Sequential([keras.Input((4, 4)), layers.LSTM(3)]), r"\(LSTM\): not supported"),
         (lora, r"layer 'low' \(Dense\): a LoRA"),
         (quantized, r"layer 'few' \(Dense\): quantised"),

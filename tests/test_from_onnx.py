@@ -472,7 +472,9 @@ def test_an_output_is_named(tmp_path: Path) -> None:
     model = onnx_model(TWO, used(TWO), outputs="float[N, 2] h, float[N, 2] y")
     assert activations(read(tmp_path, model, output="h")) == [None]
     assert activations(read(tmp_path, model, output="y")) == ["sigmoid"]
-    with pytest.raises(ValueError, match=r"expected one output; name one by output=: 'h', 'y'$"):
+    with pytest.raises(
+        ValueError, match=r"expected one output; .*from_onnx\(path, output=NAME\), .* convert .* --output NAME: 'h', 'y'$"
+    ):
         read(tmp_path, model)
     with pytest.raises(ValueError, match=r"expected output to be one of 'h', 'y'; got 'z'"):
         read(tmp_path, model, output="z")
@@ -483,6 +485,12 @@ def test_the_output_of_labels_is_named(tmp_path: Path) -> None:
     model = onnx_model(nodes, used(nodes), outputs="float[N, 2] h, int64[N] l")
     with pytest.warns(UserWarning, match="ArgMax"):
         assert activations(read(tmp_path, model, output="l")) == ["softmax"]
+
+
+def test_what_is_no_path() -> None:
+    for value, got in ((onnx.ModelProto(), r"a ModelProto; onnx\.save\(model, path\) writes the file"), (3, "a int")):
+        with pytest.raises(TypeError, match=f"^from_onnx expected the path of a file, got {got}$"):
+            nnk.from_onnx(value)  # type: ignore[arg-type]
 
 
 def test_check(tmp_path: Path) -> None:
@@ -566,7 +574,8 @@ def test_no_package(monkeypatch: pytest.MonkeyPatch, network: nnk.Network, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "with a graph, found none"),
+        (b"", "expected an ONNX model, but the file is empty"),
+        (b"\x08\x08", "with a graph, found none"),
         (b"garbage", "expected an ONNX model"),
         (b"\x3a\xff\xff\xff\xff\x0f", "expected an ONNX model"),
     ],

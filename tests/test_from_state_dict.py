@@ -377,6 +377,33 @@ def test_damaged_files_are_refused(tmp_path_factory: pytest.TempPathFactory, dat
 
 # --- Refusals ---
 
+
+@pytest.mark.parametrize(
+    ("entries", "advice"),
+    [
+        (["model_state_dict"], "its entry 'model_state_dict'"),
+        (["model", "ema"], "one of its entries 'model', 'ema'"),
+    ],
+)
+def test_checkpoints(entries: list[str], advice: str) -> None:
+    layers = linear("0", 4, 5) | linear("2", 5, 3)
+    optimizer = {"state": {0: {"exp_avg": ONE}}, "param_groups": [{"lr": 0.1}]}
+    checkpoint = {"epoch": 3, **dict.fromkeys(entries, layers), "optimizer_state_dict": optimizer}
+    for name in ("epoch", "optimizer_state_dict/state/0/exp_avg"):
+        message = f"from_state_dict: {name!r}: it is no tensor of a layer; of a checkpoint, give {advice}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            nnk.from_state_dict(checkpoint, ["relu", None])
+        checkpoint.pop("epoch", None)
+    assert len(nnk.from_state_dict(checkpoint[entries[0]], ["relu", None])) == 2
+
+
+def test_wrong_name_in_a_mapping_that_is_no_checkpoint() -> None:
+    layer = {"kernel": ONE, "skew": ONE}
+    for tensors in ({"Dense_0": layer}, {"params": {"Dense_0": layer}}):
+        with pytest.raises(ValueError, match=f"tensor '.*Dense_0/skew': {ROLES}"):
+            nnk.from_state_dict(tensors, [None])
+
+
 ROLES = "expected a name that ends with one of weight, kernel, bias, scale, gamma, beta, running_mean, "
 MATRIX = "expected one weight or kernel, of two axes, and a bias; got "
 NORM = "expected batch normalisation: a mean, a variance, weight and bias of one axis; got "
@@ -522,3 +549,23 @@ def test_an_imported_network_learns_on(tmp_path: Path) -> None:
     assert training.losses[-1] < 0.5 * training.losses[0]
     same = nnk.train(nnk.from_state_dict(tensors, [None, "silu", "softmax"]), x, targets, epochs=20, seed=1)
     assert training.losses == same.losses
+
+
+@pytest.mark.parametrize(
+    ("check", "got"),
+    [
+        ((ONE,), "got 1 in a tuple"),
+        ([ONE, ONE, ONE], "got 3 in a list"),
+        (ONE, "got a ndarray"),
+        ("xy", "got a str"),
+        (3, "got a int"),
+        ((ONE, ["cat"]), "in numbers: <U3 is no real dtype"),
+    ],
+)
+def test_what_is_no_pair_of_arrays_to_check(check: Any, got: str, tmp_path: Path) -> None:
+    nnk.Network([nnk.Dense(ONE)]).to_onnx(tmp_path / "net.onnx")
+    expected = r" expected check=\(x, y\), rows and the model's outputs for them, "
+    with pytest.raises(TypeError, match=f"^from_state_dict{expected}{got}$"):
+        nnk.from_state_dict({"weight": ONE}, [None], check=check)
+    with pytest.raises(TypeError, match=rf"^from_onnx\(.*\){expected}{got}$"):
+        nnk.from_onnx(tmp_path / "net.onnx", check=check)

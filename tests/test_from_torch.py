@@ -455,7 +455,10 @@ def test_other_modules_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("value", "got"),
-    [({"0.weight": [[1.0]]}, "a dict; a state_dict is for from_state_dict"), ("net.pt", "a str"), (None, "a NoneType"),
+    [({"0.weight": [[1.0]]}, "a dict; a state_dict is for from_state_dict"), (None, "a NoneType"),
+     ("net.pt", "a str; nnk.load(path) says what to do with a file of PyTorch"),
+     (type("Sequential", (), {"__module__": "keras.src.models.sequential", "_modules": {}})(),
+      "a Sequential; a model of Keras is for from_keras"),
      (little_torch.nn.Linear, "Linear")],
 )  # fmt: skip
 def test_what_is_no_module(value: Any, got: str) -> None:

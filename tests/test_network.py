@@ -1,6 +1,7 @@
 """Network and Dense: the same bits as the functions, arguments, files, pickles, metadata."""
 
 import copy
+import os
 import pickle
 import threading
 from collections import ChainMap, OrderedDict, UserDict
@@ -430,6 +431,20 @@ def test_metadata_of_a_trained_network(rng: np.random.Generator, tmp_path: Path)
         nnk.train(net, x, targets, epochs=20, optimizer=nnk.SGD(1e30))
     assert same_metadata(caught.value.training.network)
     assert same_metadata(pickle.loads(pickle.dumps(caught.value)).training.network)
+
+
+def test_names_that_promise_another_format(tmp_path: Path) -> None:
+    net = nnk.Network([nnk.Dense([[1.0]])])
+    for name in ("net.onnx", "net.keras", "net.weights.h5", "NET.PT"):
+        path = tmp_path / name
+        path.write_bytes(b"kept")
+        for same in (path, str(path), os.fsencode(path)):
+            with pytest.raises(ValueError, match=r"save writes the safetensors format: .* Network\.to_onnx writes ONNX$"):
+                net.save(same)
+        assert path.read_bytes() == b"kept"
+    for name in ("net", "onnx", "net.onnx.safetensors", "net.bin"):
+        net.save(tmp_path / name)
+        assert len(nnk.load(tmp_path / name)) == 1
 
 
 def test_mappings_and_strings_of_other_kinds(tmp_path: Path) -> None:

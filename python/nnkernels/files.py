@@ -27,7 +27,10 @@ ONNX, KERAS, HDF5 = "an ONNX file", "a Keras file", "an HDF5 file"
 
 # What a network can be made of them with.
 _LAYERS = "read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
-_MODULE = "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors"
+_MODULE = (
+    "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors (of a checkpoint, give "
+    "the entry that holds them); if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
+)
 _IMPORT = "nnk.load and {reader} read it"
 _OBJECT = "read it with {reader}, and give the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
 
@@ -99,6 +102,8 @@ def read_file(
     name = fsdecode(path)
     with open_regular(path, content) as opened:
         beginning = opened.read(256)
+    if not beginning:
+        raise ValueError(f"{name} does not hold {content}: it is empty")
     try:
         with safe_open(name, framework="numpy") as file:
             return parse(file)

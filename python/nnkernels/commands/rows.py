@@ -526,7 +526,10 @@ def _column_order(header: Record, columns: Sequence[str], ignored: Collection[st
     expected = {*columns, *ignored}
     for what, several in (
         ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
-        ("has columns that the network was not trained on, to be left out", [name for name in names if name not in expected]),
+        (
+            "has columns that the network was not trained on; take them out of the file",
+            [name for name in names if name not in expected],
+        ),
         ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
     ):
         if several:

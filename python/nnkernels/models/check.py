@@ -153,12 +153,25 @@ def compare(
     )
 
 
+def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the rows and outputs that a user gives. Raise TypeError where these are no two arrays of real numbers."""
+    if not isinstance(check, (tuple, list)) or len(check) != 2:
+        got = f"{len(check)} in a {type(check).__name__}" if isinstance(check, (tuple, list)) else f"a {type(check).__name__}"
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, got {got}")
+    try:
+        x, y = (as_real(value) for value in check)
+    except TypeError as error:
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
+    return x, y
+
+
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:
     """Compare a network with rows (..., inputs) that a user gives, and the outputs (..., outputs) of the model for them.
 
-    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit.
+    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit; and TypeError
+    for what is no pair of arrays.
     """
-    x, y = (as_contiguous(as_real(value), np.float64) for value in check)
+    x, y = (as_contiguous(array, np.float64) for array in arrays_of(source, check))
     rows = x.size // max(1, network.inputs)
     if x.shape[-1:] != (network.inputs,) or y.size != rows * network.outputs:
         expected = f"rows (..., {network.inputs}) and their outputs (..., {network.outputs})"

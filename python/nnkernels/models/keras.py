@@ -53,6 +53,10 @@ _IDLE = (
 _ACTIVATIONS = {name: kind.name for kind in TABLE[1:] for name in kind.keras if name.islower()}
 _ACTIVATIONS["leaky_relu"] = "leaky_relu(negative_slope=0.2)"  # 0.3 in the layer LeakyReLU
 
+# Classes that stand for functions of one's own; a lambda may also be a mapping with "value", its code.
+_FUNCTIONS = ("function", "__lambda__")
+_CODE = "Python code, which is not executed"
+
 # The least standard deviation that Normalization divides by.
 _LEAST_DEVIATION = 1e-7
 
@@ -109,7 +113,10 @@ def from_keras(model_or_path: object) -> Network:
             reason = "what other classes compute is known to their code alone"
             raise ValueError(f"from_keras expected a Sequential or a functional model, got a {kind.__name__}; {reason}")
         raise TypeError(f"from_keras expected a Keras model, or the path of a .keras or .h5 file, got a {kind.__name__}")
-    item = {"class_name": kind.__name__, "config": model.get_config()}
+    try:
+        item = {"class_name": kind.__name__, "config": model.get_config()}
+    except OSError as error:  # Keras wants to show a lambda's source
+        raise ValueError(f"from_keras: a lambda in the model is {_CODE} ({error})") from None
     reader = _Reader("from_keras")
     reader.read(item, _LayerWeights(model))
     network = reader.chain.network()
@@ -542,7 +549,7 @@ class _Reader:
                 layer.check_last_axis()
                 self.chain.activation(layer.label, "softmax")
             case "Lambda":
-                layer.refuse("it is Python code, which is not executed")
+                layer.refuse(f"it is {_CODE}")
             case _:
                 supported = "Dense, activations, BatchNormalization, Normalization, Rescaling, Dropout and Flatten"
                 layer.refuse(f"not supported; layers that are: {supported}")
@@ -554,6 +561,8 @@ class _Reader:
         """Add an activation that is given by its name, or is a layer."""
         if activation in (None, "linear"):
             return
+        if isinstance(activation, Mapping) and ("value" in activation or activation.get("class_name") in _FUNCTIONS):
+            layer.refuse(f"its activation is {_CODE}")
         if isinstance(activation, Mapping) and isinstance(activation.get("config"), Mapping):
             inner = self._layer(activation, f"{layer.name}/", {})
             self._activation_layer(inner)

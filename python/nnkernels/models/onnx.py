@@ -15,7 +15,7 @@ from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
 from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare_rows
+from nnkernels.models.check import arrays_of, compare_rows
 from nnkernels.models.onnx_file import FIRST_LENGTH, MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
 
@@ -44,6 +44,8 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
 
     Raises
     ------
+    TypeError
+        For what is no path, and where ``check`` is no pair of arrays.
     ValueError
         For a file that is no ONNX model, and for a model that is no such chain; the message names the node and the reason. For
         outputs that differ from ``check`` by more than rounding.
@@ -79,7 +81,7 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
-            x, y = (np.asarray(value) for value in check)
+            x, y = arrays_of(model.source, check)
             if x.ndim > 2 and x.shape[-1] != network.inputs:
                 x = x.reshape(len(x), -1)  # the model flattens them
             compare_rows(model.source, network, network64, (x, y))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,12 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     """
     if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         got = estimator.__name__ if isinstance(estimator, type) else f"a {type(estimator).__name__}"
-        raise TypeError(f"{_SOURCE} expected a fitted MLPClassifier, MLPRegressor or Pipeline, got {got}")
+        hint = (
+            "; read the file first, by joblib.load say, if you trust it"
+            if isinstance(estimator, (str, bytes, PathLike))
+            else ""
+        )
+        raise TypeError(f"{_SOURCE} expected a fitted MLPClassifier, MLPRegressor or Pipeline, got {got}{hint}")
     chain = Chain(_SOURCE, getattr(estimator, "n_features_in_", None))
     model = _add(chain, type(estimator).__name__, estimator)
     columns = getattr(estimator, "feature_names_in_", ())

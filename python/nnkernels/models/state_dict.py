@@ -88,14 +88,15 @@ def from_state_dict(
     ----------
     tensors : mapping, str, bytes or path-like
         Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
-        nested. Or the path of a .safetensors file. Nothing is unpickled: a .pt file goes through
-        ``torch.load(path, weights_only=True)``.
+        nested. Of a checkpoint, give the entry that holds them. Or the path of a .safetensors file. Nothing is unpickled: a
+        .pt file goes through ``torch.load(path, weights_only=True)``.
     activations : sequence
         One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
         normalisation is that one's: ``[None, "relu", None]``.
     order : sequence of str, optional
-        The names of the layers in their order, such as ["fc1", "fc2"]. By default the order of a mapping tells it, if it is not
-        alphabetical; or the numbers in the names; or there is one order in which the shapes fit.
+        The names of the layers in their order, such as ["fc1", "fc2"]. By default it is that of the mapping, unless that is
+        alphabetical, for a sorted mapping tells none. Then the numbers in the names tell it, or the one order in which the
+        shapes fit. A module of PyTorch lists its layers as they are defined: where they are called in another order, say it.
     epsilon : float, optional
         What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
     check : (x, y), optional
@@ -142,7 +143,7 @@ def from_state_dict(
         raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
     epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
-    layers = _in_order(chain, _layers(chain, named), given, order)
+    layers = _in_order(chain, _layers(chain, named, _entries(tensors) if given else []), given, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
         raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
@@ -167,6 +168,15 @@ def _flattened(tensors: Mapping[str, Any], path: str = "") -> Iterator[tuple[str
             yield from _flattened(value, whole)
         else:
             yield whole, value
+
+
+def _entries(tensors: Any) -> list[str]:
+    """Return the names of a mapping's entries that hold layers, as a checkpoint's entry "model_state_dict" does."""
+    return [
+        str(name)
+        for name, entry in tensors.items()
+        if isinstance(entry, Mapping) and any(re.search(r"[./](weight|kernel)$", part) for part, _ in _flattened(entry))
+    ]
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -197,8 +207,11 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
-    """Return the layers that tensors belong to, in the order of their first tensors."""
+def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) -> list[_Layer]:
+    """Return the layers that tensors belong to, in the order of their first tensors.
+
+    ``entries`` are those that may be meant, where others hold something else.
+    """
     layers: dict[str, _Layer] = {}
     for whole, value in named:
         parts = re.split(r"[./]", whole)
@@ -208,6 +221,11 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
         if last == _IGNORED:
             continue
         if last not in _ROLES:
+            if entries and whole.split("/")[0] not in entries:
+                several = "one of its entries" if len(entries) > 1 else "its entry"
+                chain.refuse(
+                    repr(whole), f"it is no tensor of a layer; of a checkpoint, give {several} {listed(entries, 3, repr)}"
+                )
             chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
         name = ".".join(path)
         layer = layers.setdefault(name, _Layer(name, {}))

@@ -6,6 +6,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,14 @@ def from_torch(module: Any) -> Network:
           2       8        3  -                   27
       total                                       67
     """
-    if isinstance(module, type) or not hasattr(module, "_modules"):
+    of_keras = any(base.__module__.startswith(("keras.", "tf_keras.")) for base in type(module).__mro__)
+    if isinstance(module, type) or of_keras or not hasattr(module, "_modules"):
         got = module.__name__ if isinstance(module, type) else f"a {type(module).__name__}"
-        hint = "; a state_dict is for from_state_dict" if isinstance(module, dict) else ""
+        hint = "; a model of Keras is for from_keras" if of_keras else ""
+        if isinstance(module, dict):
+            hint = "; a state_dict is for from_state_dict"
+        elif isinstance(module, (str, bytes, PathLike)):
+            hint = "; nnk.load(path) says what to do with a file of PyTorch"
         raise TypeError(f"{_SOURCE} expected a torch.nn.Module, got {got}{hint}")
     chain = Chain(_SOURCE)
     for path, part in _modules(module):
