@@ -240,6 +240,8 @@ MATRIX = "expected weights (outputs, inputs), got "
         ([("dense", dense(2, 3)), ("batch_norm", (1.0, [1.0, 2.0], 1e-5))], f"layer 2: {MORE}2 numbers"),
         ([("dense", ([1.0, 2.0], None))], f"layer 1: {MATRIX}float64 of shape (2,)"),
         ([("dense", (np.ones((2, 2, 2)), None))], f"layer 1: {MATRIX}float64 of shape (2, 2, 2)"),
+        ([("dense", (np.ones((2, 0)), None))], "layer 1: expected weights (outputs, inputs) of at least one number, got float64 of shape (2, 0)"),
+        ([("dense", (np.ones((0, 2)), None))], "layer 1: expected weights (outputs, inputs) of at least one number, got float64 of shape (0, 2)"),
         ([("dense", ([[1j]], None))], f"layer 1: {MATRIX}complex128 of shape (1, 1): complex128 is no real dtype"),
         ([("dense", ([["a"]], None))], f"layer 1: {MATRIX}<U1 of shape (1, 1)"),
         ([("dense", ([[1.0]], [1.0, 2.0]))], "layer 1: expected a bias (1,) for weights (1, 1), got float64 of shape (2,)"),

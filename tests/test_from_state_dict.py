@@ -352,6 +352,13 @@ def test_files_with_other_dtypes(tmp_path: Path) -> None:
         nnk.from_state_dict(path, [None])
 
 
+@pytest.mark.parametrize("name", ["0.weight", "0.kernel"])
+def test_many_outputs_without_weights(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / "model.safetensors", {name: np.ones((2**40, 0), np.float32)})
+    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) of at least one number, got float32"):
+        nnk.from_state_dict(path, [None])
+
+
 def test_missing_files_and_pipes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         nnk.from_state_dict(tmp_path / "none.safetensors", [])

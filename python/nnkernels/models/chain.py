@@ -78,6 +78,8 @@ class Chain:
         """Add a dense layer of weights (outputs, inputs) and a bias (outputs,), or one number; of any real dtype."""
         matrix = self._numbers(name, "weights (outputs, inputs)", weights, 2)
         outputs = len(matrix)
+        if not matrix.size:  # a bias of any length would take memory that no file has
+            self.refuse(name, f"expected weights (outputs, inputs) of at least one number, got {describe(weights)}")
         self._check_width(name, matrix.shape[1], f"weights {matrix.shape}")
         vector = np.zeros(()) if bias is None else self._numbers(name, f"a bias ({outputs},)", bias, 1)
         if vector.size not in (1, outputs):

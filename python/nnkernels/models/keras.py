@@ -455,7 +455,7 @@ class _Reader:
         names = ["kernel", "bias"] if layer.flag("use_bias", True) else ["kernel"]
         kernel, *bias = self._variables(layer, weights, names)
         units = layer.config.get("units", kernel.shape[-1] if kernel.ndim else None)
-        if kernel.ndim != 2 or kernel.shape[1] != units or not kernel.size:
+        if kernel.ndim != 2 or kernel.shape[1] != units:
             layer.refuse(f"expected a kernel (inputs, {_shown(units)}), got {kernel.shape}")
         if self._now is not None and self._now != kernel.shape[:1]:
             layer.refuse(f"expected {self._now[0]} inputs, as many as there are before it, got a kernel {kernel.shape}")

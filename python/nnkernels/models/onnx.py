@@ -291,7 +291,7 @@ class _Walk:
         if weights.ndim != 2:
             node.refuse(f"expected weights of two axes, got shape {weights.shape}")
         self.need_features(node, len(self.axes) - 1)
-        self.model.count(node.name, weights.size + len(weights))
+        self.model.count(node.name, weights.size)
         self._widest = max(self._widest, *weights.shape)
         self.chain.dense(node.name, weights, bias)
         self.axes[-1] = len(weights)
