@@ -479,7 +479,10 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "renorm": (sequential(FIRST, normalisation(renorm=True)), r"layer 'norm' \(BatchNormalization\): expected renorm=False"),
     "epsilon": (sequential(FIRST, normalisation(epsilon="x")), "expected epsilon to be a finite number, got 'x'"),
     "large epsilon": (sequential(FIRST, normalisation(epsilon=10**400)), "expected epsilon to be a finite number, got 1000"),
-    "variance": (sequential(FIRST, normalisation(epsilon=-100.0)), "expected variances above 0"),
+    "variance": (
+        sequential(FIRST, normalisation(epsilon=-100.0)),
+        "expected variances that are above 0 with epsilon, -100, added",
+    ),
     "shapes": (
         sequential(
             FIRST, layer("BatchNormalization", scale=False, center=False, moving_mean=numbers(4), moving_variance=numbers(3))

@@ -80,7 +80,8 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "batch normalisation": (LINEAR + "n = BatchNormalization(h, scale2, shift2, mean2, var2) y = Relu(n)", ["relu"]),
     "batch normalisation after": (LINEAR + "r = Relu(h) n = BatchNormalization<epsilon=0.1>(r, scale2, shift2, mean2, var2) "
                                   "y = MatMul(n, v)", ["relu", None]),
-    "batch normalisation first": ("n = BatchNormalization(x, scale3, shift3, mean3, var3) y = MatMul(n, wt)", [None]),
+    "batch normalisation first": ("n = BatchNormalization(x, scale3, shift3, mean3, var3) y = MatMul(n, wt)", ["scale",
+        None]),
     "batch normalisation last": (LINEAR + "r = Tanh(h) y = BatchNormalization(r, scale2, shift2, mean2, var2)", ["tanh",
         "scale"]),
     "batch normalisation of another axis": (LINEAR + "u = Unsqueeze(h, last) n = BatchNormalization(u, scale2, shift2, "
@@ -185,7 +186,7 @@ BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = 
             "shift2, mean2, var2)"
          " u = Transpose<perm=[0, 2, 1]>(n) y = Relu(u)", ["relu"]),
         (17, "float[N, 3, 4] x", "n = BatchNormalization(x, scale3, shift3, mean3, var3) t = Transpose<perm=[0, 2, 1]>(n) "
-         "y = MatMul(t, wt)", [None]),
+         "y = MatMul(t, wt)", ["scale", None]),
         (17, "float[N, 2, 3] x", BATCH + "f = Reshape(x, s) y = Gemm<transB=1>(f, w6)", [None]),
         (17, "float[N, 2, 3] x", BATCH + "d = Div(x, two) f = Reshape(d, s) y = Gemm<transB=1>(f, w6)", [None]),
         (17, "float[N, 2, 3] x", BATCH + "f = Reshape<allowzero=1>(x, s) y = Gemm<transB=1>(f, w6)", [None]),
@@ -198,7 +199,7 @@ BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = 
         (12, "float[N, 1, 3] x", "h = MatMul(x, wt) y = Softmax(h)", ["softmax"]),
         (17, "float[N, 3] x", "u = Unsqueeze(x, last) n = BatchNormalization(u, scale3, shift3, mean3, var3) s = Squeeze(n, "
             "last) "
-         "y = MatMul(s, wt)", [None]),
+         "y = MatMul(s, wt)", ["scale", None]),
         (24, "float[N, 3] x", "h = MatMul(x, wt) y = Swish(h)", ["silu"]),
         (20, "float[N, 3] x", "h = MatMul(x, wt) y = Gelu(h)", ["gelu"]),
         (20, "float[N, 3] x", "h = MatMul(x, wt) y = Gelu<approximate=\"tanh\">(h)", ["gelu_tanh"]),

@@ -122,7 +122,7 @@ def test_batch_normalisation_is_folded_where_it_stands() -> None:
     x = numbers(np.float64, 9, 4)
     y = normalised(x, tensors, "0") @ tensors["1.weight"].T.astype(float) + tensors["1.bias"]
     y = np.tanh(np.maximum(normalised(y, tensors, "2"), 0.0) @ tensors["4.weight"].T.astype(float) + tensors["4.bias"])
-    assert len(net) == 3
+    assert len(net) == 4  # a Scale of the inputs, two dense layers, a Scale of the outputs
     np.testing.assert_allclose(net(x), normalised(y, tensors, "6"), rtol=1e-3, atol=1e-4)
 
 
@@ -355,7 +355,7 @@ def test_files_with_other_dtypes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["0.weight", "0.kernel"])
 def test_many_outputs_without_weights(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / "model.safetensors", {name: np.ones((2**40, 0), np.float32)})
-    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) of at least one number, got float32"):
+    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) of at least one number, got"):
         nnk.from_state_dict(path, [None])
 
 

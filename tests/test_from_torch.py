@@ -150,13 +150,13 @@ def test_sequentials_may_be_nested(torch: Torch) -> None:
 @pytest.mark.parametrize(
     ("modules", "expected"),
     [
-        ("BLRL", ["relu", None]),
+        ("BLRL", ["scale", "relu", None]),
         ("LBRL", ["relu", None]),
         ("LRBL", ["relu", None]),
         ("LBBRBBL", ["relu", None]),
         ("LRLB", ["relu", None]),
         ("LRDB", ["relu", "scale"]),
-        ("BLBRBLB", ["relu", None]),
+        ("BLBRBLB", ["scale", "relu", None]),
     ],
 )
 @pytest.mark.parametrize("affine", [True, False])

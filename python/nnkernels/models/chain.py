@@ -36,7 +36,8 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 class Chain:
     """The layers of a network to be, in the order in which a source names them.
 
-    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end.
+    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end. What
+    scales the inputs stays a Scale.
     Every method takes the name by which the user knows the layer, such as "module '2' (Linear)", for error messages.
 
     Parameters
@@ -140,11 +141,25 @@ class Chain:
     def batch_norm(
         self, name: str, mean: ArrayLike, variance: ArrayLike, epsilon: float, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0
     ) -> None:
-        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta.
+
+        Each is (width,), or one number. Where it comes first it is a Scale, as scaled inputs are: folded into weights, large
+        means would cost accuracy, and training would begin with weights that fit inputs of no such scale.
+        """
+        if np.ndim(mean):  # also where that is one number, which is not for inputs of any number
+            self._check_width(name, np.size(mean), f"{np.size(mean)} numbers")
         centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
         with np.errstate(all="ignore"):
-            factor = times / np.sqrt(spread + epsilon)
-            self.affine(name, factor, plus - centre * factor)
+            spread = spread + epsilon
+            if not (spread > 0.0).all():
+                self.refuse(name, f"expected variances that are above 0 with epsilon, {epsilon:g}, added")
+            factor = times / np.sqrt(spread)
+            offset = centre - plus / factor
+            first = not self._affine and all(isinstance(layer, Scale) for layer in self._layers)
+            if first and np.isfinite(factor).all() and np.isfinite(offset).all():
+                self.scale(name, offset, factor)
+            else:
+                self.affine(name, factor, plus - centre * factor)
 
     def scale(self, name: str, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add (x - offset) * scale, element by element, as a layer of its own; each is (width,), or one number."""

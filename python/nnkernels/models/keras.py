@@ -61,10 +61,10 @@ def from_keras(model_or_path: object) -> Network:
     """Return the network of a Keras model.
 
     A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
-    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it), Normalization and Rescaling (each a
-    Scale), Flatten, models of these, and layers that act in training only, such as Dropout. The network has the dtype of the
-    model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network takes rows that are flat:
-    ``net(x.reshape(len(x), -1))``.
+    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it; a Scale where it comes first),
+    Normalization and Rescaling (each a Scale), Flatten, models of these, and layers that act in training only, such as Dropout.
+    The network has the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network
+    takes rows that are flat: ``net(x.reshape(len(x), -1))``.
 
     Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
 
@@ -473,18 +473,11 @@ class _Reader:
         scale, center = layer.flag("scale", True), layer.flag("center", True)
         names = [*["gamma"] * scale, *["beta"] * center, "moving_mean", "moving_variance"]
         arrays = dict(zip(names, self._variables(layer, weights, names), strict=True))
-        mean, variance, gamma, beta = (
-            np.asarray(arrays.get(name, 1.0 if name == "gamma" else 0.0), np.float64)
-            for name in ("moving_mean", "moving_variance", "gamma", "beta")
-        )
-        spread = variance + layer.number("epsilon", 1e-3)
-        if any(array.shape not in ((), mean.shape) for array in (variance, gamma, beta)) or mean.ndim != 1:
+        mean, variance = arrays["moving_mean"], arrays["moving_variance"]
+        if any(array.shape != mean.shape for array in arrays.values()) or mean.ndim != 1:
             layer.refuse("expected arrays of one shape")
-        if not (spread > 0.0).all():
-            layer.refuse("expected variances above 0")
-        factor = gamma / np.sqrt(spread)
-        with np.errstate(all="ignore"):
-            self.chain.affine(layer.label, factor, beta - mean * factor)
+        gamma, beta = arrays.get("gamma", 1.0), arrays.get("beta", 0.0)
+        self.chain.batch_norm(layer.label, mean, variance, layer.number("epsilon", 1e-3), gamma, beta)
 
     def _normalization(self, layer: _Layer, weights: _Weights | None) -> None:
         axis = layer.config.get("axis", -1)

@@ -24,8 +24,9 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
     """Read a network from an ONNX file: a chain of dense layers, whichever exporter wrote it.
 
     It holds Gemm, or MatMul and Add, with activations, also those that are composed of several operators (SiLU, GELU, ...).
-    Batch normalisation, and what else is linear, is folded into the dense layers in float64; Sub and then Mul by constants,
-    and Scaler, become a ``Scale``. Operators that keep the rows are left out: Identity, Dropout, Cast, Flatten, Reshape, ...
+    Batch normalisation, and what else is linear, is folded into the dense layers in float64. Batch normalisation that comes
+    first, Sub and then Mul by constants, and Scaler become a ``Scale``. Operators that keep the rows are left out: Identity,
+    Dropout, Cast, Flatten, Reshape, ...
 
     Parameters
     ----------
@@ -302,6 +303,12 @@ class _Walk:
         self.chain.affine(node.name, factor, shift)
         self.last = "dense" if self.last == "dense" else "affine"
 
+    def batch_norm(self, node: Node, mean: NDArray[Any], variance: NDArray[Any], epsilon: float, *affine: NDArray[Any]) -> None:
+        """Add batch normalisation."""
+        self.model.count(node.name, 2 * mean.size)  # it may become a Scale
+        self.chain.batch_norm(node.name, mean, variance, epsilon, *affine)
+        self.last = "dense" if self.last == "dense" else "affine"
+
     def scale(self, node: Node, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add a layer (x - offset) * scale."""
         self.chain.scale(node.name, offset, scale)
@@ -437,12 +444,11 @@ def _scaler(walk: _Walk, node: Node) -> None:
 def _batch_normalization(walk: _Walk, node: Node) -> None:
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
         node.refuse("expected batch normalisation in inference, got training mode")
-    scale, shift, mean, variance = (walk.constant(node, place).astype(np.float64) for place in range(1, 5))
+    scale, shift, mean, variance = (walk.constant(node, place) for place in range(1, 5))
     if not scale.shape == shift.shape == mean.shape == variance.shape == (scale.size,):
         node.refuse(f"expected scale, B, mean and var of one axis and length, got shapes {scale.shape}, {shift.shape}, ...")
     walk.need_features(node, 1)
-    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
-    walk.affine(node, factor, shift - mean * factor)
+    walk.batch_norm(node, mean, variance, node.number("epsilon", 1e-5), scale, shift)
 
 
 # Activations

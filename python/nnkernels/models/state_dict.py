@@ -82,7 +82,8 @@ def from_state_dict(
 
     Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs, outputs), as in flax and
     Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``)
-    is batch normalisation: it is folded into the dense layer beside it, in float64.
+    is batch normalisation: it is folded into the dense layer beside it, in float64; where it comes first it becomes a
+    ``Scale``.
 
     Parameters
     ----------

@@ -44,7 +44,8 @@ def from_torch(module: Any) -> Network:
     module : torch.nn.Module
         A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU, CELU, SELU, Sigmoid, Tanh,
         SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis, BatchNorm1d, Dropout, Flatten and Identity. Batch
-        normalisation is folded into the weights beside it, in float64. On any device.
+        normalisation is folded into the weights beside it, in float64; where it comes first it becomes a ``Scale``. On any
+        device.
 
     Returns
     -------
@@ -57,8 +58,8 @@ def from_torch(module: Any) -> Network:
         For an object that is no module.
     ValueError
         For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
-        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; and where the outputs differ. The
-        message names the module and the reason.
+        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; for a variance that is not above 0
+        with epsilon added; and where the outputs differ. The message names the module and the reason.
 
     Examples
     --------
