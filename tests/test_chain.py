@@ -458,6 +458,14 @@ def test_the_message_names_the_worst_output() -> None:
         compare("from_test", net, net, expected, x, "float64")
 
 
+@pytest.mark.parametrize("classes", ["5", "not json", '["cat"]', '["cat", "cat", "cat"]', "[1, 2, 3]", "[" * 10**5, ""])
+def test_classes_that_are_no_names_of_outputs_are_not_named(classes: str) -> None:
+    net = nnk.Network(network(np.float64).layers, metadata={"classes": classes})
+    x = probe(net)
+    with pytest.raises(ValueError, match=r"^from_test: the network does not compute what the model computes: output \d of row"):
+        compare("from_test", net, net, net(x) + 1.0, x, "float64")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite(value: float) -> None:
     net = nnk.Network([nnk.Dense([[value, 1.0], [1.0, 1.0]])])
