@@ -144,7 +144,8 @@ def _other_kind(beginning: bytes, advice: str) -> tuple[str, str]:
     """Return what kind of file begins so, if it is a well-known one, and what to do; else empty strings."""
     import re
 
-    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
+    length, header = int.from_bytes(beginning[:8], "little"), beginning[8:9]
+    if not header or (header == b"{" and length <= _MOST_HEADER):  # as safetensors begins
         return "", ""
     if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
         return "a Git LFS pointer, not the model", "git lfs pull fetches that"
