@@ -325,6 +325,14 @@ def test_a_model_that_computes_something_else_is_refused() -> None:
         nnk.from_keras(as_object(model, lambda x: computed(model, x + 0.01).astype(np.float32)))
 
 
+def test_a_model_that_cannot_be_run() -> None:
+    def fail(_: Array) -> Array:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(ValueError, match=r"^from_keras: the model cannot be run: out of memory$"):
+        nnk.from_keras(as_object(sequential(inputs(4), FIRST), fail))
+
+
 def test_classes_of_ones_own() -> None:
     class Mine(type(as_object(sequential(FIRST)))):  # type: ignore[misc]
         pass

@@ -117,7 +117,10 @@ def from_keras(model_or_path: object) -> Network:
     if precision is not None:
         exact = reader.chain.network64()
         x = probe(exact).astype(precision)
-        outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        try:
+            outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        except Exception as error:  # of any backend
+            raise ValueError(f"from_keras: the model cannot be run: {error}") from error
         rounded = reader.chain.network(dtype=precision)
         compare("from_keras", rounded, exact, np.asarray(outputs), x, precision)
     return network
