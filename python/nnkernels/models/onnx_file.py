@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.files import Path
+from nnkernels.files import Path, open_regular
 
 # Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
 _MOST_NUMBERS = 2**16
@@ -110,9 +110,7 @@ class Model:
             raise ImportError("from_onnx needs the package onnx: pip install 'nnkernels[onnx]'") from None
         self._path = os.fsdecode(path)
         self.source = f"from_onnx({self._path!r})"
-        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - pathlib is not imported
-            raise ValueError(f"{self.source}: a model is read from a file, not from a pipe or a device")
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_regular(path, "a model") as file:
             content = file.read()
         self.size = len(content)
         self._external: dict[str, int] = {}  # the bytes of each file that no tensor has taken yet
