@@ -336,7 +336,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "two inputs": ("y = Add(x, z)", "expected one input that the output depends on, found 'x', 'z'"),
     "no input": ("y = Identity(w)", "found none"),
     "activation first": ("y = Relu(x)", "expected a dense layer before it"),
-    "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "expected a dense layer before it"),
+    "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "an activation follows an activation"),
     "softmax of rows after more axes": (LINEAR + "a = Add(h, deep) y = Softmax<axis=1>(a)", "acts along axis 1"),
     "more axes in an activation": (LINEAR + "s = Sigmoid(h) m = Mul(s, deep) y = Mul(h, m)", "compose no activation"),
     "softmax of rows": (LINEAR + "y = Softmax<axis=0>(h)", "along axis 0"),

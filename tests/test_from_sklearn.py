@@ -353,7 +353,7 @@ def test_names_alone_do_not_count() -> None:
 
 def test_a_pipeline_without_steps() -> None:
     with pytest.raises(
-        ValueError, match="^from_sklearn: Pipeline: expected an MLPClassifier .* as its last step, found no step$"
+        ValueError, match=r"^from_sklearn: Pipeline: expected an MLPClassifier .* as its last step, found no step$"
     ):
         nnk.from_sklearn(Pipeline([]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+from nnkernels.activations import TABLE, name_of, number_of
 from nnkernels.arrays import as_contiguous, as_real, describe, promoted
 from nnkernels.layers import Dense, Scale
 from nnkernels.network import Network
@@ -29,8 +31,8 @@ class _Affine(NamedTuple):
 
 
 # The numbers of torch's, ONNX's and Keras's SELU.
-_SELU_ALPHA = 1.6732632423543772848170429916717
-_SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_GAMMA = 1.0507009873554804934193349852946
 
 
 class Chain:
@@ -98,19 +100,26 @@ class Chain:
         self._layers.append(_Dense(matrix, vector, None))
         self.width = outputs
 
-    def activation(self, name: str, activation: str | None) -> None:
-        """Give the dense layer before it an activation: its name, with its option if that is not the default. None is none."""
+    def activation(self, name: str, activation: str | None, option: float | None = None) -> None:
+        """Give the dense layer before it an activation, by its name; None is none. An option may also be given in the name."""
         if activation is None:
             return
         layer = self._layers[-1] if self._layers else None
-        if not isinstance(layer, _Dense) or layer.activation is not None or self._affine:
+        if not isinstance(layer, _Dense) or self._affine:
             self.refuse(name, "expected a dense layer before it")
+        if layer.activation is not None:
+            self.refuse(name, "an activation follows an activation; a network has one after each dense layer")
+        if option is not None:
+            number, _ = number_of(activation)
+            if not math.isfinite(option):
+                self.refuse(name, f"expected a finite {TABLE[number].option}, got {option}")
+            activation = name_of(number, option)
         self._layers[-1] = layer._replace(activation=activation)
 
-    def selu(self, name: str) -> None:
-        """Add the activation SELU: a multiple of ELU."""
-        self.activation(name, f"elu(alpha={_SELU_ALPHA!r})")
-        self.affine(name, _SELU_SCALE, 0.0)
+    def selu(self, name: str, alpha: float = SELU_ALPHA, gamma: float = SELU_GAMMA) -> None:
+        """Add the activation SELU: gamma elu(x, alpha)."""
+        self.activation(name, "elu", alpha)
+        self.affine(name, gamma, 0.0)
 
     def celu(self, name: str, alpha: float) -> None:
         """Add the activation CELU: alpha elu(x / alpha)."""

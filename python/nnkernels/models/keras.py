@@ -529,7 +529,7 @@ class _Reader:
             case "LeakyReLU":
                 self._leaky_relu(layer, layer.number("alpha" if "alpha" in layer.config else "negative_slope", 0.3))
             case "ELU":
-                self.chain.activation(layer.label, f"elu(alpha={layer.number('alpha', 1.0)!r})")
+                self.chain.activation(layer.label, "elu", layer.number("alpha", 1.0))
             case "ReLU":
                 if layer.config.get("max_value") is not None or layer.number("threshold", 0.0) != 0.0:
                     layer.refuse("expected a ReLU without max_value and threshold")
@@ -544,7 +544,10 @@ class _Reader:
                 layer.refuse(f"not supported; layers that are: {supported}")
 
     def _leaky_relu(self, layer: _Layer, slope: float) -> None:
-        self.chain.activation(layer.label, f"leaky_relu(negative_slope={slope!r})" if slope else "relu")
+        if slope:
+            self.chain.activation(layer.label, "leaky_relu", slope)
+        else:
+            self.chain.activation(layer.label, "relu")
 
     def _activation(self, layer: _Layer, activation: Any) -> None:
         """Add an activation that is given by its name, or is a layer."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels.activations import TABLE, name_of, number_of
+from nnkernels.activations import TABLE, number_of
 from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
-from nnkernels.models.chain import Chain
+from nnkernels.models.chain import SELU_ALPHA, SELU_GAMMA, Chain
 from nnkernels.models.check import compare_rows
 from nnkernels.models.onnx_file import FIRST_LENGTH, MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
@@ -317,10 +317,7 @@ class _Walk:
 
     def activation(self, node: Node, name: str, option: float | None = None) -> None:
         """Add an activation, with its option unless that is the default."""
-        kind = _KINDS[name]
-        if option is not None and not math.isfinite(option):
-            node.refuse(f"expected a finite {kind.option}, got {option}")
-        self.chain.activation(node.name, name_of(TABLE.index(kind), kind.default if option is None else option) or "")
+        self.chain.activation(node.name, name, option)
         self.last = name
 
     def following(self, value: str) -> Node | None:
@@ -493,12 +490,10 @@ def _prelu(walk: _Walk, node: Node) -> None:
 
 
 def _selu(walk: _Walk, node: Node) -> None:
-    alpha, gamma = node.number("alpha", _SELU[0]), node.number("gamma", _SELU[1])
-    alpha, gamma = (
-        exact if math.isclose(value, exact, rel_tol=1e-7) else value for value, exact in zip((alpha, gamma), _SELU, strict=True)
-    )
-    walk.activation(node, "elu", alpha)
-    walk.affine(node, gamma, 0.0)
+    numbers = (("alpha", SELU_ALPHA), ("gamma", SELU_GAMMA))
+    given = ((node.number(name, exact), exact) for name, exact in numbers)
+    walk.chain.selu(node.name, *(exact if math.isclose(value, exact, rel_tol=1e-7) else value for value, exact in given))
+    walk.last = "affine"
 
 
 def _celu(walk: _Walk, node: Node) -> None:
@@ -651,8 +646,7 @@ def _place(node: Node, axis: int, rank: int) -> int:
     return axis % rank
 
 
-# Activations by their names here, and those that ONNX has as one operator, by its names.
-_KINDS = {kind.name: kind for kind in TABLE}
+# Activations that ONNX has as one operator, by its names.
 ACTIVATIONS = {kind.onnx: kind for kind in TABLE[1:] if kind.onnx}
 
 # What reads each operator.
@@ -689,6 +683,3 @@ _EITHER = ("Add", "Sub", "Mul", "Div")
 
 # How many operators an activation is composed of, at most: GELU of 9, and casts.
 _MOST_COMPOSED = 16
-
-# SELU's alpha and gamma, which are float32 in a file.
-_SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.activations import TABLE, name_of
+from nnkernels.activations import TABLE
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.network import Network
 
 _SOURCE = "from_torch"
 
-# PyTorch's names of activations, and their places in the table.
-_ACTIVATIONS = {kind.torch: number for number, kind in enumerate(TABLE) if kind.torch}
+# Activations by PyTorch's names.
+_ACTIVATIONS = {kind.torch: kind for kind in TABLE if kind.torch}
 
 # What does nothing once a module is in evaluation mode.
 _DROPOUTS = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
@@ -122,7 +122,7 @@ def _add(chain: Chain, name: str, module: Any) -> None:
             slopes = as_numpy(chain, name, module.weight)
             if slopes.size != 1:
                 chain.refuse(name, f"expected one slope for all inputs, got {slopes.size}")
-            chain.activation(name, name_of(_ACTIVATIONS["LeakyReLU"], float(slopes[0])))
+            chain.activation(name, "leaky_relu", float(slopes[0]))
         case "CELU":
             chain.celu(name, module.alpha)
         case "SELU":
@@ -141,9 +141,8 @@ def _add(chain: Chain, name: str, module: Any) -> None:
         case "Flatten" if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
             chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
         case _ if kind in _ACTIVATIONS:
-            number = _ACTIVATIONS[kind]
-            option = TABLE[number].option
-            chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
+            known = _ACTIVATIONS[kind]
+            chain.activation(name, known.activation, float(getattr(module, known.option)) if known.option else None)
 
 
 def _refuse_unknown(chain: Chain, name: str, module: Any) -> None:
