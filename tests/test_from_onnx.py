@@ -443,6 +443,9 @@ def test_labels_are_left_out(tmp_path: Path, name: str) -> None:
         network = read(tmp_path, model)
     (warning,) = caught
     assert warning.filename == __file__
+    with pytest.warns(UserWarning, match="left out") as caught:
+        nnk.load(write(tmp_path / "model.onnx", model))
+    assert [warning.filename for warning in caught] == [__file__]
     assert len(str(warning.message)) < 600
     assert dict(network.metadata) == ({} if classes is None else {"classes": json.dumps(classes, ensure_ascii=False)})
     assert activations(network) == ["softmax"]

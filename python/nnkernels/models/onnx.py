@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -86,8 +87,17 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
             compare_rows(model.source, network, network64, (x, y))
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
-        warnings.warn(f"{model.source}: left out what makes labels of the outputs: {names}", UserWarning, stacklevel=2)
+        message = f"{model.source}: left out what makes labels of the outputs: {names}"
+        warnings.warn(message, UserWarning, stacklevel=_callers_level())
     return walk.one_neuron(network)
+
+
+def _callers_level() -> int:
+    """Return the ``stacklevel`` of the caller's line that called this package, be it from_onnx or load."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("nnkernels."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class _Walk:
