@@ -68,6 +68,15 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
             file.write(tensors[name].data)
 
 
+def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the float32 of which bfloat16 are the upper halves.
+
+    >>> widened(np.array([0x3F80, 0xC000], np.uint16))
+    array([ 1., -2.], dtype=float32)
+    """
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+
+
 @contextmanager
 def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
     """Open a file that is neither a pipe nor a device, for these could not be read twice, or without end."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels.activations import TABLE
-from nnkernels.files import Path, open_regular
+from nnkernels.files import Path, open_regular, widened
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.models.hdf5 import Group, open_hdf5
@@ -647,7 +647,7 @@ def _source(layer: _Layer, node: Any) -> str:
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
     """Return bfloat16 as float32, which holds it exactly; other dtypes as they are."""
     if array.dtype.name == "bfloat16" or array.dtype == "V2":
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return widened(array.view(np.uint16))
     return array
 
 
