@@ -84,8 +84,9 @@ struct DenseRows {
 
 constexpr std::size_t kLineBytes = 64;  // of a cache line
 
-// What a dense layer does to its sums. All but the last two are element by element. From kLeakyRelu to kSoftplus the gradient
-// is computed from the inputs of the activation, for outputs do not tell it; elsewhere from its outputs.
+// What a dense layer does to its sums. The last two are of whole rows, the others element by element. From kLeakyRelu to
+// kSoftplus the gradient is computed from the activation's inputs: outputs do not tell it, or not exactly. Elsewhere from
+// outputs.
 enum class Activation {
   kNone,
   kRelu,       // max(0, x), NaN kept, relu(-0) = +0

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import dask.array
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -323,8 +324,13 @@ def test_activations_with_output(activation: str | None, dtype: type[np.floating
     wide = np.empty((9, 5), np.float64)
     nnk.dense(x, weights, bias, activation=activation, out=wide)
     assert same_bits(wide, expected.astype(np.float64))
-    one = nnk.dense(x, weights[0], bias[0], activation=None if activation in ("softmax", "log_softmax") else activation)
-    assert one.shape == (9,)
+    one = nnk.Network([nnk.Dense(weights[0], bias[0], activation)], dtype)
+    assert same_bits(nnk.dense(x, weights[0], bias[0], activation=activation), one(x))
+    assert same_bits(nnk.dense(x[0], weights[0], bias[0], activation=activation), one(x[0]))
+    with pytest.raises(ValueError, match=r"dense: out has another shape.*out of shape \(9, 5\)"):
+        nnk.dense(x, weights, bias, activation=activation, out=np.empty((2, 9, 5), dtype))
+    with pytest.raises(TypeError, match="dense: Dask arrays are computed later"):
+        nnk.dense(dask.array.from_array(x), weights, bias, activation=activation, out=np.empty((9, 5), dtype))
     assert nnk.dense(x[:0], weights, bias, activation=activation).shape == (0, 5)
     memory = np.zeros((10, 5), dtype)
     memory[:9, :4] = x

@@ -110,8 +110,8 @@ def test_networks_of_other_activations(
 @given(
     st.lists(
         st.sampled_from([*ACTIVATIONS, *OTHERS, "softmax"])
-        | st.builds("elu(alpha={!r})".format, st.floats(allow_nan=False, allow_infinity=False))
-        | st.builds("leaky_relu(negative_slope={!r})".format, st.floats(allow_nan=False, allow_infinity=False)),
+        | st.builds("elu(alpha={!r})".format, st.floats(-3e38, 3e38))
+        | st.builds("leaky_relu(negative_slope={!r})".format, st.floats(-3e38, 3e38)),
         min_size=1,
         max_size=5,
     ),
@@ -497,3 +497,11 @@ def test_copies_of_subclasses_of_scale() -> None:
     del layer.origin
     with pytest.raises(AttributeError, match="Mean is frozen"):
         del layer.scale
+
+
+def test_an_option_must_be_finite_in_the_dtype() -> None:
+    layer = nnk.Dense(np.ones((1, 1)), activation="elu(alpha=1e+300)")
+    assert nnk.Network([layer])([-1.0])[0] == pytest.approx(1e300 * np.expm1(-1.0), rel=1e-15)
+    for dtype in (np.float32, np.float16):
+        with pytest.raises(ValueError, match=rf"option that {np.dtype(dtype)} can compute with, got 'elu\(alpha=1e\+300\)'"):
+            nnk.Network([layer], dtype)

@@ -505,17 +505,17 @@ FITS: dict[str, tuple[str, Settings, str]] = {
     "lbfgs poisson": ("counts", {"solver": "lbfgs", "activation": "logistic"}, "float64"),
 }
 GOLDEN = {
-    "sgd": "3651ebe5ee54411d6ae0e16ecb83aed53b50d19ba141cd172b35fe00cb2d672e",
-    "sgd invscaling": "73bffa46120254c7117b324b5db9cc016c4b4875f21f1d354b0fde1508b997c8",
+    "sgd": "fdfe9f04d25a6ca272dbc0ce3c735ad72343eef44cbf37255575f46890c3e5c2",
+    "sgd invscaling": "3b4c214902a416956ef0d8feb106bead11c0f1619468c3c4ad3507d0a2079971",
     "sgd adaptive": "6a366f90a440effdbb8e89d69cdc188dd42ccc6f17a598c487b70e6c5b5dff7d",
     "adam": "44b93adc398d0f4a7e3a55b957669ac03fe171a9e757ee2a7d3c22b05776eecd",
     "adam float32": "ba122ec2044d84d174e502925639f8125eac67aff20a6e54bb2c56e52a51a536",
     "adam early stopping": "c16aa579b21448f7966c0d46b213964ff89926b65c2a6725dd263d568811f813",
-    "adam poisson": "a677f637f796ef408176df1645946fe69c812437310a671b62ae10190c989f41",
-    "adam weighted": "d355f67a2b4b30758a3418c0ca7f619f7b4c1755ef44b6c5f8bc6756aa9c83bf",
+    "adam poisson": "caaddbb735ef75ec65081bc712434c15c3e3849ba9960e646aae52bcdf75aed5",
+    "adam weighted": "a4748c9d45d6d1ca253c53892a537ea3245c5cd229b5c709c57c673392ccdc82",
     "lbfgs": "c104eb4623d7c1b2812949b6bd1ef0b23bdc45b8b4742f3e5f0b7963478277df",
     "lbfgs float32": "95385e1d03efe31e1063f656da163365e3c4f4d35e5bff0494bd02463bcc2256",
-    "lbfgs poisson": "6aa03ff61af8603d15f42953eae40ec1b2c0da07afcabf7e597a9b4524fcc4a0",
+    "lbfgs poisson": "e3d00f2d1eb585c41fe474bb00397e6df7afe3958ac7a0a78e3b64a89f0da601",
 }
 
 

@@ -54,6 +54,17 @@ bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std
   return low(a, a_step) < high(b, b_step) && low(b, b_step) < high(a, a_step);
 }
 
+// A kernel over n elements, shared among threads where that pays. Outputs that overlap the inputs are computed in order.
+template <class T, std::size_t kWorthThread>
+void map_shared(ElementwiseKernel<T>* kernel, Strided<const T> x, Strided<T> y, std::size_t n, double option) {
+  const bool in_order =
+      overlap(reinterpret_cast<const char*>(x.data), x.stride, reinterpret_cast<const char*>(y.data), y.stride, n, sizeof(T));
+  const bool past_caches = n * sizeof(T) >= kLargeBytes && get_num_threads() == 1;
+  const Stores stores = past_caches ? Stores::kStreaming : Stores::kCached;
+  parallel_for({n, kWorthThread, in_order ? n : kMultiple},
+               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores, option); });
+}
+
 // ()->(). NumPy leaves an output that overlaps if the input runs ahead of it, for its own loops go through an array in order.
 // So do the kernels, but threads do not.
 template <class T, std::size_t kWorthThread>
@@ -62,12 +73,8 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
   const Strided<const T> x = input<T>(args[0], steps[0]);
   const Strided<T> y = output<T>(args[1], steps[1]);
   const auto n = static_cast<std::size_t>(dimensions[0]);
-  const std::size_t multiple = overlap(args[0], steps[0], args[1], steps[1], n, sizeof(T)) ? n : kMultiple;
-  const bool past_caches = n * sizeof(T) >= kLargeBytes && get_num_threads() == 1;
-  const Stores stores = past_caches ? Stores::kStreaming : Stores::kCached;
   const FloatingPointScope scope(Exceptions::kDrop);
-  parallel_for({n, kWorthThread, multiple},
-               [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores, 0); });
+  map_shared<T, kWorthThread>(kernel, x, y, n, 0);
 }
 
 // (),()->(): x and an option, of double. One option counts for all of x but where it is an array.
@@ -83,10 +90,7 @@ void option_loop(char** args, const npy_intp* dimensions, const npy_intp* steps,
     for (std::size_t i = 0; i < n; ++i) kernel(x.from(i), y.from(i), 1, Stores::kCached, options[i]);
     return;
   }
-  const std::size_t multiple = overlap(args[0], steps[0], args[2], steps[2], n, sizeof(T)) ? n : kMultiple;
-  parallel_for({n, kWorthThread, multiple}, [&](std::size_t begin, std::size_t end) {
-    kernel(x.from(begin), y.from(begin), end - begin, Stores::kCached, *options.data);
-  });
+  map_shared<T, kWorthThread>(kernel, x, y, n, *options.data);
 }
 
 // (n)->(n)

@@ -283,6 +283,7 @@ V subtract_from_positive(V x, V y) {
 }
 
 // x sigmoid(x) = max(x, 0) - |x| sigmoid(-|x|).
+// Largest error in float 0.89 ULP, near -6.06, in double 0.79 ULP, near 0.674; results decrease through the subnormal numbers.
 // -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
 template <class Target, class C>
 class Silu {
@@ -336,6 +337,7 @@ TwoParts<V> gelu_tanh_argument(V y) {
 }
 
 // x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(v) with v = 2 sqrt(2/pi) (x + 0.044715 x^3), as silu.
+// Largest error in float 0.92 ULP, near -1.31, in double 0.91 ULP, as far as long doubles tell. Special values as of silu.
 template <class Target, class C>
 class GeluTanh {
  public:
@@ -419,6 +421,7 @@ class GeluFactor<Target, double> {
 };
 
 // x Phi(x) = max(x, 0) - |x| Phi(-|x|), with the distribution function Phi of a normal random number.
+// Largest error in float 0.95 ULP, near 0.249, in double 1.31 ULP, near -37, and 1.50 ULP of subnormal results.
 // -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
 template <class Target, class C>
 class Gelu {
@@ -465,6 +468,7 @@ class Softplus;
 
 // log(1 + e^-|x|) by the table's polynomial, and where the table ends e^-|x| (1 - e^-|x| / 2), if any lane is there; for
 // positive x that much more than x.
+// Largest error 0.90 ULP, near 0.324. Monotone; 0 at -inf, inf at inf, NaN at NaN. The table is as that of sigmoid.
 template <class Target>
 class Softplus<Target, float> {
  public:
@@ -489,6 +493,7 @@ class Softplus<Target, float> {
 };
 
 // log(1 + e^-|x|) by log1p.h, and for positive x that much more than x.
+// Largest error 0.79 ULP, near -707. Special values as in float.
 template <class Target>
 class Softplus<Target, double> {
  public:
@@ -514,6 +519,8 @@ class Softplus<Target, double> {
 };
 
 // x, or alpha (e^x - 1) where x is not positive: e^x - 1 = (2^n - 1) + 2^n (e^r - 1), summed in two parts.
+// Largest error in float 0.58 ULP, near -0.283, in double 0.85 ULP, near -0.064. Monotone for alpha >= 0; -0 at -0 where alpha
+// is positive, -alpha at -inf, NaN at NaN. The derivation is our own; the exponential is that of exp.h.
 template <class Target, class C>
 class Elu {
  public:
@@ -567,6 +574,7 @@ void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stor
   map<Target>(input, output, n, Exp<Target, Compute<T>>());
 }
 
+// x where x > 0, else option x, rounded once.
 template <class Target, class T>
 void leaky_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double option) {
   using V = Lanes<Target, Compute<T>>;

@@ -266,7 +266,7 @@ template <class Target, class C>
 void leaky_relu_gradient(const C* inputs, C* gradients, std::size_t n, double option) {
   using V = Lanes<Target, C>;
   const V slope = broadcast<V>(static_cast<C>(option));
-  map_gradients<Target>(inputs, gradients, n, [slope](V z, V g) { return z > 0 ? g : g * slope; });
+  map_gradients<Target>(inputs, gradients, n, [slope](V z, V g) { return z > 0 ? g : z == z ? g * slope : z; });
 }
 
 template <class Target, class C>

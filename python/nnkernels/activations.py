@@ -226,10 +226,7 @@ _NUMBERS: dict[object, int] = {
     None: 0,
     **{kind.name: number for number, kind in enumerate(TABLE) if number},
     **{kind.function: number for number, kind in enumerate(TABLE) if number},
-    _core.softmax: 11,
-    _core.log_softmax: 12,
-    _core.gelu: 8,
-    _core.gelu_tanh: 9,
+    **{getattr(_core, kind.name): number for number, kind in enumerate(TABLE) if number},
 }
 
 _WITH_OPTION = re.compile(r"(\w+)\((\w+)=([^()]+)\)")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
-from nnkernels.activations import TABLE, Activation, name_of, number_of
+from nnkernels.activations import TABLE, Activation, Kind, name_of, number_of
 from nnkernels.arrays import (
     REAL,
     as_array,
@@ -101,11 +101,10 @@ def dense(
     """
     number, option = number_of(activation)
     kind = TABLE[number]
-    if kind.function is not None and kind.name not in _FUSED:
-        options = {kind.option: option} if kind.option else {}
-        return kind.function(dense(x, weights, bias), **options, out=out)
-    ufunc = _FUSED[kind.name]
+    ufunc = _FUSED.get(kind.name)
     try:
+        if ufunc is None:
+            return _unfused(kind, option, x, weights, bias, out)
         if (
             type(x) is type(weights) is type(bias) is np.ndarray
             and x.ndim > 0
@@ -133,6 +132,18 @@ def _layer_shape(x: tuple[int, ...], weights: tuple[int, ...], bias: tuple[int, 
     """Return the shape of a layer's result, by the shapes of its arguments."""
     outputs = weights[:-1]
     return (*np.broadcast_shapes(x[:-1], bias[: max(0, len(bias) - len(outputs))]), *outputs)
+
+
+def _unfused(kind: Kind, option: float, x: Any, weights: Any, bias: Any, out: Any) -> Any:
+    """Return a layer whose activation is called on its result, element by element."""
+    function: Any = kind.function
+    options = {kind.option: option} if kind.option else {}
+    result = _layer(_core.dense, x, weights, bias, None)
+    if out is None:
+        return function(result, **options)
+    out = as_output(out, result)
+    check_shape(out, np.shape(result))
+    return function(result, **options, out=out)
 
 
 def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:

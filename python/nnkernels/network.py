@@ -56,8 +56,8 @@ class Network(_core.Network):
     TypeError
         For a layer that is no Dense or Scale, for another dtype, and for metadata that are no strings.
     ValueError
-        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a Scale of single numbers), and
-        for a reserved name.
+        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a Scale of single numbers), for
+        an activation's option that is infinite in the dtype, and for a reserved name.
     MemoryError
         Where there is too little for the weights.
 
@@ -115,6 +115,10 @@ class Network(_core.Network):
                 raise TypeError
         except (TypeError, ValueError):
             raise TypeError(f"Network expected dtype {FLOAT}, got {dtype!r}") from None
+        for layer in dense:
+            option = abs(number_of(layer.activation)[1])
+            if option > float(np.finfo(np.result_type(common, np.float32)).max):
+                raise ValueError(f"Network expected an option that {common} can compute with, got {layer.activation!r}")
         super().__init__(
             [_for_core(layer, width) for layer, width in zip(checked, widths, strict=True)],
             common.num,
