@@ -772,6 +772,7 @@ IMPORTED_FILES: dict[str, tuple[bytes, str]] = {
     "weights first.keras": (zipped("model.weights.h5"), "from_keras"),
     "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "from_keras"),
     "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "from_onnx"),
+    "like our own.onnx": (onnx.helper.make_model(GRAPH, producer_name="abcd{x").SerializeToString(), "from_onnx"),
     "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "from_onnx"),
 }
 

@@ -325,6 +325,14 @@ def test_a_model_that_computes_something_else_is_refused() -> None:
         nnk.from_keras(as_object(model, lambda x: computed(model, x + 0.01).astype(np.float32)))
 
 
+def test_a_model_that_cannot_be_run() -> None:
+    def fail(_: Array) -> Array:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(ValueError, match=r"^from_keras: the model cannot be run: out of memory$"):
+        nnk.from_keras(as_object(sequential(inputs(4), FIRST), fail))
+
+
 def test_classes_of_ones_own() -> None:
     class Mine(type(as_object(sequential(FIRST)))):  # type: ignore[misc]
         pass
@@ -486,7 +494,10 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "renorm": (sequential(FIRST, normalisation(renorm=True)), r"layer 'norm' \(BatchNormalization\): expected renorm=False"),
     "epsilon": (sequential(FIRST, normalisation(epsilon="x")), "expected epsilon to be a finite number, got 'x'"),
     "large epsilon": (sequential(FIRST, normalisation(epsilon=10**400)), "expected epsilon to be a finite number, got 1000"),
-    "variance": (sequential(FIRST, normalisation(epsilon=-100.0)), "expected variances above 0"),
+    "variance": (
+        sequential(FIRST, normalisation(epsilon=-100.0)),
+        "expected variances that are above 0 with epsilon, -100, added",
+    ),
     "shapes": (
         sequential(
             FIRST, layer("BatchNormalization", scale=False, center=False, moving_mean=numbers(4), moving_variance=numbers(3))

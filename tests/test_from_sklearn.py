@@ -351,6 +351,13 @@ def test_names_alone_do_not_count() -> None:
         nnk.from_sklearn(NoPerceptron())
 
 
+def test_a_pipeline_without_steps() -> None:
+    with pytest.raises(
+        ValueError, match=r"^from_sklearn: Pipeline: expected an MLPClassifier .* as its last step, found no step$"
+    ):
+        nnk.from_sklearn(Pipeline([]))
+
+
 @pytest.mark.parametrize(
     ("value", "got"),
     [

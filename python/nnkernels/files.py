@@ -71,6 +71,15 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
             file.write(tensors[name].data)
 
 
+def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the float32 of which bfloat16 are the upper halves.
+
+    >>> widened(np.array([0x3F80, 0xC000], np.uint16))
+    array([ 1., -2.], dtype=float32)
+    """
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+
+
 @contextmanager
 def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
     """Open a file that is neither a pipe nor a device, for these could not be read twice, or without end."""
@@ -149,7 +158,8 @@ def _other_kind(beginning: bytes, advice: str) -> tuple[str, str]:
     """Return what kind of file begins so, if it is a well-known one, and what to do; else empty strings."""
     import re
 
-    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
+    length, header = int.from_bytes(beginning[:8], "little"), beginning[8:9]
+    if not header or (header == b"{" and length <= _MOST_HEADER):  # as safetensors begins
         return "", ""
     if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
         return "a Git LFS pointer, not the model", "git lfs pull fetches that"

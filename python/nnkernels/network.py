@@ -413,7 +413,8 @@ class Network(_core.Network):
 
         One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch, outputs), or (batch,) after
         one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
-        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network.
+        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network,
+        if each layer has inputs and outputs.
 
         In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
         float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.

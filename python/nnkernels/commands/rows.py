@@ -12,6 +12,7 @@ import reprlib
 import shutil
 import stat
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter, FileIO, StringIO, TextIOWrapper
@@ -183,7 +184,8 @@ def check_replaceable(path: Path, read: Callable[[Path], object]) -> None:
     """Raise ValueError for a file that ``read`` refuses, such as a table: it is there for something else."""
     if path.exists() and path.stat().st_size:
         try:
-            read(path)
+            with warnings.catch_warnings(action="ignore"):  # of what a model that is replaced has
+                read(path)
         except ValueError:
             raise ValueError(f"{path}: this file holds no network, so it is kept: say another name, or delete it") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
 from nnkernels.arrays import as_contiguous, as_real
+from nnkernels.commands.names import class_names
 from nnkernels.layers import Dense, Scale, dense
 from nnkernels.network import Network
 
@@ -146,7 +146,8 @@ def compare(
     if (difference <= allowed).all():
         return
     row, output = np.unravel_index(np.argmax(difference), difference.shape)
-    name = _class_name(network, int(output))
+    classes = class_names(network)
+    name = f" ({classes[output]!r})" if classes else ""
     raise ValueError(
         f"{source}: the network does not compute what the model computes: output {output}{name} of row {row} is "
         f"{exact[row, output]:.17g}, the model's is {expected[row, output]:.17g}; allowed is a difference of {allowed:.2g}"
@@ -178,8 +179,3 @@ def compare_rows(source: str, network: Network, network64: Network, check: tuple
         raise ValueError(f"{source} expected check to be {expected}, got arrays of shapes {x.shape} and {y.shape}")
     kind: Any = network.dtype.name
     compare(source, network, network64, y.reshape(rows, network.outputs), x.reshape(rows, network.inputs), kind)
-
-
-def _class_name(network: Network, output: int) -> str:
-    classes = json.loads(network.metadata.get("classes", "[]"))
-    return f" ({classes[output]!r})" if output < len(classes) else ""

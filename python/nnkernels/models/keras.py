@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels.activations import TABLE
-from nnkernels.files import Path, open_regular
+from nnkernels.files import Path, open_regular, widened
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.models.hdf5 import Group, open_hdf5
@@ -65,10 +65,10 @@ def from_keras(model_or_path: object) -> Network:
     """Return the network of a Keras model.
 
     A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
-    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it), Normalization and Rescaling (each a
-    Scale), Flatten, models of these, and layers that act in training only, such as Dropout. The network has the dtype of the
-    model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network takes rows that are flat:
-    ``net(x.reshape(len(x), -1))``.
+    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it; a Scale where it comes first),
+    Normalization and Rescaling (each a Scale), Flatten, models of these, and layers that act in training only, such as Dropout.
+    The network has the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network
+    takes rows that are flat: ``net(x.reshape(len(x), -1))``.
 
     Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
 
@@ -124,7 +124,10 @@ def from_keras(model_or_path: object) -> Network:
     if precision is not None:
         exact = reader.chain.network64()
         x = probe(exact).astype(precision)
-        outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        try:
+            outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        except Exception as error:  # of any backend
+            raise ValueError(f"from_keras: the model cannot be run: {error}") from error
         rounded = reader.chain.network(dtype=precision)
         compare("from_keras", rounded, exact, np.asarray(outputs), x, precision)
     return network
@@ -462,7 +465,7 @@ class _Reader:
         names = ["kernel", "bias"] if layer.flag("use_bias", True) else ["kernel"]
         kernel, *bias = self._variables(layer, weights, names)
         units = layer.config.get("units", kernel.shape[-1] if kernel.ndim else None)
-        if kernel.ndim != 2 or kernel.shape[1] != units or not kernel.size:
+        if kernel.ndim != 2 or kernel.shape[1] != units:
             layer.refuse(f"expected a kernel (inputs, {_shown(units)}), got {kernel.shape}")
         if self._now is not None and self._now != kernel.shape[:1]:
             layer.refuse(f"expected {self._now[0]} inputs, as many as there are before it, got a kernel {kernel.shape}")
@@ -480,18 +483,11 @@ class _Reader:
         scale, center = layer.flag("scale", True), layer.flag("center", True)
         names = [*["gamma"] * scale, *["beta"] * center, "moving_mean", "moving_variance"]
         arrays = dict(zip(names, self._variables(layer, weights, names), strict=True))
-        mean, variance, gamma, beta = (
-            np.asarray(arrays.get(name, 1.0 if name == "gamma" else 0.0), np.float64)
-            for name in ("moving_mean", "moving_variance", "gamma", "beta")
-        )
-        spread = variance + layer.number("epsilon", 1e-3)
-        if any(array.shape not in ((), mean.shape) for array in (variance, gamma, beta)) or mean.ndim != 1:
+        mean, variance = arrays["moving_mean"], arrays["moving_variance"]
+        if any(array.shape != mean.shape for array in arrays.values()) or mean.ndim != 1:
             layer.refuse("expected arrays of one shape")
-        if not (spread > 0.0).all():
-            layer.refuse("expected variances above 0")
-        factor = gamma / np.sqrt(spread)
-        with np.errstate(all="ignore"):
-            self.chain.affine(layer.label, factor, beta - mean * factor)
+        gamma, beta = arrays.get("gamma", 1.0), arrays.get("beta", 0.0)
+        self.chain.batch_norm(layer.label, mean, variance, layer.number("epsilon", 1e-3), gamma, beta)
 
     def _normalization(self, layer: _Layer, weights: _Weights | None) -> None:
         axis = layer.config.get("axis", -1)
@@ -540,7 +536,7 @@ class _Reader:
             case "LeakyReLU":
                 self._leaky_relu(layer, layer.number("alpha" if "alpha" in layer.config else "negative_slope", 0.3))
             case "ELU":
-                self.chain.activation(layer.label, f"elu(alpha={layer.number('alpha', 1.0)!r})")
+                self.chain.activation(layer.label, "elu", layer.number("alpha", 1.0))
             case "ReLU":
                 if layer.config.get("max_value") is not None or layer.number("threshold", 0.0) != 0.0:
                     layer.refuse("expected a ReLU without max_value and threshold")
@@ -555,7 +551,10 @@ class _Reader:
                 layer.refuse(f"not supported; layers that are: {supported}")
 
     def _leaky_relu(self, layer: _Layer, slope: float) -> None:
-        self.chain.activation(layer.label, f"leaky_relu(negative_slope={slope!r})" if slope else "relu")
+        if slope:
+            self.chain.activation(layer.label, "leaky_relu", slope)
+        else:
+            self.chain.activation(layer.label, "relu")
 
     def _activation(self, layer: _Layer, activation: Any) -> None:
         """Add an activation that is given by its name, or is a layer."""
@@ -657,7 +656,7 @@ def _source(layer: _Layer, node: Any) -> str:
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
     """Return bfloat16 as float32, which holds it exactly; other dtypes as they are."""
     if array.dtype.name == "bfloat16" or array.dtype == "V2":
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return widened(array.view(np.uint16))
     return array
 
 

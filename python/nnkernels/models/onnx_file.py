@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.files import Path
+from nnkernels.files import Path, open_regular
 
 # Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
 _MOST_NUMBERS = 2**16
@@ -113,9 +113,7 @@ class Model:
             raise TypeError(f"from_onnx expected the path of a file, got a {type(path).__name__}{hint}")
         self._path = os.fsdecode(path)
         self.source = f"from_onnx({self._path!r})"
-        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - pathlib is not imported
-            raise ValueError(f"{self.source}: a model is read from a file, not from a pipe or a device")
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_regular(path, "a model") as file:
             content = file.read()
         if not content:
             raise ValueError(f"{self.source}: expected an ONNX model, but the file is empty")

@@ -96,6 +96,8 @@ def _add(chain: Chain, name: str, estimator: Any) -> Any:
         hint = "; give its best_estimator_" if hasattr(estimator, "best_estimator_") else ""
         chain.refuse(name, f"expected an MLPClassifier or MLPRegressor, or a Pipeline that ends with one{hint}")
     if kind == "Pipeline":
+        if not estimator.steps:
+            chain.refuse(name, "expected an MLPClassifier or MLPRegressor as its last step, found no step")
         *steps, last = ((f"step {step!r} ({type(part).__name__})", part) for step, part in estimator.steps)
         for step, scaler in steps:
             if not _is_identity(scaler):

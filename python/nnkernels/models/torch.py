@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.activations import TABLE, name_of
+from nnkernels.activations import TABLE
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.network import Network
 
 _SOURCE = "from_torch"
 
-# PyTorch's names of activations, and their places in the table.
-_ACTIVATIONS = {kind.torch: number for number, kind in enumerate(TABLE) if kind.torch}
+# Activations by PyTorch's names.
+_ACTIVATIONS = {kind.torch: kind for kind in TABLE if kind.torch}
 
 # What does nothing once a module is in evaluation mode.
 _DROPOUTS = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
@@ -45,7 +45,8 @@ def from_torch(module: Any) -> Network:
     module : torch.nn.Module
         A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU, CELU, SELU, Sigmoid, Tanh,
         SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis, BatchNorm1d, Dropout, Flatten and Identity. Batch
-        normalisation is folded into the weights beside it, in float64. On any device.
+        normalisation is folded into the weights beside it, in float64; where it comes first it becomes a ``Scale``. On any
+        device.
 
     Returns
     -------
@@ -58,8 +59,8 @@ def from_torch(module: Any) -> Network:
         For an object that is no module.
     ValueError
         For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
-        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; and where the outputs differ. The
-        message names the module and the reason.
+        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; for a variance that is not above 0
+        with epsilon added; and where the outputs differ. The message names the module and the reason.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def _add(chain: Chain, name: str, module: Any) -> None:
             slopes = as_numpy(chain, name, module.weight)
             if slopes.size != 1:
                 chain.refuse(name, f"expected one slope for all inputs, got {slopes.size}")
-            chain.activation(name, name_of(_ACTIVATIONS["LeakyReLU"], float(slopes[0])))
+            chain.activation(name, "leaky_relu", float(slopes[0]))
         case "CELU":
             chain.celu(name, module.alpha)
         case "SELU":
@@ -146,9 +147,8 @@ def _add(chain: Chain, name: str, module: Any) -> None:
         case "Flatten" if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
             chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
         case _ if kind in _ACTIVATIONS:
-            number = _ACTIVATIONS[kind]
-            option = TABLE[number].option
-            chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
+            known = _ACTIVATIONS[kind]
+            chain.activation(name, known.activation, float(getattr(module, known.option)) if known.option else None)
 
 
 def _refuse_unknown(chain: Chain, name: str, module: Any) -> None:
