@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 import tempfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -40,6 +41,7 @@ DTYPES = (
 NAMES = (
     *("layers.0.weights", "layers.0.bias", "layers.1.weights", "layers.1.bias", "layers.2.weights", "layers.-1.bias"),
     *("layers.00.bias", "", "__metadata__", "weights", "layers.0.weights\\u0000", "\\ud800", "\\u00e9" * 100),
+    *("layers.0.kernel", "layers.1.kernel", "layers.0.mean", "layers.0.var"),
 )
 ACTIVATIONS = (
     *(
@@ -188,22 +190,35 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
     return content[:most]
 
 
-def load(content: bytes) -> nnk.Network:
-    """Load a file in as little memory as a file of its size is worth."""
+def read(content: bytes, reader: Callable[[], nnk.Network]) -> nnk.Network:
+    """Read a file in as little memory as a file of its size is worth."""
     PATH.write_bytes(content)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     try:
-        return nnk.load(PATH)
+        return reader()
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def load_and_use(content: bytes) -> None:
+def read_tensors(content: bytes) -> None:
+    """Read the tensors of a file as those of other libraries: "weights" of ours are their "weight"."""
+    content = content.replace(b'weights"', b'weight" ')
+    layers = len(set(re.findall(rb'"([^"]*)[./](?:weight|kernel|mean|running_mean|moving_mean)"', content)))
     try:
-        network = load(content)
+        network = read(content, lambda: nnk.from_state_dict(PATH, [None] * layers))
+    except ValueError as error:
+        assert str(PATH) in str(error)  # noqa: PT017 - no test of pytest's
+    else:
+        assert network.inputs * network.outputs > 0
+
+
+def load_and_use(content: bytes) -> None:
+    read_tensors(content)
+    try:
+        network = read(content, lambda: nnk.load(PATH))
     except ValueError as error:
         assert str(PATH) in str(error)  # noqa: PT017 - no test of pytest's
         return

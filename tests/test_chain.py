@@ -101,6 +101,54 @@ def test_batch_normalisation_is_folded_in_float64_and_rounded_once() -> None:
         assert same_bits(layer.bias, exact[1].astype(dtype))
 
 
+def test_batch_normalisation_of_the_inputs_is_a_scale() -> None:
+    mean, variance, gamma, beta = 1e6 + numbers(np.float64, 3), abs(numbers(np.float64, 3)), [0.5, -2.0, 1e-3], [1.0, 0.0, -3.0]
+    statistics: Step = ("batch_norm", (mean, variance, 1e-5, gamma, beta))
+    x = mean + numbers(np.float64, 20, 3, seed=2)
+    for before in ((), (("scale", (1.0, 2.0)),), (statistics,)):
+        steps = (*before, statistics, ("dense", dense(3, 2)), ("activation", ("tanh",)))
+        net = chain_of(*steps).network()
+        assert kinds(net) == [*["scale"] * len(before), "scale", "tanh"]
+        np.testing.assert_allclose(net(x), by_numpy(x, *steps), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("before", "gamma", "variance"),
+    [
+        ([("affine", (2.0, 1.0))], 1.0, 1.0),
+        ([("dense", dense(3, 3)), ("activation", ("relu",))], 1.0, 1.0),
+        ([], [1.0, 0.0, 1.0], 1.0),
+        ([], 1.0, np.array([1.0, np.inf, 1.0])),
+        ([], [1.0, np.nan, 1.0], 1.0),
+    ],
+)
+def test_batch_normalisation_that_no_scale_of_inputs_can_be_is_folded(before: list[Step], gamma: Any, variance: Any) -> None:
+    steps: list[Step] = [*before, ("batch_norm", ([1.0, 2.0, 3.0], variance, 1e-5, gamma, 0.5)), ("dense", dense(3, 2))]
+    net = chain_of(*steps).network()
+    assert "scale" not in kinds(net)
+    x = numbers(np.float64, 9, 3)
+    np.testing.assert_allclose(net(x), by_numpy(x, *steps), rtol=1e-12)
+
+
+def test_batch_normalisation_of_large_inputs_learns_on() -> None:
+    z = numbers(np.float64, 400, 4)
+    targets = (z[:, :1] - z[:, 1:2]) * z[:, 2:3] / 8.0
+    learned = nnk.train(nnk.Network.random([4, 16, 1], "tanh", seed=1), z, targets, epochs=40, optimizer=nnk.Adam(0.01))
+    mean, deviation = np.array([1e3, 2e3, -3e3, 5e3]), np.array([10.0, 300.0, 50.0, 1.0])
+    first, second = learned.network.layers
+    assert isinstance(first, nnk.Dense)
+    assert isinstance(second, nnk.Dense)
+    net = chain_of(
+        ("batch_norm", (mean, deviation**2, 0.0)),
+        ("dense", (first.weights, first.bias)),
+        ("activation", ("tanh",)),
+        ("dense", (second.weights, second.bias)),
+    ).network()
+    for optimizer in (nnk.Adam(), nnk.SGD(0.01)):
+        losses = nnk.train(net, mean + deviation * z, targets, epochs=3, optimizer=optimizer).losses
+        assert max(losses) < 1.2 * learned.losses[-1], losses
+
+
 def test_what_follows_an_activation_is_folded_into_the_next_layer() -> None:
     first, second = dense(3, 4), dense(4, 2, seed=5)
     factor, shift = numbers(np.float64, 4, seed=7), numbers(np.float64, 4, seed=8)
@@ -238,15 +286,37 @@ MATRIX = "expected weights (outputs, inputs), got "
         ([("scale", (1.0, 2.0))], "expected a layer that tells the number of inputs, found none"),
         ([RELU], f"layer 1: {ALONE}"),
         ([("scale", (1.0, 2.0)), RELU], f"layer 2: {ALONE}"),
-        ([("dense", dense(2, 2)), RELU, RELU], f"layer 3: {ALONE}"),
+        (
+            [("dense", dense(2, 2)), RELU, RELU],
+            "layer 3: an activation follows an activation; a network has one after each dense",
+        ),
         ([("dense", dense(2, 2)), RELU, ("affine", (2.0, 0.0)), RELU], f"layer 4: {ALONE}"),
+        ([("dense", dense(2, 2)), ("activation", ("elu", np.nan))], "layer 2: expected a finite alpha, got nan"),
+        ([("dense", dense(2, 2)), ("selu", (np.inf,))], "layer 2: expected a finite alpha, got inf"),
         ([("dense", dense(2, 3)), ("dense", dense(2, 1))], f"layer 2: {MORE}weights (1, 2)"),
         ([("dense", dense(2, 3)), ("affine", ([1.0, 2.0], 0.0))], f"layer 2: {MORE}2 numbers"),
         ([("affine", ([1.0, 2.0, 3.0], 1.0)), ("dense", dense(2, 3))], f"layer 2: {MORE}weights (3, 2)"),
         ([("scale", ([1.0, 2.0, 3.0], 1.0)), ("dense", dense(2, 3))], f"layer 2: {MORE}weights (3, 2)"),
         ([("dense", dense(2, 3)), ("batch_norm", (1.0, [1.0, 2.0], 1e-5))], f"layer 2: {MORE}2 numbers"),
+        ([("dense", dense(2, 3)), ("batch_norm", ([1.0], 1.0, 1e-5))], f"layer 2: {MORE}1 numbers"),
+        (
+            [("batch_norm", ([0.0, 0.0], [1.0, -1e-5], 1e-5))],
+            "layer 1: expected variances that are above 0 with epsilon, 1e-05, ",
+        ),
+        (
+            [("batch_norm", ([0.0, 0.0], [1.0, np.nan], 1e-5))],
+            "layer 1: expected variances that are above 0 with epsilon, 1e-05, ",
+        ),
         ([("dense", ([1.0, 2.0], None))], f"layer 1: {MATRIX}float64 of shape (2,)"),
         ([("dense", (np.ones((2, 2, 2)), None))], f"layer 1: {MATRIX}float64 of shape (2, 2, 2)"),
+        (
+            [("dense", (np.ones((2, 0)), None))],
+            "layer 1: expected weights (outputs, inputs) of at least one number, got float64 of shape (2, 0)",
+        ),
+        (
+            [("dense", (np.ones((0, 2)), None))],
+            "layer 1: expected weights (outputs, inputs) of at least one number, got float64 of shape (0, 2)",
+        ),
         ([("dense", ([[1j]], None))], f"layer 1: {MATRIX}complex128 of shape (1, 1): complex128 is no real dtype"),
         ([("dense", ([["a"]], None))], f"layer 1: {MATRIX}<U1 of shape (1, 1)"),
         ([("dense", ([[1.0]], [1.0, 2.0]))], "layer 1: expected a bias (1,) for weights (1, 1), got float64 of shape (2,)"),
@@ -443,6 +513,14 @@ def test_the_message_names_the_worst_output() -> None:
         ValueError, match=r"output 1 \('dog'\) of row 7 is .*, the model's is .*; allowed is a difference of \S+$"
     ):
         compare("from_test", net, net, expected, x, "float64")
+
+
+@pytest.mark.parametrize("classes", ["5", "not json", '["cat"]', '["cat", "cat", "cat"]', "[1, 2, 3]", "[" * 10**5, ""])
+def test_classes_that_are_no_names_of_outputs_are_not_named(classes: str) -> None:
+    net = nnk.Network(network(np.float64).layers, metadata={"classes": classes})
+    x = probe(net)
+    with pytest.raises(ValueError, match=r"^from_test: the network does not compute what the model computes: output \d of row"):
+        compare("from_test", net, net, net(x) + 1.0, x, "float64")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

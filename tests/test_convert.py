@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from onnx import helper, numpy_helper
 import nnkernels as nnk
 from keras_files import dense, inputs, layer, sequential, write_archive, write_legacy
 from nnkernels.__main__ import main
+from nnkernels.commands import models
 from test_main import COMMAND
 
 RNG = np.random.default_rng(7)
@@ -113,12 +115,35 @@ def test_what_is_left_out_is_said_in_a_line(folder: Path) -> None:
     content = onnx.load_from_string(onnx_model(soft, tail, outputs=()))
     content.graph.output.append(helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["batch", 1]))
     Path("label.onnx").write_bytes(content.SerializeToString())
-    for arguments in (["convert", "label.onnx", "new.safetensors"], ["predict", "label.onnx", "x.csv"], ["show", "label.onnx"]):
+    Path("old.onnx").write_bytes(Path("label.onnx").read_bytes())  # what is left out of a file that is replaced is not said
+    for arguments in (
+        ["convert", "label.onnx", "new.safetensors"],
+        ["convert", "label.onnx", "old.onnx"],
+        ["predict", "label.onnx", "x.csv"],
+        ["show", "label.onnx"],
+    ):
         ran = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0
         assert re.fullmatch(
             r"nnkernels: from_onnx\('label.onnx'\): left out what makes labels of the outputs: .*\n", ran.stderr
         )
+
+
+def test_other_warnings_are_pythons_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    net = nnk.load("net.safetensors")
+
+    def load(_: Path) -> nnk.Network:
+        warnings.warn("one line", UserWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return net
+
+    monkeypatch.setattr(models, "load", load)
+    with pytest.warns(DeprecationWarning, match="^old$") as caught:
+        assert models.read_model(Path("net.onnx"))[0] is net
+    assert len(caught) == 1
+    assert capfd.readouterr().err == "nnkernels: one line\n"
 
 
 # --- Errors ---

@@ -1,8 +1,10 @@
 """dense: accuracy, shapes, activations, layouts; each row on its own."""
 
+import re
 from functools import partial
 from typing import Any
 
+import dask.array
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -300,8 +302,46 @@ WRONG_ACTIVATIONS: list[tuple[Any, type[Exception]]] = [
 def test_wrong_activations(activation: Any, kind: type[Exception], rng: np.random.Generator) -> None:
     x, weights, bias = layer(rng, 4, 3, 2, np.float32)
     for call in (partial(nnk.dense, x), nnk.Dense):
-        with pytest.raises(kind, match=r"(?s)activation expected None, 'relu'.*partial.*finite.*got"):
+        with pytest.raises(kind, match=r"^activation expected .*; got "):
             call(weights, bias, activation=activation)
+
+
+ONLY_SLOPE = "leaky_relu with negative_slope=NUMBER, which is finite, and nothing else"
+EXPECTED_ACTIVATIONS: list[tuple[Any, str]] = [
+    (partial(nnk.leaky_relu, alpha=0.2), ONLY_SLOPE),
+    (partial(nnk.leaky_relu, 0.2), ONLY_SLOPE),
+    (partial(nnk.leaky_relu, 0.2, negative_slope=0.2), ONLY_SLOPE),
+    ("leaky_relu(alpha=0.2)", ONLY_SLOPE),
+    (partial(nnk.elu, alpha="x"), "elu with alpha=NUMBER, which is finite, and nothing else"),
+    (partial(nnk.relu, alpha=1), "relu with no option"),
+    (partial(nnk.softmax, axis=0), "softmax with no option"),
+    (partial(nnk.gelu, approximate="erf"), "gelu with approximate='none' or 'tanh' and nothing else"),
+    (np.tanh, "'tanh' or nnk.tanh"),
+    (partial(np.exp), "'exp' or nnk.exp"),
+    (type("ReLU", (), {})(), "'relu' or nnk.relu"),
+    (type("LeakyReLU", (), {})(), "'leaky_relu(negative_slope=0.01)' or nnk.leaky_relu"),
+    (type("Identity", (), {})(), "None"),
+    ("leaky_relu(0.2)", "'leaky_relu(negative_slope=0.01)'"),
+    ("ReLU", "'relu'"),
+    ("swish", "'silu'"),
+    ("logistic", "'sigmoid'"),
+    ("linear", "None"),
+]
+
+
+@pytest.mark.parametrize(("activation", "expected"), EXPECTED_ACTIVATIONS, ids=str)
+def test_what_a_wrong_activation_should_be(activation: Any, expected: str) -> None:
+    message = f"activation expected {expected}; got {activation!r}"
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
+        nnk.Dense([[1.0]], activation=activation)
+
+
+def test_activation_that_resembles_none() -> None:
+    for wrong in ("mish", [], 0, nnk.logsumexp):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^activation expected None, 'relu', .*, one of these functions, or a "
+        ):
+            nnk.Dense([[1.0]], activation=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("activation", [text for text in ACTIVATIONS if text])
@@ -323,8 +363,13 @@ def test_activations_with_output(activation: str | None, dtype: type[np.floating
     wide = np.empty((9, 5), np.float64)
     nnk.dense(x, weights, bias, activation=activation, out=wide)
     assert same_bits(wide, expected.astype(np.float64))
-    one = nnk.dense(x, weights[0], bias[0], activation=None if activation in ("softmax", "log_softmax") else activation)
-    assert one.shape == (9,)
+    one = nnk.Network([nnk.Dense(weights[0], bias[0], activation)], dtype)
+    assert same_bits(nnk.dense(x, weights[0], bias[0], activation=activation), one(x))
+    assert same_bits(nnk.dense(x[0], weights[0], bias[0], activation=activation), one(x[0]))
+    with pytest.raises(ValueError, match=r"dense: out has another shape.*out of shape \(9, 5\)"):
+        nnk.dense(x, weights, bias, activation=activation, out=np.empty((2, 9, 5), dtype))
+    with pytest.raises(TypeError, match="dense: Dask arrays are computed later"):
+        nnk.dense(dask.array.from_array(x), weights, bias, activation=activation, out=np.empty((9, 5), dtype))
     assert nnk.dense(x[:0], weights, bias, activation=activation).shape == (0, 5)
     memory = np.zeros((10, 5), dtype)
     memory[:9, :4] = x

@@ -209,7 +209,8 @@ def other_failing_calls() -> dict[str, Failing]:
         1: TypeError,
     }
     for activation, error in activations.items():
-        choices = ("None", "'relu'", "'sigmoid'", "'tanh'", "'softmax'", repr(activation))
+        similar = {"ReLU": "'relu'", np.tanh: "'tanh' or nnk.tanh"}.get(activation)
+        choices = (*((similar,) if similar else ("None", "'relu'", "'sigmoid'", "'tanh'", "'softmax'")), repr(activation))
         calls[f"dense, activation {activation!r}"] = Failing(
             partial(nnk.dense, X, WEIGHTS, activation=activation), error, choices
         )
@@ -729,12 +730,13 @@ def zipped(name: str) -> bytes:
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 GRAPH = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
 STATE_DICT = "nnk.from_state_dict(torch.load(path, weights_only=True), activations)"
+MODULE = "if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
 OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
     "old Git LFS pointer": (POINTER.replace(b"git-lfs", b"hawser"), "Git LFS pointer, not the model", "git lfs pull"),
     # What torch.save and torch.jit.save write, cut off.
     "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", STATE_DICT),
-    "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", "torch.load"),
+    "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", MODULE),
     "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", STATE_DICT),
     "weights.npz": (written(lambda file: np.savez(file, weights=X)), "an .npz file", "numpy.load"),
     "weights.npy": (written(lambda file: np.save(file, X)), "an .npy file", "numpy.load"),
@@ -770,6 +772,7 @@ IMPORTED_FILES: dict[str, tuple[bytes, str]] = {
     "weights first.keras": (zipped("model.weights.h5"), "from_keras"),
     "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "from_keras"),
     "model.onnx": (onnx.helper.make_model(GRAPH, producer_name="us").SerializeToString(), "from_onnx"),
+    "like our own.onnx": (onnx.helper.make_model(GRAPH, producer_name="abcd{x").SerializeToString(), "from_onnx"),
     "nobody's.onnx": (onnx.helper.make_model(GRAPH).SerializeToString(), "from_onnx"),
 }
 
@@ -817,9 +820,9 @@ def test_paths_of_every_kind(name: str, model: bytes, tmp_path: Path) -> None:
         assert len(nnk.load(there)) == 2
     with pytest.raises(FileNotFoundError, match="nothing"):
         nnk.load(os.fsencode(tmp_path / "nothing"))
-    number: Any = 3
-    with pytest.raises(TypeError, match="int"):
-        nnk.load(number)
+    for model, got in ((3, "a int"), (TINY, "a Network")):
+        with pytest.raises(TypeError, match=rf"^load expected the path of a file, got {got}; .* nnk\.from_torch, "):
+            nnk.load(model)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -848,6 +851,12 @@ def test_errors_of_the_reader_name_the_file(path: Path, model: bytes, monkeypatc
     monkeypatch.setattr("safetensors.safe_open", fail)
     with pytest.raises(OSError, match=rf"{path.name}: Input/output error"):
         nnk.load(path)
+
+
+def test_empty_file(path: Path) -> None:
+    assert refused(path, b"") == f"{path} does not hold a network: it is empty"
+    with pytest.raises(ValueError, match=r"does not hold tensors: it is empty$"):
+        nnk.from_state_dict(path, [])
 
 
 def test_text_is_no_model(path: Path) -> None:

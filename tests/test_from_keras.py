@@ -325,6 +325,14 @@ def test_a_model_that_computes_something_else_is_refused() -> None:
         nnk.from_keras(as_object(model, lambda x: computed(model, x + 0.01).astype(np.float32)))
 
 
+def test_a_model_that_cannot_be_run() -> None:
+    def fail(_: Array) -> Array:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(ValueError, match=r"^from_keras: the model cannot be run: out of memory$"):
+        nnk.from_keras(as_object(sequential(inputs(4), FIRST), fail))
+
+
 def test_classes_of_ones_own() -> None:
     class Mine(type(as_object(sequential(FIRST)))):  # type: ignore[misc]
         pass
@@ -394,8 +402,15 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "custom module": (changed(only(), lambda c: c["layers"][1].update(module="kerasish.layers")), "a class of your own"),
     "custom activation": (
         only(activation=MINE),
-        r"layer 'odd' \(Dense\): expected an activation out of relu, .*, selu, celu; got {",
+        r"layer 'odd' \(Dense\): its activation is Python code, which is not executed",
     ),
+    **{
+        f"lambda in a file, {len(code)}": (only(activation=code), "its activation is Python code, which is not executed")
+        for code in (
+            {"value": ["4wEAAAA="], "defaults": None, "closure": None},
+            {"class_name": "__lambda__", "config": {"value": ""}},
+        )
+    },
     "unknown activation": (only(activation="relu6"), "expected an activation out of relu, .*; got 'relu6'"),
     "activation with weights": (
         only(activation={"module": "keras.layers", "class_name": "PReLU", "config": {"name": "p"}}),
@@ -479,7 +494,10 @@ REFUSED: dict[str, tuple[Layer | tuple[Layer, Any], str]] = {
     "renorm": (sequential(FIRST, normalisation(renorm=True)), r"layer 'norm' \(BatchNormalization\): expected renorm=False"),
     "epsilon": (sequential(FIRST, normalisation(epsilon="x")), "expected epsilon to be a finite number, got 'x'"),
     "large epsilon": (sequential(FIRST, normalisation(epsilon=10**400)), "expected epsilon to be a finite number, got 1000"),
-    "variance": (sequential(FIRST, normalisation(epsilon=-100.0)), "expected variances above 0"),
+    "variance": (
+        sequential(FIRST, normalisation(epsilon=-100.0)),
+        "expected variances that are above 0 with epsilon, -100, added",
+    ),
     "shapes": (
         sequential(
             FIRST, layer("BatchNormalization", scale=False, center=False, moving_mean=numbers(4), moving_variance=numbers(3))
@@ -944,7 +962,11 @@ def test_real_models_that_are_refused(keras: Any, tmp_path: Path) -> None:
         (keras.Model(start, [first, layers.Dense(3)(first)]), "expected one output, got 2"),
         (keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x)]), "it is Python code"),
         (keras.Sequential([keras.Input((4,)), Mine(3)]), "a class of your own"),
-        (keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=lambda x: x)]), "expected an activation out of"),
+        (keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=lambda x: x)]), "its activation is Python code"),
+        (
+            keras.Sequential([keras.Input((4,)), layers.Dense(3, activation=eval("lambda x: x"))]),
+            "a lambda in the model is Python",
+        ),
         (keras.Sequential([keras.Input((4, 4)), layers.LSTM(3)]), r"\(LSTM\): not supported"),
         (lora, r"layer 'low' \(Dense\): a LoRA"),
         (quantized, r"layer 'few' \(Dense\): quantised"),

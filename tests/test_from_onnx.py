@@ -80,7 +80,8 @@ READ: dict[str, tuple[str, list[str | None]]] = {
     "batch normalisation": (LINEAR + "n = BatchNormalization(h, scale2, shift2, mean2, var2) y = Relu(n)", ["relu"]),
     "batch normalisation after": (LINEAR + "r = Relu(h) n = BatchNormalization<epsilon=0.1>(r, scale2, shift2, mean2, var2) "
                                   "y = MatMul(n, v)", ["relu", None]),
-    "batch normalisation first": ("n = BatchNormalization(x, scale3, shift3, mean3, var3) y = MatMul(n, wt)", [None]),
+    "batch normalisation first": ("n = BatchNormalization(x, scale3, shift3, mean3, var3) y = MatMul(n, wt)", ["scale",
+        None]),
     "batch normalisation last": (LINEAR + "r = Tanh(h) y = BatchNormalization(r, scale2, shift2, mean2, var2)", ["tanh",
         "scale"]),
     "batch normalisation of another axis": (LINEAR + "u = Unsqueeze(h, last) n = BatchNormalization(u, scale2, shift2, "
@@ -194,7 +195,7 @@ BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = 
             "shift2, mean2, var2)"
          " u = Transpose<perm=[0, 2, 1]>(n) y = Relu(u)", ["relu"]),
         (17, "float[N, 3, 4] x", "n = BatchNormalization(x, scale3, shift3, mean3, var3) t = Transpose<perm=[0, 2, 1]>(n) "
-         "y = MatMul(t, wt)", [None]),
+         "y = MatMul(t, wt)", ["scale", None]),
         (17, "float[N, 2, 3] x", BATCH + "f = Reshape(x, s) y = Gemm<transB=1>(f, w6)", [None]),
         (17, "float[N, 2, 3] x", BATCH + "d = Div(x, two) f = Reshape(d, s) y = Gemm<transB=1>(f, w6)", [None]),
         (17, "float[N, 2, 3] x", BATCH + "f = Reshape<allowzero=1>(x, s) y = Gemm<transB=1>(f, w6)", [None]),
@@ -207,7 +208,7 @@ BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = 
         (12, "float[N, 1, 3] x", "h = MatMul(x, wt) y = Softmax(h)", ["softmax"]),
         (17, "float[N, 3] x", "u = Unsqueeze(x, last) n = BatchNormalization(u, scale3, shift3, mean3, var3) s = Squeeze(n, "
             "last) "
-         "y = MatMul(s, wt)", [None]),
+         "y = MatMul(s, wt)", ["scale", None]),
         (24, "float[N, 3] x", "h = MatMul(x, wt) y = Swish(h)", ["silu"]),
         (20, "float[N, 3] x", "h = MatMul(x, wt) y = Gelu(h)", ["gelu"]),
         (20, "float[N, 3] x", "h = MatMul(x, wt) y = Gelu<approximate=\"tanh\">(h)", ["gelu_tanh"]),
@@ -344,7 +345,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "two inputs": ("y = Add(x, z)", "expected one input that the output depends on, found 'x', 'z'"),
     "no input": ("y = Identity(w)", "found none"),
     "activation first": ("y = Relu(x)", "expected a dense layer before it"),
-    "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "expected a dense layer before it"),
+    "activation twice": (LINEAR + "r = Relu(h) y = Tanh(r)", "an activation follows an activation"),
     "softmax of rows after more axes": (LINEAR + "a = Add(h, deep) y = Softmax<axis=1>(a)", "acts along axis 1"),
     "more axes in an activation": (LINEAR + "s = Sigmoid(h) m = Mul(s, deep) y = Mul(h, m)", "compose no activation"),
     "softmax of rows": (LINEAR + "y = Softmax<axis=0>(h)", "along axis 0"),
@@ -452,6 +453,9 @@ def test_labels_are_left_out(tmp_path: Path, name: str) -> None:
         network = read(tmp_path, model)
     (warning,) = caught
     assert warning.filename == __file__
+    with pytest.warns(UserWarning, match="left out") as caught:
+        nnk.load(write(tmp_path / "model.onnx", model))
+    assert [warning.filename for warning in caught] == [__file__]
     assert len(str(warning.message)) < 600
     assert dict(network.metadata) == ({} if classes is None else {"classes": json.dumps(classes, ensure_ascii=False)})
     assert activations(network) == ["softmax"]
@@ -492,7 +496,9 @@ def test_an_output_is_named(tmp_path: Path) -> None:
     model = onnx_model(TWO, used(TWO), outputs="float[N, 2] h, float[N, 2] y")
     assert activations(read(tmp_path, model, output="h")) == [None]
     assert activations(read(tmp_path, model, output="y")) == ["sigmoid"]
-    with pytest.raises(ValueError, match=r"expected one output; name one by output=: 'h', 'y'$"):
+    with pytest.raises(
+        ValueError, match=r"expected one output; .*from_onnx\(path, output=NAME\), .* convert .* --output NAME: 'h', 'y'$"
+    ):
         read(tmp_path, model)
     with pytest.raises(ValueError, match=r"expected output to be one of 'h', 'y'; got 'z'"):
         read(tmp_path, model, output="z")
@@ -503,6 +509,12 @@ def test_the_output_of_labels_is_named(tmp_path: Path) -> None:
     model = onnx_model(nodes, used(nodes), outputs="float[N, 2] h, int64[N] l")
     with pytest.warns(UserWarning, match="ArgMax"):
         assert activations(read(tmp_path, model, output="l")) == ["softmax"]
+
+
+def test_what_is_no_path() -> None:
+    for value, got in ((onnx.ModelProto(), r"a ModelProto; onnx\.save\(model, path\) writes the file"), (3, "a int")):
+        with pytest.raises(TypeError, match=f"^from_onnx expected the path of a file, got {got}$"):
+            nnk.from_onnx(value)  # type: ignore[arg-type]
 
 
 def test_check(tmp_path: Path) -> None:
@@ -586,7 +598,8 @@ def test_no_package(monkeypatch: pytest.MonkeyPatch, network: nnk.Network, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "with a graph, found none"),
+        (b"", "expected an ONNX model, but the file is empty"),
+        (b"\x08\x08", "with a graph, found none"),
         (b"garbage", "expected an ONNX model"),
         (b"\x3a\xff\xff\xff\xff\x0f", "expected an ONNX model"),
     ],
@@ -814,7 +827,8 @@ def test_numbers_that_would_be_broadcast(tmp_path: Path) -> None:
     zero = onnx_model(
         "h = MatMul(x, none) y = Add(h, half)", {"none": np.zeros((0, 60000), np.float32), "half": 0.5}, inputs="float[N, 0] x"
     )
-    assert read(tmp_path, zero).outputs == 60000
+    with pytest.raises(ValueError, match="of at least one number, got float32 of shape"):
+        read(tmp_path, zero)
     zero.graph.initializer[0].dims[:] = [0, 2**40]
     with pytest.raises(ValueError, match="that fits its data"):
         read(tmp_path, zero)

@@ -1,8 +1,7 @@
 """The cases of ONNX's backends as networks: one operator each, or what PyTorch's layers were converted to.
 
-Inputs after the first become constants. An activation gets a dense layer of the identity before it. A case is read,
-    and then its
-stored outputs come out; or it is refused, as one that is no chain of layers.
+Inputs after the first become constants. An activation gets a dense layer of the identity before it. A case is read, and
+then its stored outputs come out; or it is refused, as one that is no chain of layers.
 """
 
 from collections.abc import Iterator

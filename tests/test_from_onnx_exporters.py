@@ -42,7 +42,7 @@ TORCH_ACTIVATIONS = {
 }
 TORCH_MODULES = {
     "normalised": ("Linear(4, 3, bias=False), BatchNorm1d(3), ReLU(), Dropout(), BatchNorm1d(3), Linear(3, 1)", ["relu", None]),
-    "normalised first": ("BatchNorm1d(4), Linear(4, 2)", [None]),
+    "normalised first": ("BatchNorm1d(4), Linear(4, 2)", ["scale", None]),
     "normalised last": ("Linear(4, 2), ReLU(), BatchNorm1d(2)", ["relu", "scale"]),
     "flattened": ("Flatten(), Linear(4, 2), Flatten(), ReLU()", ["relu"]),
     "nested": ("Sequential(Linear(4, 3), Sequential(Tanh())), Linear(3, 2), Flatten()", ["tanh", None]),

@@ -351,9 +351,21 @@ def test_names_alone_do_not_count() -> None:
         nnk.from_sklearn(NoPerceptron())
 
 
+def test_a_pipeline_without_steps() -> None:
+    with pytest.raises(
+        ValueError, match=r"^from_sklearn: Pipeline: expected an MLPClassifier .* as its last step, found no step$"
+    ):
+        nnk.from_sklearn(Pipeline([]))
+
+
 @pytest.mark.parametrize(
     ("value", "got"),
-    [(neural_network.MLPClassifier, "MLPClassifier"), (None, "a NoneType"), ("net.pkl", "a str"), ([], "a list")],
+    [
+        (neural_network.MLPClassifier, "MLPClassifier"),
+        (None, "a NoneType"),
+        ("net.pkl", "a str; read the file first, by joblib.load say, if you trust it"),
+        ([], "a list"),
+    ],
 )
 def test_what_is_no_estimator(value: Any, got: str) -> None:
     with pytest.raises(TypeError, match=f"^from_sklearn expected a fitted MLPClassifier, MLPRegressor or Pipeline, got {got}$"):

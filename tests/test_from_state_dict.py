@@ -125,7 +125,7 @@ def test_batch_normalisation_is_folded_where_it_stands() -> None:
     x = numbers(np.float64, 9, 4)
     y = normalised(x, tensors, "0") @ tensors["1.weight"].T.astype(float) + tensors["1.bias"]
     y = np.tanh(np.maximum(normalised(y, tensors, "2"), 0.0) @ tensors["4.weight"].T.astype(float) + tensors["4.bias"])
-    assert len(net) == 3
+    assert len(net) == 4  # a Scale of the inputs, two dense layers, a Scale of the outputs
     np.testing.assert_allclose(net(x), normalised(y, tensors, "6"), rtol=1e-3, atol=1e-4)
 
 
@@ -284,7 +284,31 @@ def test_an_order_that_is_given() -> None:
         np.testing.assert_allclose(net(x), chained, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("order", [["a"], ["a", "b", "b"], ["a", "c"], "ab", []])
+@pytest.mark.parametrize("order", ["ab", 5, [5, "a"]])
+def test_orders_that_are_no_lists_of_names(order: Any) -> None:
+    with pytest.raises(TypeError, match=r"^from_state_dict expected order to be a list of names of layers, got "):
+        nnk.from_state_dict(linear("a", 4, 4) | linear("b", 4, 4), [None, None], order=order)
+
+
+def test_a_mapping_that_holds_itself() -> None:
+    tensors: dict[str, Any] = {}
+    tensors["self"] = tensors
+    with pytest.raises(
+        ValueError, match=r"^from_state_dict expected at most 100 mappings within each other, got more at 'self/"
+    ):
+        nnk.from_state_dict(tensors, [])
+
+
+def test_many_layers() -> None:
+    names = [f"{number}.{part}" for number in range(1500) for part in ("b", "a")]
+    net = nnk.from_state_dict({f"{name}.weight": np.ones((1, 1)) for name in names}, [None] * len(names))
+    assert len(net) == 3000
+    names[1], names[2000] = names[2000], names[1]
+    with pytest.raises(ValueError, match=AMBIGUOUS):
+        nnk.from_state_dict({f"{name}.weight": np.ones((1, 1)) for name in names}, [None] * len(names))
+
+
+@pytest.mark.parametrize("order", [["a"], ["a", "b", "b"], ["a", "c"], []])
 def test_bad_orders(order: Any) -> None:
     message = re.escape("from_state_dict expected order to have each of 'a' (4 -> 4), 'b' (4 -> 4) once, got ")
     with pytest.raises(ValueError, match=f"^{message}"):
@@ -383,6 +407,13 @@ def test_files_with_other_dtypes(tmp_path: Path) -> None:
         nnk.from_state_dict(path, [None])
 
 
+@pytest.mark.parametrize("name", ["0.weight", "0.kernel"])
+def test_many_outputs_without_weights(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / "model.safetensors", {name: np.ones((2**40, 0), np.float32)})
+    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) of at least one number, got"):
+        nnk.from_state_dict(path, [None])
+
+
 def test_missing_files_and_pipes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         nnk.from_state_dict(tmp_path / "none.safetensors", [])
@@ -408,9 +439,36 @@ def test_damaged_files_are_refused(tmp_path_factory: pytest.TempPathFactory, dat
 
 # --- Refusals ---
 
+
+@pytest.mark.parametrize(
+    ("entries", "advice"),
+    [
+        (["model_state_dict"], "its entry 'model_state_dict'"),
+        (["model", "ema"], "one of its entries 'model', 'ema'"),
+    ],
+)
+def test_checkpoints(entries: list[str], advice: str) -> None:
+    layers = linear("0", 4, 5) | linear("2", 5, 3)
+    optimizer = {"state": {0: {"exp_avg": ONE}}, "param_groups": [{"lr": 0.1}]}
+    checkpoint = {"epoch": 3, **dict.fromkeys(entries, layers), "optimizer_state_dict": optimizer}
+    for name in ("epoch", "optimizer_state_dict/state/0/exp_avg"):
+        message = f"from_state_dict: {name!r}: it is no tensor of a layer; of a checkpoint, give {advice}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            nnk.from_state_dict(checkpoint, ["relu", None])
+        checkpoint.pop("epoch", None)
+    assert len(nnk.from_state_dict(checkpoint[entries[0]], ["relu", None])) == 2
+
+
+def test_wrong_name_in_a_mapping_that_is_no_checkpoint() -> None:
+    layer = {"kernel": ONE, "skew": ONE}
+    for tensors in ({"Dense_0": layer}, {"params": {"Dense_0": layer}}):
+        with pytest.raises(ValueError, match=f"tensor '.*Dense_0/skew': {ROLES}"):
+            nnk.from_state_dict(tensors, [None])
+
+
 ROLES = "expected a name that ends with one of weight, kernel, bias, scale, gamma, beta, running_mean, "
 MATRIX = "expected one weight or kernel, of two axes, and a bias; got "
-NORM = "expected batch normalisation: a mean, a variance, weight and bias of one axis; got "
+NORM = "expected batch normalisation: a mean, a variance, weight and bias of one axis and length; got "
 FLOATS = "expected float16, bfloat16, float32 or float64, got "
 ONE = np.ones((2, 2))
 
@@ -438,7 +496,10 @@ ONE = np.ones((2, 2))
         ({"bn.mean": ONE[0], "bn.var": ONE}, f"layer 'bn': {NORM}mean (2,), variance (2, 2)"),
         ({"bn.mean": ONE[0], "bn.var": ONE[0], "bn.kernel": ONE}, f"layer 'bn': {NORM}mean (2,), variance (2,), kernel (2, 2)"),
         ({"bn.mean": ONE[0], "bn.var": ONE[0], "bn.gamma": ONE[0], "bn.weight": ONE[0]}, f"layer 'bn': {NORM}"),
-        ({"fc.weight": ONE, "fc.bias": np.ones(3)}, "layer 'fc': expected a bias (2,) for weights (2, 2), got float64"),
+        ({"fc.weight": ONE, "fc.bias": np.ones(3)}, "layer 'fc': expected a bias (2,); got weight (2, 2), bias (3,)"),
+        ({"fc.weight": ONE, "fc.bias": np.ones(1)}, "layer 'fc': expected a bias (2,); got weight (2, 2), bias (1,)"),
+        ({"fc.kernel": ONE, "fc.bias": ONE[:1]}, "layer 'fc': expected a bias (2,); got kernel (2, 2), bias (1, 2)"),
+        ({"bn.mean": ONE[0], "bn.var": np.ones(1)}, f"layer 'bn': {NORM}mean (2,), variance (1,)"),
         ({"0.weight": ONE, "1.weight": np.ones((2, 3))}, "layer '1': expected 2 inputs, as many as there are before it; got"),
     ],
 )  # fmt: skip
@@ -553,3 +614,23 @@ def test_an_imported_network_learns_on(tmp_path: Path) -> None:
     assert training.losses[-1] < 0.5 * training.losses[0]
     same = nnk.train(nnk.from_state_dict(tensors, [None, "silu", "softmax"]), x, targets, epochs=20, seed=1)
     assert training.losses == same.losses
+
+
+@pytest.mark.parametrize(
+    ("check", "got"),
+    [
+        ((ONE,), "got 1 in a tuple"),
+        ([ONE, ONE, ONE], "got 3 in a list"),
+        (ONE, "got a ndarray"),
+        ("xy", "got a str"),
+        (3, "got a int"),
+        ((ONE, ["cat"]), "in numbers: <U3 is no real dtype"),
+    ],
+)
+def test_what_is_no_pair_of_arrays_to_check(check: Any, got: str, tmp_path: Path) -> None:
+    nnk.Network([nnk.Dense(ONE)]).to_onnx(tmp_path / "net.onnx")
+    expected = r" expected check=\(x, y\), rows and the model's outputs for them, "
+    with pytest.raises(TypeError, match=f"^from_state_dict{expected}{got}$"):
+        nnk.from_state_dict({"weight": ONE}, [None], check=check)
+    with pytest.raises(TypeError, match=rf"^from_onnx\(.*\){expected}{got}$"):
+        nnk.from_onnx(tmp_path / "net.onnx", check=check)

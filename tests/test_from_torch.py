@@ -150,13 +150,13 @@ def test_sequentials_may_be_nested(torch: Torch) -> None:
 @pytest.mark.parametrize(
     ("modules", "expected"),
     [
-        ("BLRL", ["relu", None]),
+        ("BLRL", ["scale", "relu", None]),
         ("LBRL", ["relu", None]),
         ("LRBL", ["relu", None]),
         ("LBBRBBL", ["relu", None]),
         ("LRLB", ["relu", None]),
         ("LRDB", ["relu", "scale"]),
-        ("BLBRBLB", ["relu", None]),
+        ("BLBRBLB", ["scale", "relu", None]),
     ],
 )
 @pytest.mark.parametrize("affine", [True, False])
@@ -311,7 +311,11 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
     [
         ("", "expected at least one dense layer, found none"),
         ("ReLU()", f"module '0' (ReLU): {ALONE}"),
-        ("Linear(2, 2), ReLU(), ReLU()", f"module '2' (ReLU): {ALONE}"),
+        (
+            "Linear(2, 2), ReLU(), ReLU()",
+            "module '2' (ReLU): an activation follows an activation; a network has one after each ",
+        ),
+        ("Linear(2, 2), LeakyReLU(float('nan'))", "module '1' (LeakyReLU): expected a finite negative_slope, got nan"),
         ("Linear(2, 3), Linear(2, 1)", f"module '1' (Linear): {WIDTH}weights (1, 2)"),
         ("Linear(2, 3), BatchNorm1d(2)", f"module '1' (BatchNorm1d): {WIDTH}2 numbers"),
         ("Sequential(Conv1d(2, 2, 1))", "module '0.0' (Conv1d): expected one of Sequential, Linear, "),
@@ -455,7 +459,10 @@ def test_other_modules_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("value", "got"),
-    [({"0.weight": [[1.0]]}, "a dict; a state_dict is for from_state_dict"), ("net.pt", "a str"), (None, "a NoneType"),
+    [({"0.weight": [[1.0]]}, "a dict; a state_dict is for from_state_dict"), (None, "a NoneType"),
+     ("net.pt", "a str; nnk.load(path) says what to do with a file of PyTorch"),
+     (type("Sequential", (), {"__module__": "keras.src.models.sequential", "_modules": {}})(),
+      "a Sequential; a model of Keras is for from_keras"),
      (little_torch.nn.Linear, "Linear")],
 )  # fmt: skip
 def test_what_is_no_module(value: Any, got: str) -> None:

@@ -1,6 +1,7 @@
 """Network and Dense: the same bits as the functions, arguments, files, pickles, metadata."""
 
 import copy
+import os
 import pickle
 import threading
 from collections import ChainMap, OrderedDict, UserDict
@@ -110,8 +111,8 @@ def test_networks_of_other_activations(
 @given(
     st.lists(
         st.sampled_from([*ACTIVATIONS, *OTHERS, "softmax"])
-        | st.builds("elu(alpha={!r})".format, st.floats(allow_nan=False, allow_infinity=False))
-        | st.builds("leaky_relu(negative_slope={!r})".format, st.floats(allow_nan=False, allow_infinity=False)),
+        | st.builds("elu(alpha={!r})".format, st.floats(-3e38, 3e38))
+        | st.builds("leaky_relu(negative_slope={!r})".format, st.floats(-3e38, 3e38)),
         min_size=1,
         max_size=5,
     ),
@@ -432,6 +433,20 @@ def test_metadata_of_a_trained_network(rng: np.random.Generator, tmp_path: Path)
     assert same_metadata(pickle.loads(pickle.dumps(caught.value)).training.network)
 
 
+def test_names_that_promise_another_format(tmp_path: Path) -> None:
+    net = nnk.Network([nnk.Dense([[1.0]])])
+    for name in ("net.onnx", "net.keras", "net.weights.h5", "NET.PT"):
+        path = tmp_path / name
+        path.write_bytes(b"kept")
+        for same in (path, str(path), os.fsencode(path)):
+            with pytest.raises(ValueError, match=r"save writes the safetensors format: .* Network\.to_onnx writes ONNX$"):
+                net.save(same)
+        assert path.read_bytes() == b"kept"
+    for name in ("net", "onnx", "net.onnx.safetensors", "net.bin"):
+        net.save(tmp_path / name)
+        assert len(nnk.load(tmp_path / name)) == 1
+
+
 def test_mappings_and_strings_of_other_kinds(tmp_path: Path) -> None:
     class Text(str):
         __slots__ = ()
@@ -497,3 +512,11 @@ def test_copies_of_subclasses_of_scale() -> None:
     del layer.origin
     with pytest.raises(AttributeError, match="Mean is frozen"):
         del layer.scale
+
+
+def test_an_option_must_be_finite_in_the_dtype() -> None:
+    layer = nnk.Dense(np.ones((1, 1)), activation="elu(alpha=1e+300)")
+    assert nnk.Network([layer])([-1.0])[0] == pytest.approx(1e300 * np.expm1(-1.0), rel=1e-15)
+    for dtype in (np.float32, np.float16):
+        with pytest.raises(ValueError, match=rf"option that {np.dtype(dtype)} can compute with, got 'elu\(alpha=1e\+300\)'"):
+            nnk.Network([layer], dtype)

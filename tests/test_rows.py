@@ -211,7 +211,7 @@ OTHER_COLUMNS = {
     "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
     "unknown": (
         "a,b c,2019,z\n1,2,3,4\n",
-        "line 1: the header has columns that the network was not trained on, to be left out: 'z'",
+        "line 1: the header has columns that the network was not trained on; take them out of the file: 'z'",
     ),
     "twice": ("a,b c,2019,a\n1,2,3,4\n", "line 1: the header repeats columns: 'a'"),
     "another letter case": ("A,b c,2019\n1,2,3\n", "line 1: the header lacks columns that the network was trained on: 'a'"),

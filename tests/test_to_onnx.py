@@ -123,11 +123,17 @@ def test_runtime() -> None:
         [nnk.Dense(np.ones(1), 2.0)],
         [nnk.Dense([3.0, -0.0], -0.0, "sigmoid")],
         [nnk.Dense(np.ones((1, 2)), None, "sigmoid"), nnk.Scale(1.0, 2.0)],
-        [nnk.Dense(np.ones((0, 3)))],
     ],
 )
 def test_layers(tmp_path: Path, layers: list[Any], dtype: Any) -> None:
     check(nnk.Network(layers, dtype, {"classes": '["é"]', "": "\n"}), tmp_path / "net.onnx")
+
+
+def test_a_network_without_outputs_is_written_but_not_read(tmp_path: Path, dtype: Any) -> None:
+    nnk.Network([nnk.Dense(np.ones((0, 3)))], dtype).to_onnx(tmp_path / "net.onnx")
+    onnx.checker.check_model(tmp_path / "net.onnx", full_check=True)
+    with pytest.raises(ValueError, match="of at least one number"):
+        nnk.from_onnx(tmp_path / "net.onnx")
 
 
 def test_numbers_that_are_not_finite(tmp_path: Path, dtype: Any) -> None:

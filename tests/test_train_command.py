@@ -915,7 +915,7 @@ BAD_COLUMNS = {
     ),
     "one is unknown": (
         IRIS_CSV.replace("species", "kind"),
-        "line 1: the header has columns that the network was not trained on, to be left out: 'kind'",
+        "line 1: the header has columns that the network was not trained on; take them out of the file: 'kind'",
     ),
     "one is there twice": (
         "species,petal length," + IRIS_CSV,

@@ -738,6 +738,11 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
     add("callback", TypeError, "callback", callback=3)
     add("state", TypeError, "state.*TrainingState", state={})
     add("labels of another loss", ValueError, "squared_error needs targets.*cross_entropy", loss="squared_error")
+    eye, two = r"(?!.*loss='cross_entropy').*np\.eye\(2\)\[labels\]", nnk.Network([nnk.Dense(np.ones((2, 6)), None, "sigmoid")])
+    of_two = {"net": two, "targets": labels % 2}
+    add("labels after a sigmoid", ValueError, f"{eye} makes them of labels of shape .300,.", **of_two)
+    add("column of labels after a sigmoid", ValueError, eye, net=two, targets=labels[:, np.newaxis] % 2)
+    add("loss of labels after a sigmoid", ValueError, r"np\.eye\(classes\)\[labels\]", **of_two, loss="cross_entropy")
     add("validation of x alone", (TypeError, ValueError), "validation", validation=x)
     add("validation of four", (TypeError, ValueError), "validation", validation=(x, labels, None, labels))
     add("validation labels", ValueError, "validation.*row 299", validation=(x, np.where(last, 5, labels)))

@@ -167,8 +167,7 @@ class PyNetwork {
         continue;
       }
       if (py::len(item) != 4) throw py::type_error("expected layers of (weights, bias, activation, option) or (offset, scale)");
-      const auto [given_weights, given_bias, activation, option] =
-          item.cast<std::tuple<py::object, py::object, std::size_t, double>>();
+      const auto [given_weights, given_bias, activation, option] = item.cast<std::tuple<py::object, py::object, int, double>>();
       arrays.push_back(converted(given_weights, kTypeNumber<T>, 2));
       PyArrayObject* weights = as_array(arrays.back());
       arrays.push_back(converted(given_bias, kTypeNumber<T>, 1));
@@ -177,7 +176,7 @@ class PyNetwork {
       const auto inputs = static_cast<std::size_t>(PyArray_DIM(weights, 1));
       const bool chains = result.empty() || inputs == result.back().weights.outputs;
       if (!chains || PyArray_DIM(bias, 0) != PyArray_DIM(weights, 0)) throw py::value_error("expected layers that chain");
-      if (activation >= kActivations) throw py::value_error("unknown activation");
+      if (activation < 0 || activation >= static_cast<int>(kActivations)) throw py::value_error("unknown activation");
       result.push_back({{static_cast<const T*>(PyArray_DATA(weights)), PyArray_STRIDE(weights, 0), PyArray_STRIDE(weights, 1),
                          outputs, inputs},
                         {static_cast<const T*>(PyArray_DATA(bias)), PyArray_STRIDE(bias, 0)},

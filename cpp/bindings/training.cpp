@@ -314,8 +314,8 @@ class PyTrainer {
           const bool fits = layer.offset.size() == layer.inputs && layer.scale.size() == layer.inputs;
           if (!fits || layer.inputs != layer.outputs) throw py::value_error("expected layers that chain");
         } else {
-          const auto number = first.cast<std::size_t>();
-          if (number >= kActivations) throw py::value_error("unknown activation");
+          const int number = first.cast<int>();
+          if (number < 0 || number >= static_cast<int>(kActivations)) throw py::value_error("unknown activation");
           layer.activation = static_cast<Activation>(number);
           layer.option = second.cast<double>();
         }

@@ -236,26 +236,49 @@ def number_of(activation: object) -> tuple[int, float]:
     """Return an activation's place in ``TABLE``, which is its number in C++, and the value of its option, or 0."""
     options: dict[str, Any] = {}
     given = activation
-    if isinstance(activation, partial) and not activation.args:
+    if isinstance(activation, partial):
         given, options = activation.func, dict(activation.keywords)
+        if activation.args:
+            options["x"] = activation.args  # which no activation leaves to a partial
     elif isinstance(activation, str) and (match := _WITH_OPTION.fullmatch(activation)):
         given, options = match[1], {match[2]: match[3]}
     if given is gelu and options in ({"approximate": "none"}, {"approximate": "tanh"}):
         given, options = "gelu_tanh" if options["approximate"] == "tanh" else "gelu", {}
     try:
         number = _NUMBERS[given]
-        kind = TABLE[number]
+    except (KeyError, TypeError):
+        raise _refusal(activation, given, _expected_for(given)) from None
+    kind = TABLE[number]
+    try:
         value = float(options.pop(kind.option, kind.default))
         if options or not math.isfinite(value):
             raise ValueError
-    except (KeyError, TypeError, ValueError):
-        names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
-        expected = (
-            f"None, {names}, one of these functions, or a functools.partial of it that sets its option to a finite number"
-        )
-        kind_of_error = ValueError if isinstance(given, str) else TypeError
-        raise kind_of_error(f"activation expected {expected}; got {activation!r}") from None
+    except (TypeError, ValueError):
+        option = "approximate='none' or 'tanh'" if kind.name == "gelu" else f"{kind.option}=NUMBER, which is finite,"
+        option = f"{option} and nothing else" if kind.option or kind.name == "gelu" else "no option"
+        raise _refusal(activation, given, f"{kind.name} with {option}") from None
     return number, value
+
+
+def _refusal(activation: object, given: object, expected: str) -> Exception:
+    kind_of_error = ValueError if isinstance(given, str) else TypeError
+    return kind_of_error(f"activation expected {expected}; got {activation!r}")
+
+
+def _expected_for(given: object) -> str:
+    """Return what to give for something else: the activation that has its name here or in other libraries, or any."""
+    word = given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
+    name = _plain(word.partition("(")[0])
+    for kind in TABLE:
+        if name in map(_plain, filter(None, (kind.name, *kind.keras, kind.torch, kind.sklearn))):
+            text = f"{kind.name}({kind.option}={kind.default!r})" if kind.option else kind.activation
+            return repr(text) if isinstance(given, str) or text is None else f"{text!r} or nnk.{kind.name}"
+    names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
+    return f"None, {names}, one of these functions, or a functools.partial of it that sets its option"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def name_of(number: int, option: float) -> str | None:

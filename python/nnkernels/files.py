@@ -27,7 +27,10 @@ ONNX, KERAS, HDF5 = "an ONNX file", "a Keras file", "an HDF5 file"
 
 # What a network can be made of them with.
 _LAYERS = "read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
-_MODULE = "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors"
+_MODULE = (
+    "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors (of a checkpoint, give "
+    "the entry that holds them); if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
+)
 _IMPORT = "nnk.load and {reader} read it"
 _OBJECT = "read it with {reader}, and give the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
 
@@ -68,6 +71,15 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
             file.write(tensors[name].data)
 
 
+def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the float32 of which bfloat16 are the upper halves.
+
+    >>> widened(np.array([0x3F80, 0xC000], np.uint16))
+    array([ 1., -2.], dtype=float32)
+    """
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+
+
 @contextmanager
 def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
     """Open a file that is neither a pipe nor a device, for these could not be read twice, or without end."""
@@ -99,6 +111,8 @@ def read_file(
     name = fsdecode(path)
     with open_regular(path, content) as opened:
         beginning = opened.read(256)
+    if not beginning:
+        raise ValueError(f"{name} does not hold {content}: it is empty")
     try:
         with safe_open(name, framework="numpy") as file:
             return parse(file)
@@ -144,7 +158,8 @@ def _other_kind(beginning: bytes, advice: str) -> tuple[str, str]:
     """Return what kind of file begins so, if it is a well-known one, and what to do; else empty strings."""
     import re
 
-    if beginning[8:9] in (b"", b"{"):  # as safetensors begins, after the header's length, whose bytes are any
+    length, header = int.from_bytes(beginning[:8], "little"), beginning[8:9]
+    if not header or (header == b"{" and length <= _MOST_HEADER):  # as safetensors begins
         return "", ""
     if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
         return "a Git LFS pointer, not the model", "git lfs pull fetches that"

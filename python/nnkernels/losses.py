@@ -322,7 +322,8 @@ def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[
         return chosen, activation
     if chosen.name != own:
         cause = f"{chosen.name} takes logits, but the last layer has {activation}"
-        raise ValueError(f"{function}: {cause}; its own loss is {own}")
+        advice = ", whose targets np.eye(classes)[labels] makes of labels" if own == "binary_cross_entropy" else ""
+        raise ValueError(f"{function}: {cause}; its own loss is {own}{advice}")
     return chosen, None
 
 
@@ -384,8 +385,10 @@ def as_terms(
         advice = ""
         if [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]:
             advice = f": reshape them to {fitting}"
-        elif not loss.of_rows and array.shape == leading and array.dtype.kind in "biu":
-            advice = ": labels need a softmax as last activation, or loss='cross_entropy'"
+        elif not loss.of_rows and array.shape in (leading, (*leading, 1)) and array.dtype.kind in "biu":
+            advice = f": np.eye({outputs})[labels] makes them of labels of shape {leading}"
+            if loss.name != "binary_cross_entropy":  # which may come after a sigmoid, that cross_entropy cannot
+                advice += "; or have softmax as last activation, or none and loss='cross_entropy', which take labels"
         raise ValueError(f"{loss.name} needs targets of shape {fitting}{advice}")
     if weights is not None:
         weights = as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
+from os import PathLike, fsdecode
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -378,8 +379,9 @@ class Network(_core.Network):
         ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives
         the same bytes.
 
-        A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part may then be left,
-        ValueError for metadata of more than 100 MB, and MemoryError where there is too little for a copy of the weights.
+        A file that is there is overwritten. Raises ValueError for a name that ends in .onnx, .keras, .h5 or .pt, and for
+        metadata of more than 100 MB; OSError where the system cannot write the file, of which a part may then be left; and
+        MemoryError where there is too little for a copy of the weights.
 
         Examples
         --------
@@ -391,6 +393,9 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
+        if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
+            advice = "expected a name that ends in .safetensors, say; Network.to_onnx writes ONNX"
+            raise ValueError(f"{fsdecode(path)}: Network.save writes the safetensors format: {advice}")
         layers = self.layers
         names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
         tensors = {
@@ -408,7 +413,8 @@ class Network(_core.Network):
 
         One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch, outputs), or (batch,) after
         one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
-        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network.
+        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network,
+        if each layer has inputs and outputs.
 
         In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
         float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.
@@ -438,6 +444,9 @@ _RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
 _DTYPE = "nnkernels.dtype"
 
+# Ends of names that promise another format.
+_OTHER_SUFFIXES = (".onnx", ".keras", ".h5", ".pt")
+
 # What stands for a Scale among the activations.
 _SCALE = "scale"
 
@@ -465,6 +474,8 @@ def load(path: Path) -> Network:
 
     Raises
     ------
+    TypeError
+        For what is no path, such as a model.
     ValueError
         The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
         another library or Git LFS wrote it, and says how a network comes of it. Or it is a pipe or a device.
@@ -485,6 +496,9 @@ def load(path: Path) -> Network:
     >>> copy([0.0, 0.0])
     array([0.5])
     """
+    if not isinstance(path, (str, bytes, PathLike)):
+        advice = "models that are objects are for nnk.from_torch, nnk.from_keras and nnk.from_sklearn"
+        raise TypeError(f"load expected the path of a file, got a {type(path).__name__}; {advice}")
     return read_file(path, _read_network, "a network", "Network.save", "{network}", _OTHERS)
 
 

@@ -18,7 +18,9 @@ def read_model(path: Path, output: str | None = None) -> tuple[Network, Names]:
         warnings.simplefilter("always", UserWarning)
         net = load(path) if output is None else _read_output(path, output)
     for warning in caught:
-        if sys.stderr is not None:
+        if not issubclass(warning.category, UserWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif sys.stderr is not None:
             with suppress(OSError):
                 print(f"nnkernels: {warning.message}", file=sys.stderr, flush=True)
     return net, names_of(net, str(path))

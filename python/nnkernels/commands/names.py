@@ -36,6 +36,14 @@ def names_of(net: Network, file: str) -> Names:
     return Names(classes, columns, net.metadata.get("target"), _read_list(net, "ignored", None, file))
 
 
+def class_names(net: Network) -> tuple[str, ...]:
+    """Return the names of classes in a network's metadata; () if there are none, or if they do not fit the network."""
+    try:
+        return _read_list(net, "classes", net.outputs, "")
+    except ValueError:
+        return ()
+
+
 def _read_list(net: Network, name: str, length: int | None, file: str) -> tuple[str, ...]:
     text = net.metadata.get(name)
     if text is None:

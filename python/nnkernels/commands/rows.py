@@ -12,6 +12,7 @@ import reprlib
 import shutil
 import stat
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter, FileIO, StringIO, TextIOWrapper
@@ -183,7 +184,8 @@ def check_replaceable(path: Path, read: Callable[[Path], object]) -> None:
     """Raise ValueError for a file that ``read`` refuses, such as a table: it is there for something else."""
     if path.exists() and path.stat().st_size:
         try:
-            read(path)
+            with warnings.catch_warnings(action="ignore"):  # of what a model that is replaced has
+                read(path)
         except ValueError:
             raise ValueError(f"{path}: this file holds no network, so it is kept: say another name, or delete it") from None
 
@@ -526,7 +528,10 @@ def _column_order(header: Record, columns: Sequence[str], ignored: Collection[st
     expected = {*columns, *ignored}
     for what, several in (
         ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
-        ("has columns that the network was not trained on, to be left out", [name for name in names if name not in expected]),
+        (
+            "has columns that the network was not trained on; take them out of the file",
+            [name for name in names if name not in expected],
+        ),
         ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
     ):
         if several:

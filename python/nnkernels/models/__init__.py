@@ -1,1 +1,1 @@
-"""Networks of other libraries: one module a source, each of which fills a ``Chain``."""
+"""Networks of other libraries: a module for each source fills a ``Chain``; ``to_onnx`` writes them; the others help."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkernels import _core
+from nnkernels.activations import TABLE, name_of, number_of
 from nnkernels.arrays import as_contiguous, as_real, describe, promoted
 from nnkernels.layers import Dense, Scale
 from nnkernels.network import Network
@@ -29,14 +31,15 @@ class _Affine(NamedTuple):
 
 
 # The numbers of torch's, ONNX's and Keras's SELU.
-_SELU_ALPHA = 1.6732632423543772848170429916717
-_SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_GAMMA = 1.0507009873554804934193349852946
 
 
 class Chain:
     """The layers of a network to be, in the order in which a source names them.
 
-    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end.
+    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end. What
+    scales the inputs stays a Scale.
     Every method takes the name by which the user knows the layer, such as "module '2' (Linear)", for error messages.
 
     Parameters
@@ -79,6 +82,8 @@ class Chain:
         """Add a dense layer of weights (outputs, inputs) and a bias (outputs,), or one number; of any real dtype."""
         matrix = self._numbers(name, "weights (outputs, inputs)", weights, 2)
         outputs = len(matrix)
+        if not matrix.size:  # a bias of any length would take memory that no file has
+            self.refuse(name, f"expected weights (outputs, inputs) of at least one number, got {describe(weights)}")
         self._check_width(name, matrix.shape[1], f"weights {matrix.shape}")
         vector = np.zeros(()) if bias is None else self._numbers(name, f"a bias ({outputs},)", bias, 1)
         if vector.size not in (1, outputs):
@@ -96,19 +101,26 @@ class Chain:
         self._layers.append(_Dense(matrix, vector, None))
         self.width = outputs
 
-    def activation(self, name: str, activation: str | None) -> None:
-        """Give the dense layer before it an activation: its name, with its option if that is not the default. None is none."""
+    def activation(self, name: str, activation: str | None, option: float | None = None) -> None:
+        """Give the dense layer before it an activation, by its name; None is none. An option may also be given in the name."""
         if activation is None:
             return
         layer = self._layers[-1] if self._layers else None
-        if not isinstance(layer, _Dense) or layer.activation is not None or self._affine:
+        if not isinstance(layer, _Dense) or self._affine:
             self.refuse(name, "expected a dense layer before it")
+        if layer.activation is not None:
+            self.refuse(name, "an activation follows an activation; a network has one after each dense layer")
+        if option is not None:
+            number, _ = number_of(activation)
+            if not math.isfinite(option):
+                self.refuse(name, f"expected a finite {TABLE[number].option}, got {option}")
+            activation = name_of(number, option)
         self._layers[-1] = layer._replace(activation=activation)
 
-    def selu(self, name: str) -> None:
-        """Add the activation SELU: a multiple of ELU."""
-        self.activation(name, f"elu(alpha={_SELU_ALPHA!r})")
-        self.affine(name, _SELU_SCALE, 0.0)
+    def selu(self, name: str, alpha: float = SELU_ALPHA, gamma: float = SELU_GAMMA) -> None:
+        """Add the activation SELU: gamma elu(x, alpha)."""
+        self.activation(name, "elu", alpha)
+        self.affine(name, gamma, 0.0)
 
     def celu(self, name: str, alpha: float) -> None:
         """Add the activation CELU: alpha elu(x / alpha), which holds for alpha above 0 only."""
@@ -139,12 +151,26 @@ class Chain:
     def batch_norm(
         self, name: str, mean: ArrayLike, variance: ArrayLike, epsilon: float, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0
     ) -> None:
-        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta.
+
+        Each is (width,), or one number. Where it comes first it is a Scale, as scaled inputs are: folded into weights, large
+        means would cost accuracy, and training would begin with weights that fit inputs of no such scale.
+        """
+        if np.ndim(mean):  # also where that is one number, which is not for inputs of any number
+            self._check_width(name, np.size(mean), f"{np.size(mean)} numbers")
         centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
         self._statistics += [promoted(as_real(value).dtype) for value in (mean, variance)]
         with np.errstate(all="ignore"):
-            factor = times / np.sqrt(spread + epsilon)
-            self.affine(name, factor, plus - centre * factor)
+            spread = spread + epsilon
+            if not (spread > 0.0).all():
+                self.refuse(name, f"expected variances that are above 0 with epsilon, {epsilon:g}, added")
+            factor = times / np.sqrt(spread)
+            offset = centre - plus / factor
+            first = not self._affine and all(isinstance(layer, Scale) for layer in self._layers)
+            if first and np.isfinite(factor).all() and np.isfinite(offset).all():
+                self.scale(name, offset, factor)
+            else:
+                self.affine(name, factor, plus - centre * factor)
 
     def scale(self, name: str, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add (x - offset) * scale, element by element, as a layer of its own; each is (width,), or one number."""

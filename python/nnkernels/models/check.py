@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkernels import _core
 from nnkernels.arrays import as_contiguous, as_real
+from nnkernels.commands.names import class_names
 from nnkernels.layers import Dense, Scale, dense
 from nnkernels.network import Network
 
@@ -147,7 +147,8 @@ def compare(
         _check_range(source, network, exact, x)
         return
     row, output = np.unravel_index(np.argmax(difference), difference.shape)
-    name = _class_name(network, int(output))
+    classes = class_names(network)
+    name = f" ({classes[output]!r})" if classes else ""
     raise ValueError(
         f"{source}: the network does not compute what the model computes: output {output}{name} of row {row} is "
         f"{exact[row, output]:.17g}, the model's is {expected[row, output]:.17g}; allowed is a difference of {allowed:.2g}"
@@ -167,20 +168,28 @@ def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[
         )
 
 
+def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the rows and outputs that a user gives. Raise TypeError where these are no two arrays of real numbers."""
+    if not isinstance(check, (tuple, list)) or len(check) != 2:
+        got = f"{len(check)} in a {type(check).__name__}" if isinstance(check, (tuple, list)) else f"a {type(check).__name__}"
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, got {got}")
+    try:
+        x, y = (as_real(value) for value in check)
+    except TypeError as error:
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
+    return x, y
+
+
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:
     """Compare a network with rows (..., inputs) that a user gives, and the outputs (..., outputs) of the model for them.
 
-    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit.
+    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit; and TypeError
+    for what is no pair of arrays.
     """
-    x, y = (as_contiguous(as_real(value), np.float64) for value in check)
+    x, y = (as_contiguous(array, np.float64) for array in arrays_of(source, check))
     rows = x.size // max(1, network.inputs)
     if x.shape[-1:] != (network.inputs,) or y.size != rows * network.outputs:
         expected = f"rows (..., {network.inputs}) and their outputs (..., {network.outputs})"
         raise ValueError(f"{source} expected check to be {expected}, got arrays of shapes {x.shape} and {y.shape}")
     kind: Any = network.dtype.name
     compare(source, network, network64, y.reshape(rows, network.outputs), x.reshape(rows, network.inputs), kind)
-
-
-def _class_name(network: Network, output: int) -> str:
-    classes = json.loads(network.metadata.get("classes", "[]"))
-    return f" ({classes[output]!r})" if output < len(classes) else ""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkernels.activations import TABLE
-from nnkernels.files import Path, open_regular
+from nnkernels.files import Path, open_regular, widened
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.models.hdf5 import Group, open_hdf5
@@ -53,6 +53,10 @@ _IDLE = (
 _ACTIVATIONS = {name: kind.name for kind in TABLE[1:] for name in kind.keras if name.islower()}
 _ACTIVATIONS["leaky_relu"] = "leaky_relu(negative_slope=0.2)"  # 0.3 in the layer LeakyReLU
 
+# Classes that stand for functions of one's own; a lambda may also be a mapping with "value", its code.
+_FUNCTIONS = ("function", "__lambda__")
+_CODE = "Python code, which is not executed"
+
 # The least standard deviation that Normalization divides by.
 _LEAST_DEVIATION = 1e-7
 
@@ -61,10 +65,10 @@ def from_keras(model_or_path: object) -> Network:
     """Return the network of a Keras model.
 
     A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
-    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it), Normalization and Rescaling (each a
-    Scale), Flatten, models of these, and layers that act in training only, such as Dropout. The network has the dtype of the
-    model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network takes rows that are flat:
-    ``net(x.reshape(len(x), -1))``.
+    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it; a Scale where it comes first),
+    Normalization and Rescaling (each a Scale), Flatten, models of these, and layers that act in training only, such as Dropout.
+    The network has the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network
+    takes rows that are flat: ``net(x.reshape(len(x), -1))``.
 
     Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
 
@@ -110,7 +114,10 @@ def from_keras(model_or_path: object) -> Network:
             reason = "what other classes compute is known to their code alone"
             raise ValueError(f"from_keras expected a Sequential or a functional model, got a {kind.__name__}; {reason}")
         raise TypeError(f"from_keras expected a Keras model, or the path of a .keras or .h5 file, got a {kind.__name__}")
-    item = {"class_name": kind.__name__, "config": model.get_config()}
+    try:
+        item = {"class_name": kind.__name__, "config": model.get_config()}
+    except OSError as error:  # Keras wants to show a lambda's source
+        raise ValueError(f"from_keras: a lambda in the model is {_CODE} ({error})") from None
     reader = _Reader("from_keras")
     reader.read(item, _LayerWeights(model))
     network = reader.chain.network()
@@ -118,7 +125,10 @@ def from_keras(model_or_path: object) -> Network:
     if precision is not None:
         exact = reader.chain.network64()
         x = probe(exact).astype(precision)
-        outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        try:
+            outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
+        except Exception as error:  # of any backend
+            raise ValueError(f"from_keras: the model cannot be run: {error}") from error
         rounded = reader.chain.network(dtype=precision)
         compare("from_keras", rounded, exact, np.asarray(outputs), x, precision)
     return network
@@ -456,7 +466,7 @@ class _Reader:
         names = ["kernel", "bias"] if layer.flag("use_bias", True) else ["kernel"]
         kernel, *bias = self._variables(layer, weights, names)
         units = layer.config.get("units", kernel.shape[-1] if kernel.ndim else None)
-        if kernel.ndim != 2 or kernel.shape[1] != units or not kernel.size:
+        if kernel.ndim != 2 or kernel.shape[1] != units:
             layer.refuse(f"expected a kernel (inputs, {_shown(units)}), got {kernel.shape}")
         if self._now is not None and self._now != kernel.shape[:1]:
             layer.refuse(f"expected {self._now[0]} inputs, as many as there are before it, got a kernel {kernel.shape}")
@@ -474,18 +484,11 @@ class _Reader:
         scale, center = layer.flag("scale", True), layer.flag("center", True)
         names = [*["gamma"] * scale, *["beta"] * center, "moving_mean", "moving_variance"]
         arrays = dict(zip(names, self._variables(layer, weights, names), strict=True))
-        mean, variance, gamma, beta = (
-            np.asarray(arrays.get(name, 1.0 if name == "gamma" else 0.0), np.float64)
-            for name in ("moving_mean", "moving_variance", "gamma", "beta")
-        )
-        spread = variance + layer.number("epsilon", 1e-3)
-        if any(array.shape not in ((), mean.shape) for array in (variance, gamma, beta)) or mean.ndim != 1:
+        mean, variance = arrays["moving_mean"], arrays["moving_variance"]
+        if any(array.shape != mean.shape for array in arrays.values()) or mean.ndim != 1:
             layer.refuse("expected arrays of one shape")
-        if not (spread > 0.0).all():
-            layer.refuse("expected variances above 0")
-        factor = gamma / np.sqrt(spread)
-        with np.errstate(all="ignore"):
-            self.chain.affine(layer.label, factor, beta - mean * factor)
+        gamma, beta = arrays.get("gamma", 1.0), arrays.get("beta", 0.0)
+        self.chain.batch_norm(layer.label, mean, variance, layer.number("epsilon", 1e-3), gamma, beta)
 
     def _normalization(self, layer: _Layer, weights: _Weights | None) -> None:
         axis = layer.config.get("axis", -1)
@@ -534,7 +537,7 @@ class _Reader:
             case "LeakyReLU":
                 self._leaky_relu(layer, layer.number("alpha" if "alpha" in layer.config else "negative_slope", 0.3))
             case "ELU":
-                self.chain.activation(layer.label, f"elu(alpha={layer.number('alpha', 1.0)!r})")
+                self.chain.activation(layer.label, "elu", layer.number("alpha", 1.0))
             case "ReLU":
                 if layer.config.get("max_value") is not None or layer.number("threshold", 0.0) != 0.0:
                     layer.refuse("expected a ReLU without max_value and threshold")
@@ -543,18 +546,23 @@ class _Reader:
                 layer.check_last_axis()
                 self.chain.activation(layer.label, "softmax")
             case "Lambda":
-                layer.refuse("it is Python code, which is not executed")
+                layer.refuse(f"it is {_CODE}")
             case _:
                 supported = "Dense, activations, BatchNormalization, Normalization, Rescaling, Dropout and Flatten"
                 layer.refuse(f"not supported; layers that are: {supported}")
 
     def _leaky_relu(self, layer: _Layer, slope: float) -> None:
-        self.chain.activation(layer.label, f"leaky_relu(negative_slope={slope!r})" if slope else "relu")
+        if slope:
+            self.chain.activation(layer.label, "leaky_relu", slope)
+        else:
+            self.chain.activation(layer.label, "relu")
 
     def _activation(self, layer: _Layer, activation: Any) -> None:
         """Add an activation that is given by its name, or is a layer."""
         if activation in (None, "linear"):
             return
+        if isinstance(activation, Mapping) and ("value" in activation or activation.get("class_name") in _FUNCTIONS):
+            layer.refuse(f"its activation is {_CODE}")
         if isinstance(activation, Mapping) and isinstance(activation.get("config"), Mapping):
             inner = self._layer(activation, f"{layer.name}/", {})
             self._activation_layer(inner)
@@ -649,7 +657,7 @@ def _source(layer: _Layer, node: Any) -> str:
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
     """Return bfloat16 as float32, which holds it exactly; other dtypes as they are."""
     if array.dtype.name == "bfloat16" or array.dtype == "V2":
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return widened(array.view(np.uint16))
     return array
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkernels.activations import TABLE, name_of, number_of
+from nnkernels.activations import TABLE, number_of
 from nnkernels.files import Path
 from nnkernels.layers import Dense, Scale
 from nnkernels.models import composed
-from nnkernels.models.chain import Chain
-from nnkernels.models.check import compare_rows
+from nnkernels.models.chain import SELU_ALPHA, SELU_GAMMA, Chain
+from nnkernels.models.check import arrays_of, compare_rows
 from nnkernels.models.onnx_file import FIRST_LENGTH, MOST_AXES, Model, Node, float_type, shown
 from nnkernels.network import Network
 
@@ -24,8 +25,9 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
     """Read a network from an ONNX file: a chain of dense layers, whichever exporter wrote it.
 
     It holds Gemm, or MatMul and Add, with activations, also those that are composed of several operators (SiLU, GELU, ...).
-    Batch normalisation, and what else is linear, is folded into the dense layers in float64; Sub and then Mul by constants,
-    and Scaler, become a ``Scale``. Operators that keep the rows are left out: Identity, Dropout, Cast, Flatten, Reshape, ...
+    Batch normalisation, and what else is linear, is folded into the dense layers in float64. Batch normalisation that comes
+    first, Sub and then Mul by constants, and Scaler become a ``Scale``. Operators that keep the rows are left out: Identity,
+    Dropout, Cast, Flatten, Reshape, ...
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
 
     Raises
     ------
+    TypeError
+        For what is no path, and where ``check`` is no pair of arrays.
     ValueError
         For a file that is no ONNX model, and for a model that is no such chain; the message names the node and the reason. For
         outputs that differ from ``check`` by more than rounding.
@@ -79,14 +83,23 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
-            x, y = (np.asarray(value) for value in check)
+            x, y = arrays_of(model.source, check)
             if x.ndim > 2 and x.shape[-1] != network.inputs:
                 x = x.reshape(len(x), -1)  # the model flattens them
             compare_rows(model.source, network, network64, (x, y))
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
-        warnings.warn(f"{model.source}: left out what makes labels of the outputs: {names}", UserWarning, stacklevel=2)
+        message = f"{model.source}: left out what makes labels of the outputs: {names}"
+        warnings.warn(message, UserWarning, stacklevel=_callers_level())
     return walk.one_neuron(network)
+
+
+def _callers_level() -> int:
+    """Return the ``stacklevel`` of the caller's line that called this package, be it from_onnx or load."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("nnkernels."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class _Walk:
@@ -291,7 +304,7 @@ class _Walk:
         if weights.ndim != 2:
             node.refuse(f"expected weights of two axes, got shape {weights.shape}")
         self.need_features(node, len(self.axes) - 1)
-        self.model.count(node.name, weights.size + len(weights))
+        self.model.count(node.name, weights.size)
         self._widest = max(self._widest, *weights.shape)
         self.chain.dense(node.name, weights, bias)
         self.axes[-1] = len(weights)
@@ -302,6 +315,12 @@ class _Walk:
         self.chain.affine(node.name, factor, shift)
         self.last = "dense" if self.last == "dense" else "affine"
 
+    def batch_norm(self, node: Node, mean: NDArray[Any], variance: NDArray[Any], epsilon: float, *affine: NDArray[Any]) -> None:
+        """Add batch normalisation."""
+        self.model.count(node.name, 2 * mean.size)  # it may become a Scale
+        self.chain.batch_norm(node.name, mean, variance, epsilon, *affine)
+        self.last = "dense" if self.last == "dense" else "affine"
+
     def scale(self, node: Node, offset: ArrayLike, scale: ArrayLike) -> None:
         """Add a layer (x - offset) * scale."""
         self.chain.scale(node.name, offset, scale)
@@ -310,10 +329,7 @@ class _Walk:
 
     def activation(self, node: Node, name: str, option: float | None = None) -> None:
         """Add an activation, with its option unless that is the default."""
-        kind = _KINDS[name]
-        if option is not None and not math.isfinite(option):
-            node.refuse(f"expected a finite {kind.option}, got {option}")
-        self.chain.activation(node.name, name_of(TABLE.index(kind), kind.default if option is None else option) or "")
+        self.chain.activation(node.name, name, option)
         self.last = name
 
     def following(self, value: str) -> Node | None:
@@ -438,12 +454,11 @@ def _scaler(walk: _Walk, node: Node) -> None:
 def _batch_normalization(walk: _Walk, node: Node) -> None:
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
         node.refuse("expected batch normalisation in inference, got training mode")
-    scale, shift, mean, variance = (walk.constant(node, place).astype(np.float64) for place in range(1, 5))
+    scale, shift, mean, variance = (walk.constant(node, place) for place in range(1, 5))
     if not scale.shape == shift.shape == mean.shape == variance.shape == (scale.size,):
         node.refuse(f"expected scale, B, mean and var of one axis and length, got shapes {scale.shape}, {shift.shape}, ...")
     walk.need_features(node, 1)
-    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
-    walk.affine(node, factor, shift - mean * factor)
+    walk.batch_norm(node, mean, variance, node.number("epsilon", 1e-5), scale, shift)
 
 
 # Activations
@@ -489,12 +504,10 @@ def _prelu(walk: _Walk, node: Node) -> None:
 
 
 def _selu(walk: _Walk, node: Node) -> None:
-    alpha, gamma = node.number("alpha", _SELU[0]), node.number("gamma", _SELU[1])
-    alpha, gamma = (
-        exact if math.isclose(value, exact, rel_tol=1e-7) else value for value, exact in zip((alpha, gamma), _SELU, strict=True)
-    )
-    walk.activation(node, "elu", alpha)
-    walk.affine(node, gamma, 0.0)
+    numbers = (("alpha", SELU_ALPHA), ("gamma", SELU_GAMMA))
+    given = ((node.number(name, exact), exact) for name, exact in numbers)
+    walk.chain.selu(node.name, *(exact if math.isclose(value, exact, rel_tol=1e-7) else value for value, exact in given))
+    walk.last = "affine"
 
 
 def _celu(walk: _Walk, node: Node) -> None:
@@ -644,8 +657,7 @@ def _place(node: Node, axis: int, rank: int) -> int:
     return axis % rank
 
 
-# Activations by their names here, and those that ONNX has as one operator, by its names.
-_KINDS = {kind.name: kind for kind in TABLE}
+# Activations that ONNX has as one operator, by its names.
 ACTIVATIONS = {kind.onnx: kind for kind in TABLE[1:] if kind.onnx}
 
 # What reads each operator.
@@ -682,6 +694,3 @@ _EITHER = ("Add", "Sub", "Mul", "Div")
 
 # How many operators an activation is composed of, at most: GELU of 9, and casts.
 _MOST_COMPOSED = 16
-
-# SELU's alpha and gamma, which are float32 in a file.
-_SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.files import Path
+from nnkernels.files import Path, open_regular
 
 # Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
 _MOST_NUMBERS = 2**16
@@ -108,12 +108,15 @@ class Model:
             import onnx
         except ImportError:
             raise ImportError("from_onnx needs the package onnx: pip install 'nnkernels[onnx]'") from None
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            hint = "; onnx.save(model, path) writes the file" if hasattr(path, "SerializeToString") else ""
+            raise TypeError(f"from_onnx expected the path of a file, got a {type(path).__name__}{hint}")
         self._path = os.fsdecode(path)
         self.source = f"from_onnx({self._path!r})"
-        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - pathlib is not imported
-            raise ValueError(f"{self.source}: a model is read from a file, not from a pipe or a device")
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_regular(path, "a model") as file:
             content = file.read()
+        if not content:
+            raise ValueError(f"{self.source}: expected an ONNX model, but the file is empty")
         self.size = len(content)
         self._external: dict[str, int] = {}  # the bytes of each file that no tensor has taken yet
         self._counted = 0
@@ -194,7 +197,8 @@ class Model:
         ends = {name: self._before_labels(name) for name in names}
         candidates = {end for end, labels in ends.values() if not labels} or {end for end, _ in ends.values()}
         if len(candidates) != 1:
-            raise ValueError(f"{self.source}: expected one output; name one by output=: {self._output_names()}")
+            advice = "name one by nnk.from_onnx(path, output=NAME), in the shell first by convert MODEL NETWORK --output NAME"
+            raise ValueError(f"{self.source}: expected one output; {advice}: {self._output_names()}")
         (end,) = candidates
         kept = set(self.ancestors([end]))
         behind = [number for number in self.ancestors(names) if number not in kept]

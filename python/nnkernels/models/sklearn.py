@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,12 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     """
     if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         got = estimator.__name__ if isinstance(estimator, type) else f"a {type(estimator).__name__}"
-        raise TypeError(f"{_SOURCE} expected a fitted MLPClassifier, MLPRegressor or Pipeline, got {got}")
+        hint = (
+            "; read the file first, by joblib.load say, if you trust it"
+            if isinstance(estimator, (str, bytes, PathLike))
+            else ""
+        )
+        raise TypeError(f"{_SOURCE} expected a fitted MLPClassifier, MLPRegressor or Pipeline, got {got}{hint}")
     chain = Chain(_SOURCE, getattr(estimator, "n_features_in_", None))
     model = _add(chain, type(estimator).__name__, estimator)
     columns = getattr(estimator, "feature_names_in_", ())
@@ -90,6 +96,8 @@ def _add(chain: Chain, name: str, estimator: Any) -> Any:
         hint = "; give its best_estimator_" if hasattr(estimator, "best_estimator_") else ""
         chain.refuse(name, f"expected an MLPClassifier or MLPRegressor, or a Pipeline that ends with one{hint}")
     if kind == "Pipeline":
+        if not estimator.steps:
+            chain.refuse(name, "expected an MLPClassifier or MLPRegressor as its last step, found no step")
         *steps, last = ((f"step {step!r} ({type(part).__name__})", part) for step, part in estimator.steps)
         for step, scaler in steps:
             if not _is_identity(scaler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from os import PathLike, fsdecode
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels.activations import Activation, name_of, number_of
 from nnkernels.arrays import as_number, as_real, is_float
 from nnkernels.commands.names import listed
-from nnkernels.files import Path, read_file
+from nnkernels.files import Path, read_file, widened
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare_rows
 from nnkernels.models.torch import as_numpy
@@ -47,6 +47,9 @@ _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 # Layers that a message lists.
 _MOST_LISTED = 20
 
+# Mappings within mappings.
+_MOST_DEPTH = 100
+
 # The layers and the steps of a search for an order in which the shapes fit.
 _MOST_SEARCHED = 100
 _STEPS = 10_000
@@ -55,7 +58,7 @@ _STEPS = 10_000
 class _Layer(NamedTuple):
     name: str
     tensors: dict[str, NDArray[Any]]  # by role
-    epsilon: float
+    epsilon: float = _EPSILON
 
     @property
     def is_dense(self) -> bool:
@@ -87,20 +90,23 @@ def from_state_dict(
 
     Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs, outputs), as in flax and
     Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``)
-    is batch normalisation: it is folded into the dense layer beside it, in float64.
+    is batch normalisation: it is folded into the dense layer beside it, in float64; where it comes first it becomes a
+    ``Scale``.
 
     Parameters
     ----------
     tensors : mapping, str, bytes or path-like
         Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
-        nested. Or the path of a .safetensors file. Nothing is unpickled: a .pt file goes through
-        ``torch.load(path, weights_only=True)``.
+        nested. Of a checkpoint, give the entry that holds them. Or the path of a .safetensors file. Nothing is unpickled: a
+        .pt file goes through ``torch.load(path, weights_only=True)``.
     activations : sequence
         One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
         normalisation is that one's: ``[None, "relu", None]``.
     order : sequence of str, optional
-        The names of the layers in their order, such as ["fc1", "fc2"]. By default the order of a mapping tells it, if it is not
-        alphabetical; or the numbers in the names; or there is one order in which the shapes fit.
+        The names of the layers in their order, such as ["fc1", "fc2"]. By default it is that of the mapping, unless that is
+        alphabetical, or is so for each dtype: a sorted mapping tells none. Then the numbers in the names tell it, or the one
+        order in which the shapes fit. A module of PyTorch lists its layers as they are defined: where they are called in
+        another order, say it.
     epsilon : float, optional
         What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as in Keras, where its tensors
         have Keras's names, moving_mean and moving_variance; 1e-5, as in PyTorch and flax, elsewhere.
@@ -150,7 +156,8 @@ def from_state_dict(
     if epsilon is not None:
         epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
-    layers = _in_order(chain, _layers(chain, named), chosen, order)
+    entries = _entries(tensors) if isinstance(tensors, Mapping) else []
+    layers = _in_order(chain, _layers(chain, named, entries), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
         raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
@@ -169,13 +176,24 @@ def from_state_dict(
     return network
 
 
-def _flattened(tensors: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _flattened(tensors: Mapping[str, Any], path: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    if depth > _MOST_DEPTH:
+        raise ValueError(f"{_SOURCE} expected at most {_MOST_DEPTH} mappings within each other, got more at {path[:60]!r}")
     for name, value in tensors.items():
         whole = f"{path}/{name}" if path else str(name)
         if isinstance(value, Mapping):
-            yield from _flattened(value, whole)
+            yield from _flattened(value, whole, depth + 1)
         else:
             yield whole, value
+
+
+def _entries(tensors: Any) -> list[str]:
+    """Return the names of a mapping's entries that hold layers, as a checkpoint's entry "model_state_dict" does."""
+    return [
+        str(name)
+        for name, entry in tensors.items()
+        if isinstance(entry, Mapping) and any(re.search(r"[./](weight|kernel)$", part) for part, _ in _flattened(entry))
+    ]
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -201,7 +219,7 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
             file.seek(8 + start + begin)
             array = np.fromfile(file, dtype, (end - begin) // dtype.itemsize).reshape(entry["shape"])
             if entry["dtype"] == "BF16":
-                array = (array.astype(np.uint32) << 16).view(np.float32)
+                array = widened(array)
             tensors[name] = array
     return tensors
 
@@ -209,20 +227,28 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
 def _split(whole: str) -> tuple[str, list[str]]:
     """Return the collection that a name begins with, if any, and the parts of the rest."""
     parts = re.split(r"[./]", whole)
-    return (parts[0], parts[1:]) if parts[0] in _COLLECTIONS else ("", parts)
+    return (parts[0], parts[1:]) if parts[0] in _COLLECTIONS and len(parts) > 1 else ("", parts)
 
 
-def _layers(chain: Chain, named: Iterable[tuple[str, Any]]) -> list[_Layer]:
-    """Return the layers that tensors belong to, in the order of their first tensors."""
+def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) -> list[_Layer]:
+    """Return the layers that tensors belong to, in the order of their first tensors.
+
+    ``entries`` are those that may be meant, where others hold something else.
+    """
     layers: dict[str, _Layer] = {}
     for whole, value in named:
         *path, last = _split(whole)[1]
         if last == _IGNORED:
             continue
         if last not in _ROLES:
+            if entries and whole.split("/")[0] not in entries:
+                several = "one of its entries" if len(entries) > 1 else "its entry"
+                chain.refuse(
+                    repr(whole), f"it is no tensor of a layer; of a checkpoint, give {several} {listed(entries, 3, repr)}"
+                )
             chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
         name = ".".join(path)
-        layer = layers.setdefault(name, _Layer(name, {}, _EPSILON))
+        layer = layers.setdefault(name, _Layer(name, {}))
         if last.startswith("moving_"):
             layers[name] = layer = layer._replace(epsilon=_EPSILON_OF_KERAS)
         if _ROLES[last] in layer.tensors:
@@ -238,12 +264,16 @@ def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
     shapes = ", ".join(f"{role} {tensor.shape}" for role, tensor in tensors.items())
     if "mean" in tensors or "variance" in tensors:
         good = {"mean", "variance"} <= tensors.keys() and "kernel" not in tensors and not {"gamma", "weight"} <= tensors.keys()
-        if not good or any(tensor.ndim != 1 for tensor in tensors.values()):
-            chain.refuse(name, f"expected batch normalisation: a mean, a variance, weight and bias of one axis; got {shapes}")
+        if not good or any(tensor.ndim != 1 or tensor.size != tensors["mean"].size for tensor in tensors.values()):
+            expected = "a mean, a variance, weight and bias of one axis and length"
+            chain.refuse(name, f"expected batch normalisation: {expected}; got {shapes}")
         return
     matrices = [tensors[role] for role in ("weight", "kernel") if role in tensors]
     if len(matrices) != 1 or matrices[0].ndim != 2 or "gamma" in tensors:
         chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
+    outputs = _Layer(name, tensors).widths[1]
+    if "bias" in tensors and tensors["bias"].shape != (outputs,):
+        chain.refuse(name, f"expected a bias ({outputs},); got {shapes}")
 
 
 def _listed(layers: list[_Layer]) -> str:
@@ -293,14 +323,15 @@ def _in_order(chain: Chain, layers: list[_Layer], chosen: bool, order: Sequence[
     """
     names = [layer.name for layer in layers]
     if order is not None:
-        if isinstance(order, str) or sorted(order) != sorted(names):
+        if isinstance(order, str) or not isinstance(order, Sequence) or not all(isinstance(name, str) for name in order):
+            raise TypeError(f"{_SOURCE} expected order to be a list of names of layers, got {order!r}")
+        if sorted(order) != sorted(names):
             raise ValueError(f"{chain.source} expected order to have each of {_listed(layers)} once, got {order!r}")
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
     tokens = {name: _tokens(name) for name in names}
     natural = sorted(layers, key=lambda layer: tokens[layer.name])
     if chosen:
-        contradicted = any(_is_before(tokens[second], tokens[first]) for first, second in combinations(names, 2))
-        orders = [] if contradicted else [layers]
+        orders = [] if _contradicts(tokens.values()) else [layers]
     elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
         orders = [natural]
     else:
@@ -323,6 +354,18 @@ def _is_before(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> b
     """Say whether numbers tell that one layer is before another: where their names begin to differ."""
     one, other = next((pair for pair in zip(first, second, strict=False) if pair[0] != pair[1]), ((0, ""), (0, "")))
     return 0 <= one[0] < other[0]
+
+
+def _contradicts(order: Iterable[list[tuple[int, str]]]) -> bool:
+    """Say whether numbers tell that a name of an order is before one that is ahead of it."""
+    reached: dict[tuple[tuple[int, str], ...], int] = {}  # the numbers after each beginning of a name
+    for parts in order:
+        for place in range(1, len(parts), 2):
+            number, beginning = parts[place][0], tuple(parts[:place])
+            if number < reached.get(beginning, 0):
+                return True
+            reached[beginning] = number
+    return False
 
 
 def _fitting_orders(layers: list[_Layer], tokens: dict[str, list[tuple[int, str]]]) -> list[list[_Layer]]:

@@ -6,20 +6,21 @@ import copy
 import sys
 import warnings
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkernels.activations import TABLE, name_of
+from nnkernels.activations import TABLE
 from nnkernels.models.chain import Chain
 from nnkernels.models.check import compare, probe
 from nnkernels.network import Network
 
 _SOURCE = "from_torch"
 
-# PyTorch's names of activations, and their places in the table.
-_ACTIVATIONS = {kind.torch: number for number, kind in enumerate(TABLE) if kind.torch}
+# Activations by PyTorch's names.
+_ACTIVATIONS = {kind.torch: kind for kind in TABLE if kind.torch}
 
 # What does nothing once a module is in evaluation mode.
 _DROPOUTS = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
@@ -44,7 +45,8 @@ def from_torch(module: Any) -> Network:
     module : torch.nn.Module
         A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU, CELU, SELU, Sigmoid, Tanh,
         SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis, BatchNorm1d, Dropout, Flatten and Identity. Batch
-        normalisation is folded into the weights beside it, in float64. On any device.
+        normalisation is folded into the weights beside it, in float64; where it comes first it becomes a ``Scale``. On any
+        device.
 
     Returns
     -------
@@ -57,8 +59,8 @@ def from_torch(module: Any) -> Network:
         For an object that is no module.
     ValueError
         For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
-        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; and where the outputs differ. The
-        message names the module and the reason.
+        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; for a variance that is not above 0
+        with epsilon added; and where the outputs differ. The message names the module and the reason.
 
     Examples
     --------
@@ -72,9 +74,14 @@ def from_torch(module: Any) -> Network:
           2       8        3  -                   27
       total                                       67
     """
-    if isinstance(module, type) or not hasattr(module, "_modules"):
+    of_keras = any(base.__module__.startswith(("keras.", "tf_keras.")) for base in type(module).__mro__)
+    if isinstance(module, type) or of_keras or not hasattr(module, "_modules"):
         got = module.__name__ if isinstance(module, type) else f"a {type(module).__name__}"
-        hint = "; a state_dict is for from_state_dict" if isinstance(module, dict) else ""
+        hint = "; a model of Keras is for from_keras" if of_keras else ""
+        if isinstance(module, dict):
+            hint = "; a state_dict is for from_state_dict"
+        elif isinstance(module, (str, bytes, PathLike)):
+            hint = "; nnk.load(path) says what to do with a file of PyTorch"
         raise TypeError(f"{_SOURCE} expected a torch.nn.Module, got {got}{hint}")
     chain = Chain(_SOURCE)
     for path, part in _modules(module):
@@ -121,7 +128,7 @@ def _add(chain: Chain, name: str, module: Any) -> None:
             slopes = as_numpy(chain, name, module.weight)
             if slopes.size != 1:
                 chain.refuse(name, f"expected one slope for all inputs, got {slopes.size}")
-            chain.activation(name, name_of(_ACTIVATIONS["LeakyReLU"], float(slopes[0])))
+            chain.activation(name, "leaky_relu", float(slopes[0]))
         case "CELU":
             chain.celu(name, module.alpha)
         case "SELU":
@@ -140,9 +147,8 @@ def _add(chain: Chain, name: str, module: Any) -> None:
         case "Flatten" if module.start_dim not in (1, -1) or module.end_dim not in (1, -1):
             chain.refuse(name, f"expected Flatten(1, -1), got Flatten({module.start_dim}, {module.end_dim})")
         case _ if kind in _ACTIVATIONS:
-            number = _ACTIVATIONS[kind]
-            option = TABLE[number].option
-            chain.activation(name, name_of(number, float(getattr(module, option)) if option else 0.0))
+            known = _ACTIVATIONS[kind]
+            chain.activation(name, known.activation, float(getattr(module, known.option)) if known.option else None)
 
 
 def _refuse_unknown(chain: Chain, name: str, module: Any) -> None:
