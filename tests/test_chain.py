@@ -255,6 +255,13 @@ def test_a_chain_without_dense_layers() -> None:
         assert net([1.0, 2.0, 3.0]).tolist() == [0.0, 2.0, 4.0]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_statistics_tell_the_dtype_where_there_are_no_weights(dtype: Any) -> None:
+    net = chain_of(("batch_norm", (np.ones(3, dtype), np.ones(3, dtype), 1e-5))).network()
+    assert net.dtype == dtype
+    assert chain_of(("batch_norm", (1.0, 1.0, 1e-5)), ("dense", dense(3, 2, dtype=dtype))).network().dtype == dtype
+
+
 def test_chain_keeps_no_view_of_the_model() -> None:
     weights, bias = dense(2, 2)
     net = chain_of(("dense", (weights, bias))).network()
@@ -317,12 +324,57 @@ MATRIX = "expected weights (outputs, inputs), got "
         ([("affine", (np.ones((2, 2)), 0.0))], "layer 1: expected one number for each input, got float64 of shape (2, 2)"),
         ([("dense", dense(2, 2)), RELU, ("affine", ([1.0, 0.0], 1.0))], "layer 3: expected finite factors other than 0"),
         ([("affine", (np.inf, 0.0)), ("scale", (1.0, [1.0]))], "layer 1: expected finite factors other than 0"),
+        *(
+            ([("dense", dense(2, 2)), ("celu", (alpha,))], f"layer 2: expected a finite alpha above 0, got {alpha}")
+            for alpha in (0.0, -0.5, np.nan, np.inf)
+        ),
         ([("scale", (np.nan, [1.0, 2.0]))], "layer 1: Scale: offset has nan at 0"),
     ],
 )
 def test_refusals(steps: list[Step], message: str) -> None:
     with pytest.raises(ValueError, match="^from_test: " + re.escape(message)):
         chain_of(*steps).network()
+
+
+HALF = np.array([[300.0, -200.0], [100.0, 1e-6]], np.float16)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("dense", (HALF, None)), ("batch_norm", (0.0, 0.0, 1e-5))],  # too large
+        [("dense", (HALF * np.float16(1e-5), None)), ("batch_norm", (0.0, 6e4, 1e-5))],  # too small
+        [("dense", (HALF, np.ones(2, np.float16))), ("affine", (1.0, 1e5))],
+        [("dense", (HALF, None)), ("celu", (1e-4,))],
+        [("dense", (HALF.astype(np.float32), None)), ("celu", (1e-38,))],
+    ],
+)
+def test_what_is_folded_has_to_fit_the_dtype(steps: list[Step]) -> None:
+    dtype, wide = ("float32", "float64") if steps[0][1][0].dtype == np.float32 else ("float16", "float32")
+    message = f"of the network: what is folded into it leaves the range of {dtype}: convert the model to {wide} first$"
+    chain = chain_of(*steps)
+    with pytest.raises(ValueError, match=r"^from_test: layer \d " + message):
+        chain.network()
+    assert chain.network64().dtype == np.float64
+
+
+def test_what_is_not_folded_is_in_range() -> None:
+    tiny = np.array([[6e-8, -3e-7], [1e-6, np.inf]], np.float16)
+    assert chain_of(("dense", (tiny, None))).network().dtype == np.float16
+    gamma = [1.0, 1e-9]  # training may make a channel vanish
+    assert chain_of(("dense", (HALF, None)), ("batch_norm", (0.0, 1.0, 1e-5, gamma))).network().dtype == np.float16
+    net = chain_of(("dense", (HALF, None)), ("activation", ("relu",)), ("affine", (1e-6, 1e5))).network()
+    assert isinstance(net.layers[1], nnk.Scale)  # in float64
+    assert net.layers[1].scale.tolist() == [1e-6, 1e-6]
+
+
+def test_networks_have_to_be_finite_where_the_model_is() -> None:
+    chain = chain_of(("dense", (HALF, None)), ("dense", (HALF, None)))
+    x = np.array([[1.0, 1.0], [4.0, 1.0], [1e5, 1.0]])  # the last one is no row of float16
+    network, exact = chain.network(), chain.network64()
+    compare("from_test", network, exact, exact(x[[0, 2]]), x[[0, 2]], "float64")
+    with pytest.raises(ValueError, match=r"^from_test: the outputs of row 1 leave the range of float16: convert"):
+        compare("from_test", network, exact, exact(x), x, "float64")
 
 
 def test_the_number_of_inputs_is_checked() -> None:

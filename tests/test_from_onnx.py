@@ -165,6 +165,15 @@ def test_read(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, model, check=(X, y)).dtype == np.float32
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "float16"), (np.float32, "float")])
+def test_slopes_of_tensors(tmp_path: Path, dtype: Any, kind: str) -> None:
+    """The float16 nearest to 0.01 is computed with; the float32 is what the network makes of 0.01 again."""
+    constants = {"w16": np.eye(3, dtype=dtype), "s16": np.array([0.01], dtype)}
+    model = onnx_model("h = MatMul(x, w16) y = PRelu(h, s16)", constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N] y")
+    slope = float(dtype(0.01)) if dtype == np.float16 else None
+    assert activations(read(tmp_path, model)) == [f"leaky_relu(negative_slope={slope})" if slope else "leaky_relu"]
+
+
 # The number of rows, as a part of a shape.
 BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = Concat<axis=0>(u, list) "
 
@@ -348,7 +357,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "dropout in training": (LINEAR + "y = Dropout(h, half, yes)", "got training mode"),
     "cast to integers": (LINEAR + "y = Cast<to=7>(h)", "cast to float16, float32 or float64, got data type 7"),
     "slopes": (LINEAR + "y = PRelu(h, b)", "expected one slope"),
-    "celu of 0": (LINEAR + "y = Celu<alpha=0.0>(h)", "alpha other than 0"),
+    "celu of 0": (LINEAR + "y = Celu<alpha=0.0>(h)", "expected a finite alpha above 0, got 0.0"),
+    "celu of less": (LINEAR + "y = Celu<alpha=-0.5>(h)", "expected a finite alpha above 0, got -0.5"),
     "gelu of another kind": (LINEAR + 'y = Gelu<approximate="erf">(h)', "'none' or 'tanh'"),
     "swish": (LINEAR + "y = Swish<alpha=2.0>(h)", "alpha 1"),
     "not finite": (LINEAR + "y = Elu<alpha=inf>(h)", "expected a finite alpha"),
@@ -450,6 +460,16 @@ def test_labels_are_left_out(tmp_path: Path, name: str) -> None:
     assert dict(network.metadata) == ({} if classes is None else {"classes": json.dumps(classes, ensure_ascii=False)})
     assert activations(network) == ["softmax"]
     np.testing.assert_allclose(network(X), nnk.softmax(X @ CONSTANTS["wt"]), 1e-6)
+
+
+@pytest.mark.parametrize("weights", ["one", "wt"])
+def test_outputs_of_sigmoids_are_no_classes_unless_they_are_both_of_one(tmp_path: Path, weights: str) -> None:
+    nodes = f"h = MatMul(x, {weights}) q = Sigmoid(h) "
+    nodes += "n = Sub(one_, q) p = Concat<axis=1>(n, q) " if weights == "one" else "p = Identity(q) "
+    nodes += "y = ai.onnx.ml.ZipMap<classlabels_int64s=[0, 1]>(p)"
+    with pytest.warns(UserWarning, match="ZipMap"):
+        network = read(tmp_path, onnx_model(nodes, used(nodes)))
+    assert dict(network.metadata) == ({"classes": '["0", "1"]'} if weights == "one" else {})
 
 
 def test_classes_of_the_metadata_count(tmp_path: Path) -> None:

@@ -110,10 +110,13 @@ def test_batch_normalisation_of_keras() -> None:
     tensors = {"net/dense/kernel": numbers(np.float32, 4, 5)} | {
         f"net/norm/{theirs}": of_torch[f"bn.{ours}"] for theirs, ours in names.items()
     }
-    net = nnk.from_state_dict(tensors, ["silu", None], epsilon=1e-3)
+    tensors["net/norm/moving_variance"] *= np.float32(1e-3)  # so that epsilon counts
+    of_torch["bn.running_var"] = tensors["net/norm/moving_variance"]
     x = numbers(np.float64, 9, 4)
-    exact = normalised(nnk.silu(x @ tensors["net/dense/kernel"].astype(float)), of_torch, "bn", 1e-3)
-    np.testing.assert_allclose(net(x), exact, rtol=1e-4, atol=1e-5 * abs(exact).max())
+    for argument, epsilon in ((None, 1e-3), (1e-3, 1e-3), (1e-2, 1e-2)):
+        net = nnk.from_state_dict(tensors, ["silu", None], epsilon=argument)
+        exact = normalised(nnk.silu(x @ tensors["net/dense/kernel"].astype(float)), of_torch, "bn", epsilon)
+        np.testing.assert_allclose(net(x), exact, rtol=1e-4, atol=1e-5 * abs(exact).max())
 
 
 def test_batch_normalisation_is_folded_where_it_stands() -> None:
@@ -198,6 +201,34 @@ def test_a_mapping_that_is_not_sorted_has_an_order() -> None:
         ValueError, match=r"layer 'hidden': expected 3 inputs, as many as there are before it; got weights \(5, 4\)"
     ):
         orders(linear("out", 5, 3), linear("hidden", 4, 5))
+
+
+def test_orders_of_files_are_not_chosen(tmp_path: Path) -> None:
+    """The library safetensors sorts tensors by dtype and then by name."""
+    half: Any = np.float16
+    safetensors.numpy.save_file(linear("embed", 4, 4, dtype=half) | linear("head", 4, 4), tmp_path / "a.safetensors")
+    loaded = safetensors.numpy.load_file(tmp_path / "a.safetensors")
+    assert next(iter(loaded)).startswith("head")
+    with pytest.raises(ValueError, match=AMBIGUOUS):
+        orders(loaded, activations=[None, None])
+    assert orders(linear("2", 4, 9), linear("0", 4, 4, dtype=half), activations=[None] * 2) == [4, 4, 9]
+    # Of one dtype, and not sorted: someone chose it.
+    parts = linear("hidden", 4, 4, dtype=half), linear("end", 4, 4, dtype=half), linear("again", 4, 2)
+    assert orders(*parts) == [4, 4, 4, 2]
+
+
+@pytest.mark.parametrize("names", [["fc-out", "fc"], ["enc.act", "enc"], ["fc", "fc-out"], ["enc", "enc.act"]])
+@pytest.mark.parametrize("kind", ["tensors", "layers", "nested"])
+def test_every_way_to_sort_is_no_order(names: list[str], kind: str) -> None:
+    matrices = {f"{name}.weight": np.eye(4) for name in names}
+    if kind == "tensors":
+        matrices = dict(sorted(matrices.items()))
+    elif kind == "layers":
+        matrices = {f"{name}.weight": np.eye(4) for name in sorted(names)}
+    else:
+        matrices = {f"{name}.weight": np.eye(4) for name in sorted(names, key=lambda name: name.split("."))}
+    with pytest.raises(ValueError, match=AMBIGUOUS):
+        nnk.from_state_dict(matrices, [None, None])
 
 
 def test_shapes_tell_the_order_of_a_mapping_that_is_sorted() -> None:

@@ -328,7 +328,7 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
             "Linear(2, 2), Softplus(0.0)",
             "module '1' (Softplus): expected threshold to be 20 or more, and beta other than 0; got",
         ),
-        ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected alpha to be other than 0"),
+        ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected a finite alpha above 0, got 0.0"),
         ("BatchNorm1d(2, track_running_stats=False)", "module '0' (BatchNorm1d): expected track_running_stats=True"),
         ("LazyLinear(3)", "module '0' (LazyLinear): its sizes are not known yet: call the module on a row"),
         ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: give its module"),

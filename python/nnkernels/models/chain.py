@@ -72,6 +72,7 @@ class Chain:
         self._layers: list[_Dense | Scale] = []
         self._affine: _Affine | None = None
         self._dtypes: list[np.dtype[Any]] = []
+        self._statistics: list[np.dtype[Any]] = []  # count where there are no weights
 
     def refuse(self, name: str, reason: str) -> NoReturn:
         """Raise the ValueError that names the source, the layer and the reason."""
@@ -122,9 +123,9 @@ class Chain:
         self.affine(name, gamma, 0.0)
 
     def celu(self, name: str, alpha: float) -> None:
-        """Add the activation CELU: alpha elu(x / alpha)."""
-        if alpha == 0.0:
-            self.refuse(name, "expected alpha to be other than 0")
+        """Add the activation CELU: alpha elu(x / alpha), which holds for alpha above 0 only."""
+        if not 0.0 < alpha < np.inf:
+            self.refuse(name, f"expected a finite alpha above 0, got {alpha}")
         self.affine(name, 1.0 / alpha, 0.0)
         self.activation(name, "elu")
         self.affine(name, alpha, 0.0)
@@ -158,6 +159,7 @@ class Chain:
         if np.ndim(mean):  # also where that is one number, which is not for inputs of any number
             self._check_width(name, np.size(mean), f"{np.size(mean)} numbers")
         centre, spread, times, plus = (self._row(name, value) for value in (mean, variance, gamma, beta))
+        self._statistics += [promoted(as_real(value).dtype) for value in (mean, variance)]
         with np.errstate(all="ignore"):
             spread = spread + epsilon
             if not (spread > 0.0).all():
@@ -179,7 +181,11 @@ class Chain:
             self.refuse(name, str(error))
 
     def network(self, metadata: Mapping[str, str] | None = None, dtype: DTypeLike | None = None) -> Network:
-        """Return the network; by default of the dtype that the weights and biases that were given promote to."""
+        """Return the network; by default of the dtype that the given weights and biases promote to.
+
+        Without any of these it is that of the statistics of batch normalisation.
+        Raises ValueError if that dtype has no room for what was folded: too large, or so small that few digits are left.
+        """
         self._settle()
         if not self._layers:
             raise ValueError(f"{self.source}: expected at least one dense layer, found none")
@@ -189,11 +195,28 @@ class Chain:
         first = layers[0]
         if isinstance(first, Scale) and not self._dtypes:  # no dense layer tells the number of inputs
             layers[0] = Scale(np.broadcast_to(first.offset, self.width), first.scale)
-        return Network(layers, np.result_type(*self._dtypes) if dtype is None and self._dtypes else dtype, metadata)
+        dtypes = self._dtypes or self._statistics
+        own = np.result_type(*dtypes) if dtype is None and dtypes else dtype
+        with np.errstate(over="ignore"):
+            network = Network(layers, own, metadata)
+        if dtype is None:
+            self._check_rounded(network)
+        return network
 
     def network64(self) -> Network:
         """Return the network in float64, its numbers not rounded, to be compared with the source."""
         return self.network(dtype=np.float64)
+
+    def _check_rounded(self, network: Network) -> None:
+        """Check the weights and biases; a Scale is in float64."""
+        for number, (exact, rounded) in enumerate(zip(self._layers, network.layers, strict=True), 1):
+            if not (isinstance(exact, _Dense) and isinstance(rounded, Dense)):
+                continue
+            largest = np.max(np.abs(exact.weights), initial=0.0, where=np.isfinite(exact.weights))
+            if not (_fits(exact.weights, rounded.weights, largest) and _fits(exact.bias, rounded.bias, largest)):
+                wide = "float32" if network.dtype == np.float16 else "float64"
+                reason = f"what is folded into it leaves the range of {network.dtype}: convert the model to {wide} first"
+                self.refuse(f"layer {number} of the network", reason)
 
     def _settle(self) -> None:
         """Make a Scale of an affine that no dense layer takes."""
@@ -232,3 +255,11 @@ class Chain:
         if axes == 1 and array.size == 1:
             array = array.reshape(())
         return as_contiguous(array, np.float64)
+
+
+def _fits(exact: NDArray[np.float64], rounded: NDArray[Any], least: float) -> bool:
+    """Say whether the dtype's precision explains how numbers were rounded, relative to the largest, or to ``least``."""
+    finite = np.isfinite(exact)
+    largest = np.max(np.abs(exact), initial=least, where=finite)
+    with np.errstate(all="ignore"):
+        return bool((np.abs(rounded - exact) <= np.finfo(rounded.dtype).eps * largest)[finite].all())

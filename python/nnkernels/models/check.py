@@ -107,7 +107,7 @@ def compare(
 
     With y the largest of the model's outputs, at least 1 after a sigmoid, softmax or gelu, what is allowed is 1e-10 y for a
     model that computes in float64, and what rounding its inputs changes; and 8 (max |network - network64| + eps y) for one
-    that computes in float32 or float16.
+    that computes in float32 or float16. The network's outputs are to be finite where those of ``network64`` are.
 
     Parameters
     ----------
@@ -144,6 +144,7 @@ def compare(
     same = (expected == exact) | (np.isnan(expected) & np.isnan(exact))
     difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
     if (difference <= allowed).all():
+        _check_range(source, network, exact, x)
         return
     row, output = np.unravel_index(np.argmax(difference), difference.shape)
     classes = class_names(network)
@@ -164,6 +165,19 @@ def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
     except TypeError as error:
         raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
     return x, y
+
+
+def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[Any]) -> None:
+    """Raise ValueError if a network's outputs are not finite where those in float64 are."""
+    with np.errstate(all="ignore"):
+        rows = np.isfinite(x.astype(network.dtype)).all(axis=-1)
+        lost = np.isfinite(exact[rows]) & ~np.isfinite(network(x[rows]))
+    if lost.any():
+        row = int(np.flatnonzero(rows)[np.argmax(lost.any(axis=-1))])
+        wide = "float32" if network.dtype == np.float16 else "float64"
+        raise ValueError(
+            f"{source}: the outputs of row {row} leave the range of {network.dtype}: convert the model to {wide} first"
+        )
 
 
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:

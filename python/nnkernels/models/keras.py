@@ -76,7 +76,8 @@ def from_keras(model_or_path: object) -> Network:
     ----------
     model_or_path : Keras model, str, bytes or path-like
         A model that is built, or a .keras or .h5 file of a whole model. The outputs of a model object are compared with the
-        network's on 64 rows, unless it computes in bfloat16.
+        network's on 64 rows, unless it computes in bfloat16. A file is not checked: names of layers and activations in it are
+        taken as Keras's own. If functions or classes of one's own have such names, give the model.
 
     Returns
     -------

@@ -345,7 +345,8 @@ class _Walk:
         if width > 2**16 + model.size:  # it would be broadcast to them
             model.refuse("its input", f"expected fewer elements in a file of {model.size} bytes, got {width}")
         model.count("its layers", 2 * self._scales * max(width, self._widest))
-        classes = model.classes(self._dropped, self.chain.width)
+        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # they do not exclude each other
+        classes = None if several else model.classes(self._dropped, self.chain.width)
         metadata = ({} if classes is None else {"classes": classes}) | model.metadata()
         dtype = None if self._widest else model.float_type_of(self._end)  # no weights tell it
         network, network64 = self.chain.network(metadata, dtype), self.chain.network64()
@@ -498,7 +499,8 @@ def _prelu(walk: _Walk, node: Node) -> None:
     slopes = walk.constant(node, 1)
     if not slopes.size or (slopes != slopes.flat[0]).any():
         node.refuse("expected one slope, got several")
-    walk.activation(node, "leaky_relu", float(str(slopes.flat[0])))  # the shortest decimal
+    slope = slopes.flat[0]
+    walk.activation(node, "leaky_relu", float(slope if slope.dtype == np.float16 else str(slope)))  # the shortest decimal
 
 
 def _selu(walk: _Walk, node: Node) -> None:
@@ -509,10 +511,7 @@ def _selu(walk: _Walk, node: Node) -> None:
 
 
 def _celu(walk: _Walk, node: Node) -> None:
-    alpha = node.number("alpha", 1.0)
-    if not alpha:
-        node.refuse("expected alpha other than 0")
-    walk.chain.celu(node.name, alpha)
+    walk.chain.celu(node.name, node.number("alpha", 1.0))
     walk.last = "affine"
 
 

@@ -37,6 +37,10 @@ _ROLES = {
 _IGNORED = "num_batches_tracked"
 _COLLECTIONS = ("params", "batch_stats")
 
+# What batch normalisation adds to the variance by default, in PyTorch and flax, and where names are Keras's.
+_EPSILON = 1e-5
+_EPSILON_OF_KERAS = 1e-3
+
 # The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
 _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 
@@ -54,6 +58,7 @@ _STEPS = 10_000
 class _Layer(NamedTuple):
     name: str
     tensors: dict[str, NDArray[Any]]  # by role
+    epsilon: float
 
     @property
     def is_dense(self) -> bool:
@@ -78,7 +83,7 @@ def from_state_dict(
     activations: Sequence[Activation],
     *,
     order: Sequence[str] | None = None,
-    epsilon: float = 1e-5,
+    epsilon: float | None = None,
     check: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Network:
     """Return a network of bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
@@ -102,7 +107,8 @@ def from_state_dict(
         alphabetical, for a sorted mapping tells none. Then the numbers in the names tell it, or the one order in which the
         shapes fit. A module of PyTorch lists its layers as they are defined: where they are called in another order, say it.
     epsilon : float, optional
-        What batch normalisation adds to the variance, for no tensor tells it; 1e-5 in PyTorch and flax, 1e-3 in Keras.
+        What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as in Keras, where its tensors
+        have Keras's names, moving_mean and moving_variance; 1e-5, as in PyTorch and flax, elsewhere.
     check : (x, y), optional
         Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
         network's. Names do not tell everything.
@@ -134,20 +140,24 @@ def from_state_dict(
       total                                        9
     """
     source = _SOURCE
+    entries: list[str] = []
     if isinstance(tensors, (str, bytes, PathLike)):
         source = f"{_SOURCE}({fsdecode(tensors)!r})"
         named: Iterable[tuple[str, Any]] = _read(tensors).items()
-        given = False
+        chosen = False
     elif isinstance(tensors, Mapping):
-        named, given = _flattened(tensors), True
+        named = list(_flattened(tensors))
+        chosen = _is_chosen(named)
+        entries = _entries(tensors)
     else:
         got = type(tensors).__name__
         raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
     if isinstance(activations, str) or not isinstance(activations, Sequence):
         raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
-    epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
+    if epsilon is not None:
+        epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
-    layers = _in_order(chain, _layers(chain, named, _entries(tensors) if given else []), given, order)
+    layers = _in_order(chain, _layers(chain, named, entries), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
         raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
@@ -157,7 +167,8 @@ def from_state_dict(
             chain.dense(name, parts["weight"] if "weight" in parts else parts["kernel"].T, parts.get("bias"))
         else:
             gamma = parts.get("gamma", parts.get("weight", np.ones(())))
-            chain.batch_norm(name, parts["mean"], parts["variance"], epsilon, gamma, parts.get("bias", 0.0))
+            own = layer.epsilon if epsilon is None else epsilon
+            chain.batch_norm(name, parts["mean"], parts["variance"], own, gamma, parts.get("bias", 0.0))
         chain.activation(name, name_of(*number_of(activation)))
     network = chain.network()
     if check is not None:
@@ -213,6 +224,12 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
+def _split(whole: str) -> tuple[str, list[str]]:
+    """Return the collection that a name begins with, if any, and the parts of the rest."""
+    parts = re.split(r"[./]", whole)
+    return (parts[0], parts[1:]) if parts[0] in _COLLECTIONS else ("", parts)
+
+
 def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) -> list[_Layer]:
     """Return the layers that tensors belong to, in the order of their first tensors.
 
@@ -220,10 +237,7 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) 
     """
     layers: dict[str, _Layer] = {}
     for whole, value in named:
-        parts = re.split(r"[./]", whole)
-        if parts[0] in _COLLECTIONS:
-            del parts[0]
-        *path, last = parts
+        *path, last = _split(whole)[1]
         if last == _IGNORED:
             continue
         if last not in _ROLES:
@@ -234,7 +248,9 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) 
                 )
             chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
         name = ".".join(path)
-        layer = layers.setdefault(name, _Layer(name, {}))
+        layer = layers.setdefault(name, _Layer(name, {}, _EPSILON))
+        if last.startswith("moving_"):
+            layers[name] = layer = layer._replace(epsilon=_EPSILON_OF_KERAS)
         if _ROLES[last] in layer.tensors:
             chain.refuse(f"tensor {whole!r}", "there are two of it")
         layer.tensors[_ROLES[last]] = _numbers(chain, f"tensor {whole!r}", value)
@@ -255,7 +271,7 @@ def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
     matrices = [tensors[role] for role in ("weight", "kernel") if role in tensors]
     if len(matrices) != 1 or matrices[0].ndim != 2 or "gamma" in tensors:
         chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
-    outputs = _Layer(name, tensors).widths[1]
+    outputs = matrices[0].shape[0 if "weight" in tensors else 1]
     if "bias" in tensors and tensors["bias"].shape != (outputs,):
         chain.refuse(name, f"expected a bias ({outputs},); got {shapes}")
 
@@ -277,10 +293,33 @@ def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
 # --- The order of layers ---
 
 
-def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[str] | None) -> list[_Layer]:
+def _is_chosen(named: list[tuple[str, Any]]) -> bool:
+    """Say whether someone may have chosen the order of a mapping.
+
+    Sorted names tell nothing; nor do names that are sorted inside each dtype, for safetensors writes and reads files so.
+    """
+    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for whole, value in named:
+        collection, parts = _split(whole)
+        path = parts[:-1]
+        group = groups.setdefault((collection, str(getattr(value, "dtype", ""))), [])
+        group.append((whole, tuple(parts), ".".join(path), tuple(path)))
+    return not any(
+        all(_is_sorted([keys[way] for keys in group]) for group in groups.values())
+        for way in range(4)  # mappings are sorted by any of the four
+    )
+
+
+def _is_sorted(keys: list[Any]) -> bool:
+    """Say whether keys, each where it comes first, are sorted."""
+    first = list(dict.fromkeys(keys))
+    return first == sorted(first)
+
+
+def _in_order(chain: Chain, layers: list[_Layer], chosen: bool, order: Sequence[str] | None) -> list[_Layer]:
     """Return layers in the order in which data passes through them.
 
-    ``given`` says that they come in an order that someone may have chosen, not in that of a file.
+    ``chosen`` says that they come in an order that someone may have chosen.
     """
     names = [layer.name for layer in layers]
     if order is not None:
@@ -291,7 +330,7 @@ def _in_order(chain: Chain, layers: list[_Layer], given: bool, order: Sequence[s
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
     tokens = {name: _tokens(name) for name in names}
     natural = sorted(layers, key=lambda layer: tokens[layer.name])
-    if given and names != sorted(names):
+    if chosen:
         orders = [] if _contradicts(tokens.values()) else [layers]
     elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
         orders = [natural]
