@@ -477,6 +477,7 @@ ONE = np.ones((2, 2))
     ("tensors", "message"),
     [
         ({"fc.weight_g": ONE}, f"tensor 'fc.weight_g': {ROLES}"),
+        ({"params": np.eye(2)}, f"tensor 'params': {ROLES}"),
         ({"fc.qweight": ONE}, f"tensor 'fc.qweight': {ROLES}"),
         ({"layers.0.weights": ONE}, f"tensor 'layers.0.weights': {ROLES}"),
         ({"fc/kernel": ONE, "fc.kernel": ONE}, "tensor 'fc.kernel': there are two of it"),

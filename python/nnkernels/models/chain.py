@@ -181,10 +181,10 @@ class Chain:
             self.refuse(name, str(error))
 
     def network(self, metadata: Mapping[str, str] | None = None, dtype: DTypeLike | None = None) -> Network:
-        """Return the network; by default of the dtype that the weights and biases that were given promote to.
+        """Return the network; by default of the dtype that the given weights and biases promote to.
 
-        Where there are none, batch normalisation tells it. Raises ValueError if that dtype has no room for what was
-        folded: it is too large, or so small that few digits are left.
+        Without any of these it is that of the statistics of batch normalisation.
+        Raises ValueError if that dtype has no room for what was folded: too large, or so small that few digits are left.
         """
         self._settle()
         if not self._layers:

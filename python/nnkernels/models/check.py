@@ -155,6 +155,18 @@ def compare(
     )
 
 
+def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the rows and outputs that a user gives. Raise TypeError where these are no two arrays of real numbers."""
+    if not isinstance(check, (tuple, list)) or len(check) != 2:
+        got = f"{len(check)} in a {type(check).__name__}" if isinstance(check, (tuple, list)) else f"a {type(check).__name__}"
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, got {got}")
+    try:
+        x, y = (as_real(value) for value in check)
+    except TypeError as error:
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
+    return x, y
+
+
 def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[Any]) -> None:
     """Raise ValueError if a network's outputs are not finite where those in float64 are."""
     with np.errstate(all="ignore"):
@@ -166,18 +178,6 @@ def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[
         raise ValueError(
             f"{source}: the outputs of row {row} leave the range of {network.dtype}: convert the model to {wide} first"
         )
-
-
-def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the rows and outputs that a user gives. Raise TypeError where these are no two arrays of real numbers."""
-    if not isinstance(check, (tuple, list)) or len(check) != 2:
-        got = f"{len(check)} in a {type(check).__name__}" if isinstance(check, (tuple, list)) else f"a {type(check).__name__}"
-        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, got {got}")
-    try:
-        x, y = (as_real(value) for value in check)
-    except TypeError as error:
-        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
-    return x, y
 
 
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:

@@ -89,7 +89,7 @@ def from_keras(model_or_path: object) -> Network:
         For what is no Keras model and no path.
     ValueError
         For a model that is no chain of these layers, which names the layer and the reason; for a file that is malformed, or
-        that holds weights alone; and where the model and the network differ.
+        that holds weights alone; where folded numbers leave the range of the dtype; and where the model and the network differ.
     ImportError
         Where a file is to be read and h5py is missing.
     OSError, MemoryError

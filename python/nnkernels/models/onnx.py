@@ -50,7 +50,7 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
         For what is no path, and where ``check`` is no pair of arrays.
     ValueError
         For a file that is no ONNX model, and for a model that is no such chain; the message names the node and the reason. For
-        outputs that differ from ``check`` by more than rounding.
+        folded numbers that leave the range of the dtype, and outputs that differ from ``check`` by more than rounding.
     ImportError
         Where the package onnx is not installed.
     FileNotFoundError, OSError

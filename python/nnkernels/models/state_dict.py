@@ -124,8 +124,9 @@ def from_state_dict(
     TypeError
         For arguments of another kind.
     ValueError
-        For tensors of other names, dtypes or shapes, another number of activations, an order that is not told, a file that is
-        not in the safetensors format, and outputs that differ from those to be checked. The message lists the layers found.
+        For tensors of other names, dtypes or shapes, another number of activations, an order that is not told, folded
+        numbers that leave the range of the dtype, a file that is not in the safetensors format, and outputs that differ from
+        those to be checked. The message lists the layers found.
     FileNotFoundError, OSError, MemoryError
         As ``load``.
 
@@ -141,6 +142,7 @@ def from_state_dict(
       total                                        9
     """
     source = _SOURCE
+    entries: list[str] = []
     if isinstance(tensors, (str, bytes, PathLike)):
         source = f"{_SOURCE}({fsdecode(tensors)!r})"
         named: Iterable[tuple[str, Any]] = _read(tensors).items()
@@ -148,6 +150,7 @@ def from_state_dict(
     elif isinstance(tensors, Mapping):
         named = list(_flattened(tensors))
         chosen = _is_chosen(named)
+        entries = _entries(tensors)
     else:
         got = type(tensors).__name__
         raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
@@ -156,7 +159,6 @@ def from_state_dict(
     if epsilon is not None:
         epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
-    entries = _entries(tensors) if isinstance(tensors, Mapping) else []
     layers = _in_order(chain, _layers(chain, named, entries), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
@@ -271,7 +273,7 @@ def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
     matrices = [tensors[role] for role in ("weight", "kernel") if role in tensors]
     if len(matrices) != 1 or matrices[0].ndim != 2 or "gamma" in tensors:
         chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
-    outputs = _Layer(name, tensors).widths[1]
+    outputs = matrices[0].shape[0 if "weight" in tensors else 1]
     if "bias" in tensors and tensors["bias"].shape != (outputs,):
         chain.refuse(name, f"expected a bias ({outputs},); got {shapes}")
 

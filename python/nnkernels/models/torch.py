@@ -60,7 +60,8 @@ def from_torch(module: Any) -> Network:
     ValueError
         For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
         meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; for a variance that is not above 0
-        with epsilon added; and where the outputs differ. The message names the module and the reason.
+        with epsilon added; where folded numbers leave the range of the dtype; and where the outputs differ. The message names
+        the module and the reason.
 
     Examples
     --------
