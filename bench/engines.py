@@ -264,7 +264,8 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
             inputs = [values, f"weights{index}", f"bias{index}"]
             nodes.append(onnx.helper.make_node("Gemm", inputs, [values := f"sums{index}"], transB=1))
         if layer.activation is not None:
-            attributes = {"softmax": {"axis": -1}, "gelu_tanh": {"approximate": "tanh"}}.get(layer.activation, {})
+            attributes_of: dict[str, dict[str, Any]] = {"softmax": {"axis": -1}, "gelu_tanh": {"approximate": "tanh"}}
+            attributes = attributes_of.get(layer.activation, {})
             operator = {"leaky_relu": "LeakyRelu", "gelu_tanh": "Gelu"}.get(layer.activation, layer.activation.capitalize())
             result = f"values{index}"
             if layer.activation == "silu":  # which ONNX Runtime makes one operator of

@@ -820,9 +820,10 @@ def test_paths_of_every_kind(name: str, model: bytes, tmp_path: Path) -> None:
         assert len(nnk.load(there)) == 2
     with pytest.raises(FileNotFoundError, match="nothing"):
         nnk.load(os.fsencode(tmp_path / "nothing"))
-    for model, got in ((3, "a int"), (TINY, "a Network")):
+    others: list[tuple[Any, str]] = [(3, "a int"), (TINY, "a Network")]
+    for other, got in others:
         with pytest.raises(TypeError, match=rf"^load expected the path of a file, got {got}; .* nnk\.from_torch, "):
-            nnk.load(model)
+            nnk.load(other)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
