@@ -900,3 +900,22 @@ def test_files_of_the_fuzzer_are_read_or_refused(file: Path) -> None:
         assert len(nnk.from_onnx(file)) > 0
     except (ValueError, FileNotFoundError) as error:
         assert str(file) in str(error)  # noqa: PT017 - either is right
+
+
+def test_a_network_is_trained_on(tmp_path: Path) -> None:
+    """With batch normalisation folded, and a Scale that stays as it is."""
+    nodes = (
+        "s = Sub(x, m3) k = Mul(s, k3) h = Gemm<transB=1>(k, w, b) n = BatchNormalization(h, scale2, shift2, mean2, var2) "
+        "r = Elu<alpha=0.5>(n) o = Gemm(r, v) y = Softmax(o)"
+    )
+    net = read(tmp_path, onnx_model(nodes, used(nodes)))
+    assert activations(net) == ["scale", "elu(alpha=0.5)", "softmax"]
+    x = RNG.normal(size=(60, 3)).astype(np.float32)
+    labels = (x[:, 0] > x[:, 1]).astype(np.int64)
+    training = nnk.train(net, x, labels, epochs=100, optimizer=nnk.Adam(0.03))
+    assert training.losses[-1] < 0.7 * training.losses[0]
+    scale, learnt = net.layers[0], training.network.layers[0]
+    assert isinstance(scale, nnk.Scale)
+    assert isinstance(learnt, nnk.Scale)
+    assert (learnt.offset == scale.offset).all()
+    assert (learnt.scale == scale.scale).all()
