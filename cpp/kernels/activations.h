@@ -145,7 +145,7 @@ class Sigmoid<Target, float> {
  private:
   // rest(base, slope, t) is m slope t, where base + slope t is the sigmoid.
   template <class Rest>
-  V product(V m, V y, V low, Rest rest) const {
+  V product(V m, V y, V low, const Rest& rest) const {
     V c[8];
     polynomials_(table_row<Target>(y), c);
     const V t = y - c[0];
