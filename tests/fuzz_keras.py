@@ -11,7 +11,6 @@ proportion to the file's size: the address space is limited to so much more whil
 import io
 import json
 import re
-import resource
 import struct
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from typing import Any
 
 import atheris
 import numpy as np
+
+from limited_memory import limited_memory
 
 with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
@@ -131,14 +132,8 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
 def load(content: bytes) -> nnk.Network:
     """Load a file in as little memory as a file of its size is worth."""
     PATH.write_bytes(content)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
+    with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return from_keras(PATH)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def load_and_use(content: bytes) -> None:

@@ -10,7 +10,6 @@ address space is limited to so much more while it runs.
 
 import json
 import re
-import resource
 import struct
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from typing import Any
 
 import atheris
 import numpy as np
+
+from limited_memory import limited_memory
 
 with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
@@ -193,14 +194,8 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
 def read(content: bytes, reader: Callable[[], nnk.Network]) -> nnk.Network:
     """Read a file in as little memory as a file of its size is worth."""
     PATH.write_bytes(content)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
+    with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return reader()
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def read_tensors(content: bytes) -> None:

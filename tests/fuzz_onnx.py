@@ -8,7 +8,6 @@ must compute, and be the same after it is written and read again. Reading may ta
 address space is limited to so much more while it runs.
 """
 
-import resource
 import sys
 import tempfile
 import warnings
@@ -21,6 +20,8 @@ import atheris
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from limited_memory import limited_memory
 
 with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
@@ -214,14 +215,8 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
 def read(content: bytes) -> nnk.Network:
     """Read a file in as little memory as a file of its size is worth."""
     PATH.write_bytes(content)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
+    with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return nnk.from_onnx(PATH)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def read_and_use(content: bytes) -> None:

@@ -62,6 +62,17 @@ def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
     return np.concatenate([*near, *(n / 2 for n in near)])
 
 
+def around_rows(dtype: type[np.floating]) -> NDArray[Any]:
+    """Return numbers beside every place where a table of polynomials changes its row, and around 0."""
+    uniform = (np.arange(16) + 0.5) / 1.5625
+    binades = np.outer(2.0 ** np.arange(6), 1 + np.arange(4) / 4).ravel() - 1
+    places = np.concatenate([uniform, binades, [9.875]]).astype(dtype)
+    step = np.finfo(dtype).eps * np.arange(-40, 41)
+    near_zero = np.geomspace(1e-7, 0.5, 100_001)
+    x = np.concatenate([np.outer(places, 1 + step / 2).ravel(), near_zero]).astype(dtype)
+    return np.concatenate([-x, x])
+
+
 def exact_results(name: str, x: NDArray[Any]) -> NDArray[Any]:
     """Return the reference's results in extended precision."""
     with np.errstate(all="ignore"):
@@ -73,7 +84,10 @@ def test_accuracy(name: str, measured_dtype: type[np.floating]) -> None:
     if measured_dtype is np.float64 and name in ("gelu", "gelu_tanh"):
         pytest.skip("beside mpmath alone: long doubles do not hold what is lost of the exponent")
     x = np.concatenate(
-        [stratified(measured_dtype), around_seams(measured_dtype), np.linspace(-20, 20, 200_001).astype(measured_dtype)]
+        [
+            *(stratified(measured_dtype), around_seams(measured_dtype), around_rows(measured_dtype)),
+            np.linspace(-20, 20, 200_001).astype(measured_dtype),
+        ]
     )
     y = FUNCTIONS[name](x)
     error = ulp_error(y, exact_results(name, x))
@@ -308,7 +322,7 @@ MONOTONE = {
 
 @pytest.mark.parametrize("name", MONOTONE)
 def test_monotone(name: str, dtype: type[np.floating]) -> None:
-    x = np.concatenate([stratified(dtype), around_seams(dtype), np.array([np.inf, -np.inf], dtype)])
+    x = np.concatenate([stratified(dtype), around_seams(dtype), around_rows(dtype), np.array([np.inf, -np.inf], dtype)])
     x = np.unique(x[~np.isnan(x)])
     with np.errstate(over="ignore"):
         x = np.unique(np.concatenate([x, np.nextafter(x, np.array(np.inf, dtype))]))

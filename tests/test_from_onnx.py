@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nnkernels as nnk
+from limited_memory import limited_memory
 from make_models import FORMS
 from onnx_models import evaluated, onnx_model, write
 
@@ -720,12 +720,8 @@ def test_external_data_that_tensors_share(tmp_path: Path) -> None:
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """Allow 200 MB more than there are."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    if pages:
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200 * 2**20, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+    with limited_memory(200 * 2**20):
+        yield
 
 
 def hostile_tensor(**changes: Any) -> Any:
