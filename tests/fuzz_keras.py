@@ -152,7 +152,7 @@ def load_and_use(content: bytes) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        PATH = Path(folder, "model.keras")
+        PATH = Path(folder, "model")
         GOOD = [path.read_bytes() for path in sorted(Path(__file__).parent.joinpath("corpus", "keras").iterdir())]
         for good in GOOD:
             load_and_use(good)  # imports what loading imports
