@@ -58,7 +58,10 @@ def test_sections_of_docstrings(function: Callable[..., object]) -> None:
     assert [section for section in sections if section != "Notes"] == ["Parameters", "Returns", "Raises", "Examples"]
 
 
-@pytest.mark.parametrize("name", sorted(set(nnk.__all__) - {"__version__", "dot", "relu", "sigmoid", "tanh"}))
+# NumPy gives its ufuncs a signature from 2.4 on.
+@pytest.mark.parametrize(
+    "name", sorted(name for name in set(nnk.__all__) - {"__version__"} if not isinstance(getattr(nnk, name), np.ufunc))
+)
 def test_signatures_are_short(name: str) -> None:
     """They are what help() begins with, and have the names of unions of types, not their members."""
     signature = inspect.signature(getattr(nnk, name))
