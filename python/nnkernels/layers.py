@@ -220,6 +220,8 @@ class Dense(_Layer):
         A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets its option, or None. Names:
         relu, sigmoid, tanh, exp, leaky_relu, elu, silu, gelu, gelu_tanh, softplus, softmax, log_softmax.
 
+    Notes
+    -----
     The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
     ``np.result_type(weights, np.float32)``), and the activation as text: its name, with the option where that is not the
     default ("elu(alpha=0.5)"). A subclass may have attributes of its own; copies and
@@ -291,6 +293,8 @@ class Scale(_Layer):
     offset, scale : array_like, shape (inputs,)
         Finite real numbers. A single number counts for every element of a row.
 
+    Notes
+    -----
     The attributes of these names hold read-only copies, of float64: an offset of 1e5 would be 4e-3 off in float32. They are
     computed in float64 too, and the result is rounded once to the network's dtype. A network whose first layer is a Scale
     takes inputs of any real dtype as float64, so that they are not rounded before. A subclass may have attributes of its own;

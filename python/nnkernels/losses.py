@@ -202,7 +202,7 @@ def absolute_error(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Absolute error: |z - y|, element by element. Its gradient is the sign of z - y, and 0 where they are equal.
+    """Absolute error: abs(z - y), element by element. Its gradient is the sign of z - y, and 0 where they are equal.
 
     Parameters, results and errors are those of ``squared_error``. Source: P.-S. Laplace, "Memoire sur la probabilite des causes
     par les evenements", 1774.
@@ -225,7 +225,7 @@ def huber(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Huber's loss: d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond, of d = z - y, element by element.
+    """Huber's loss: d^2 / 2 where abs(d) <= delta, delta (abs(d) - delta / 2) beyond, of d = z - y, element by element.
 
     Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is at
     least 2**-126. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust

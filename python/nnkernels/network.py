@@ -62,8 +62,8 @@ class Network(_core.Network):
     MemoryError
         Where there is too little for the weights.
 
-    Calling
-    -------
+    Notes
+    -----
     ``net(x, out=None)``: x of shape (..., inputs) and any real dtype gives an array of shape (..., outputs) and the network's
     dtype; (...) where the last layer is one neuron. x is converted to the network's dtype; what is beyond its range becomes
     infinite, with NumPy's warning of a cast. ``out`` is an array of the result's shape, of a dtype that the result can be cast

@@ -430,8 +430,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     batch_size : int or "auto"
         Rows of a batch; "auto" is min(200, rows).
     learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 when epochs
-        no longer improve; the fit ends when it is at most 1e-6.
+        Of "sgd". "invscaling" is ``learning_rate_init / (t_ + 1)^power_t`` after each epoch. "adaptive" is divided by 5 when
+        epochs no longer improve; the fit ends when it is at most 1e-6.
     learning_rate_init : float
         The first learning rate of "sgd", and the one of "adam".
     power_t : float

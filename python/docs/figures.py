@@ -1,0 +1,3 @@
+"""Draw."""
+def draw_all(folder):
+    folder.mkdir(exist_ok=True)
