@@ -1,3 +1,5 @@
 """Draw."""
+
+
 def draw_all(folder):
     folder.mkdir(exist_ok=True)
