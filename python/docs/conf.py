@@ -5,7 +5,6 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -20,8 +19,6 @@ author = "the nnkernels developers"
 version = release = version_of(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx.ext.napoleon"]
-exclude_patterns = ["figures"]
-
 # The addresses of the project: pages write {repo}`cpp/README.md` for a link to a file of it.
 REPOSITORY = "https://github.com/nnkernels/nnkernels"
 
@@ -29,10 +26,10 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
-napoleon_use_ivar = True
 
 # Every link to a name must have a target; the types of parameters, such as array_like, are plain text.
 nitpicky = True
@@ -49,6 +46,7 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = f"nnkernels {version}"
 html_baseurl = "https://nnkernels.github.io/nnkernels/"
+html_favicon = "static/icon.svg"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_copy_source = False
@@ -74,16 +72,9 @@ def link_to_repository(
     name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = None
 ) -> tuple[list[nodes.Node], list[nodes.Node]]:
     """Return a link to a file of the repository, by its path from the top level."""
-    path, _, anchor = text.partition("#")
     link = nodes.reference(refuri=f"{REPOSITORY}/blob/main/{text}")
-    link += nodes.literal(text=path)
+    link += nodes.literal(text=text)
     return [link], []
-
-
-def drop_signature(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
-    """Take the signature that NumPy writes at the top of a ufunc's docstring out of its description."""
-    if isinstance(of, np.ufunc) and lines and lines[0].startswith(f"{of.__name__}("):
-        del lines[:2]
 
 
 def setup(app: Sphinx) -> None:
@@ -91,4 +82,3 @@ def setup(app: Sphinx) -> None:
     draw_all(HERE / "figures")
     app.add_directive("picture", Picture)
     app.add_role("repo", link_to_repository)
-    app.connect("autodoc-process-docstring", drop_signature, priority=1)
