@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def blocks(text: str) -> Iterator[tuple[int, str, str]]:
         yield text.count("\n", 0, block.start()) + 1, block[1], block[2]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
 @pytest.mark.parametrize("page", PAGES)
 def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python blocks are doctests that share their names; console blocks are commands and what they print.
@@ -34,10 +36,14 @@ def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     .ci/run runs those of sh: installing and building.
     """
     text = PAGES[page].read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where it writes its settings
     for framework in FRAMEWORKS:
         if f"import {framework}\n" in text:
-            pytest.importorskip(framework)
-    monkeypatch.chdir(tmp_path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pytest.importorskip(framework, exc_type=ImportError)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     names: dict[str, object] = {}
     for line, language, block in blocks(text):

@@ -50,6 +50,8 @@ html_favicon = "static/icon.svg"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_copy_source = False
+html_show_copyright = False
+pygments_dark_style = "one-dark"
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "python/docs/"}
 
 
