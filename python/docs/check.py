@@ -84,7 +84,7 @@ def check(browser: webdriver.Chrome, address: str, pages: list[str], screenshots
             seen = browser.execute_script(EXAMINE)
             where = f"{page}, {width} pixels, {mode}"
             yield from (f"{where}: {problem}" for problem in seen["problems"])
-            yield from (f"{where}: {entry['message']}" for entry in browser.get_log("browser"))
+            yield from (f"{where}: {entry['message']}" for entry in browser.get_log("browser"))  # type: ignore[no-untyped-call]
             links.setdefault(page, set()).update(seen["links"])
             anchors.setdefault(page, set()).update(seen["anchors"])
             if screenshots:

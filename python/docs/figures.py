@@ -37,7 +37,7 @@ DARK = Mode("dark", "#d8d8d8", "#131416", "#404040", "#ff6b6b", ("#7fb2e5", "#c4
 WIDTH = 5.2
 
 
-def settings(mode: Mode) -> dict[str, Any]:
+def settings(mode: Mode) -> Any:
     """Return matplotlib's settings for a page."""
     return {
         "axes.edgecolor": mode.ink,
@@ -118,7 +118,9 @@ def digits(mode: Mode, learnt: Digits) -> Figure:
 
 def weights(mode: Mode, learnt: Digits) -> Figure:
     """The weights of the first layer's first 32 neurons as images."""
-    rows = learnt.training.network.layers[0].weights[:32]
+    first = learnt.training.network.layers[0]
+    assert isinstance(first, nnk.Dense)
+    rows = first.weights[:32]
     limit = np.abs(rows).max()
     colours = "RdBu_r" if mode is LIGHT else "berlin_r"
     figure = new_figure(2.75)
