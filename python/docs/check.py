@@ -30,13 +30,19 @@ SWITCHES = (
     "--hide-scrollbars",
 )
 
-# What is wrong with a page, and where its links lead. Boxes that scroll by themselves, such as code, may hold wide lines.
+# What is wrong with a page, and where its links lead. What scrolls by itself, such as code and tables, may be wider inside than
+# the window.
 EXAMINE = """
+const scrolls = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+const within = box => box.tagName === "ARTICLE" ? false : scrolls(box) || within(box.parentElement);
 const shown = [...document.images].filter(image => image.checkVisibility());
+const wide = [...document.querySelectorAll("article *")].filter(
+  element => element.getBoundingClientRect().right > window.innerWidth && !within(element.parentElement));
 const overflow = document.documentElement.scrollWidth - window.innerWidth;
 return {
   problems: [
     ...(overflow > 0 ? [`is ${overflow} pixels wider than the window`] : []),
+    ...wide.map(element => `has a wide ${element.tagName}: ${element.textContent.trim().slice(0, 40)}`),
     ...shown.filter(image => !image.complete || image.naturalWidth === 0).map(image => `misses ${image.src}`),
     ...[...document.images].filter(image => !image.alt).map(image => `has no text for ${image.src}`),
   ],

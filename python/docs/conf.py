@@ -35,8 +35,8 @@ napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]
 
-# Inventories of the names that pages refer to, so that a build needs no network. Names and addresses are those of the
-# projects' own objects.inv; the format is Sphinx's first, which is plain text.
+# Inventories of the names that pages refer to, so that a build needs no network: names and addresses of the projects'
+# own sites, in the first format of Sphinx, which is plain text.
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.txt"),
     "python": ("https://docs.python.org/3/", "inventories/python.txt"),
@@ -49,9 +49,9 @@ html_baseurl = "https://nnkernels.github.io/nnkernels/"
 html_favicon = "static/icon.svg"
 html_static_path = ["static"]
 html_css_files = ["style.css"]
-html_copy_source = False
+html_copy_source = html_use_index = html_domain_indices = False
 html_show_copyright = False
-pygments_dark_style = "one-dark"
+pygments_dark_style = "github-dark"
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "python/docs/"}
 
 

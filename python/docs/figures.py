@@ -173,7 +173,7 @@ def accuracy(dtype: str) -> Callable[[Mode, Digits], Figure]:
                     width = 2 if library == libraries[0] else 1
                     axes.plot(*zip(*points, strict=True), color=colours[library], linewidth=width, label=library)
             axes.axhline(0.5, color=mode.ink, linewidth=0.8, linestyle=":")
-            axes.set(title=name, ylim=(0, 3.2), ylabel="ULP", xscale="symlog")
+            axes.set(title=f"{name}, {dtype}", ylim=(0, 3.2), ylabel="ULP", xscale="symlog")
             axes.grid(axis="y")
         axes.set(xlabel="x", xlim=(-100, 100), xticks=(-100, -10, -1, 0, 1, 10, 100))
         axes.set_xticklabels(("-100", "-10", "-1", "0", "1", "10", "100"))
