@@ -19,10 +19,10 @@ author = "the nnkernels developers"
 version = release = version_of(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx.ext.napoleon"]
+
 # The addresses of the project: pages write {repo}`cpp/README.md` for a link to a file of it.
 REPOSITORY = "https://github.com/nnkernels/nnkernels"
 
-myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"
@@ -31,9 +31,9 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 
-# Every link to a name must have a target; the types of parameters, such as array_like, are plain text.
+# Every link to a name must have a target, but for words in the types of attributes.
 nitpicky = True
-nitpick_ignore_regex = [("py:class", ".*")]
+nitpick_ignore_regex = [("py:class", "arrays?|lists")]
 
 # Inventories of the names that pages refer to, so that a build needs no network: names and addresses of the projects'
 # own sites, in the first format of Sphinx, which is plain text.
