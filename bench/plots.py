@@ -33,6 +33,14 @@ STYLES = {
 
 TITLE_FONT = {"size": 12, "weight": "bold"}
 
+# The panels of the overview: title, table, and labels of the row in it. COMPARED are its libraries.
+OVERVIEW = (
+    ("Train: a step of 32 rows", "Learning with Adam, float32", {"task": "digits 1797x64, 64-10, batch 32"}),
+    ("Predict 1 row", "Networks, float32", {"network": "64-64-10", "batch": 1}),
+    ("Predict 256 rows", "Networks, float32", {"network": "64-64-10", "batch": 256}),
+)
+COMPARED = (OURS, "NumPy", "PyTorch", "scikit-learn")
+
 # From few rows to many.
 ROW_COLOURS = ("#fde0a5", "#fdae61", "#f46d43", "#c1121f", "#67001f")
 
@@ -59,6 +67,7 @@ def draw(results: dict[str, Any], folder: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     plots: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "overview": overview,
         "roofline": roofline,
         "batch": time_by_batch,
         "elementwise": time_by_size,
@@ -251,6 +260,30 @@ def tiny_latency(results: dict[str, Any]) -> Any:
         panel.set(xscale="log", title=row["labels"]["network"])
         panel.set_xlim(right=max(times.values()) * 3)
         plain_ticks(panel.xaxis)
+    return figure
+
+
+def overview(results: dict[str, Any]) -> Any:
+    """Microseconds of training and of prediction, beside the libraries of OVERVIEW."""
+    found = [
+        (title, [row for row in rows_of(results, table) if labels.items() <= row["labels"].items()])
+        for title, table, labels in OVERVIEW
+    ]
+    if not all(rows for _, rows in found):
+        return None
+    figure, axes = new_figure(results, 2.4, ncols=len(found))
+    figure.suptitle("A network 64-64-10 that reads digits, float32, one thread: microseconds", **TITLE_FONT)
+    for panel, (title, rows) in zip(axes.flat, found, strict=True):
+        seconds = rows[0]["seconds"]
+        times = {library: seconds[library]["median"] * 1e6 for library in COMPARED if library in seconds}
+        bars = panel.barh(list(times), list(times.values()), color=[STYLES[library][0] for library in times])
+        panel.bar_label(bars, fmt="%.3g", padding=3)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlim(right=1.2 * max(times.values()))
+        panel.invert_yaxis()
+        panel.grid(visible=False)
+        panel.tick_params(left=False, bottom=False, labelbottom=False)
+        panel.spines[["left", "bottom"]].set_visible(False)
     return figure
 
 
