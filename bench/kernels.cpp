@@ -44,7 +44,7 @@ struct Expected {
   Wide<T> tolerance;
 };
 
-// The hardware limit to which a kernel is compared.
+// The hardware limit with which a kernel is compared.
 enum class Limit { kFma, kRead, kCopy };
 
 // The work of one run. Bytes count each input and output once.

@@ -25,8 +25,8 @@ struct Half {
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, Half>, float, T>;
 
-// Elements of T, `stride` bytes apart, aligned to alignof(T). Always inlined, so that no target's
-// object gives the linker a copy of a shared function (kernels/lanes.h).
+// Elements of T, `stride` bytes apart, aligned to alignof(T). Always inlined: otherwise the linker
+// could use one target's copy for all code (kernels/lanes.h).
 template <class T>
 struct Strided {
   T* data;
@@ -66,9 +66,9 @@ struct WeightsView {
   std::size_t inputs;
 };
 
-// Rows of a dense layer, computed in C. x is rows x inputs, outputs is rows x outputs. The elements
-// of a row are contiguous; row strides count elements. If `packed` (from Kernels::pack) is set,
-// only the sizes of `weights` are used.
+// Rows of a dense layer, in the compute type C. x is rows x inputs, outputs is rows x outputs. The
+// elements of a row are contiguous; row strides count elements. If `packed` (from Kernels::pack) is
+// set, only the sizes of `weights` are used.
 template <class T>
 struct DenseRows {
   using C = Compute<T>;
@@ -267,9 +267,9 @@ struct LossRows {
   }
 };
 
-// A training step takes parameters, first moments and gradients (those by the outputs included)
-// below this magnitude as 0. Otherwise they or their products could become subnormal, which is many
-// times slower on some CPUs.
+// A training step treats numbers below this magnitude as 0: parameters, first moments, and
+// gradients by parameters and outputs. Otherwise they or their products could become subnormal,
+// which is many times slower on some CPUs.
 template <class C>
 constexpr C kLeastGradient = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
 
@@ -332,7 +332,8 @@ struct Learning {
   __attribute__((always_inline)) ActivationGradient* of(Activation activation) const {
     return activation_gradient[static_cast<std::size_t>(activation)];
   }
-  // The same for contiguous rows of n outputs: p (g - sum p g) and g - e^y sum g.
+  // The same for softmax and log_softmax, over contiguous rows of n outputs: p (g - sum p g) and g
+  // - e^y sum g.
   void (*softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
   void (*log_softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
 

@@ -24,13 +24,14 @@ constexpr std::size_t kFewRows = 127;
 // Networks of layers up to this width are computed with one row in each lane.
 constexpr std::size_t kNarrow = 128;
 
-// Groups of rows of this many bytes come from beyond the second-level cache and are prefetched.
+// Batches of at least this many bytes exceed the second-level cache, so their rows are prefetched.
 constexpr std::size_t kFarBytes = 2 * 1024 * 1024;
 
 // Upper limit for a layer's sizes, so that byte counts cannot overflow.
 constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
 
-// Throws std::bad_alloc if a layer is too large. A stride of 0 can fake any number of inputs.
+// Throws std::bad_alloc if a layer is too large. A view with a stride of 0 can have any number of
+// inputs.
 void check_sizes(std::size_t inputs, std::size_t outputs) {
   std::size_t weights = 0;
   const bool wraps_around = __builtin_mul_overflow(inputs, outputs, &weights);
@@ -181,7 +182,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
-  if (weights.outputs == 0) return;  // for any number of rows
+  if (weights.outputs == 0) return;  // an array without outputs can have any number of rows
   check_sizes(weights.inputs, weights.outputs);
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
@@ -305,7 +306,7 @@ void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::s
 }
 
 // Computes lane_rows rows of a narrow network, transposed from the first layer to the last. All
-// arithmetic is in C; halves are rounded where the chain of functions rounds. `fetch_next`
+// arithmetic is in C; halves are rounded where the separate functions would round. `fetch_next`
 // prefetches the next lane_rows rows: reading several rows in parallel defeats the CPU's own
 // prefetcher.
 template <class T>
@@ -377,14 +378,14 @@ void Network<T>::forward_doubles(const Rows<const double>& x, std::size_t count,
 
 template <class T>
 void Network<T>::forward_from(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
-  if (this->outputs() == 0) return;  // for any number of rows
+  if (this->outputs() == 0) return;  // an array without outputs can have any number of rows
   const std::size_t lanes = kernels().of<T>().lane_rows;
   // Scaled halves are rounded once, from doubles, so they cannot use lanes of floats.
   const bool narrow = widest_ <= kNarrow && count >= lanes && (kIsCompute<T> || !has_scale_);
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t staging_width = staged ? widest_staging_ : 0;
-  // Room for a layer's inputs and outputs, which should both stay in the cache, or for the staging.
+  // A layer's inputs and outputs, which should stay in the cache together, plus the staging.
   const std::size_t bytes_of_row = std::max(2 * widest_hidden_, widest_staging_) * sizeof(T) + staging_width * sizeof(C);
   const std::size_t block = rows_of_block(count, bytes_of_row, kBlockBytes);
   // Both parts begin at a cache line.

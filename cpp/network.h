@@ -16,8 +16,8 @@ namespace nnkernels {
 // A multiple of the dense kernel's tile height on every target, in rows.
 constexpr std::size_t kTileMultiple = 12;
 
-// Limit for the activations of a block of rows, so that they stay in the cache between layers. More
-// than dense_scratch.
+// Maximum bytes of a block's activations, so that they stay in the cache between layers. Must
+// exceed the bytes of dense_scratch.
 constexpr std::size_t kBlockBytes = 768 * 1024;
 
 // Applies the activation to rows of n elements, in place. Does nothing for relu: the dense kernels

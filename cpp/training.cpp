@@ -17,12 +17,12 @@ namespace {
 // subnormal numbers.
 constexpr std::size_t kPollWork = 100'000'000;
 
-// Loops of fewer multiplications stay on the calling thread. The serial loops between them leave
-// threads waiting for as long as sharing saves.
+// Loops of fewer multiplications stay on the calling thread: the serial work between loops would
+// keep threads waiting for as long as sharing saves.
 constexpr std::size_t kSharedWork = 1'500'000;
 
-// Costs in multiplications: to gather an element (possibly from memory), pack an element, activate
-// an element, compute an output's loss, update a parameter.
+// Costs in multiplications, in this order: to gather an element (possibly from memory), pack an
+// element, activate an element, compute an output's loss, update a parameter.
 constexpr std::size_t kGatherWork = 48;
 constexpr std::size_t kPackWork = 16;
 constexpr std::size_t kElementWork = 4;
@@ -210,7 +210,7 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
     widest = std::max(widest, layer.outputs);
     widest_row += layer.outputs;
   }
-  // Rows of a forward pass without a step: a batch, or as many as fit in the cache if more.
+  // Rows at once in evaluate(): a batch, or more if they fit in the cache.
   capacity_ =
       std::max({batch, std::min(kLossBlock, kBlockBytes / sizeof(C) / std::max<std::size_t>(widest_row, 1)), std::size_t{1}});
   parameters_ = Buffer<C>(size_);
@@ -230,7 +230,7 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
 }
 
 // Calls body(begin, end) for ranges that cover 0, ..., n - 1, with `work` multiplications per item.
-// Shares them among threads if that pays. Polls between stretches of at least a few multiples.
+// Shares them among threads if that pays. Polls from time to time, after at least a few multiples.
 template <class C>
 template <class Body>
 void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Body body) {

@@ -48,8 +48,8 @@ LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t row
                      Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0, double scale = 1);
 
 struct Optimizer {
-  // kAdamHat is Adam with epsilon added to the uncorrected sqrt(v): the end of section 2 of the
-  // paper.
+  // kAdamHat is Adam with epsilon added to the uncorrected sqrt(v): D. P. Kingma and J. Ba, 2015,
+  // end of section 2.
   enum class Kind { kSgd, kAdam, kAdamW, kAdamHat } kind;
   double learning_rate;
   double beta_1;  // kSgd: momentum
@@ -110,9 +110,9 @@ class Trainer {
   // abandons the current step half-way.
   std::function<void()> poll;
 
-  // Makes one step per batch, over all rows. Returns the sum of the batches' losses before their
-  // steps. A batch whose weights are all 0 makes no step. A row whose weights are all 0 has its
-  // inputs taken as 0. Throws std::bad_alloc.
+  // Makes one step per batch, over all rows. Returns the sum of the batches' losses, each taken
+  // before its step. A batch whose weights are all 0 makes no step. The inputs of a row whose
+  // weights are all 0 count as 0. Throws std::bad_alloc.
   LossSum run_epoch(const Examples<C>& all, const Optimizer& optimizer, std::uint64_t seed, std::uint64_t epoch, bool shuffle);
 
   // The same in scikit-learn's conventions, over the `count` rows in `order` (null: all rows in

@@ -15,8 +15,8 @@ namespace py = pybind11;
 namespace nnkernels {
 namespace {
 
-// A function of their own, because import_array and import_umath return from the function that
-// contains them.
+// A separate function, because import_array and import_umath return from the function that contains
+// them.
 int import_numpy() {
   import_array1(-1);
   import_umath1(-1);

@@ -82,8 +82,7 @@ bool is_real(int type) {
   return PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
 }
 
-// Whether a call's arguments need no conversion by Python: NumPy arrays, not subclasses, with a
-// real dtype of x.
+// Whether Python need not convert the arguments: NumPy arrays (no subclasses), x of a real dtype.
 bool are_plain(py::handle x, py::handle out) {
   return PyArray_CheckExact(x.ptr()) && is_real(PyArray_TYPE(as_array(x))) && (out.is_none() || PyArray_CheckExact(out.ptr()));
 }
@@ -330,8 +329,8 @@ const PyNetwork& network_of(py::handle self) {
   return *static_cast<const PyNetwork*>(holder.value_ptr());
 }
 
-// Network.__call__(x, out=None). Bypasses pybind11, whose overhead is as long as a small network
-// takes.
+// Network.__call__(x, out=None). Bypasses pybind11, whose overhead equals the time of a small
+// network.
 PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
   py::handle x, out = Py_None;

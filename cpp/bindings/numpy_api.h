@@ -27,10 +27,10 @@ constexpr int kTypeNumber = std::is_same_v<T, Half>    ? NPY_HALF
 
 inline PyArrayObject* as_array(pybind11::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
 
-// Takes the GIL back. While Python shuts down, it would end a thread that asks for the GIL; glibc
-// does so by unwinding the stack, and destructors would touch Python without the GIL. Such a thread
-// waits here for the end of the process instead, as in Python 3.14 and later.
-// py::gil_scoped_release does not do this.
+// Takes the GIL back. During shutdown, Python ends a thread that asks for the GIL. glibc does so by
+// unwinding the stack, so that destructors would touch Python without the GIL. Instead, the thread
+// waits here for the end of the process, as in Python 3.14 and later. py::gil_scoped_release does
+// not do this.
 inline void restore_thread(PyThreadState* state) {
   try {
     PyEval_RestoreThread(state);

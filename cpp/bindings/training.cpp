@@ -373,7 +373,7 @@ py::object weights_of(std::uint64_t seed, std::uint64_t stream, std::size_t n, i
 }
 
 // The array itself if it is contiguous, aligned, native and of the dtype numbered `type`; else a
-// converted copy. A cast rounds to nearest in any rounding mode of the caller.
+// converted copy. Casts round to nearest, regardless of the caller's rounding mode.
 py::object contiguous(const py::object& array, int type) {
   if (!PyArray_Check(array.ptr())) throw py::type_error("expected an array");
   const FloatingPointScope scope(Exceptions::kKeep);

@@ -19,8 +19,8 @@
 namespace nnkernels {
 namespace {
 
-// Elements per thread: for relu and dot, which are limited by memory, and for functions based on
-// exp.
+// Minimum elements per thread: first for relu and dot, which are limited by memory, then for
+// functions based on exp.
 constexpr std::size_t kThreadElements = 1 << 19;
 constexpr std::size_t kThreadExps = 3 << 16;
 
@@ -43,10 +43,11 @@ Kernel kernel_of(void* data) {
   return *static_cast<const Kernel*>(data);
 }
 
-// Rows of n elements that hold about `elements` elements; the overhead of a row counts as 32.
+// The number of rows of n elements that take as long as `elements` elements. The overhead of a row
+// counts as 32 elements.
 std::size_t rows_of_thread(std::size_t elements, std::size_t n) { return elements / (n + 32) + 1; }
 
-// Whether two arrays of n elements overlap, other than element by element.
+// Whether two arrays of n elements overlap without being the same elements.
 bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std::size_t n, std::size_t size) {
   if (n == 0 || (a == b && a_step == b_step)) return false;
   const npy_intp last = static_cast<npy_intp>(n) - 1;
@@ -67,8 +68,8 @@ void map_shared(ElementwiseKernel<T>* kernel, Strided<const T> x, Strided<T> y, 
                [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores, option); });
 }
 
-// ()->(). NumPy does not copy an overlapping output that trails the input, because loops go through
-// an array in order. The kernels do, but threads do not.
+// ()->(). If an overlapping output trails the input, NumPy makes no copy, and relies on loops going
+// in order. Kernels do; threads do not.
 template <class T, std::size_t kWorthThread>
 void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<ElementwiseKernel<T>*>(data);
@@ -209,8 +210,8 @@ void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   });
 }
 
-// (n),(m,n),(m)->(m); the data points at the activation. Rows with the same weights and bias, as
-// broadcasting makes them of a batch, go through the layer together.
+// (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, as a
+// broadcast batch does, go through the layer together.
 template <class T>
 void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const Activation activation = *static_cast<const Activation*>(data);
@@ -327,8 +328,8 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
       PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, loops.types[0].data(), kLoops,
                                           static_cast<int>(kArguments) - 1, 1, PyUFunc_None, name, doc, 0, signature);
   if (ufunc == nullptr) throw_python_error();
-  // NumPy's default flags for an output, without the one that allows it to be exactly an input:
-  // other rows still need that input. np.matmul does the same.
+  // NumPy's default flags for an output, except for the one that lets the output be exactly an
+  // input without a copy: other rows still need that input. np.matmul does the same.
   if (signature != nullptr && kArguments > 2) {
     reinterpret_cast<PyUFuncObject*>(ufunc)->op_flags[kArguments - 1] = NPY_ITER_WRITEONLY | NPY_ITER_UPDATEIFCOPY |
                                                                         NPY_ITER_ALIGNED | NPY_ITER_ALLOCATE |

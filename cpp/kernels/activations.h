@@ -19,8 +19,8 @@ V relu(V x) {
   return as<SignedIntegers<V>>(x) > minus_infinity ? x : V{};
 }
 
-// Smaller magnitudes are negligible beside 1. The square of this one is still a normal number, and
-// fast.
+// Smaller magnitudes are negligible beside 1. The square of kSquarable is still a normal number,
+// and so fast.
 template <class C>
 constexpr C kSquarable = static_cast<C>(sizeof(C) == 4 ? 0x1p-40 : 0x1p-80);
 
@@ -232,7 +232,7 @@ class Tanh<Target, float> {
     polynomials_(as<Integers<V>>(V(1 + y)) >> 21, c);
     const V t = y - c[0];
     const V result = Target::fma(slope<Target>(c, t), t, V(1 + y < 1 + kSmall ? y : c[1]));
-    // The smaller of both is the magnitude if x is tiny.
+    // For tiny x, the smaller one is the magnitude.
     return with_sign_of<V>(x, Target::less(magnitude, result));
   }
 
@@ -273,7 +273,7 @@ class Tanh<Target, double> {
     const V derivative = Target::fma(broadcast<V>(-2), low, V(Target::fma(-high, high, broadcast<V>(1))));
     const V quotient = u * derivative / Target::fma(high, u, broadcast<V>(1));
     const V result = high + (quotient + low);
-    // The smaller of both is the magnitude if x is tiny or NaN.
+    // For tiny x and NaN, the smaller one is the magnitude.
     return with_sign_of<V>(x, Target::less(result, magnitude));
   }
 

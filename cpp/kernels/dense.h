@@ -272,10 +272,11 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
   using C = Compute<T>;
   if (vectors == kVectors) {
     // The first tiles wait for memory, so they prefetch: the panel's next block of inputs if there
-    // is one, else the next panel, and nothing in the last panel. Each tile prefetches two vectors
-    // per step, one of which the tile before has already fetched. So three tiles prefetch
-    // everything. With more tiles, the first tile also starts at a vector that is already there, so
-    // that it waits no longer than it computes. A single row leaves prefetching to the CPU.
+    // is one, else the next panel, and nothing in the last panel. A tile prefetches two vectors per
+    // step, one of which the tile before has already fetched. So three tiles prefetch everything.
+    // With more than three tiles, the first tile's first vector is already there as well: otherwise
+    // the first tile would wait longer than it computes. A single row leaves prefetching to the
+    // CPU.
     const bool fetches = rows.packed != nullptr && rows.rows > 1 && block.inputs > 0 &&
                          first_output + kPanelOutputs<Target> < rows.weights.outputs;
     const std::size_t late = rows.rows > 3 * Target::kTileRows ? 1 : 0;

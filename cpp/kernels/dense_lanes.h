@@ -97,8 +97,7 @@ void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* ou
   });
 }
 
-// Transposes kChains vectors within each 128-bit part: the matrix whose rows are the vectors'
-// parts.
+// Within each 128-bit part, transposes the matrix whose row j is that part of vector j.
 template <class Target, class C>
 void transpose_parts(Lanes<Target, C>* v) {
   using V = Lanes<Target, C>;

@@ -25,10 +25,10 @@ struct ExpConstants<float> {
   static constexpr float kLn2Low = 0x1.0bfbe8p-15f;
   // (e^r - 1) / r. Error of e^r: 2^-29.2.
   static constexpr float kPolynomial[] = {1, 0x1.00022p-1f, 0x1.555764p-3f};
-  // (e^r - 1 - r) / r^2, for results with fewer roundings. Error of e^r: 2^-31.5 r.
+  // (e^r - 1 - r) / r^2, for more accurate results. Error of e^r: 2^-31.5 r.
   static constexpr float kQuadratic[] = {0x1p-1f, 0x1.555708p-3f, 0x1.555746p-5f};
-  // Adding this rounds to a multiple of 1/16: its fraction is in the lowest four bits, its integer
-  // above.
+  // Adding this rounds to a multiple of 1/16, with the fraction in the lowest four bits and the
+  // integer above.
   static constexpr float kRound = 0x1.8p19f;
   static constexpr int kExponentShift = 23;
   // The result rounds to 0 below kLowest and overflows above kHighest.

@@ -108,7 +108,7 @@ void outer_rows(std::size_t vectors, std::size_t lanes, std::size_t rows, const 
 template <class Target, class C>
 bool is_across(const OuterProduct<C>& product) {
   const auto vectors = [](std::size_t n) { return (n + kLanes<Target, C> - 1) / kLanes<Target, C>; };
-  // Cost of the transposed store, in steps.
+  // Cost of transposing the outputs, in steps.
   constexpr std::size_t kAcrossSteps = 8;
   return product.a_row == 1 && product.columns * vectors(product.rows) * (product.steps + kAcrossSteps) <
                                    product.rows * vectors(product.columns) * product.steps;
@@ -336,7 +336,7 @@ void log_softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std:
 }
 
 // p (g - sum p g), with the sum of dot.h. Error, with u half an ULP of 1: 2 u p (|g| + sum p |g|),
-// and p times dot's own.
+// plus p times the error of dot.
 template <class Target, class C>
 void softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
   using V = Lanes<Target, C>;

@@ -64,8 +64,8 @@ using Lanes = typename LanesOf<T, Target::kBytes>::type;
 template <class Target, class T>
 constexpr std::size_t kLanes = Target::kBytes / sizeof(T);
 
-// Of a vector type: its element type, and the unsigned integer vector (which wraps around) with the
-// same lanes.
+// Of a vector type: its element type, and the vector type of unsigned integers with the same lanes.
+// Unsigned integers wrap around.
 template <class V>
 using Element = std::remove_cv_t<std::remove_reference_t<decltype(std::declval<V&>()[0])>>;
 template <class T>

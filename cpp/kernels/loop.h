@@ -173,8 +173,8 @@ inline __attribute__((always_inline)) void map_contiguous(const T* input, T* out
   constexpr std::size_t kWorthAligning = 32 * kWidth;
   std::size_t i = 0;
   if (const std::size_t head = elements_to_boundary<kWidth>(output); head > 0 && n >= kWorthAligning) {
-    // A store across two cache lines takes twice as long; a masked store takes longer than a few of
-    // these.
+    // A store across two cache lines takes twice as long, but a masked store takes longer than a
+    // few such stores. So alignment pays only for long rows.
     store_elements<Target>(output, function(load_elements<Target>(input, head)), head);
     i = head;
   }

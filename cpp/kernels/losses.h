@@ -27,7 +27,7 @@ namespace {
 //
 //   loss        labels: as log_softmax (softmax.h)
 //               probabilities: (h + 4) u of sum t |log p|, plus t times the error of log_softmax
-//   gradient    labels: (h + 7) u of itself
+//   gradient    labels: relative error (h + 7) u
 //               probabilities: (h + 7) u of T min(p, q), plus (h + 2) u (T + t), since T is rounded
 //
 // A row of only -inf, or with a +inf, gives NaN. A row with -inf at its label has the loss +inf.
@@ -59,7 +59,7 @@ struct RowSums {
   V reciprocal;         // 1 / (sum e^(z - max) kUp)
   V others;             // 1 - p at the maximum
 
-  // `smaller`: the sum of the exponentials below the maximum, times kUp. `maxima`: the number of
+  // `smaller`: kUp times the sum of the exponentials below the maximum. `maxima`: the number of
   // maxima.
   RowSums(V largest, V smaller, Integers<V> maxima) : max(largest) {
     using D = Lanes<Target, double>;
@@ -97,7 +97,7 @@ struct RowSums {
   // -t log(p), never -0
   V loss(V z, V t) const { return t == 0 ? V{} : V{} - t * log_probability(z); }
 
-  // `exponential` is times kUp, and 0 at a maximum. `total` is the sum of t.
+  // `exponential` includes the factor kUp, and is 0 at a maximum. `total` is the sum of t.
   V gradient(V z, V exponential, V t, V total) const {
     const auto is_max = z == max;
     const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
@@ -331,7 +331,7 @@ void binary_cross_entropy(const LossRows<C>& rows) {
   });
 }
 
-// Error: loss 3 u of itself, derivative u.
+// Relative error: loss 3 u, derivative u.
 template <class Target, class C>
 void squared_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -341,7 +341,7 @@ void squared_error(const LossRows<C>& rows) {
   });
 }
 
-// The derivative at 0 is 0. Error of the loss: u of itself.
+// The derivative at 0 is 0. Relative error of the loss: u.
 template <class Target, class C>
 void absolute_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -351,7 +351,7 @@ void absolute_error(const LossRows<C>& rows) {
   });
 }
 
-// P. J. Huber, "Robust estimation of a location parameter", 1964. Error: loss 6 u of itself,
+// P. J. Huber, "Robust estimation of a location parameter", 1964. Relative error: loss 6 u,
 // derivative u.
 template <class Target, class C>
 void huber(const LossRows<C>& rows) {

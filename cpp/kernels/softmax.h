@@ -6,9 +6,9 @@
 // softmax(z + c) and log_softmax(z + c) have the bits of softmax(z) and log_softmax(z) wherever
 // every z + c is exact.
 //
-// The logarithm of the sum is max + log1p(the sum without the term of one maximum, which is 1).
-// This keeps it accurate where one element dominates. It is kept in two parts, so that little more
-// than the last rounding adds to the error of the sum.
+// The logarithm of the sum is max + log1p(the sum without the term of one maximum, which is 1), and
+// so accurate even where one element dominates. It is kept in two parts, so that little more than
+// the last rounding adds to the error of the sum.
 //
 // Error bounds for n elements, with u half an ULP of 1 and h = ceil(log2(n)), the height of the
 // sum's tree:
@@ -80,8 +80,8 @@ TwoParts<V> subtract(V a, V b) {
   return {difference, terms.low - (difference - terms.high)};
 }
 
-// A factor of all exponentials and of reciprocals. It keeps products normal, and so fast, whenever
-// their quotient is normal. The sum of 2^34 exponentials does not overflow.
+// A factor of all exponentials and of reciprocals. It keeps products normal, unless their quotient
+// is subnormal: subnormal numbers are slow. The sum of 2^34 exponentials does not overflow.
 template <class C>
 constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p90 : 0x1p512);
 template <class C>
@@ -90,8 +90,8 @@ constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 // e^(z - max) kUp, for rows whose maxima are in the same lanes. 0 where even 2^34 terms would not
 // sum to half the smallest number.
 //
-// Let z - max = n log(2) + r. Two steps to r are rounded, to results below 2^-5: the addition of
-// the second term, and subtract_low. There are two ways, with the same bits:
+// Let z - max = n log(2) + r. On the way to r two results are rounded, both below 2^-5: the sum
+// with the second term, and that of subtract_low. There are two ways, with the same bits:
 //   (d - n kLn2High) + low             where z - max = d + low
 //   (larger - n kLn2High) + smaller    quick, two operations less: larger and smaller are z, -max
 template <class Target, class C, bool kQuick>
@@ -102,7 +102,7 @@ class Exponential {
   explicit Exponential(V max) : max_(max) {}
 
   V operator()(V z) const {
-    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;  // no difference is subnormal, and so slow
+    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;  // avoids subnormal differences, which are slow
     const V d = z - max_;
     const auto [n, index] = count_steps<Target>(d);
     const auto [larger, smaller] = by_magnitude<Target>(z, V(-max_));
@@ -121,11 +121,11 @@ class Exponential {
 // Whether the quick way is exact for all elements that are not negligible, and has no subnormal
 // difference.
 //
-// larger - n kLn2High is -smaller up to 2^-5. It is a multiple of the last bit of kLn2High / 16,
-// which is 2^-16 (2^-42), or of the last bit of `larger` if that is less. So it is exact if it is
-// below 2^8 (2^11), and in no binade above that of `larger`. This holds if |max| is below kLargest,
-// and max is not within 2^-5 below a power of two. (With max < 0 the difference is below |z|
-// anyway.) If |max| is not tiny, no difference of z and max is subnormal.
+// larger - n kLn2High equals -smaller to within 2^-5. It is a multiple of the last bit of kLn2High
+// / 16, which is 2^-16 (2^-42), or of the last bit of `larger` if that is less. So it is exact if
+// it is below 2^8 (2^11), and in no binade above that of `larger`. This holds if |max| is below
+// kLargest, and max is not within 2^-5 below a power of two. (With max < 0 the difference is below
+// |z| anyway.) If |max| is not tiny, no difference of z and max is subnormal.
 template <class Target, class V>
 bool is_quick(V max) {
   using C = Element<V>;
