@@ -34,7 +34,7 @@ from measure import OURS
 from nnkernels import _core
 from peers import DISTRIBUTIONS, machine, settings_for, show_progress
 
-# Arrays of this many numbers stay in the second-level cache, and hide the overhead of a call.
+# Arrays of this many numbers stay in the L2 cache, and hide the overhead of a call.
 CHUNK = 1 << 14
 
 BY_ENGINE = ("NumPy", "SciPy", "PyTorch", "ONNX Runtime")

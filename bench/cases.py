@@ -358,7 +358,7 @@ SOFTMAX_SHAPES = ((1024, 10), (1024, 128), (1024, 1000), (16, 32000))
 def function(name: str, x: Array, threads: int, engines: Sequence[str] = tuple(ENGINES)) -> Work:
     """A function of an array."""
     work = beside_peers([Layer(None, None, name)], x, threads, engines, units=x.size)
-    if x.nbytes > 2**23:  # the array exceeds the second-level cache
+    if x.nbytes > 2**23:  # the array exceeds the L2 cache
         work.limit = Limit(f"copy/{int(work.bytes)}", work.bytes)
     return work
 

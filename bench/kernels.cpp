@@ -807,7 +807,7 @@ void add(const KernelTable& table, const std::string& kernel, const std::string&
   add<T>(table, &KernelTable::of<T>, kernel, shape, make);
 }
 
-// Elements per call: about the first-level cache, the second-level cache, and beyond.
+// Elements per call: about the L1 cache, the L2 cache, and beyond.
 constexpr std::size_t kSizes[] = {1024, 65536, 4194304};
 
 template <class T>

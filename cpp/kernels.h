@@ -112,8 +112,8 @@ constexpr bool has_gradient_of_inputs(Activation activation) {
   return activation >= Activation::kLeakyRelu && activation <= Activation::kSoftplus;
 }
 
-// A layer over transposed rows: element i of row r is at [i * lane_rows + r]. Zeros follow the
-// inputs, up to a multiple of lane_padding.
+// A layer over transposed rows: element i of row r is at [i * lane_rows + r]. Zeros pad the inputs
+// to a multiple of lane_padding.
 template <class T>
 struct DenseLanes {
   using C = Compute<T>;
@@ -137,8 +137,8 @@ struct ScaleRows {
   const double* scale;
 };
 
-// Whether relu writes through the caches or past them. kStreaming does not read the overwritten
-// memory first. It applies to contiguous outputs that are not the inputs, and is faster on one
+// Whether relu writes into the caches or past them. kStreaming saves reading the memory that is
+// overwritten. It applies to contiguous outputs that are not the inputs, and is faster on one
 // thread from about kLargeBytes on, which is more than one core's share of most last-level caches.
 // Only relu and leaky_relu of floating-point numbers stream: the other functions are limited by
 // computing, not by writing.
@@ -177,10 +177,11 @@ struct Kernels {
   void (*narrow)(const C* input, Strided<T> output, std::size_t n);
 
   // Dense layers.
-  //   packed_size   elements of a packed layer
-  //   pack, unpack  packs weights; unpack writes outputs x inputs elements, row after row
-  //   dense_scratch elements of scratch for unpacked weights
-  //   dense         computes rows of outputs
+  //   packed_size    elements of a packed layer
+  //   pack           packs weights
+  //   unpack         the inverse; writes outputs x inputs elements, row after row
+  //   dense_scratch  elements of scratch for unpacked weights
+  //   dense          computes rows of outputs
   // For a multiple i of panel_outputs, the outputs from i on are a layer too: its packed weights
   // begin at packed_size(i, inputs).
   std::size_t (*packed_size)(std::size_t outputs, std::size_t inputs);
@@ -236,8 +237,8 @@ struct OuterProduct {
   C* scratch;  // Learning::outer_scratch elements
 };
 
-// Losses of rows of n outputs, and the gradient by the outputs. cross_entropy has one loss term per
-// row, the other losses one per output.
+// Losses of rows of n outputs, and the gradient with respect to the outputs. cross_entropy has one
+// loss term per row, the other losses one per output.
 template <class C>
 struct LossRows {
   const C* outputs;  // rows x n
@@ -267,9 +268,9 @@ struct LossRows {
   }
 };
 
-// A training step treats numbers below this magnitude as 0: parameters, first moments, and
-// gradients by parameters and outputs. Otherwise they or their products could become subnormal,
-// which is many times slower on some CPUs.
+// A training step treats parameters, first moments and gradients below this magnitude as 0,
+// including gradients with respect to outputs. Otherwise these numbers or their products could
+// become subnormal, which is many times slower on some CPUs.
 template <class C>
 constexpr C kLeastGradient = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
 
@@ -324,9 +325,9 @@ struct Learning {
   Loss* huber;                 // d = z - y; d^2 / 2 if |d| <= option, else option (|d| - option / 2)
   Loss* poisson;               // e^z - y z
 
-  // Replaces the gradient by an activation's outputs with the gradient by its inputs, in n
-  // contiguous elements. `values` are the activation's inputs if has_gradient_of_inputs, else its
-  // outputs.
+  // Backpropagates through an activation, in place: from the gradient with respect to its outputs
+  // to the one with respect to its inputs, for n contiguous elements. `values` are the activation's
+  // inputs if has_gradient_of_inputs, else its outputs.
   using ActivationGradient = void(const C* values, C* gradients, std::size_t n, double option);
   ActivationGradient* activation_gradient[kElementwise];  // by Activation; null for kNone
   __attribute__((always_inline)) ActivationGradient* of(Activation activation) const {

@@ -24,7 +24,7 @@ constexpr std::size_t kFewRows = 127;
 // Networks of layers up to this width are computed with one row in each lane.
 constexpr std::size_t kNarrow = 128;
 
-// Batches of at least this many bytes exceed the second-level cache, so their rows are prefetched.
+// Batches of at least this many bytes exceed the L2 cache, so their rows are prefetched.
 constexpr std::size_t kFarBytes = 2 * 1024 * 1024;
 
 // Upper limit for a layer's sizes, so that byte counts cannot overflow.
@@ -38,7 +38,7 @@ void check_sizes(std::size_t inputs, std::size_t outputs) {
   if (wraps_around || std::max({inputs, outputs, weights}) >= kTooMany) throw std::bad_alloc();
 }
 
-// Rows per block of at most `bytes`, at least one. Blocks are of about equal size.
+// Rows per block, such that a block has at most `bytes` or one row. Blocks have about equal size.
 std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row, std::size_t bytes) {
   const std::size_t most = std::max<std::size_t>(bytes / std::max<std::size_t>(bytes_of_row, 1), 1);
   const std::size_t blocks = (count + most - 1) / most;

@@ -127,7 +127,7 @@ void loss_terms(Loss loss, const LossRows<C>& all) {
   });
 }
 
-// Replaces the gradient by a layer's outputs with the gradient by the activation's inputs.
+// Backpropagates through a layer's activation, in place.
 template <class C>
 void activation_gradient(const TrainerLayer& layer, const C* values, C* gradients, std::size_t rows) {
   const Learning<C>& table = kernels().learning<C>();
@@ -349,7 +349,8 @@ void Trainer<C>::scale_rows(const Layer& layer, const double* offset, const C* f
   kernels().of<C>().scale({{from, row_bytes, size}, {to, row_bytes, size}, rows, layer.inputs, offset, layer.scale.data()});
 }
 
-// The gradients of all layers, from the gradient by the last layer's outputs in deltas_[0].
+// The gradients of all layers. deltas_[0] must hold the gradient with respect to the last layer's
+// outputs.
 template <class C>
 void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
   static constexpr C kOne = 1;
@@ -521,7 +522,7 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
   return {x, rows, {labels, targets, weights, from.weight_of_term}};
 }
 
-// Forward pass, loss, and the gradient by the outputs in deltas_[0].
+// Forward pass and loss. Leaves the gradient with respect to the outputs in deltas_[0].
 template <class C>
 LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest, double scale) {
   pack();

@@ -38,11 +38,11 @@ struct LossSum {
   double mean() const;
 };
 
-// Computes the loss of each term (weighted if kNone) and, unless `gradients` is null, the gradient
-// of the reduced loss by the outputs, multiplied by `scale`. A term of weight 0 counts as 0, NaN
-// included. Gradient elements below `smallest` count as 0. `factors` has room for one number per
-// term; it may be null if there are no weights. Losses are added in double: 8 interleaved partial
-// sums within 256 rows, then the tree of kernels/sum.h.
+// Computes the loss of each term (weighted if kNone). Unless `gradients` is null, also computes the
+// gradient of the reduced loss with respect to the outputs, multiplied by `scale`. A term of weight
+// 0 counts as 0, NaN included. Gradient elements below `smallest` count as 0. `factors` has room
+// for one number per term; it may be null if there are no weights. Losses are added in double: 8
+// interleaved partial sums within 256 rows, then the tree of kernels/sum.h.
 template <class C>
 LossSum compute_loss(Loss loss, double option, const C* outputs, std::size_t rows, std::size_t n, const Targets<C>& targets,
                      Reduction reduction, C* losses, C* gradients, C* factors, C smallest = 0, double scale = 1);
@@ -124,12 +124,12 @@ class Trainer {
 
   LossSum evaluate(const Examples<C>& all);
 
-  // The loss of at most one batch of rows, and the gradient of its mean. Gradients by the outputs
-  // below `smallest` count as 0.
+  // The loss of at most one batch of rows, and the gradient of its mean. Elements of the gradient
+  // with respect to the outputs below `smallest` count as 0.
   LossSum compute_gradient(const Examples<C>& all, C smallest = 0);
 
-  // The gradients by parameters and by inputs of at most one batch of rows, from the gradient by
-  // the outputs.
+  // The gradients with respect to parameters and inputs of at most one batch of rows, from the
+  // gradient with respect to the outputs.
   void backward(const C* x, std::size_t rows, const C* by_outputs, C* by_inputs);
 
  private:
@@ -171,7 +171,7 @@ class Trainer {
   std::vector<Buffer<C>> moments_;
   std::vector<Buffer<C>> activations_;  // the outputs of each layer
   std::vector<Buffer<C>> sums_;         // the activation's inputs, for layers whose gradient needs them
-  Buffer<C> deltas_[2];                 // the gradients by the outputs and by the inputs of a layer
+  Buffer<C> deltas_[2];                 // the gradients with respect to a layer's outputs and inputs
   Buffer<C> losses_;                    // of the terms
   std::vector<double> zeros_;           // the offsets of a Scale's gradient
   // Allocated on first use.

@@ -82,7 +82,7 @@ struct Scaled {
   V high, low, n;
 };
 
-// e^-y (1 - share e^-y) of y + y_low, for y beyond the tables of sigmoid and softplus.
+// e^-Y (1 - share e^-Y) with Y = y + y_low, for Y beyond the tables of sigmoid and softplus.
 template <class Target, class V>
 Scaled<V> decay(V y, V y_low, float share) {
   const typename Target::template Powers<float> powers{kPowers<float>};
@@ -284,8 +284,8 @@ class Tanh<Target, double> {
                                            0x1.664998df79d11p-6, -0x1.1e83ab623656ap-7};
 };
 
-// max(x, 0) - y for y >= 0; a 0 has the sign of x. Makes silu and gelu from x sigmoid(-|x|) and x
-// Phi(-|x|).
+// max(x, 0) - y for y >= 0; a result of 0 has the sign of x. Gives silu from y = |x| sigmoid(-|x|)
+// and gelu from y = |x| Phi(-|x|).
 template <class Target, class V>
 V subtract_from_positive(V x, V y) {
   return Target::greater(broadcast<V>(Element<V>(-0.0)), x) - y;

@@ -6,7 +6,7 @@
 // double. Block sums are added in order, then the bias. So no chain is longer than 256.
 //
 // Error bound for K inputs, with c chains and blocks of b: half an ULP of 1, times the sum of
-// magnitudes |x w| and |bias|, times ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1.
+// magnitudes |x w| and |bias|, times (ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1).
 //
 // Zeros are never skipped: 0 x inf is NaN. A NaN or infinity in x affects its own row only, one in
 // the weights its own output only. Overflow in a chain or a sum gives an infinity; two infinities
@@ -52,7 +52,7 @@ constexpr std::size_t kPanelOutputs = kPanelVectors* kVectorOutputs<Target>;
 template <class Target>
 constexpr std::size_t kMaxUnpackedRows = 2 * Target::kTileRows;
 
-// Outputs packed together if the rows do not fit in the second-level cache; one block is 512 kB.
+// Outputs packed together if the rows do not fit in the L2 cache; one block is 512 kB.
 constexpr std::size_t kGroupOutputs = 128;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -67,7 +67,7 @@ std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // address to prefetch into the second-level cache, two vectors per step; or null
+  const C* ahead;  // address to prefetch into the L2 cache, two vectors per step; or null
 
   void prefetch(std::size_t chunk) const {
     if (ahead == nullptr) return;
@@ -496,7 +496,7 @@ void dense(const DenseRows<T>& rows) {
       for (; output < outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);
       return;
     }
-    // Weights a multiple of 4 kB apart would evict each other from the first-level cache.
+    // Weights a multiple of 4 kB apart would evict each other from the L1 cache.
     if (contiguous && rows.rows <= kMaxUnpackedRows<Target> && rows.weights.output_stride % 4096 != 0) {
       for (; output + kPanelOutputs<Target> <= outputs; output += kPanelOutputs<Target>) {
         unpacked_tiles<Target, kPanelVectors, Target::kTileRows>(rows, output);
@@ -504,7 +504,7 @@ void dense(const DenseRows<T>& rows) {
     }
   }
   if (rows.packed != nullptr && rows.rows == 1) output = dense_row<Target>(rows);
-  // Whether the rows stay in the second-level cache.
+  // Whether the rows stay in the L2 cache.
   const bool rows_stay = rows.rows * least(rows.weights.inputs, kInputBlock<C>) <= kGroupOutputs * kInputBlock<C>;
   if (rows.packed != nullptr || rows_stay) {
     dense_by_panels<Target>(rows, output);

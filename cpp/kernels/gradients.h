@@ -6,8 +6,8 @@
 // machines that share a batch could return the sums of whole subtrees, and the total would have the
 // bits of a single machine.
 //
-// Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times min(K, 256) +
-// ceil(log2(ceil(K / 256))).
+// Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times (min(K, 256)
+// + ceil(log2(ceil(K / 256)))).
 //
 // A tile keeps the sums of its rows and vectors of columns in registers. Each step takes one
 // element of `a` per row, in all lanes, and one vector of b per vector of columns, without a
@@ -125,7 +125,7 @@ OuterProduct<C> exchanged(const OuterProduct<C>& product) {
 }
 
 // Whether to copy a block of b to adjacent rows. This pays if they are read often and do not fit in
-// the first-level cache. With several blocks b is always copied, so that no lane of their sums is
+// the L1 cache. With several blocks b is always copied, so that no lane of their sums is
 // uninitialised.
 template <class C>
 bool copies_block(const OuterProduct<C>& product) {
@@ -150,7 +150,7 @@ std::size_t outer_scratch(const OuterProduct<C>& product) {
 }
 
 // The panel of `columns` columns from `first` on, block by block, so that inputs stay in the
-// second-level cache.
+// L2 cache.
 template <class Target, class C>
 void outer_panel(const OuterProduct<C>& product, bool across, std::size_t first, std::size_t columns) {
   using V = Lanes<Target, C>;

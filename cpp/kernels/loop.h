@@ -27,10 +27,10 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
   }
 }
 
-// output[i] = input[i]; no output may be an input. The most common strides, every second element
-// (such as the real parts of complex numbers) and reversed, are compile-time constants, so that the
-// compiler vectorises them. Not inlined: it would exhaust the compiler's inlining budget in
-// functions that must be inlined.
+// output[i] = input[i]; no output may be an input. Two common strides are compile-time constants,
+// so that the compiler vectorises them: every second element (such as the real parts of complex
+// numbers), and reversed. Not inlined: it would exhaust the compiler's inlining budget in functions
+// that must be inlined.
 template <class T>
 [[gnu::noinline]] void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
   const T* __restrict const x = input.data;

@@ -195,7 +195,7 @@ Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::s
   alignas(64) C output_buffer[kBlock];
   const Strided<const T> row = rows.row(0);
   const Strided<T> output = outputs.row(0);
-  // In rows this short, the next row of outputs fits in the first-level cache beside this one.
+  // In rows this short, the next row of outputs fits in the L1 cache beside this one.
   const std::ptrdiff_t output_ahead = n <= 2 * kBlock ? outputs.row_stride : 0;
   V next = broadcast<V>(kLeast<C>);
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -220,9 +220,9 @@ Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::s
   return next_max;
 }
 
-// Groups of contiguous rows are computed together, one step after the other, since the steps of a
-// single row wait for each other. A group is as many rows as fit in kGroupBytes, a part of the
-// first-level cache, from three rows to kGroupRows.
+// The rows of a group are computed together, one step after the other, because the steps of a
+// single row wait for each other. A group holds as many contiguous rows as fit in kGroupBytes of
+// the L1 cache: at least three, at most kGroupRows.
 constexpr std::size_t kGroupBytes = 8192;
 constexpr std::size_t kGroupRows = 8;
 

@@ -8,8 +8,8 @@
 // its left side.
 //
 // Error bound for n terms, with b = ceil(n / kBlock) and s = ceil(min(n, kBlock) / kPartialSums):
-// half an ULP of 1, times the sum of magnitudes, times s (a chain) or ceil(log2(s)) (a tree), +
-// log2(kPartialSums) + ceil(log2(b)).
+// half an ULP of 1, times the sum of magnitudes, times (h + log2(kPartialSums) + ceil(log2(b))),
+// where h is s for a chain and ceil(log2(s)) for a tree.
 //
 // Source: pairwise summation by N. J. Higham, "The accuracy of floating point summation", SIAM J.
 // Sci. Comput. 14, 1993.
