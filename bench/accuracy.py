@@ -65,7 +65,7 @@ FUNCTIONS = {
 class Finding:
     """A library's largest errors in a function and its first broken rules, with their inputs.
 
-    Errors with a subnormal exact result are separate: some libraries return 0 there.
+    Errors with a subnormal exact result are kept separately: some libraries return 0 there.
     """
 
     error: float = 0.0
@@ -118,14 +118,14 @@ def numbers(dtype: str, stride: int, doubles: int) -> list[range]:
 
 
 def chunks(magnitudes: range) -> Iterator[range]:
-    """Chunks of equal length. They overlap by at least one number, to check monotonicity across."""
+    """Chunks of equal length; neighbours share at least one number, to check monotonicity."""
     for first in range(0, len(magnitudes) - 1, CHUNK - 1):
         first = min(first, len(magnitudes) - CHUNK)
         yield magnitudes[first : first + CHUNK]
 
 
 def exact_results(function: Function, x: Array) -> tuple[Array, Array]:
-    """The exact results, infinite where they round to it, and their number of units per ULP."""
+    """The exact results, infinite where they round to infinity, and 1 / ULP of each."""
     info = np.finfo(x.dtype)
     wide = WIDER[x.dtype.name]
     exact = function.exact(x.astype(wide))

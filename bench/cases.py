@@ -102,8 +102,8 @@ SMOOTH: dict[str | None, Any] = {
 def forward(layers: Sequence[Layer], x: Array) -> Check:
     """The result of layers in float64, and its tolerance for x's dtype: eight standard deviations.
 
-    The error of a sum of n products counts as sqrt(n) independent roundings of its root mean square
-    size.
+    A sum of n products is assumed to be off by sqrt(n) roundings of its root mean square size,
+    independently of other sums.
     """
     kind = np.finfo(x.dtype)
     eps = float(kind.eps)
@@ -552,8 +552,8 @@ def concurrently(prepare: Callable[[int], Work], times: int, threads: int) -> Wo
 def idle_milliseconds(threads: int) -> float:
     """CPU time of the worker threads in the second after a call on all of them: median of five.
 
-    This thread is excluded: after a virtual machine loses its CPU, waking it takes up to
-    milliseconds. A worker may lose its CPU while it spins, hence the median.
+    This thread is excluded: waking it takes up to milliseconds if the virtual machine has lost its
+    CPU. A worker may lose its CPU while it spins, hence the median.
     """
     nnk.set_num_threads(threads)
     (way,) = nnkernels_ways(DIGITS.layers(np.float32), uniform((4096, DIGITS.sizes[0]), 1, np.float32, seed=1))

@@ -58,7 +58,7 @@ def count(program: Path) -> tuple[str, dict[str, int]]:
 def main() -> int:
     """Print the table.
 
-    Returns 1 if a count is too high, or if a call has no committed count, or the reverse.
+    Returns 1 if a count is too high, a call has no committed count, or a committed count no call.
     """
     parser = argparse.ArgumentParser(description="Compare the instructions of the main kernels with the committed figures.")
     parser.add_argument("--update", action="store_true", help=f"write {FIGURES.name} anew for this compiler")

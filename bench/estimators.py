@@ -53,7 +53,7 @@ class Speed:
 
     name: str
     at_least: float
-    prepare: Callable[[Any, bool], tuple[Way, Check | None]]  # from a module of estimators, and whether this is a smoke test
+    prepare: Callable[[Any, bool], tuple[Way, Check | None]]  # (module of estimators, is a smoke test)
 
 
 # --- Speeds ---

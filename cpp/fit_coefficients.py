@@ -29,7 +29,7 @@ mp.dps = 60
 
 
 def remez(target: Function, weight: Function, degree: int, low: mpf, high: mpf) -> tuple[list[mpf], mpf]:
-    """The polynomial of least max weight(x) * |polynomial(x) - target(x)|, lowest power first."""
+    """The minimax polynomial of weight(x) * |polynomial(x) - target(x)|, lowest power first."""
     count = degree + 2
     middle, radius = (low + high) / 2, (high - low) / 2
     points = [middle - radius * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
