@@ -23,7 +23,7 @@ enum class Loss { kCrossEntropy, kBinaryCrossEntropy, kSquaredError, kAbsoluteEr
 template <class C>
 struct Targets {
   const std::int64_t* labels;  // or null
-  const C* targets;            // where there are no labels
+  const C* targets;            // if `labels` is null
   const double* weights;       // or null; finite, not negative
   bool weight_of_term;         // whether weights are per term instead of per row
 };

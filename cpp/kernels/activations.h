@@ -1,5 +1,5 @@
 // The element-wise activations. Errors are measured by tests/accuracy.cpp: sigmoid and tanh on all
-// floats and a sample of doubles, the other activations on every 31st of these.
+// floats and a sample of doubles, the other activations on every 31st float and sampled double.
 #pragma once
 
 #include "exp.h"

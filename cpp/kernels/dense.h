@@ -142,7 +142,7 @@ struct Block {
 // What to do with a block's sums.
 template <class C>
 struct BlockStep {
-  bool first;     // whether to store the sums instead of adding them to those of earlier blocks
+  bool first;     // whether to store the sums instead of adding them to the sums of earlier blocks
   const C* bias;  // last block: the panel's bias, or null
   bool relu;      // last block: whether to apply ReLU
 };

@@ -60,7 +60,7 @@ struct ExpConstants<double> {
 template <class C>
 constexpr C kTiny = static_cast<C>(0x1p-60);
 
-// 2^i as the bits of V, for integers i of a normal result. Bits of i above those of an exponent are
+// 2^i as the bits of V, for integers i of a normal result. Bits of i higher than an exponent's are
 // ignored.
 template <class V>
 V power_of_two(Integers<V> i) {
@@ -68,7 +68,7 @@ V power_of_two(Integers<V> i) {
   return as<V>((i << ExpConstants<Element<V>>::kExponentShift) + one);
 }
 
-// floor(n) for multiples n of 1/16, with some bits above those of an exponent.
+// floor(n) for multiples n of 1/16; bits higher than an exponent's are arbitrary.
 template <class V>
 Integers<V> floor_bits(V n) {
   return as<Integers<V>>(n + ExpConstants<Element<V>>::kRound) >> 4;

@@ -4,7 +4,7 @@
 //
 //   kName, kBytes          its name, the bytes of a vector
 //   kTileRows              rows of a tile of the dense kernel: as many as the registers hold
-//   Narrow                 the target of its 128-bit vectors (itself, if it has no others)
+//   Narrow                 the target of its 128-bit vectors (itself, if its own have 128 bits)
 //   fma(a, b, c)           a * b + c, rounded once
 //   scale(v, n)            v * 2^floor(n), rounded once; n holds multiples of 1/16
 //   scale_normal(v, n)     the same, if v and the result are normal numbers, or v is NaN
