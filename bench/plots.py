@@ -33,7 +33,7 @@ STYLES = {
 
 TITLE_FONT = {"size": 12, "weight": "bold"}
 
-# The panels of the overview: title, table, and labels of the row in it. COMPARED are its libraries.
+# The panels of the overview: title, table, and labels of the table's row; and its libraries.
 OVERVIEW = (
     ("Train: a step of 32 rows", "Learning with Adam, float32", {"task": "digits 1797x64, 64-10, batch 32"}),
     ("Predict 1 row", "Networks, float32", {"network": "64-64-10", "batch": 1}),
@@ -264,7 +264,7 @@ def tiny_latency(results: dict[str, Any]) -> Any:
 
 
 def overview(results: dict[str, Any]) -> Any:
-    """Microseconds of training and of prediction, beside the libraries of OVERVIEW."""
+    """Microseconds per training step and per prediction, of the libraries in COMPARED."""
     found = [
         (title, [row for row in rows_of(results, table) if labels.items() <= row["labels"].items()])
         for title, table, labels in OVERVIEW

@@ -364,8 +364,8 @@ void huber(const LossRows<C>& rows) {
   });
 }
 
-// e^z - y z; if y is 0, an infinite z in y z counts as 0. Error of loss and derivative: an ULP of
-// e^z (exp.h), plus u of the result. inf if z = -inf and y > 0.
+// e^z - y z; if y is 0, y z is 0, even for an infinite z. Error of loss and derivative: an ULP of e^z
+// (exp.h), plus u of the result. inf if z = -inf and y > 0.
 template <class Target, class C>
 void poisson(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;

@@ -2,7 +2,7 @@
 //
 // Lane types: double; halves and floats are converted via float. Both operations are rounded in
 // double, then the result to the type of the outputs. Error: 0.5 ULP + 2^-28 ULP in float16 and
-// float32; if x - offset cancels, plus the rounding of the difference in double. NaN propagates;
+// float32; if x - offset cancels, compared with the difference rounded to double. NaN propagates;
 // values beyond the outputs' range become infinite.
 #pragma once
 
