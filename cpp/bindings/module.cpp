@@ -44,7 +44,7 @@ py::dict config() {
 }
 
 // NumPy does not support subinterpreters, and pybind11 deadlocks in them on Python 3.11.
-constexpr const char* kRefusal = "nnkernels does not load in a subinterpreter: import it in the main one";
+constexpr const char* kRefusal = "nnkernels does not work in a subinterpreter: import it in the main interpreter";
 
 bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 

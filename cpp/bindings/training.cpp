@@ -56,7 +56,7 @@ class WithoutGil {
 // The data of an array, or an error if its type, shape or layout is wrong for the kernels.
 template <class T>
 T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, const char* name) {
-  if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is no array");
+  if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is not an array");
   PyArrayObject* array = as_array(object);
   bool good = PyArray_EquivTypenums(PyArray_TYPE(array), type) && PyArray_IS_C_CONTIGUOUS(array) &&
               PyArray_ISBEHAVED_RO(array) && PyArray_NDIM(array) == static_cast<int>(shape.size());
@@ -197,7 +197,7 @@ class PyTrainer {
   // activations: for each layer (number, option), or (offset, scale) for a Scale.
   PyTrainer(const std::vector<std::size_t>& sizes, const py::sequence& activations, int type, int loss, double option,
             std::size_t batch_size, std::size_t moments) {
-    if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected an activation a layer");
+    if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected one activation per layer");
     if (type != NPY_FLOAT && type != NPY_DOUBLE) throw py::type_error("expected float32 or float64");
     if (moments > 2) throw py::value_error("expected at most two moments");
     if (type == NPY_FLOAT) {
@@ -396,7 +396,7 @@ void add_training(py::module_& module) {
           "The weights and the bias of each layer, one after the other.")
       .def_property_readonly(
           "gradient_array", [](py::handle self) { return trainer_of(self).gradient_array(self); },
-          "The gradient by the parameters.")
+          "The gradient with respect to the parameters.")
       .def_property_readonly(
           "moments", [](py::handle self) { return trainer_of(self).moments(self); }, "The optimizer's moments.")
       .def("epochs", method(&PyTrainer::epochs), py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
@@ -411,10 +411,10 @@ void add_training(py::module_& module) {
            py::arg("drop_tiny") = false,
            "The mean loss, whose gradient is then in gradient_array. drop_tiny: take tiny numbers as 0, as a step does.")
       .def("backward", method(&PyTrainer::backward), py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
-           "The gradients by parameters and x, from that by the outputs.");
+           "The gradients with respect to the parameters and x, from the gradient with respect to the outputs.");
   module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),
              py::arg("weights"), py::arg("reduction"), py::arg("gradient"),
-             "The losses, their sum or their mean, and its gradient by the outputs.");
+             "The losses, their sum or their mean, and its gradient with respect to the outputs.");
   module.def("contiguous", &contiguous, py::arg("array"), py::arg("type"), "An array of a type, as the kernels read it.");
   module.def("permutation", &permutation_of, py::arg("seed"), py::arg("epoch"), py::arg("n"), "The order of rows in an epoch.");
   module.def("random_weights", &weights_of, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("initializer"),

@@ -2,8 +2,7 @@
 //
 // Lane types: double; halves and floats are converted via float. Both operations are rounded in
 // double, then the result to the type of the outputs. Error: 0.5 ULP + 2^-28 ULP in float16 and
-// float32; if x - offset cancels, compared with the difference rounded to double. NaN propagates;
-// values beyond the outputs' range become infinite.
+// float32, 1.5 ULP in float64. NaN propagates; values beyond the outputs' range become infinite.
 #pragma once
 
 #include "loop.h"
