@@ -31,9 +31,9 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 
-# Every link to a name must have a target, but for words in the types of attributes.
+# Every link to a name must have a target. Types of attributes are words, such as ndarray: they have no dot.
 nitpicky = True
-nitpick_ignore_regex = [("py:class", "arrays?|lists")]
+nitpick_ignore_regex = [("py:class", r"[^.]+")]
 
 # Inventories of the names that pages refer to, so that a build needs no network: names and addresses of the projects'
 # own sites, in the first format of Sphinx, which is plain text.
