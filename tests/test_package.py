@@ -39,7 +39,7 @@ def test_readme_examples() -> None:
     assert all(examples["python"])  # an example of each block runs below
     assert not any(examples["sh"])
     result = doctest.testfile(str(README), module_relative=False, encoding="utf-8")
-    assert result.attempted == sum(map(len, examples["python"])) > 10
+    assert result.attempted == sum(map(len, examples["python"])) > 5
     assert result.failed == 0
 
 
