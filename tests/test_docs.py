@@ -72,3 +72,11 @@ def test_reference_is_complete() -> None:
     documented = re.findall(r"auto(?:function|class|exception):: (\w+)", text)
     public = {name for name in nnk.__all__ if name != "__version__"} | set(nnkernels.sklearn.__all__)
     assert sorted(documented) == sorted(public)
+
+
+def test_readme_leads_to_pages() -> None:
+    pages = re.findall(
+        r"https://nnkernels\.github\.io/nnkernels/([\w/-]+)\.html", PAGES["README.md"].read_text(encoding="utf-8")
+    )
+    assert pages
+    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
