@@ -24,8 +24,8 @@ FRAMEWORKS = ("keras", "torch")
 
 def blocks(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the first line's number, the language and the text of each block of code."""
-    for block in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield text.count("\n", 0, block.start()) + 1, block[1], block[2]
+    for block in re.finditer(r"^(```+)(\S*)[^\n]*\n(.*?)^\1$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, block.start()) + 1, block[2], block[3]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
