@@ -28,7 +28,8 @@ def leaky_relu(
     x : array_like
         float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
     negative_slope : float or array_like
-        The slope below 0. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
+        The slope below 0. It broadcasts with x, and is rounded to the dtype of the result; for
+        float16 to float32.
     out : array, optional
         Where to write the result.
     dtype : optional
@@ -37,8 +38,8 @@ def leaky_relu(
     Returns
     -------
     array of the shape of x
-        The product is rounded once. ``leaky_relu(-0.0)`` is ``-0.0`` for a positive slope; NaN propagates. pandas, xarray and
-        Dask objects come back as such.
+        The product is rounded once. ``leaky_relu(-0.0)`` is ``-0.0`` for a positive slope; NaN
+        propagates. pandas, xarray and Dask objects come back as such.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def leaky_relu(
 
     Notes
     -----
-    Source: A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    Source: A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network
+    acoustic models", 2013.
 
     Examples
     --------
@@ -68,7 +70,8 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     x : array_like
         float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
     alpha : float or array_like
-        The limit at -inf is -alpha. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
+        The limit at -inf is -alpha. It broadcasts with x, and is rounded to the dtype of the
+        result; for float16 to float32.
     out : array, optional
         Where to write the result.
     dtype : optional
@@ -77,8 +80,8 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     Returns
     -------
     array of the shape of x
-        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN propagates. pandas, xarray
-        and Dask objects come back as such.
+        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN
+        propagates. pandas, xarray and Dask objects come back as such.
 
     Raises
     ------
@@ -89,8 +92,8 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
 
     Notes
     -----
-    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, "Fast and accurate deep network learning by exponential linear
-    units (ELUs)", 2016. The method is in cpp/kernels/activations.h.
+    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, "Fast and accurate deep network
+    learning by exponential linear units (ELUs)", 2016. The method is in cpp/kernels/activations.h.
 
     Examples
     --------
@@ -111,7 +114,8 @@ def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = 
     x : array_like
         float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
     approximate : {"none", "tanh"}
-        "tanh" is another function: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. It differs by up to 5e-4.
+        "tanh" is another function: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. It differs by
+        up to 5e-4.
     out : array, optional
         Where to write the result.
     dtype : optional
@@ -120,8 +124,9 @@ def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = 
     Returns
     -------
     array of the shape of x
-        The largest error is below 1 ULP in float32 and 1.5 ULP in float64, also of the smallest results. ``gelu(-0.0)`` is
-        ``-0.0``; gelu(-inf) is -0.0; NaN propagates. pandas, xarray and Dask objects come back as such.
+        The largest error is below 1 ULP in float32 and 1.5 ULP in float64, also of the smallest
+        results. ``gelu(-0.0)`` is ``-0.0``; gelu(-inf) is -0.0; NaN propagates. pandas, xarray and
+        Dask objects come back as such.
 
     Raises
     ------
@@ -132,7 +137,8 @@ def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = 
 
     Notes
     -----
-    Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", 2016. The method is in cpp/kernels/activations.h.
+    Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", 2016. The method is
+    in cpp/kernels/activations.h.
 
     Examples
     --------

@@ -23,8 +23,8 @@ has ``__array_ufunc__``        itself: it is asked for the result; NumPy's array
                                a ``dtype`` in ``dense`` and the functions along an axis
 =============================  ================================================================================================
 
-Labels of pandas and xarray objects are kept where the result has the argument's shape: not by ``logsumexp``, ``dense`` and
-``Network``. No library is imported to recognise its objects.
+Labels of pandas and xarray objects are kept where the result has the argument's shape: not by
+``logsumexp``, ``dense`` and ``Network``. No library is imported to recognise its objects.
 """
 
 import math
@@ -351,7 +351,8 @@ def map_chunks(
 ) -> Any:
     """Return a Dask array: a function of each chunk of one.
 
-    The function needs the axes whole, and its results have these lengths there, or not these axes if ``lengths`` is None.
+    The function needs the axes whole, and its results have these lengths there, or not these axes
+    if ``lengths`` is None.
     """
     need_whole(array, *axes)
     chunks = dict(enumerate(array.chunks))
@@ -402,7 +403,8 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
     """Return the error with what came and what was expected. NumPy's own subclasses keep their type and text.
 
-    OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError here.
+    OverflowError, of an axis or a bias that is a Python number too large for C, is a ValueError
+    here.
     """
     given = {name: value for name, value in arguments.items() if value is not None or name not in _OPTIONAL}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())

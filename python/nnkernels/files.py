@@ -34,7 +34,8 @@ _MODULE = (
 _IMPORT = "nnk.load and {reader} read it"
 _OBJECT = "read it with {reader}, and give the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
 
-# Files of other kinds: how they begin, what they are, what reads them, and how a network comes of them.
+# Files of other kinds: how they begin, what they are, what reads them, and how a network comes of
+# them.
 _OTHER_FILES = (
     (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load", _MODULE),
     (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load", _LAYERS),
@@ -54,7 +55,8 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
     """Write C-contiguous arrays under their names; the bytes depend on the contents alone."""
     import json
 
-    # Written here, for safetensors' own writer has two copies of all tensors made, and panics where there is no memory.
+    # Written here, for safetensors' own writer has two copies of all tensors made, and panics where
+    # there is no memory.
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name in sorted(tensors):
@@ -100,9 +102,10 @@ def read_file(
 ) -> T:
     """Return what ``parse`` makes of a file, which it reads by ``read_metadata`` and ``read_tensors``.
 
-    ``others`` reads files of other kinds, by the names above. For error messages: the content that the file should have ("a
-    network"), the function that writes it, and what to do with a file of another kind, where "{reader}" stands for what reads
-    that kind, "{network}" for how a network comes of it.
+    ``others`` reads files of other kinds, by the names above. For error messages: the content that
+    the file should have ("a network"), the function that writes it, and what to do with a file of
+    another kind, where "{reader}" stands for what reads that kind, "{network}" for how a network
+    comes of it.
 
     Raises ValueError for all that is wrong with the content, OSError and MemoryError.
     """

@@ -1,6 +1,7 @@
 """What ``nnkernels.sklearn`` computes by: epochs, losses and scores in scikit-learn's conventions; without scikit-learn.
 
-Rows may be a sparse matrix of SciPy in the CSR format. It becomes dense a batch at a time, with the bits of a dense array.
+Rows may be a sparse matrix of SciPy in the CSR format. It becomes dense a batch at a time, with the
+bits of a dense array.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from nnkernels.problem import Problem, Rows
 # The numbers of the optimizers in C++: Optimizer::Kind in cpp/training.h.
 _SGD, _ADAM_HAT = 0, 3
 
-# The smallest learning rate of "invscaling", relative to the first: it changes no parameter, and keeps the velocity finite.
+# The smallest learning rate of "invscaling", relative to the first: it changes no parameter, and
+# keeps the velocity finite.
 _LEAST_RATE = 1e-20
 
 # Rows of a sparse matrix that predictions make dense at a time.
 _DENSE_ROWS = 1024
 
-# The objective of L-BFGS takes as many rows at a time as keep about this many numbers of a network in the cache; at least 256.
+# The objective of L-BFGS takes as many rows at a time as keep about this many numbers of a network
+# in the cache; at least 256.
 _NUMBERS_IN_CACHE = 2**16
 _LEAST_BLOCK = 256
 
@@ -148,7 +151,8 @@ class Epochs:
 class Objective:
     """What L-BFGS minimises: the loss of all rows with its penalty, and its gradient.
 
-    Parameters and gradient are float64, and so is the sum of the losses; the network computes in its own dtype.
+    Parameters and gradient are float64, and so is the sum of the losses; the network computes in
+    its own dtype.
     """
 
     def __init__(self, problem: Problem, rows: Rows, alpha: float, factors: Factors) -> None:
@@ -247,7 +251,8 @@ def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] |
 def log(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return log(x) of numbers of at least 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
 
-    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
+    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s =
+    (m - 1) / (m + 1).
 
     >>> log(np.array([1.0, 8.0])) / log(np.array([2.0]))
     array([0., 3.])

@@ -41,8 +41,8 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
     z : array_like
         Logits, of any shape with at least one dimension.
     axis : int, tuple of int, or None
-        Each vector along this axis is one distribution. Several axes, or all (None), are treated as one flattened axis, in C
-        order.
+        Each vector along this axis is one distribution. Several axes, or all (None), are treated as
+        one flattened axis, in C order.
     out : array, optional
         Where to write the result; of the shape of z.
     dtype : optional
@@ -51,27 +51,29 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
     Returns
     -------
     array of the shape of z
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes
-        promote as ``np.result_type(z, np.float32)``. pandas and xarray objects come back as such, with their labels (columns
-        without a common dtype of NumPy are taken as float64, NA as NaN). A Dask array gives a lazy one.
+        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once),
+        other real dtypes promote as ``np.result_type(z, np.float32)``. pandas and xarray objects
+        come back as such, with their labels (columns without a common dtype of NumPy are taken as
+        float64, NA as NaN). A Dask array gives a lazy one.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for
-        another ``dtype``; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
+        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and
+        numbers with a unit; for another ``dtype``; for ``out`` of a dtype that the result cannot be
+        cast to, and ``out`` with a Dask array.
     ValueError
-        z is 0-d and axis is not None; axis out of range, or given twice; ``out`` of another shape; an axis that a Dask array
-        has in several chunks.
+        z is 0-d and axis is not None; axis out of range, or given twice; ``out`` of another shape;
+        an axis that a Dask array has in several chunks.
 
     Notes
     -----
-    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Source: J. S. Bridle, "Probabilistic interpretation of
-    feedforward classification network outputs", 1990.
+    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Source: J. S. Bridle,
+    "Probabilistic interpretation of feedforward classification network outputs", 1990.
 
-    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
-    precision", 1971), and so softmax(z + c) has the bits of softmax(z) wherever every z + c is exact. The method is in
-    cpp/kernels/softmax.h.
+    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for
+    extending the available precision", 1971), and so softmax(z + c) has the bits of softmax(z)
+    wherever every z + c is exact. The method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -88,8 +90,8 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
 def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
-    Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
-    of ``softmax``; so are rows that are not finite.
+    Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes
+    and errors are those of ``softmax``; so are rows that are not finite.
 
     Returns
     -------
@@ -98,9 +100,10 @@ def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = Non
 
     Notes
     -----
-    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
-    precision", 1971), and so log_softmax(z + c) has the bits of log_softmax(z) wherever every z + c is exact. The logarithm is
-    that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
+    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for
+    extending the available precision", 1971), and so log_softmax(z + c) has the bits of
+    log_softmax(z) wherever every z + c is exact. The logarithm is that of ``logsumexp``; the method
+    is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -122,19 +125,21 @@ def logsumexp(
 ) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
-    Parameters, dtypes and errors are those of ``softmax``, but that ``out`` has the shape of the result. NaN propagates; a
-    row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
+    Parameters, dtypes and errors are those of ``softmax``, but that ``out`` has the shape of the
+    result. NaN propagates; a row with +inf gives +inf; a row of -inf, or of no elements, gives
+    -inf.
 
     Returns
     -------
     array of the shape of z without the axis
-        With ``keepdims`` the axis stays, of length 1. pandas and xarray objects give a NumPy array, for their labels are not
-        those of the result; a Dask array gives a lazy one.
+        With ``keepdims`` the axis stays, of length 1. pandas and xarray objects give a NumPy array,
+        for their labels are not those of the result; a Dask array gives a lazy one.
 
     Notes
     -----
-    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates, as
-    SciPy's issues 18295 and 19521 ask; the method is in cpp/kernels/softmax.h.
+    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one
+    element dominates, as SciPy's issues 18295 and 19521 ask; the method is in
+    cpp/kernels/softmax.h.
 
     Examples
     --------

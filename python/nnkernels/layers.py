@@ -28,7 +28,8 @@ from nnkernels.frozen import Frozen
 # What a layer expects, for error messages.
 LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all of {REAL}"
 
-# Ufuncs with the activation in them. Other activations are called on the result, which gives the same bits.
+# Ufuncs with the activation in them. Other activations are called on the result, which gives the
+# same bits.
 _FUSED: dict[str, np.ufunc] = {
     "none": _core.dense,
     "relu": _core.dense_relu,
@@ -56,36 +57,42 @@ def dense(
     weights : array_like, shape (outputs, inputs)
         Or (inputs,): one neuron, whose result has no axis for outputs.
     bias : array_like, optional
-        Of shape (outputs,), or one that broadcasts with the result; a scalar for one neuron. 0 by default.
+        Of shape (outputs,), or one that broadcasts with the result; a scalar for one neuron. 0 by
+        default.
     activation : optional
-        A name of the table of activations ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets
-        its option, or None. softmax and log_softmax are over the outputs.
+        A name of the table of activations ("relu"), the function (``nnkernels.relu``), a
+        ``functools.partial`` of it that sets its option, or None. softmax and log_softmax are over
+        the outputs.
     out : array, optional
-        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind). It may overlap the other
-        arguments.
+        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind).
+        It may overlap the other arguments.
 
     Returns
     -------
     array of shape (..., outputs)
-        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64, and
-        ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias that is a Python number has no
-        influence on it. float16 is summed in float32 and rounded once, the activation too.
+        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64,
+        and ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias
+        that is a Python number has no influence on it. float16 is summed in float32 and rounded
+        once, the activation too.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for an
-        activation that is none; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
+        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and
+        numbers with a unit; for an activation that is none; for ``out`` of a dtype that the result
+        cannot be cast to, and ``out`` with a Dask array.
     ValueError
-        For shapes that do not fit, the name of an unknown activation, and a row that a Dask array has in several chunks.
+        For shapes that do not fit, the name of an unknown activation, and a row that a Dask array
+        has in several chunks.
     MemoryError
         Where there is too little for the result, or for the layer's scratch.
 
     Notes
     -----
-    A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
-    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
-    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as lazy ones.
+    A row's result depends on this row, the weights and the bias alone, and an activation fused
+    gives the same bits as the activation called on the result: the order of summation is fixed
+    (cpp/kernels/dense.h, with its sources). Overflow is reported as ``np.errstate`` says. pandas
+    objects come back as arrays, Dask arrays as lazy ones.
 
     Examples
     --------
@@ -217,8 +224,9 @@ class Dense(_Layer):
     bias : array_like, optional
         Broadcastable to (outputs,). 0 by default.
     activation : optional
-        A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets its option, or None. Names:
-        relu, sigmoid, tanh, exp, leaky_relu, elu, silu, gelu, gelu_tanh, softplus, softmax, log_softmax.
+        A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets
+        its option, or None. Names: relu, sigmoid, tanh, exp, leaky_relu, elu, silu, gelu,
+        gelu_tanh, softplus, softmax, log_softmax.
 
     The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
     ``np.result_type(weights, np.float32)``), and the activation as text: its name, with the option where that is not the
@@ -283,8 +291,8 @@ class Dense(_Layer):
 class Scale(_Layer):
     """Description of a layer that shifts and scales each element of a row: (x - offset) * scale.
 
-    Put first, it standardises inputs: ``Scale(mean, 1 / std)``. Put last, it brings outputs to their units:
-    ``Scale(-mean / std, std)``. Training leaves it as it is.
+    Put first, it standardises inputs: ``Scale(mean, 1 / std)``. Put last, it brings outputs to
+    their units: ``Scale(-mean / std, std)``. Training leaves it as it is.
 
     Parameters
     ----------

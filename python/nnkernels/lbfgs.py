@@ -14,14 +14,15 @@ from nnkernels._core import dot
 
 Vector: TypeAlias = NDArray[np.float64]
 
-# A function's value and gradient at a point. The gradient is copied, so its array may be used again.
+# A function's value and gradient at a point. The gradient is copied, so its array may be used
+# again.
 Evaluate: TypeAlias = Callable[[Vector], tuple[float, Vector]]
 
 # Steps that the approximation of the inverse Hessian is made of.
 _MEMORY = 10
 
-# The constants of the Wolfe conditions, as in SciPy's L-BFGS-B: the least decrease, as a part of what the slope promises, and
-# the largest slope that may be left.
+# The constants of the Wolfe conditions, as in SciPy's L-BFGS-B: the least decrease, as a part of
+# what the slope promises, and the largest slope that may be left.
 _SUFFICIENT_DECREASE = 1e-3
 _CURVATURE = 0.9
 
@@ -74,8 +75,8 @@ def minimize(
 ) -> Minimum:
     """Minimise a function by L-BFGS with a line search for the strong Wolfe conditions.
 
-    The search has converged when no element of the gradient is above ``tolerance``, or when an iteration has lowered the value
-    by at most 2.2e-9 max(old value, new value, 1).
+    The search has converged when no element of the gradient is above ``tolerance``, or when an
+    iteration has lowered the value by at most 2.2e-9 max(old value, new value, 1).
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ def minimize(
     max_iterations, max_evaluations : int
         The search ends after this many; both at least 1.
     callback : callable, optional
-        Called after each iteration with a Minimum, whose ``x`` the next iteration changes. If it returns True, the search ends.
+        Called after each iteration with a Minimum, whose ``x`` the next iteration changes. If it
+        returns True, the search ends.
 
     Returns
     -------
@@ -96,8 +98,9 @@ def minimize(
 
     Notes
     -----
-    J. Nocedal and S. J. Wright, "Numerical optimization", 2nd edition, 2006: algorithms 7.4 (two-loop recursion, 10 pairs), 3.5
-    and 3.6 (line search, with cubic interpolation). Dot products are those of ``nnkernels.dot``; the rest is + - * / and sqrt.
+    J. Nocedal and S. J. Wright, "Numerical optimization", 2nd edition, 2006: algorithms 7.4
+    (two-loop recursion, 10 pairs), 3.5 and 3.6 (line search, with cubic interpolation). Dot
+    products are those of ``nnkernels.dot``; the rest is + - * / and sqrt.
 
     Examples
     --------

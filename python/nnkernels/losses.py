@@ -14,7 +14,8 @@ from nnkernels import _core
 from nnkernels.activations import TABLE
 from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted, rounded
 
-# What may stand for a loss: a name, a function of this module, a partial of it, or None: the last activation's own.
+# What may stand for a loss: a name, a function of this module, a partial of it, or None: the last
+# activation's own.
 LossLike: TypeAlias = str | Callable[..., Any] | None
 
 _REDUCTIONS = ("none", "sum", "mean")
@@ -40,38 +41,42 @@ def cross_entropy(
     targets : array_like, shape (...) or (..., classes)
         Integer labels from 0, or probabilities t, which are not negative.
     sample_weight : array_like, shape (...), optional
-        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN or a label that is no
-        class.
+        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds
+        NaN or a label that is no class.
     label_smoothing : float
         e in [0, 1]: the targets are (1 - e) t + e / classes.
     reduction : {"mean", "sum", "none"}
-        "none" is each row's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights.
+        "none" is each row's loss times its weight, "sum" their sum, and "mean" the sum over the sum
+        of the weights.
     gradient : bool
-        Return the gradient by the logits too: weight (sum(t) softmax(z) - t), of "mean" over the sum of the weights, and of
-        "none" each row's own.
+        Return the gradient by the logits too: weight (sum(t) softmax(z) - t), of "mean" over the
+        sum of the weights, and of "none" each row's own.
 
     Returns
     -------
     value, or (value, gradient)
-        A NumPy scalar, with "none" an array of shape (...). The gradient has the logits' shape. Both have the logits' dtype:
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
-        ``np.result_type(logits, np.float32)``.
+        A NumPy scalar, with "none" an array of shape (...). The gradient has the logits' shape.
+        Both have the logits' dtype: float16, float32 and float64 are kept (float16 is computed in
+        float32 and rounded once), other real dtypes promote as ``np.result_type(logits,
+        np.float32)``.
 
     Raises
     ------
     TypeError
-        For dtypes that are not real, labels that are no integers, masked and sparse arrays, and numbers with a unit.
+        For dtypes that are not real, labels that are no integers, masked and sparse arrays, and
+        numbers with a unit.
     ValueError
-        For shapes that do not fit, a label that is no class, a bad weight (the message has its row, counted from 0), and
-        another ``label_smoothing`` or ``reduction``.
+        For shapes that do not fit, a label that is no class, a bad weight (the message has its row,
+        counted from 0), and another ``label_smoothing`` or ``reduction``.
     MemoryError
         Where there is too little for the gradient, or for converted copies.
 
     Notes
     -----
-    A target of 0 adds 0, also at a logit of -inf. A label there gives inf, NaN in a row NaN; so does the mean of no rows. The
-    gradient of a confident row is accurate where softmax(z) rounds to 1. Losses are added in double, in a fixed order: the bits
-    depend on the arguments alone (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking the Inception
+    A target of 0 adds 0, also at a logit of -inf. A label there gives inf, NaN in a row NaN; so
+    does the mean of no rows. The gradient of a confident row is accurate where softmax(z) rounds to
+    1. Losses are added in double, in a fixed order: the bits depend on the arguments alone
+    (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking the Inception
     architecture for computer vision", 2016.
 
     Examples
@@ -99,8 +104,8 @@ def binary_cross_entropy(
 ) -> Any:
     """Cross-entropy of sigmoid(logits): -(pos_weight y log sigmoid(z) + (1 - y) log(1 - sigmoid(z))), element by element.
 
-    For one class or not, and for several classes that do not exclude each other. Computed as
-    (1 - y) softplus(z) + pos_weight y softplus(-z), which neither overflows nor cancels.
+    For one class or not, and for several classes that do not exclude each other. Computed as (1 -
+    y) softplus(z) + pos_weight y softplus(-z), which neither overflows nor cancels.
 
     Parameters
     ----------
@@ -111,7 +116,8 @@ def binary_cross_entropy(
     pos_weight : float
         What y counts beside 1 - y; from 0 to 2**127.
     sample_weight, reduction, gradient
-        As in ``squared_error``. The gradient of a term is (1 - y) sigmoid(z) - pos_weight y sigmoid(-z).
+        As in ``squared_error``. The gradient of a term is (1 - y) sigmoid(z) - pos_weight y
+        sigmoid(-z).
 
     Returns
     -------
@@ -121,8 +127,8 @@ def binary_cross_entropy(
     Raises
     ------
     TypeError, ValueError, MemoryError
-        As from ``squared_error``, and ValueError for a target outside [0, 1] (the message has its row, counted from 0) and for
-        another ``pos_weight``.
+        As from ``squared_error``, and ValueError for a target outside [0, 1] (the message has its
+        row, counted from 0) and for another ``pos_weight``.
 
     Notes
     -----
@@ -154,34 +160,37 @@ def squared_error(
     targets : array_like, shape (..., outputs)
         What they should be, y.
     sample_weight : array_like, shape (...) or (..., outputs), optional
-        What each row or element counts; finite and not negative. An element of weight 0 adds 0, even if it is NaN.
+        What each row or element counts; finite and not negative. An element of weight 0 adds 0,
+        even if it is NaN.
     reduction : {"mean", "sum", "none"}
-        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights, where a
-        row's weight counts once for each of its elements.
+        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the
+        sum of the weights, where a row's weight counts once for each of its elements.
     gradient : bool
-        Return the gradient by the outputs too, times the weight, of "mean" over the sum of the weights, and of "none" each
-        element's own.
+        Return the gradient by the outputs too, times the weight, of "mean" over the sum of the
+        weights, and of "none" each element's own.
 
     Returns
     -------
     value, or (value, gradient)
-        A NumPy scalar, with "none" an array of the outputs' shape, which the gradient has too. Both have the outputs' dtype:
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
-        ``np.result_type(outputs, np.float32)``.
+        A NumPy scalar, with "none" an array of the outputs' shape, which the gradient has too. Both
+        have the outputs' dtype: float16, float32 and float64 are kept (float16 is computed in
+        float32 and rounded once), other real dtypes promote as ``np.result_type(outputs,
+        np.float32)``.
 
     Raises
     ------
     TypeError
         For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
     ValueError
-        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a bad weight (the message has its row, counted from
-        0), and another ``reduction``.
+        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a bad weight (the message
+        has its row, counted from 0), and another ``reduction``.
     MemoryError
         Where there is too little for the gradient, or for converted copies.
 
     Notes
     -----
-    The mean of no elements is NaN. Source: C. F. Gauss, "Theoria combinationis observationum", 1823.
+    The mean of no elements is NaN. Source: C. F. Gauss, "Theoria combinationis observationum",
+    1823.
 
     Examples
     --------
@@ -204,8 +213,8 @@ def absolute_error(
 ) -> Any:
     """Absolute error: |z - y|, element by element. Its gradient is the sign of z - y, and 0 where they are equal.
 
-    Parameters, results and errors are those of ``squared_error``. Source: P.-S. Laplace, "Memoire sur la probabilite des causes
-    par les evenements", 1774.
+    Parameters, results and errors are those of ``squared_error``. Source: P.-S. Laplace, "Memoire
+    sur la probabilite des causes par les evenements", 1774.
 
     Examples
     --------
@@ -227,9 +236,9 @@ def huber(
 ) -> Any:
     """Huber's loss: d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond, of d = z - y, element by element.
 
-    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is at
-    least 2**-126. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust
-    estimation of a location parameter", 1964.
+    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta,
+    delta]. ``delta`` is at least 2**-126. The other parameters, results and errors are those of
+    ``squared_error``. Source: P. J. Huber, "Robust estimation of a location parameter", 1964.
 
     Examples
     --------
@@ -250,9 +259,9 @@ def poisson(
 ) -> Any:
     """Poisson loss of log rates: exp(z) - y z, element by element. Its gradient is exp(z) - y.
 
-    For counts y whose expectation is exp(z): the negative log-likelihood but for log(y!), which does not depend on z.
-    Parameters, results and errors are those of ``squared_error``. Source: J. A. Nelder and R. W. M. Wedderburn, "Generalized
-    linear models", 1972.
+    For counts y whose expectation is exp(z): the negative log-likelihood but for log(y!), which
+    does not depend on z. Parameters, results and errors are those of ``squared_error``. Source: J.
+    A. Nelder and R. W. M. Wedderburn, "Generalized linear models", 1972.
 
     Examples
     --------

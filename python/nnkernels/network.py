@@ -38,41 +38,47 @@ from nnkernels.problem import compute_gradient, propagate_back
 class Network(_core.Network):
     """Layers compiled to one function: ``net(x)`` is the forward pass.
 
-    Immutable and safe to call from many threads; it can be pickled, a subclass with its attributes. It keeps its own copy of
-    the weights, rearranged for the CPU.
+    Immutable and safe to call from many threads; it can be pickled, a subclass with its attributes.
+    It keeps its own copy of the weights, rearranged for the CPU.
 
     Parameters
     ----------
     layers : iterable of Dense and Scale
         At least one. Each layer takes as many inputs as the layer before has outputs.
     dtype : optional
-        float16, float32 or float64; by default the dtype that all weights and biases promote to (of Scale alone: float64).
-        What is beyond its range becomes infinite, with NumPy's warning of a cast.
+        float16, float32 or float64; by default the dtype that all weights and biases promote to (of
+        Scale alone: float64). What is beyond its range becomes infinite, with NumPy's warning of a
+        cast.
     metadata : mapping of str to str, optional
-        Anything that belongs to the network, such as the names of classes. ``save``, ``load``, pickles and ``train`` keep it.
-        Names that begin with "nnkernels." are reserved.
+        Anything that belongs to the network, such as the names of classes. ``save``, ``load``,
+        pickles and ``train`` keep it. Names that begin with "nnkernels." are reserved.
 
     Raises
     ------
     TypeError
-        For a layer that is no Dense or Scale, for another dtype, and for metadata that are no strings.
+        For a layer that is no Dense or Scale, for another dtype, and for metadata that are no
+        strings.
     ValueError
-        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a Scale of single numbers), for
-        an activation's option that is infinite in the dtype, and for a reserved name.
+        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a
+        Scale of single numbers), for an activation's option that is infinite in the dtype, and for
+        a reserved name.
     MemoryError
         Where there is too little for the weights.
 
     Calling
     -------
-    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype gives an array of shape (..., outputs) and the network's
-    dtype; (...) where the last layer is one neuron. x is converted to the network's dtype; what is beyond its range becomes
-    infinite, with NumPy's warning of a cast. ``out`` is an array of the result's shape, of a dtype that the result can be cast
-    to (same_kind); it may overlap x, and is returned. The bits are those of ``dense`` called layer by layer. Overflow in a
-    layer gives infinities without a warning. A pandas object gives an array, a Dask array a lazy one, which takes no ``out``.
+    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype gives an array of shape (...,
+    outputs) and the network's dtype; (...) where the last layer is one neuron. x is converted to
+    the network's dtype; what is beyond its range becomes infinite, with NumPy's warning of a cast.
+    ``out`` is an array of the result's shape, of a dtype that the result can be cast to
+    (same_kind); it may overlap x, and is returned. The bits are those of ``dense`` called layer by
+    layer. Overflow in a layer gives infinities without a warning. A pandas object gives an array, a
+    Dask array a lazy one, which takes no ``out``.
 
-    Raises TypeError for an x or ``out`` whose dtype does not fit, for masked and sparse arrays and numbers with a unit,
-    ValueError for a shape that does not fit, a read-only ``out`` and a row that a Dask array has in several chunks, and
-    MemoryError where there is too little for the result or for a block of rows.
+    Raises TypeError for an x or ``out`` whose dtype does not fit, for masked and sparse arrays and
+    numbers with a unit, ValueError for a shape that does not fit, a read-only ``out`` and a row
+    that a Dask array has in several chunks, and MemoryError where there is too little for the
+    result or for a block of rows.
 
     Examples
     --------
@@ -212,8 +218,8 @@ class Network(_core.Network):
         seed : int
             From 0 to 2**64 - 1. A seed gives the same bits on every machine.
         initializer : {"glorot", "he", "torch"}
-            The bound: sqrt(6 / (inputs + outputs)), sqrt(6 / inputs), or 1 / sqrt(inputs) as in PyTorch's Linear. Biases are 0,
-            but with "torch" they are random in the same way.
+            The bound: sqrt(6 / (inputs + outputs)), sqrt(6 / inputs), or 1 / sqrt(inputs) as in
+            PyTorch's Linear. Biases are 0, but with "torch" they are random in the same way.
         dtype : optional
             float16, float32 or float64. The numbers are float64, rounded once.
 
@@ -230,9 +236,9 @@ class Network(_core.Network):
 
         Notes
         -----
-        Random numbers: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011 (Philox4x64-10). Bounds:
-        X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; K. He et
-        al., "Delving deep into rectifiers", 2015.
+        Random numbers: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011
+        (Philox4x64-10). Bounds: X. Glorot and Y. Bengio, "Understanding the difficulty of training
+        deep feedforward neural networks", 2010; K. He et al., "Delving deep into rectifiers", 2015.
 
         Examples
         --------
@@ -278,23 +284,25 @@ class Network(_core.Network):
         x : array_like, shape (..., inputs)
             Rows of inputs.
         targets : array_like
-            What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
+            What the outputs should be, of their shape; for cross_entropy labels (...) or
+            probabilities (..., classes).
         loss : optional
-            A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that sets its option
-            (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax and log_softmax have
-            cross_entropy, sigmoid binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is
+            A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that
+            sets its option (label_smoothing, pos_weight or delta), or None for the last
+            activation's own: softmax and log_softmax have cross_entropy, sigmoid
+            binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is
             computed from the logits, so that it is accurate where the outputs round to 0 or 1.
         sample_weight : array_like, shape (...) or that of the losses, optional
-            What each row or term of the loss counts; finite and not negative. A row of weight 0 counts nothing, even if it
-            holds NaN.
+            What each row or term of the loss counts; finite and not negative. A row of weight 0
+            counts nothing, even if it holds NaN.
 
         Returns
         -------
         value : NumPy scalar
             The sum of weight times loss over the sum of the weights, of the network's dtype.
         gradients : tuple of Dense
-            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias. A Scale
-            has none.
+            For each Dense layer a Dense of its shapes, without activation: the gradients by its
+            weights and its bias. A Scale has none.
 
         A float16 network is computed in float32; value and gradients are rounded once.
 
@@ -303,15 +311,17 @@ class Network(_core.Network):
         TypeError
             For arguments of the wrong kind, as in the losses.
         ValueError
-            For shapes that do not fit, a label or target out of range, a bad weight (the message has its row, counted from 0),
-            an unknown loss, and a loss of logits after softmax or sigmoid that is not its own.
+            For shapes that do not fit, a label or target out of range, a bad weight (the message
+            has its row, counted from 0), an unknown loss, and a loss of logits after softmax or
+            sigmoid that is not its own.
         MemoryError
             Where there is too little for the activations of all rows.
 
         Notes
         -----
-        Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
-        errors", 1986. The value is the loss of ``net(x)``. No rows, or weights that are all 0, give NaN.
+        Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations
+        by back-propagating errors", 1986. The value is the loss of ``net(x)``. No rows, or weights
+        that are all 0, give NaN.
 
         Examples
         --------
@@ -337,10 +347,11 @@ class Network(_core.Network):
         Returns
         -------
         gradients : tuple of Dense
-            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias, sums over
-            all rows. A Scale has none.
+            For each Dense layer a Dense of its shapes, without activation: the gradients by its
+            weights and its bias, sums over all rows. A Scale has none.
         x_gradient : array of the shape of x
-            The gradient by x, of the network's dtype. A float16 network is computed in float32; gradients are rounded once.
+            The gradient by x, of the network's dtype. A float16 network is computed in float32;
+            gradients are rounded once.
 
         Raises
         ------
@@ -353,9 +364,9 @@ class Network(_core.Network):
 
         Notes
         -----
-        For each layer, with activation f, inputs x and z = x weights^T + bias: by z it is d = upstream f'(z) (of softmax the
-        product with its Jacobian), by the weights d^T x, by the bias the sum of d over the rows, and by x, which is upstream
-        for the layer before, d weights.
+        For each layer, with activation f, inputs x and z = x weights^T + bias: by z it is d =
+        upstream f'(z) (of softmax the product with its Jacobian), by the weights d^T x, by the bias
+        the sum of d over the rows, and by x, which is upstream for the layer before, d weights.
 
         Examples
         --------
@@ -374,14 +385,16 @@ class Network(_core.Network):
     def save(self, path: Path) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
-        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset`` and ``scale``; the entry
-        ``nnkernels.activations`` of the file's metadata holds the activations as in ``Dense.activation``, separated by commas
-        ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives
+        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset``
+        and ``scale``; the entry ``nnkernels.activations`` of the file's metadata holds the
+        activations as in ``Dense.activation``, separated by commas ("none" where there is none,
+        "scale" for a Scale); the other entries are the network's metadata. The same network gives
         the same bytes.
 
-        A file that is there is overwritten. Raises ValueError for a name that ends in .onnx, .keras, .h5 or .pt, and for
-        metadata of more than 100 MB; OSError where the system cannot write the file, of which a part may then be left; and
-        MemoryError where there is too little for a copy of the weights.
+        A file that is there is overwritten. Raises ValueError for a name that ends in .onnx,
+        .keras, .h5 or .pt, and for metadata of more than 100 MB; OSError where the system cannot
+        write the file, of which a part may then be left; and MemoryError where there is too little
+        for a copy of the weights.
 
         Examples
         --------
@@ -411,16 +424,19 @@ class Network(_core.Network):
     def to_onnx(self, path: Path) -> None:
         """Write the network to a file in the ONNX format, which ONNX Runtime and many others read, and ``nnkernels.from_onnx``.
 
-        One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch, outputs), or (batch,) after
-        one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
-        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network,
-        if each layer has inputs and outputs.
+        One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch,
+        outputs), or (batch,) after one neuron, of the network's dtype. A Dense becomes Gemm and its
+        activation, a Scale is Sub and Mul in float64. The network's metadata are the model's. The
+        same network gives the same bytes, and ``from_onnx`` gives the same network, if each layer
+        has inputs and outputs.
 
-        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
-        float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.
+        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of
+        ONNX hold numbers in float32. gelu then needs the operator Erf, which ONNX Runtime has in
+        float32 and float16 alone.
 
-        A file that is there is overwritten. Raises ImportError where the package onnx is not installed, OSError where the
-        system cannot write the file, and ValueError for weights of 2 GB and more, which no ONNX file holds.
+        A file that is there is overwritten. Raises ImportError where the package onnx is not
+        installed, OSError where the system cannot write the file, and ValueError for weights of 2
+        GB and more, which no ONNX file holds.
 
         Examples
         --------
@@ -459,8 +475,9 @@ def _parts(activation: str) -> tuple[str, str]:
 def load(path: Path) -> Network:
     """Read a network that ``Network.save`` wrote, or a model of ONNX or Keras.
 
-    The content decides, whatever the name: an ONNX file is read as by ``from_onnx``, a .keras or .h5 file as by ``from_keras``.
-    Nothing in a file is ever executed, and memory stays in proportion to its size.
+    The content decides, whatever the name: an ONNX file is read as by ``from_onnx``, a .keras or
+    .h5 file as by ``from_keras``. Nothing in a file is ever executed, and memory stays in
+    proportion to its size.
 
     Parameters
     ----------
@@ -477,8 +494,9 @@ def load(path: Path) -> Network:
     TypeError
         For what is no path, such as a model.
     ValueError
-        The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
-        another library or Git LFS wrote it, and says how a network comes of it. Or it is a pipe or a device.
+        The file does not hold a whole network: it is malformed, truncated, or of another kind. The
+        message names the kind if another library or Git LFS wrote it, and says how a network comes
+        of it. Or it is a pipe or a device.
     ImportError
         For a model of ONNX or Keras, where the package ``onnx`` or ``h5py`` is missing.
     FileNotFoundError, OSError

@@ -19,7 +19,8 @@ class Optimizer(Frozen):
 
     __slots__ = ()
 
-    # Its settings, in the order of __init__; its number in C++; and what its moments are called in a state of training.
+    # Its settings, in the order of __init__; its number in C++; and what its moments are called in
+    # a state of training.
     _names: tuple[str, ...]
     _number: int
     _kind: str
@@ -55,7 +56,8 @@ class Optimizer(Frozen):
 class SGD(Optimizer):
     """Stochastic gradient descent: v = momentum v + g; p = p - learning_rate v.
 
-    With ``nesterov`` p = p - learning_rate (g + momentum v). These are PyTorch's formulas; v is 0 at first.
+    With ``nesterov`` p = p - learning_rate (g + momentum v). These are PyTorch's formulas; v is 0
+    at first.
 
     Parameters
     ----------
@@ -71,8 +73,9 @@ class SGD(Optimizer):
 
     Notes
     -----
-    Sources: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Y. Nesterov, "A method for
-    solving the convex programming problem with convergence rate O(1/k^2)", 1983.
+    Sources: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964;
+    Y. Nesterov, "A method for solving the convex programming problem with convergence rate
+    O(1/k^2)", 1983.
 
     Examples
     --------
@@ -134,9 +137,9 @@ class _AdamLike(Optimizer):
 class Adam(_AdamLike):
     """Adam: steps of about the learning rate, whatever the gradient's scale.
 
-    In step t = 1, 2, ...: m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2;
-    p = p - learning_rate m' / (sqrt(v') + epsilon), where m' = m / (1 - beta_1^t) and v' = v / (1 - beta_2^t). m and v are 0 at
-    first.
+    In step t = 1, 2, ...: m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; p = p -
+    learning_rate m' / (sqrt(v') + epsilon), where m' = m / (1 - beta_1^t) and v' = v / (1 -
+    beta_2^t). m and v are 0 at first.
 
     Parameters
     ----------
@@ -152,8 +155,9 @@ class Adam(_AdamLike):
 
     Notes
     -----
-    Source: D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1; PyTorch's formula.
-    Moments too small to matter become 0 (cpp/kernels/optimizers.h): subnormal numbers would slow the steps.
+    Source: D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1;
+    PyTorch's formula. Moments too small to matter become 0 (cpp/kernels/optimizers.h): subnormal
+    numbers would slow the steps.
 
     Examples
     --------
@@ -180,12 +184,13 @@ class Adam(_AdamLike):
 class AdamW(_AdamLike):
     """Adam with weight decay of its own: p = p - learning_rate weight_decay p before each of Adam's steps.
 
-    The decay is of weights but not of biases, and does not pass through the moments. Parameters, attributes and errors are
-    those of ``Adam``.
+    The decay is of weights but not of biases, and does not pass through the moments. Parameters,
+    attributes and errors are those of ``Adam``.
 
     Notes
     -----
-    Source: I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019; PyTorch's formula.
+    Source: I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019; PyTorch's
+    formula.
 
     Examples
     --------

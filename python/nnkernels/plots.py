@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from nnkernels.files import Path
 
-# By the suffix of a file's name: the format, and what is left out of the file, so that the same losses give the same bytes.
+# By the suffix of a file's name: the format, and what is left out of the file, so that the same
+# losses give the same bytes.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {".png": ("png", {}), ".svg": ("svg", {"Date": None})}
 
 # Losses that fall by more than this factor are plotted on a logarithmic axis.

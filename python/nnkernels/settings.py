@@ -21,10 +21,12 @@ class Config(TypedDict):
 def config() -> Config:
     """Return how this installation runs.
 
-    Keys: ``version``; ``target``, the CPU target in use; ``targets``, those that this machine can run, ``generic`` among
-    them; ``threads``, the maximum number of threads of a call (``get_num_threads``); ``compiler``, which built the kernels.
+    Keys: ``version``; ``target``, the CPU target in use; ``targets``, those that this machine can
+    run, ``generic`` among them; ``threads``, the maximum number of threads of a call
+    (``get_num_threads``); ``compiler``, which built the kernels.
 
-    The environment variable ``NNKERNELS_TARGET`` chooses another target before the import; all of them give the same bits.
+    The environment variable ``NNKERNELS_TARGET`` chooses another target before the import; all of
+    them give the same bits.
 
     >>> import nnkernels as nnk
     >>> nnk.config()["target"] in nnk.config()["targets"]
@@ -51,11 +53,13 @@ def show_config() -> None:
 def get_num_threads() -> int:
     """Return the limit of threads that one call may use, the calling thread included.
 
-    The default is the environment variable ``NNKERNELS_NUM_THREADS``. Without it, it is the least of
+    The default is the environment variable ``NNKERNELS_NUM_THREADS``. Without it, it is the least
+    of
 
     - the CPUs of the process's affinity,
     - the CPU quota of the container (Linux control groups, versions 1 and 2), rounded up,
-    - the environment variable ``OMP_NUM_THREADS``, of a list its first number. joblib and Dask set it for their workers.
+    - the environment variable ``OMP_NUM_THREADS``, of a list its first number. joblib and Dask set
+      it for their workers.
 
     They are read at import. Results do not depend on the number of threads.
 
@@ -69,8 +73,8 @@ def get_num_threads() -> int:
 def set_num_threads(n: SupportsIndex) -> None:
     """Limit the threads that one call may use, the calling thread included, for the whole process.
 
-    The number is taken as given, also where it is above the number of CPUs. Raises TypeError for what is no
-    integer, and ValueError unless it is from 1 to 2**31 - 1.
+    The number is taken as given, also where it is above the number of CPUs. Raises TypeError for
+    what is no integer, and ValueError unless it is from 1 to 2**31 - 1.
 
     >>> import nnkernels as nnk
     >>> before = nnk.get_num_threads()

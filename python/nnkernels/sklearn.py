@@ -45,7 +45,8 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 _ACTIVATIONS = {kind.sklearn: (kind.activation, kind.loss) for kind in TABLE if kind.sklearn}
 
 
-# Up to so many rows are predicted layer by layer, by weights as they are: a Network packs them first.
+# Up to so many rows are predicted layer by layer, by weights as they are: a Network packs them
+# first.
 _FEW_ROWS = 64
 
 
@@ -98,9 +99,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def network_(self) -> Network:
         """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
 
-        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives rates. Its metadata has
-        the names of columns and classes, for ``python -m nnkernels predict``. In a pipeline, a StandardScaler before it becomes
-        a layer: ``Network([Scale(scaler.mean_, 1 / scaler.scale_), *network_.layers])``.
+        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives rates.
+        Its metadata has the names of columns and classes, for ``python -m nnkernels predict``. In a
+        pipeline, a StandardScaler before it becomes a layer: ``Network([Scale(scaler.mean_, 1 /
+        scaler.scale_), *network_.layers])``.
         """
         check_is_fitted(self)
         return self._network(self._metadata())
@@ -204,7 +206,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         for inputs, outputs in pairwise(sizes):
             bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
             for arrays, shape in ((coefs, (inputs, outputs)), (intercepts, (outputs,))):
-                # What random_state.uniform draws; but a compiler may fuse its multiplication and addition.
+                # What random_state.uniform draws; but a compiler may fuse its multiplication and
+                # addition.
                 uniform = self._random_state.random_sample(shape)
                 uniform *= 2 * bound
                 uniform -= bound
@@ -414,8 +417,9 @@ def _warn(message: str, category: type[Warning] = UserWarning) -> None:
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     """Multi-layer perceptron for classes, with the parameters, attributes and methods of scikit-learn's.
 
-    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order of rows and, up to rounding
-    errors, the same network. In addition it has ``dtype``, ``class_weight``, ``callback``, ``progress`` and ``network_``.
+    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order
+    of rows and, up to rounding errors, the same network. In addition it has ``dtype``,
+    ``class_weight``, ``callback``, ``progress`` and ``network_``.
 
     Parameters
     ----------
@@ -426,12 +430,13 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     solver : {"lbfgs", "sgd", "adam"}
         "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time.
     alpha : float
-        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
+        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added
+        to the loss.
     batch_size : int or "auto"
         Rows of a batch; "auto" is min(200, rows).
     learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive" is divided by 5 when epochs
-        no longer improve; the fit ends when it is at most 1e-6.
+        Of "sgd". "invscaling" is learning_rate_init / (t_ + 1)^power_t after each epoch. "adaptive"
+        is divided by 5 when epochs no longer improve; the fit ends when it is at most 1e-6.
     learning_rate_init : float
         The first learning rate of "sgd", and the one of "adam".
     power_t : float
@@ -441,9 +446,11 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     shuffle : bool
         Whether each epoch has its own random order of rows.
     random_state : int, RandomState or None
-        Of initial weights, the rows that early stopping holds back, and the order of rows. None: others each time.
+        Of initial weights, the rows that early stopping holds back, and the order of rows. None:
+        others each time.
     tol : float
-        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the gradient at a minimum.
+        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the
+        gradient at a minimum.
     verbose : bool
         Whether to print the loss of each iteration.
     warm_start : bool
@@ -453,7 +460,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     nesterovs_momentum : bool
         Whether the momentum of "sgd" looks ahead.
     early_stopping : bool
-        Whether to hold rows back, end when their score no longer improves, and keep the weights of the best score.
+        Whether to hold rows back, end when their score no longer improves, and keep the weights of
+        the best score.
     validation_fraction : float
         The part of the rows to hold back.
     beta_1, beta_2, epsilon : float
@@ -463,25 +471,28 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     max_fun : int
         The most evaluations of the loss by "lbfgs".
     dtype : {None, "float32", "float64"}
-        Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
+        Of the weights and of all computation. None: that of X if it is float32, else float64.
+        float32 is faster.
     class_weight : dict, "balanced", list of dict, or None
         Factors of the sample weights, by class; a list has a dict for each label. "balanced" is
         rows / (classes * rows of the class).
     callback : callable, optional
-        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
-        moments); if it returns True, the fit ends.
+        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and
+        losses so far (its state has no moments); if it returns True, the fit ends.
     progress : bool or None
-        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over. False by default, for
-        searches fit many times.
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is
+        over. False by default, for searches fit many times.
 
     Attributes
     ----------
     classes_ : array
         The classes, sorted.
     coefs_, intercepts_ : lists of arrays
-        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or changed in place.
+        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or
+        changed in place.
     network_ : Network
-        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it gives both probabilities.
+        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it
+        gives both probabilities.
     loss_ : float
         The loss of the last iteration.
     best_loss_ : float or None
@@ -499,33 +510,42 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     n_features_in_, feature_names_in_
         The number of features, and their names if X had any.
     n_layers_, n_outputs_, out_activation_
-        The number of layers, the inputs among them; of outputs: 1 for two classes; and the activation of the outputs.
+        The number of layers, the inputs among them; of outputs: 1 for two classes; and the
+        activation of the outputs.
 
     Notes
     -----
-    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every CPU, for any number of
-    threads, and for sparse and dense X.
+    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every
+    CPU, for any number of threads, and for sparse and dense X.
 
     These habits of scikit-learn are kept, so that parameters mean the same:
 
-    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if there are none.
-    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with ``early_stopping`` of accuracy or
-      R^2.
+    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if
+      there are none.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with
+      ``early_stopping`` of accuracy or R^2.
     - ``loss_curve_`` counts batches by their rows, not by their sample weights.
-    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
-    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes on with ``loss_curve_`` and
-      the count of epochs without improvement; ``partial_fit`` keeps all of them.
-    - The gradient of a squared error is not divided by the number of outputs, but its reported loss is.
+    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 -
+      beta_1^t) m / (sqrt(v) + epsilon).
+    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes
+      on with ``loss_curve_`` and the count of epochs without improvement; ``partial_fit`` keeps all
+      of them.
+    - The gradient of a squared error is not divided by the number of outputs, but its reported loss
+      is.
 
     These habits differ:
 
-    - Probabilities are not clipped in the loss: ``loss_curve_`` is higher where a network is very wrong.
-    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
-      scikit-learn gives to SciPy together with their mean.
+    - Probabilities are not clipped in the loss: ``loss_curve_`` is higher where a network is very
+      wrong.
+    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their
+      squared errors, whose gradient scikit-learn gives to SciPy together with their mean.
     - A ``sample_weight`` below 0 is refused, and a batch whose weights are all 0 makes no step.
-    - With ``beta_2=0`` "adam" makes no step where the gradient is 0; scikit-learn's then divides the momentum by epsilon.
-    - Sparse X is made dense a batch at a time: above some thousand features scikit-learn predicts faster.
-    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
+    - With ``beta_2=0`` "adam" makes no step where the gradient is 0; scikit-learn's then divides
+      the momentum by epsilon.
+    - Sparse X is made dense a batch at a time: above some thousand features scikit-learn predicts
+      faster.
+    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves
+      the best weights.
 
     Examples
     --------
@@ -609,7 +629,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         Raises
         ------
         ValueError, TypeError
-            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+            For data or parameters that do not fit, and for weights that are no longer finite after
+            the fit.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -618,7 +639,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
         """Go on learning: an epoch over these rows, by "sgd" or "adam".
 
-        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first call needs.
+        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first
+        call needs.
         """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
@@ -700,7 +722,8 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        "poisson" is for y of at least 0, such as counts: the last activation is exp, and its outputs are rates.
+        "poisson" is for y of at least 0, such as counts: the last activation is exp, and its
+        outputs are rates.
 
     The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
     are R^2.
@@ -776,7 +799,8 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         Raises
         ------
         ValueError, TypeError
-            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+            For data or parameters that do not fit, and for weights that are no longer finite after
+            the fit.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 

@@ -30,8 +30,8 @@ Callback: TypeAlias = Callable[["Training"], object]
 # A run that takes more seconds than this shows its progress.
 _PROGRESS_DELAY = 0.5
 
-# Run more epochs in a call of C++ while a call takes fewer seconds than this: Python's part takes longer than an epoch of a
-# tiny network.
+# Run more epochs in a call of C++ while a call takes fewer seconds than this: Python's part takes
+# longer than an epoch of a tiny network.
 _LEAST_CALL = 0.01
 
 
@@ -48,21 +48,21 @@ class Description(NamedTuple):
 class TrainingState(Frozen):
     """Where a training stands: ``train(..., state=training.state)`` goes on from there.
 
-    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states, which
-    are frozen.
+    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and
+    ``load`` make states, which are frozen.
 
     Attributes
     ----------
     epochs, steps : int
         How many were made so far.
     parameters : array
-        Weights (outputs, inputs) and bias of layer after layer, flat and read-only: float64 for a float64 network, and float32
-        for a float32 or float16 one.
+        Weights (outputs, inputs) and bias of layer after layer, flat and read-only: float64 for a
+        float64 network, and float32 for a float32 or float16 one.
     moments : tuple of arrays
         Of the optimizer, each of the parameters' shape: m and v of Adam, v of SGD with momentum.
     description : tuple of str
-        The network's sizes, activations and dtype, the loss, and the kind of optimizer, which must be the same to go on. Their
-        settings may change: a learning rate, for example.
+        The network's sizes, activations and dtype, the loss, and the kind of optimizer, which must
+        be the same to go on. Their settings may change: a learning rate, for example.
 
     Examples
     --------
@@ -111,9 +111,9 @@ class TrainingState(Frozen):
     def save(self, path: Path) -> None:
         """Write the state to a file in the safetensors format, which ``load`` reads; the same state gives the same bytes.
 
-        Tensors ``parameters``, ``moments.0``, ``moments.1``; entries ``nnkernels.training.epochs``, ``.steps``, ``.sizes``, ...
-        of the metadata. A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part
-        may then be left.
+        Tensors ``parameters``, ``moments.0``, ``moments.1``; entries ``nnkernels.training.epochs``,
+        ``.steps``, ``.sizes``, ... of the metadata. A file that is there is overwritten. Raises
+        OSError where the system cannot write it, of which a part may then be left.
         """
         tensors = dict(zip(_tensor_names(len(self.moments)), (self.parameters, *self.moments), strict=True))
         values = {"epochs": self.epochs, "steps": self.steps, **self.description._asdict()}
@@ -123,8 +123,9 @@ class TrainingState(Frozen):
     def load(cls, path: Path) -> Self:
         """Read a state that ``save`` wrote.
 
-        Nothing in a file is ever executed, and memory stays in proportion to its size. Raises ValueError where the file does
-        not hold a whole state, OSError where the system cannot read it, and MemoryError.
+        Nothing in a file is ever executed, and memory stays in proportion to its size. Raises
+        ValueError where the file does not hold a whole state, OSError where the system cannot read
+        it, and MemoryError.
         """
         return read_file(
             path,
@@ -192,7 +193,8 @@ class Training(Frozen):
     Attributes
     ----------
     losses : tuple of float
-        One for each epoch of this call: the mean over its rows, each batch's loss taken before its step.
+        One for each epoch of this call: the mean over its rows, each batch's loss taken before its
+        step.
     validation_losses : tuple of float
         One for each epoch, taken after it; () without ``validation``.
     state : TrainingState
@@ -224,7 +226,8 @@ class Training(Frozen):
         state: TrainingState,
     ) -> None:
         self._set(_architecture=architecture, _parameters=parameters, _network=None, state=state)
-        # The lists of the run, which go on growing: copies for each callback would take quadratic time.
+        # The lists of the run, which go on growing: copies for each callback would take quadratic
+        # time.
         self._set(_losses=losses, _validation_losses=validation_losses, _epochs=len(losses))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -256,8 +259,9 @@ class Training(Frozen):
     def plot(self, path: Path) -> None:
         """Write a plot of the losses over the epochs to a PNG or SVG file; the lowest validation loss is marked.
 
-        The loss has a logarithmic axis where it falls by more than a factor of ten. The same losses give the same bytes, for a
-        version of matplotlib and its settings. A file that is there is overwritten.
+        The loss has a logarithmic axis where it falls by more than a factor of ten. The same losses
+        give the same bytes, for a version of matplotlib and its settings. A file that is there is
+        overwritten.
 
         Parameters
         ----------
@@ -340,20 +344,22 @@ def train(
 ) -> Training:
     """Train a network: return one with a lower loss; the given one stays as it is.
 
-    Each step takes ``batch_size`` rows, computes the gradient of their mean loss by the network's parameters, and lets the
-    optimizer change these. The last batch of an epoch may be shorter.
+    Each step takes ``batch_size`` rows, computes the gradient of their mean loss by the network's
+    parameters, and lets the optimizer change these. The last batch of an epoch may be shorter.
 
     Parameters
     ----------
     net : Network
         For example of ``Network.random``. A float16 network learns in float32.
     x : array_like, shape (..., inputs)
-        Rows of inputs. They are not copied if they are C-contiguous and of the dtype the network learns in.
+        Rows of inputs. They are not copied if they are C-contiguous and of the dtype the network
+        learns in.
     targets : array_like
-        What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
+        What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities
+        (..., classes).
     loss : optional
-        As in ``Network.gradient``: a name, a function, a ``functools.partial`` of it that sets its option, or None for the last
-        activation's own.
+        As in ``Network.gradient``: a name, a function, a ``functools.partial`` of it that sets its
+        option, or None for the last activation's own.
     optimizer : SGD, Adam or AdamW
         Or "sgd", "adam" or "adamw", with their defaults.
     epochs : int
@@ -365,20 +371,22 @@ def train(
     shuffle : bool
         Whether each epoch has its own random order of rows, or all have the given one.
     sample_weight : array_like, shape (...) or that of the losses, optional
-        What each row or term of the loss counts; finite and not negative, and not all 0. A row of weight 0 counts nothing, even
-        if it holds NaN; a batch of such rows makes no step.
+        What each row or term of the loss counts; finite and not negative, and not all 0. A row of
+        weight 0 counts nothing, even if it holds NaN; a batch of such rows makes no step.
     validation : (x, targets) or (x, targets, sample_weight), optional
         Rows whose loss is computed after each epoch.
     patience : int, optional
-        End after this many epochs without a lower validation loss (at least 1), and return the network whose validation loss
-        was the lowest. The state is that after the last epoch.
+        End after this many epochs without a lower validation loss (at least 1), and return the
+        network whose validation loss was the lowest. The state is that after the last epoch.
     callback : callable, optional
-        Called after each epoch with a Training of the present network, losses and state; if it returns True, training ends.
+        Called after each epoch with a Training of the present network, losses and state; if it
+        returns True, training ends.
     progress : bool, optional
-        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+        Whether to show a bar on standard error. None: if that is a terminal, once half a second is
+        over.
     state : TrainingState, optional
-        Where to go on, rather than at the network's weights: that of a training with a network of the same sizes, activations
-        and dtype, the same loss, and the same kind of optimizer.
+        Where to go on, rather than at the network's weights: that of a training with a network of
+        the same sizes, activations and dtype, the same loss, and the same kind of optimizer.
 
     Returns
     -------
@@ -388,19 +396,21 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        Before the first step: for arguments of the wrong kind, shapes that do not fit, no rows, weights that are all 0, a
-        state of another training, ``patience`` without ``validation``, and a label, target or weight out of range (the message
-        has its row, counted from 0).
+        Before the first step: for arguments of the wrong kind, shapes that do not fit, no rows,
+        weights that are all 0, a state of another training, ``patience`` without ``validation``,
+        and a label, target or weight out of range (the message has its row, counted from 0).
     TrainingError
-        A loss or a parameter is no longer finite: a FloatingPointError whose ``training`` is that of the last finite epoch.
+        A loss or a parameter is no longer finite: a FloatingPointError whose ``training`` is that
+        of the last finite epoch.
     MemoryError
         Where there is too little for parameters, gradient, moments, and the activations of a batch.
 
     Notes
     -----
-    The trained network depends on data, settings and seed alone: its bits are the same on every CPU, for any number of threads,
-    and in one call or several by ``state``. Order of rows: Fisher-Yates by Philox4x64-10 (J. K. Salmon et al., "Parallel random
-    numbers: as easy as 1, 2, 3", 2011), keyed by seed and epoch.
+    The trained network depends on data, settings and seed alone: its bits are the same on every
+    CPU, for any number of threads, and in one call or several by ``state``. Order of rows:
+    Fisher-Yates by Philox4x64-10 (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2,
+    3", 2011), keyed by seed and epoch.
 
     Examples
     --------

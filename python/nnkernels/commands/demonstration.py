@@ -20,7 +20,8 @@ from nnkernels.optimizers import Adam
 from nnkernels.settings import config
 from nnkernels.training import Training, train
 
-# SHA-256 of the weights and biases that ``learn_digits`` gives, on every machine. python/train_digits.py prints it.
+# SHA-256 of the weights and biases that ``learn_digits`` gives, on every machine.
+# python/train_digits.py prints it.
 DIGITS_SHA256 = "2ff706b81cbde7107aa2bb9edd098a731cada5e887af93107d1e993e5a12474b"
 
 _BATCH_SIZE = 32
@@ -56,8 +57,9 @@ def as_inputs(pixels: NDArray[np.uint8]) -> NDArray[Any]:
 def learn_digits(digits: Digits) -> Training:
     """Train the network of the demonstration. The package ships it as digits.safetensors.
 
-    The learning rate was chosen without the held-back digits: of 0.001, 0.002, 0.003, 0.005, 0.01 and 0.02 it had the highest
-    accuracy in a cross-validation on the others (five folds, five seeds).
+    The learning rate was chosen without the held-back digits: of 0.001, 0.002, 0.003, 0.005, 0.01
+    and 0.02 it had the highest accuracy in a cross-validation on the others (five folds, five
+    seeds).
     """
     net = Network.random([64, 64, 10], "relu", "softmax", seed=0)
     x = as_inputs(digits.train_pixels)
@@ -72,8 +74,8 @@ def sha256(training: Training) -> str:
 def demonstrate() -> int:
     """Print the demonstration and return the exit status.
 
-    It is 1 if the trained weights are not the committed ones, if the outputs differ from NumPy's by more than rounding, or if a
-    row alone has other bits than in a batch; otherwise 0.
+    It is 1 if the trained weights are not the committed ones, if the outputs differ from NumPy's by
+    more than rounding, or if a row alone has other bits than in a batch; otherwise 0.
     """
     settings = config()
     print(f"nnkernels {settings['version']}, target {settings['target']}, threads {settings['threads']}\n")
@@ -204,10 +206,11 @@ def numpy_network(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[Any]:
 def rounding_bound(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[np.float64]:
     """Return how far from the exact probabilities a float32 forward pass can be, whatever its order of summation.
 
-    A sum of n products and a bias has at most n + 1 roundings on the way of any term, so it is wrong by at most
-    (n + 1) u / (1 - (n + 1) u) times the sum of magnitudes, u = 2**-24 (N. J. Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2nd edition, section 3.1); ReLU does not make an error larger. In softmax the difference from the maximum is
-    rounded, exp is good to 4 ULP, and the m terms of the sum and the quotient are rounded; together that is as if the
+    A sum of n products and a bias has at most n + 1 roundings on the way of any term, so it is
+    wrong by at most (n + 1) u / (1 - (n + 1) u) times the sum of magnitudes, u = 2**-24 (N. J.
+    Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1); ReLU does
+    not make an error larger. In softmax the difference from the maximum is rounded, exp is good to
+    4 ULP, and the m terms of the sum and the quotient are rounded; together that is as if the
     logits were wrong by u (range of logits + m + 16).
     """
     u = _UNIT_ROUNDOFF

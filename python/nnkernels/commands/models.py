@@ -12,7 +12,8 @@ from nnkernels.network import Network, load
 def read_model(path: Path, output: str | None = None) -> tuple[Network, Names]:
     """Return the network that a file holds, and the names in it. Say on standard error what of a model is left out.
 
-    ``output`` is the output to take of an ONNX model that has several. Raises OSError, ValueError and ImportError.
+    ``output`` is the output to take of an ONNX model that has several. Raises OSError, ValueError
+    and ImportError.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

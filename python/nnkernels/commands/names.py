@@ -10,8 +10,8 @@ from nnkernels.network import Network
 class Names(NamedTuple):
     """Names in a network's metadata: "classes", "columns" and "ignored" are JSON lists, "target" is plain text.
 
-    ``classes`` has a name for each output, ``columns`` one for each input; () without. ``target`` is the column to predict,
-    ``ignored`` are columns that are no inputs.
+    ``classes`` has a name for each output, ``columns`` one for each input; () without. ``target``
+    is the column to predict, ``ignored`` are columns that are no inputs.
 
     >>> names = Names(("cat", "dog"), ("weight", "height"), "animal")
     >>> names.metadata()

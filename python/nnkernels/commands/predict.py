@@ -24,7 +24,8 @@ from nnkernels.commands.rows import (
 )
 from nnkernels.layers import Dense
 
-# Multiplications in a block, which an interruption waits for: less than half a second, on any CPU target.
+# Multiplications in a block, which an interruption waits for: less than half a second, on any CPU
+# target.
 _BLOCK_WORK = 2**28
 
 # But no fewer rows than this, which make it worth while to read a large network's weights.
@@ -49,14 +50,15 @@ def predict(
 ) -> None:
     """Write what a saved network gives for each row of the source. "-" is standard input or output.
 
-    That is a class name where the network has such names; else, or with ``probabilities``, all outputs. Above probabilities in
-    CSV stand the names.
+    That is a class name where the network has such names; else, or with ``probabilities``, all
+    outputs. Above probabilities in CSV stand the names.
 
-    ``fallback`` is the format where a name ends in neither .csv nor .npy. ``delimiter`` separates the fields of CSV, ``header``
-    tells whether its first line is one (None: if it looks like names).
+    ``fallback`` is the format where a name ends in neither .csv nor .npy. ``delimiter`` separates
+    the fields of CSV, ``header`` tells whether its first line is one (None: if it looks like
+    names).
 
-    Raises OSError or ValueError for what cannot be read or written, is malformed or does not fit; the output then is as it
-    was before.
+    Raises OSError or ValueError for what cannot be read or written, is malformed or does not fit;
+    the output then is as it was before.
     """
     from tqdm import tqdm
 

@@ -1,7 +1,8 @@
 """Rows of numbers in CSV and .npy: files, pipes, and the standard streams by the name "-".
 
-Both are read and written block by block, so memory does not grow with the file. No row is lost or invented: anything but a row
-of numbers is a ValueError that names the file, the line and the column.
+Both are read and written block by block, so memory does not grow with the file. No row is lost or
+invented: anything but a row of numbers is a ValueError that names the file, the line and the
+column.
 """
 
 import csv
@@ -141,7 +142,8 @@ def open_input(name: str) -> Iterator[BinaryIO]:
 def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
     """Open a file to write from its start; on any exception a regular file is as it was before.
 
-    A .npy file begins with its number of rows, which is known at the end. For a stream it waits in a temporary file.
+    A .npy file begins with its number of rows, which is known at the end. For a stream it waits in
+    a temporary file.
     """
     if not _is_stream(name):
         with open_replacement(Path(name)) as file:
@@ -215,7 +217,8 @@ def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         if by_columns:
-            # A new map each time: what has been read through a map counts as memory of the process as long as the map lives.
+            # A new map each time: what has been read through a map counts as memory of the process
+            # as long as the map lives.
             block = np.memmap(file, dtype, "r", offset, shape, "F")[start:stop]
         else:
             data = file.read((stop - start) * row_bytes)
@@ -239,7 +242,8 @@ def _read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, 
     except OSError:
         raise
     except Exception as error:
-        # A malformed header raises whatever NumPy's parser meets: ValueError, TypeError, SyntaxError, OverflowError, ...
+        # A malformed header raises whatever NumPy's parser meets: ValueError, TypeError,
+        # SyntaxError, OverflowError, ...
         raise _not_whole(name, error) from None
     return shape, fortran_order, dtype
 
@@ -250,7 +254,8 @@ def _not_whole(name: str, reason: object) -> ValueError:
 
 def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
     """Write blocks of rows of this shape as one array, to a file at its start that can be written again there."""
-    # The number of rows is known at the end. NumPy leaves room for it in a header, which then is written again.
+    # The number of rows is known at the end. NumPy leaves room for it in a header, which then is
+    # written again.
     header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
     np.lib.format.write_array_header_1_0(file, header)
     rows = 0
@@ -276,13 +281,16 @@ def read_csv(
 ) -> Blocks:
     """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line. True counts as 1, False as 0.
 
-    ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
-    line that may be a header or a row, such as 0,1,2, is an error.
+    ``header`` tells whether the first line is one. With None it is one if all its fields are
+    different names (``_is_name``). A line that may be a header or a row, such as 0,1,2, is an
+    error.
 
-    ``columns`` are the names of the inputs, if they have any. A header must have all of them, in any order; rows are yielded in
-    the order of ``columns``. It may also have those in ``ignored``, whatever is in them.
+    ``columns`` are the names of the inputs, if they have any. A header must have all of them, in
+    any order; rows are yielded in the order of ``columns``. It may also have those in ``ignored``,
+    whatever is in them.
 
-    Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
+    Blank lines are skipped, but not in a file of one column, where each is a number that is
+    missing.
     """
     size, characters = file_size(file), 0
     advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
@@ -304,7 +312,8 @@ def read_csv(
 @contextmanager
 def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[str]]:
     """Give the lines of a CSV file, and let errors begin with its name. The advice is for a .npy file."""
-    # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
+    # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line
+    # and column.
     with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
         beginning = next(text, "")
         if beginning.startswith("\udc93NUMPY"):
@@ -610,7 +619,8 @@ _BOOLEANS = {
 _INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 
-# A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks like a currency (EUR5, Rs5).
+# A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks
+# like a currency (EUR5, Rs5).
 _AMOUNT = re.compile(r"[^\W\d_]{1,3}\W+\d|([A-Z]{3}|[A-Z][a-zč]|RM|TL|kr)\d")
 
 
@@ -632,7 +642,8 @@ def first_no_name(fields: list[str]) -> int | None:
 def _is_name(field: str) -> bool:
     """Return whether a field begins with a letter and is no missing value, boolean, amount or number, however written.
 
-    A row that is taken for a header would be lost, so what may be a value is no name: neither EUR5 nor PCA1.
+    A row that is taken for a header would be lost, so what may be a value is no name: neither EUR5
+    nor PCA1.
 
     >>> [_is_name(field) for field in ("age", "x1", "_id", "Größe in m", "# x", "PM2.5", "Feature 1")]
     [True, True, True, True, True, True, True]

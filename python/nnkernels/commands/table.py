@@ -1,6 +1,7 @@
 """Tables to learn from: CSV with numbers, and a target column of numbers or class names.
 
-All rows are in memory at once. What cannot be learnt from is a ValueError that names the file, the line and the column.
+All rows are in memory at once. What cannot be learnt from is a ValueError that names the file, the
+line and the column.
 """
 
 import math
@@ -44,10 +45,11 @@ _IF_TEXT = "leave the column out by --ignore, or turn it into numbers by pandas.
 class Table(NamedTuple):
     """Rows to learn from.
 
-    ``columns`` and ``ignored`` are names, of the inputs and of what is no input, ``target`` is that of the target; (), () and
-    None for a file without a header. ``places`` are the columns of the inputs, ``target_column`` is that of the target, from 0.
-    ``texts`` are the different texts of the target column, ``numbers`` the same as numbers (NaN: no number), ``codes`` the
-    place of each row's text there. ``lines`` has the line where each row begins.
+    ``columns`` and ``ignored`` are names, of the inputs and of what is no input, ``target`` is that
+    of the target; (), () and None for a file without a header. ``places`` are the columns of the
+    inputs, ``target_column`` is that of the target, from 0. ``texts`` are the different texts of
+    the target column, ``numbers`` the same as numbers (NaN: no number), ``codes`` the place of each
+    row's text there. ``lines`` has the line where each row begins.
     """
 
     file: str
@@ -95,8 +97,8 @@ def read_table(
 ) -> Table:
     """Read a CSV file whose columns are numbers, but for the target (None: the last column) and columns to ignore.
 
-    Columns are said by their names, or their numbers from 1. With the task "regression" the target must be a number, too.
-    ``header`` is as in ``read_csv``.
+    Columns are said by their names, or their numbers from 1. With the task "regression" the target
+    must be a number, too. ``header`` is as in ``read_csv``.
     """
     with csv_lines(file, name) as lines:
         first, lines = first_record(lines, delimiter)

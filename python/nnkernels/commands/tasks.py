@@ -16,7 +16,8 @@ from nnkernels.commands.report import count
 from nnkernels.commands.table import Table, Task
 from nnkernels.layers import Scale
 
-# The number of the permutation that chooses the held-back rows; the orders of epochs have those from 0.
+# The number of the permutation that chooses the held-back rows; the orders of epochs have those
+# from 0.
 _HOLDING_BACK = 2**64 - 1
 
 # A numeric target with at most this many different numbers, all integers, has classes.
@@ -26,10 +27,12 @@ _MOST_CLASSES = 20
 _MOST_COUNTS = 20
 _MOST_CONFUSIONS = 5
 
-# Targets of more standard deviations than this need float64: float32 has steps of 0.001 deviations there.
+# Targets of more standard deviations than this need float64: float32 has steps of 0.001 deviations
+# there.
 _MOST_DEVIATIONS = 2**14
 
-# So do larger ones, and those of a smaller standard deviation: outputs are rounded to the network's dtype.
+# So do larger ones, and those of a smaller standard deviation: outputs are rounded to the network's
+# dtype.
 _LARGEST_FLOAT32 = 2.0**120
 _LEAST_DEVIATION = 2.0**-100
 
@@ -161,7 +164,8 @@ def _share(rows: int, fraction: float) -> int:
 class Quantities:
     """Numbers, which are standardised to be learnt.
 
-    Attributes are those of ``Classes``; there are no classes, and ``targets`` has the shape (rows, 1).
+    Attributes are those of ``Classes``; there are no classes, and ``targets`` has the shape (rows,
+    1).
     """
 
     activation = None

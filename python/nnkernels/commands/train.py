@@ -48,12 +48,13 @@ def train(
 ) -> bool:
     """Train a network on the rows of a CSV file ("-" is standard input), write it, and print a report.
 
-    Return False if Ctrl-C has ended it early; the network is the best until then. ``target`` is a column's name, or its number
-    from 1 (None: the last), ``ignore`` are columns that are no inputs; ``task`` is what to learn (None: ``decide_task`` says
-    it); ``validation`` is the fraction of the rows to hold back.
+    Return False if Ctrl-C has ended it early; the network is the best until then. ``target`` is a
+    column's name, or its number from 1 (None: the last), ``ignore`` are columns that are no inputs;
+    ``task`` is what to learn (None: ``decide_task`` says it); ``validation`` is the fraction of the
+    rows to hold back.
 
-    Raises OSError, ValueError, and ImportError where ``plot`` needs matplotlib. Then no file is written, but a network is where
-    only the plot fails.
+    Raises OSError, ValueError, and ImportError where ``plot`` needs matplotlib. Then no file is
+    written, but a network is where only the plot fails.
     """
     suffix = None if plot is None else plot_format("--plot", plot)
     paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]

@@ -38,9 +38,9 @@ SELU_GAMMA = 1.0507009873554804934193349852946
 class Chain:
     """The layers of a network to be, in the order in which a source names them.
 
-    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are rounded once, at the end. What
-    scales the inputs stays a Scale.
-    Every method takes the name by which the user knows the layer, such as "module '2' (Linear)", for error messages.
+    What is linear is folded into the dense layer beside it, in float64: a layer's numbers are
+    rounded once, at the end. What scales the inputs stays a Scale. Every method takes the name by
+    which the user knows the layer, such as "module '2' (Linear)", for error messages.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ class Chain:
     def affine(self, name: str, factor: ArrayLike, shift: ArrayLike) -> None:
         """Add x * factor + shift, element by element; each is (width,), or one number.
 
-        It is folded into the dense layer before it, if that has no activation, or else into the one that follows. Where there
-        is none either, it becomes a Scale.
+        It is folded into the dense layer before it, if that has no activation, or else into the one
+        that follows. Where there is none either, it becomes a Scale.
         """
         times, plus = self._row(name, factor), self._row(name, shift)
         if (times == 1.0).all() and not plus.any():
@@ -153,8 +153,9 @@ class Chain:
     ) -> None:
         """Add batch normalisation by known statistics: (x - mean) / sqrt(variance + epsilon) * gamma + beta.
 
-        Each is (width,), or one number. Where it comes first it is a Scale, as scaled inputs are: folded into weights, large
-        means would cost accuracy, and training would begin with weights that fit inputs of no such scale.
+        Each is (width,), or one number. Where it comes first it is a Scale, as scaled inputs are:
+        folded into weights, large means would cost accuracy, and training would begin with weights
+        that fit inputs of no such scale.
         """
         if np.ndim(mean):  # also where that is one number, which is not for inputs of any number
             self._check_width(name, np.size(mean), f"{np.size(mean)} numbers")
@@ -183,8 +184,9 @@ class Chain:
     def network(self, metadata: Mapping[str, str] | None = None, dtype: DTypeLike | None = None) -> Network:
         """Return the network; by default of the dtype that the given weights and biases promote to.
 
-        Without any of these it is that of the statistics of batch normalisation.
-        Raises ValueError if that dtype has no room for what was folded: too large, or so small that few digits are left.
+        Without any of these it is that of the statistics of batch normalisation. Raises ValueError
+        if that dtype has no room for what was folded: too large, or so small that few digits are
+        left.
         """
         self._settle()
         if not self._layers:

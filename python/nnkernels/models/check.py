@@ -17,29 +17,33 @@ from nnkernels.network import Network
 _ROWS = 64
 _SIZES = (0.5, 1.0, 2.0, 4.0)
 
-# Steps of the search for the inputs around which to probe, and the mean square of outputs that ends it.
+# Steps of the search for the inputs around which to probe, and the mean square of outputs that ends
+# it.
 _STEPS = 24
 _NEAR = 0.1
 
-# Tolerance in float64, relative to the largest output: correct networks differ by at most 1.9e-15, wrong ones by 4e-7 and more.
+# Tolerance in float64, relative to the largest output: correct networks differ by at most 1.9e-15,
+# wrong ones by 4e-7 and more.
 _TOLERANCE = 1e-10
 
-# Further tolerance in float64, in multiples of what one rounding of the inputs changes: a model subtracts a mean of 1e6 first,
-# but the network, where that is folded, last.
+# Further tolerance in float64, in multiples of what one rounding of the inputs changes: a model
+# subtracts a mean of 1e6 first, but the network, where that is folded, last.
 _SENSITIVITY = 32.0
 
-# Tolerance in float32 and float16, in rounding errors of the network: correct ones differ by at most 2.2, wrong ones by 18.
+# Tolerance in float32 and float16, in rounding errors of the network: correct ones differ by at
+# most 2.2, wrong ones by 18.
 _ROUNDING = 8.0
 
-# Activations whose outputs a model rounds as if they were of order 1, however small they are: gelu is x (1 + erf(x / sqrt(2))).
+# Activations whose outputs a model rounds as if they were of order 1, however small they are: gelu
+# is x (1 + erf(x / sqrt(2))).
 _AS_1 = ("sigmoid", "softmax", "gelu", "gelu_tanh")
 
 
 def probe(network: Network) -> NDArray[np.float64]:
     """Return rows of inputs (64, inputs) that tell networks apart, the same on every machine.
 
-    They are random, and such that the outputs of the first dense layer, before its activation, are of order 1. So a network
-    that takes inputs around 1e5, or of the size of 1e-3, is probed there.
+    They are random, and such that the outputs of the first dense layer, before its activation, are
+    of order 1. So a network that takes inputs around 1e5, or of the size of 1e-3, is probed there.
 
     Examples
     --------
@@ -73,7 +77,8 @@ def _before_dense(layer: Dense, rows: NDArray[np.float64]) -> NDArray[np.float64
     outputs = dense(rows, weights).ravel()
     size = np.sqrt(_core.dot(outputs, outputs) / max(1, outputs.size))
     rows = rows / (size if size > 0.0 else 1.0)
-    # A large bias belongs to inputs far from 0: conjugate gradients find the smallest ones of outputs near 0.
+    # A large bias belongs to inputs far from 0: conjugate gradients find the smallest ones of
+    # outputs near 0.
     centre = np.zeros(weights.shape[1])
     residual = -np.broadcast_to(bias, len(weights))
     direction = gradient = _core.dot(weights.T, residual)
@@ -105,9 +110,10 @@ def compare(
 ) -> None:
     """Raise ValueError where a network's outputs are not those of the model that it was made of.
 
-    With y the largest of the model's outputs, at least 1 after a sigmoid, softmax or gelu, what is allowed is 1e-10 y for a
-    model that computes in float64, and what rounding its inputs changes; and 8 (max |network - network64| + eps y) for one
-    that computes in float32 or float16. The network's outputs are to be finite where those of ``network64`` are.
+    With y the largest of the model's outputs, at least 1 after a sigmoid, softmax or gelu, what is
+    allowed is 1e-10 y for a model that computes in float64, and what rounding its inputs changes;
+    and 8 (max |network - network64| + eps y) for one that computes in float32 or float16. The
+    network's outputs are to be finite where those of ``network64`` are.
 
     Parameters
     ----------
@@ -183,8 +189,8 @@ def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:
     """Compare a network with rows (..., inputs) that a user gives, and the outputs (..., outputs) of the model for them.
 
-    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit; and TypeError
-    for what is no pair of arrays.
+    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that
+    do not fit; and TypeError for what is no pair of arrays.
     """
     x, y = (as_contiguous(array, np.float64) for array in arrays_of(source, check))
     rows = x.size // max(1, network.inputs)

@@ -17,7 +17,8 @@ _ERF = ("Add", ("Erf", ("Div", X, sqrt(2.0))), 1.0)
 _CUBIC = ("Add", X, ("Mul", 0.044715, ("Mul", X, ("Mul", X, X))))
 _TANH = ("Add", ("Tanh", ("Mul", sqrt(2.0 / pi), _CUBIC)), 1.0)
 
-# Formulas by name. The first of each name is the one that is written, "complement" is no activation: both classes of a sigmoid.
+# Formulas by name. The first of each name is the one that is written, "complement" is no
+# activation: both classes of a sigmoid.
 FORMULAS: tuple[tuple[str, Formula], ...] = (
     ("silu", ("Mul", X, ("Sigmoid", X))),
     ("leaky_relu", ("Where", ("Less", X, 0.0), ("Mul", X, OPTION), X)),
@@ -36,15 +37,16 @@ _FUNCTIONS = frozenset(
 _ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Pow", "Cast", "Identity"))
 OPERATORS = _FUNCTIONS | _ARITHMETIC
 
-# The length of the longest text by which an expression is ordered: those above have up to 60 characters.
+# The length of the longest text by which an expression is ordered: those above have up to 60
+# characters.
 _MOST_TEXT = 500
 
 
 class Expression(NamedTuple):
     """A formula in a form that does not depend on the order of factors and terms: a number times what it multiplies.
 
-    ``body`` is "x", "1", or a tuple: a function and its inputs, "product" and its factors, which are bodies, or "sum" and its
-    terms, of which the first has the coefficient 1.
+    ``body`` is "x", "1", or a tuple: a function and its inputs, "product" and its factors, which
+    are bodies, or "sum" and its terms, of which the first has the coefficient 1.
     """
 
     coefficient: float

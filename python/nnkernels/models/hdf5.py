@@ -1,6 +1,7 @@
 """Reading HDF5 files without trust: groups and whole arrays of numbers, in memory in proportion to the file's size.
 
-Refused are links to other names or files, and arrays that lie elsewhere, are in chunks, or claim more than the file holds.
+Refused are links to other names or files, and arrays that lie elsewhere, are in chunks, or claim
+more than the file holds.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ _MOST_DEPTH = 32
 # Bytes of a name.
 _MOST_NAME = 1000
 
-# A link takes more than this many bytes times the variables of a layer, for each of which it may be looked at.
+# A link takes more than this many bytes times the variables of a layer, for each of which it may be
+# looked at.
 _LINK_BYTES = 8
 
-# Kinds of messages in the header of a group that hold two numbers: addresses, or an address and a size.
+# Kinds of messages in the header of a group that hold two numbers: addresses, or an address and a
+# size.
 _CONTINUATION, _SYMBOL_TABLE = _ADDRESSES = (0x10, 0x11)
 
 # What stands for the next free block of a heap where there is none.
@@ -140,7 +143,8 @@ class _Room:
     def names(self, group: int) -> list[str]:
         """Return the names in the group at an address.
 
-        HDF5 itself would go round in circles, or crash, where the nodes of a damaged tree lead back to each other.
+        HDF5 itself would go round in circles, or crash, where the nodes of a damaged tree lead back
+        to each other.
         """
         try:
             tree, heap = _symbol_table(self.content, group)
@@ -180,8 +184,8 @@ class _Room:
 def _symbol_table(content: bytes, group: int) -> tuple[int, int]:
     """Return the addresses of a group's tree and of the heap with its names, which a message in its header tells.
 
-    A header of version 1 has 16 bytes, among them how many messages there are. Each has 8 bytes before it, its kind and size
-    among them. Some tell where a part of the header goes on.
+    A header of version 1 has 16 bytes, among them how many messages there are. Each has 8 bytes
+    before it, its kind and size among them. Some tell where a part of the header goes on.
     """
     version, count, size = struct.unpack_from("<BxH4xI", content, group)
     parts = [(group + 16, size)] if version == 1 else []
@@ -251,7 +255,8 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
 def _check_heaps(content: bytes) -> None:
     """Raise ValueError where the list of free blocks of a heap leads back: HDF5 follows it until there is no memory.
 
-    A heap has the place of its first free block and its address after 16 bytes; each block has the place of the next.
+    A heap has the place of its first free block and its address after 16 bytes; each block has the
+    place of the next.
     """
     left = len(content)  # of all lists together
     place = content.find(b"HEAP")
@@ -279,8 +284,9 @@ def _damaged() -> Iterator[None]:
 def _variable_length(content: bytes, name: bytes) -> bytes | None:
     """Return the string of an attribute of variable length, or None where none is found.
 
-    HDF5 itself would first take as much memory as the attribute claims, up to 4 GB. An attribute is a header, its name, type
-    and shape, then the string's length, the address of a heap, and the number of an object there.
+    HDF5 itself would first take as much memory as the attribute claims, up to 4 GB. An attribute is
+    a header, its name, type and shape, then the string's length, the address of a heap, and the
+    number of an object there.
     """
     place = -1
     for _ in range(_MOST_PLACES):

@@ -23,7 +23,8 @@ from nnkernels.network import Network
 # Models within models.
 _MOST_DEPTH = 20
 
-# Rescaling and Normalization by single numbers, which in a network become as many numbers as there are inputs.
+# Rescaling and Normalization by single numbers, which in a network become as many numbers as there
+# are inputs.
 _MOST_SCALES = 16
 
 # How many times its size the members of a .keras file may take; Keras does not compress them.
@@ -53,7 +54,8 @@ _IDLE = (
 _ACTIVATIONS = {name: kind.name for kind in TABLE[1:] for name in kind.keras if name.islower()}
 _ACTIVATIONS["leaky_relu"] = "leaky_relu(negative_slope=0.2)"  # 0.3 in the layer LeakyReLU
 
-# Classes that stand for functions of one's own; a lambda may also be a mapping with "value", its code.
+# Classes that stand for functions of one's own; a lambda may also be a mapping with "value", its
+# code.
 _FUNCTIONS = ("function", "__lambda__")
 _CODE = "Python code, which is not executed"
 
@@ -64,20 +66,22 @@ _LEAST_DEVIATION = 1e-7
 def from_keras(model_or_path: object) -> Network:
     """Return the network of a Keras model.
 
-    A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
-    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it; a Scale where it comes first),
-    Normalization and Rescaling (each a Scale), Flatten, models of these, and layers that act in training only, such as Dropout.
-    The network has the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network
-    takes rows that are flat: ``net(x.reshape(len(x), -1))``.
+    A model is Sequential, or functional without branches. Its layers are Dense, activations
+    (Activation, ReLU, LeakyReLU, ELU, PReLU of one slope, Softmax), BatchNormalization (folded into
+    the Dense beside it; a Scale where it comes first), Normalization and Rescaling (each a Scale),
+    Flatten, models of these, and layers that act in training only, such as Dropout. The network has
+    the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first,
+    the network takes rows that are flat: ``net(x.reshape(len(x), -1))``.
 
     Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
 
     Parameters
     ----------
     model_or_path : Keras model, str, bytes or path-like
-        A model that is built, or a .keras or .h5 file of a whole model. The outputs of a model object are compared with the
-        network's on 64 rows, unless it computes in bfloat16. A file is not checked: names of layers and activations in it are
-        taken as Keras's own. If functions or classes of one's own have such names, give the model.
+        A model that is built, or a .keras or .h5 file of a whole model. The outputs of a model
+        object are compared with the network's on 64 rows, unless it computes in bfloat16. A file is
+        not checked: names of layers and activations in it are taken as Keras's own. If functions or
+        classes of one's own have such names, give the model.
 
     Returns
     -------
@@ -88,8 +92,9 @@ def from_keras(model_or_path: object) -> Network:
     TypeError
         For what is no Keras model and no path.
     ValueError
-        For a model that is no chain of these layers, which names the layer and the reason; for a file that is malformed, or
-        that holds weights alone; where folded numbers leave the range of the dtype; and where the model and the network differ.
+        For a model that is no chain of these layers, which names the layer and the reason; for a
+        file that is malformed, or that holds weights alone; where folded numbers leave the range of
+        the dtype; and where the model and the network differ.
     ImportError
         Where a file is to be read and h5py is missing.
     OSError, MemoryError

@@ -24,10 +24,11 @@ from nnkernels.network import Network
 def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, ArrayLike] | None = None) -> Network:
     """Read a network from an ONNX file: a chain of dense layers, whichever exporter wrote it.
 
-    It holds Gemm, or MatMul and Add, with activations, also those that are composed of several operators (SiLU, GELU, ...).
-    Batch normalisation, and what else is linear, is folded into the dense layers in float64. Batch normalisation that comes
-    first, Sub and then Mul by constants, and Scaler become a ``Scale``. Operators that keep the rows are left out: Identity,
-    Dropout, Cast, Flatten, Reshape, ...
+    It holds Gemm, or MatMul and Add, with activations, also those that are composed of several
+    operators (SiLU, GELU, ...). Batch normalisation, and what else is linear, is folded into the
+    dense layers in float64. Batch normalisation that comes first, Sub and then Mul by constants,
+    and Scaler become a ``Scale``. Operators that keep the rows are left out: Identity, Dropout,
+    Cast, Flatten, Reshape, ...
 
     Parameters
     ----------
@@ -36,21 +37,23 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
     output : str, optional
         The output of the model that is wanted, if it has several.
     check : (x, y), optional
-        Inputs (rows, inputs), and what the model gives for them: outputs (rows, outputs), from ONNX Runtime say.
+        Inputs (rows, inputs), and what the model gives for them: outputs (rows, outputs), from ONNX
+        Runtime say.
 
     Returns
     -------
     Network
-        Of the dtype of the model's weights; bfloat16 becomes float32. The model's metadata are kept. Classes that the model
-        names are in the entry "classes", a JSON list.
+        Of the dtype of the model's weights; bfloat16 becomes float32. The model's metadata are
+        kept. Classes that the model names are in the entry "classes", a JSON list.
 
     Raises
     ------
     TypeError
         For what is no path, and where ``check`` is no pair of arrays.
     ValueError
-        For a file that is no ONNX model, and for a model that is no such chain; the message names the node and the reason. For
-        folded numbers that leave the range of the dtype, and outputs that differ from ``check`` by more than rounding.
+        For a file that is no ONNX model, and for a model that is no such chain; the message names
+        the node and the reason. For folded numbers that leave the range of the dtype, and outputs
+        that differ from ``check`` by more than rounding.
     ImportError
         Where the package onnx is not installed.
     FileNotFoundError, OSError
@@ -59,13 +62,14 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
     Warns
     -----
     UserWarning
-        For operators at the end that make labels of probabilities (ArgMax, ZipMap, ...): they are left out.
+        For operators at the end that make labels of probabilities (ArgMax, ZipMap, ...): they are
+        left out.
 
     Notes
     -----
-    Nothing in a file is ever executed, and memory stays in proportion to its size. An input with several axes ahead of a
-    Flatten is a row of all their elements. An attribute, which is float32 in a file, is read as the shortest decimal number
-    that float32 rounds to it: 0.01 is 0.01.
+    Nothing in a file is ever executed, and memory stays in proportion to its size. An input with
+    several axes ahead of a Flatten is a row of all their elements. An attribute, which is float32
+    in a file, is read as the shortest decimal number that float32 rounds to it: 0.01 is 0.01.
 
     Examples
     --------
@@ -105,9 +109,10 @@ def _callers_level() -> int:
 class _Walk:
     """The way from a model's input to its output, which fills a chain of layers.
 
-    ``axes`` are the lengths of the axes of the value on the way, None where unknown; ``features`` is the place of the axis
-    that is a row of the network, None after one neuron, whose value has no such axis. As long as nothing depends on which
-    axis that is, ``fixed`` is False. ``last`` is what was added to the chain last: "", "dense", "scale" or an activation.
+    ``axes`` are the lengths of the axes of the value on the way, None where unknown; ``features``
+    is the place of the axis that is a row of the network, None after one neuron, whose value has no
+    such axis. As long as nothing depends on which axis that is, ``fixed`` is False. ``last`` is
+    what was added to the chain last: "", "dense", "scale" or an activation.
     """
 
     def __init__(self, model: Model, end: str, dropped: list[int]) -> None:

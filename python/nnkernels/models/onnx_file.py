@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from nnkernels.files import Path, open_regular
 
-# Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
+# Numbers that a network may hold beyond one for each byte of its files; and what a layer counts
+# for, whatever it holds.
 _MOST_NUMBERS = 2**16
 _LAYER = 100
 
 # How many axes a tensor may have.
 MOST_AXES = 8
 
-# Operators at the end of a model that make labels of probabilities, and which of their inputs these are.
+# Operators at the end of a model that make labels of probabilities, and which of their inputs these
+# are.
 _LABELS = {"ArgMax": 0, "ai.onnx.ml.ArrayFeatureExtractor": 1, "ai.onnx.ml.Binarizer": 0, "ai.onnx.ml.LabelEncoder": 0}
 _ZIPMAP = "ai.onnx.ml.ZipMap"
 _MOST_BEHIND = 50  # of such, after each other
@@ -391,7 +393,8 @@ class Model:
 _TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16", "INT32", "INT64", "BOOL", "STRING")
 _FOLDED = frozenset(("Constant", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast"))
 
-# The operators by which the length of a value's first axis gets into the shape of Reshape, in this order; what stands for it.
+# The operators by which the length of a value's first axis gets into the shape of Reshape, in this
+# order; what stands for it.
 _BATCH = ("Shape", "Gather", "Unsqueeze", "Concat")
 FIRST_LENGTH = -(2**40)
 

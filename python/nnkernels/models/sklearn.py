@@ -31,25 +31,27 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     Parameters
     ----------
     estimator : estimator
-        An MLPClassifier or MLPRegressor; a Pipeline of scalers and one of them; or a TransformedTargetRegressor of those. Each
-        scaler, which is a StandardScaler, MinMaxScaler, MaxAbsScaler or RobustScaler, becomes a Scale.
+        An MLPClassifier or MLPRegressor; a Pipeline of scalers and one of them; or a
+        TransformedTargetRegressor of those. Each scaler, which is a StandardScaler, MinMaxScaler,
+        MaxAbsScaler or RobustScaler, becomes a Scale.
     dtype : optional
         float16, float32 or float64; by default that of ``coefs_``.
 
     Returns
     -------
     Network
-        Its outputs are those of ``predict_proba``, or of ``predict`` with the shape (rows, outputs). Two classes are two
-        sigmoid neurons, of weights (-w, w); ``loss="poisson"`` ends with exp. The metadata has the names of classes and
-        columns, for ``python -m nnkernels predict``.
+        Its outputs are those of ``predict_proba``, or of ``predict`` with the shape (rows,
+        outputs). Two classes are two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` ends
+        with exp. The metadata has the names of classes and columns, for ``python -m nnkernels
+        predict``.
 
     Raises
     ------
     TypeError
         For an object that is no estimator.
     ValueError
-        For an estimator that is not fitted, or is another, or has another step; and where the network's outputs for 64 rows are
-        not the estimator's.
+        For an estimator that is not fitted, or is another, or has another step; and where the
+        network's outputs for 64 rows are not the estimator's.
 
     Examples
     --------

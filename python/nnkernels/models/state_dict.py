@@ -37,7 +37,8 @@ _ROLES = {
 _IGNORED = "num_batches_tracked"
 _COLLECTIONS = ("params", "batch_stats")
 
-# What batch normalisation adds to the variance by default, in PyTorch and flax, and where names are Keras's.
+# What batch normalisation adds to the variance by default, in PyTorch and flax, and where names are
+# Keras's.
 _EPSILON = 1e-5
 _EPSILON_OF_KERAS = 1e-3
 
@@ -88,31 +89,34 @@ def from_state_dict(
 ) -> Network:
     """Return a network of bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
 
-    Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs, outputs), as in flax and
-    Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``)
-    is batch normalisation: it is folded into the dense layer beside it, in float64; where it comes first it becomes a
-    ``Scale``.
+    Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs,
+    outputs), as in flax and Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean``
+    and ``var``, ``moving_mean`` and ``moving_variance``) is batch normalisation: it is folded into
+    the dense layer beside it, in float64; where it comes first it becomes a ``Scale``.
 
     Parameters
     ----------
     tensors : mapping, str, bytes or path-like
-        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
-        nested. Of a checkpoint, give the entry that holds them. Or the path of a .safetensors file. Nothing is unpickled: a
-        .pt file goes through ``torch.load(path, weights_only=True)``.
+        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any
+        library; mappings may be nested. Of a checkpoint, give the entry that holds them. Or the
+        path of a .safetensors file. Nothing is unpickled: a .pt file goes through
+        ``torch.load(path, weights_only=True)``.
     activations : sequence
-        One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
-        normalisation is that one's: ``[None, "relu", None]``.
+        One for each layer, batch normalisation included, in the order of the layers: what ``Dense``
+        takes. A ReLU after batch normalisation is that one's: ``[None, "relu", None]``.
     order : sequence of str, optional
-        The names of the layers in their order, such as ["fc1", "fc2"]. By default it is that of the mapping, unless that is
-        alphabetical, or is so for each dtype: a sorted mapping tells none. Then the numbers in the names tell it, or the one
-        order in which the shapes fit. A module of PyTorch lists its layers as they are defined: where they are called in
-        another order, say it.
+        The names of the layers in their order, such as ["fc1", "fc2"]. By default it is that of the
+        mapping, unless that is alphabetical, or is so for each dtype: a sorted mapping tells none.
+        Then the numbers in the names tell it, or the one order in which the shapes fit. A module of
+        PyTorch lists its layers as they are defined: where they are called in another order, say
+        it.
     epsilon : float, optional
-        What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as in Keras, where its tensors
-        have Keras's names, moving_mean and moving_variance; 1e-5, as in PyTorch and flax, elsewhere.
+        What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as
+        in Keras, where its tensors have Keras's names, moving_mean and moving_variance; 1e-5, as in
+        PyTorch and flax, elsewhere.
     check : (x, y), optional
-        Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
-        network's. Names do not tell everything.
+        Rows and the model's outputs for them, which it computed in the dtype of the weights: they
+        are compared with the network's. Names do not tell everything.
 
     Returns
     -------
@@ -124,9 +128,10 @@ def from_state_dict(
     TypeError
         For arguments of another kind.
     ValueError
-        For tensors of other names, dtypes or shapes, another number of activations, an order that is not told, folded
-        numbers that leave the range of the dtype, a file that is not in the safetensors format, and outputs that differ from
-        those to be checked. The message lists the layers found.
+        For tensors of other names, dtypes or shapes, another number of activations, an order that
+        is not told, folded numbers that leave the range of the dtype, a file that is not in the
+        safetensors format, and outputs that differ from those to be checked. The message lists the
+        layers found.
     FileNotFoundError, OSError, MemoryError
         As ``load``.
 
@@ -298,7 +303,8 @@ def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
 def _is_chosen(named: list[tuple[str, Any]]) -> bool:
     """Say whether someone may have chosen the order of a mapping.
 
-    Sorted names tell nothing; nor do names that are sorted inside each dtype, for safetensors writes and reads files so.
+    Sorted names tell nothing; nor do names that are sorted inside each dtype, for safetensors
+    writes and reads files so.
     """
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for whole, value in named:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # The bytes of weights that a file can hold: protobuf's 2 GB, without names.
 _MOST_BYTES = 2**31 - 2**20
 
-# Activations that are composed of several operators in float64: ONNX's own have a float32 attribute or float32 constants, or
-# ONNX Runtime computes them in float32 alone. What has no operator is composed in each dtype.
+# Activations that are composed of several operators in float64: ONNX's own have a float32 attribute
+# or float32 constants, or ONNX Runtime computes them in float32 alone. What has no operator is
+# composed in each dtype.
 _COMPOSED_IN_FLOAT64 = ("leaky_relu", "elu", "softplus", "gelu", "gelu_tanh")
 
 # Attributes of operators that are the same in every network.

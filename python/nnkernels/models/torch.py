@@ -30,7 +30,8 @@ _KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "Batch
 # Wrappers, and the names of what they wrap.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
-# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less; and where that has no effect on a float64.
+# Where PyTorch's Softplus takes x for softplus(x), by default: 2e-9 less; and where that has no
+# effect on a float64.
 _THRESHOLD = 20.0
 _EXACT_THRESHOLD = 40.0
 
@@ -38,29 +39,32 @@ _EXACT_THRESHOLD = 40.0
 def from_torch(module: Any) -> Network:
     """Return the network of a PyTorch module.
 
-    Nothing of the module is changed. Its outputs for 64 rows, computed by a copy in float64, are compared with the network's.
+    Nothing of the module is changed. Its outputs for 64 rows, computed by a copy in float64, are
+    compared with the network's.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU, CELU, SELU, Sigmoid, Tanh,
-        SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis, BatchNorm1d, Dropout, Flatten and Identity. Batch
-        normalisation is folded into the weights beside it, in float64; where it comes first it becomes a ``Scale``. On any
-        device.
+        A Sequential, which may hold others, of Linear, ReLU, LeakyReLU, PReLU with one slope, ELU,
+        CELU, SELU, Sigmoid, Tanh, SiLU, GELU, Softplus, Softmax and LogSoftmax over the last axis,
+        BatchNorm1d, Dropout, Flatten and Identity. Batch normalisation is folded into the weights
+        beside it, in float64; where it comes first it becomes a ``Scale``. On any device.
 
     Returns
     -------
     Network
-        Of the dtype of the module's weights; bfloat16 becomes float32. A module that is used twice becomes two layers.
+        Of the dtype of the module's weights; bfloat16 becomes float32. A module that is used twice
+        becomes two layers.
 
     Raises
     ------
     TypeError
         For an object that is no module.
     ValueError
-        For another module, a forward pass of one's own, forward hooks, computed or quantised weights, weights that are on the
-        meta device or not initialised yet, and BatchNorm1d and Dropout in training mode; for a variance that is not above 0
-        with epsilon added; where folded numbers leave the range of the dtype; and where the outputs differ. The message names
+        For another module, a forward pass of one's own, forward hooks, computed or quantised
+        weights, weights that are on the meta device or not initialised yet, and BatchNorm1d and
+        Dropout in training mode; for a variance that is not above 0 with epsilon added; where
+        folded numbers leave the range of the dtype; and where the outputs differ. The message names
         the module and the reason.
 
     Examples
