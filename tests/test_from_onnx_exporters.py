@@ -201,5 +201,5 @@ def test_keras(tmp_path: Path) -> None:
         if expected:
             assert activations(nnk.from_onnx(path, check=(X, y))) == expected
         else:  # an activation after an activation
-            with pytest.raises(ValueError, match="an activation follows an activation"):
+            with pytest.raises(ValueError, match="expected one activation after a dense layer, got several"):
                 nnk.from_onnx(path)
