@@ -371,7 +371,7 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "dot, w": (
         lambda: nnk.dot([1.0] * 3, MASKED),
-        "dot: masked arrays are not supported here: call filled() first; got float64 of shape (3,), masked float64 of shape (3,)",
+        "dot: masked arrays are not supported here: call filled() first; got float64 of shape (3,), masked float64",
     ),
     "dot, sparse": (
         lambda: nnk.dot(scipy.sparse.eye_array(3), X),

@@ -1001,7 +1001,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         (["--version"], f"nnkernels {nnk.__version__}\n"),
         (["--help"], "predict"),
         (["predict", "--help"], "CSV must be UTF-8; numbers may be quoted. "),
-        (["predict", "--help"], "row i is for the i-th row of INPUT that is not blank"),
+        (["predict", "--help"], "row i is for the i-th non-blank row of INPUT"),
         (["predict", "--help"], "pd.read_csv(path, header=None)"),
         (["predict", "--help"], "Exit status 2: the files or arguments are wrong."),
         (["predict", "--help"], "A header must have the columns that the network was trained on, in any order"),

@@ -556,12 +556,12 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "one row of a class": (
         "x,kind\n1,a\n2,a\n\n3,b\n4,a\n",
         [],
-        "line 5, column 2 ('kind'): expected at least two rows for each class, one of them to hold back, got one for class 'b'",
+        "line 5, column 2 ('kind'): expected at least two rows of each class (one is held back), got one of class 'b'",
     ),
     "two classes of one row": (
         "1,a\n2,b\n3,c\n4,c\n",
         [],
-        "line 1, column 2: expected at least two rows for each class, one of them to hold back, got one for class 'a' and for 1 other class",
+        "line 1, column 2: expected at least two rows of each class (one is held back), got one of class 'a' and of 1 other",
     ),
     "decimal comma": ("x;y;kind\n1;59,0;a\n", ["--delimiter", ";"], "column 2 ('y'): expected a number, got '59,0' (write a"),
     "all ignored": ("x,y,kind\n1,2,a\n", ["--ignore", "x,2"], "line 1: expected inputs and a target beside the columns to"),
@@ -574,12 +574,12 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "each row its own class": (
         "1,a\n2,b\n3,c\n",
         [],
-        "line 1, column 2: expected at least two rows for each class, one of them to hold back, got one for class 'a' and for 2 other classes",
+        "line 1, column 2: expected at least two rows of each class (one is held back), got one of class 'a' and of 2 other",
     ),
     "one row of a number": (
         "1,1\n2,1\n3,2\n4,2\n5,3\n6,1\n",
         [],
-        "line 5, column 2: expected at least two rows for each class, one of them to hold back, got one for class '3'; if the targets",
+        "line 5, column 2: expected at least two rows of each class (one is held back), got one of class '3'; if the targets",
     ),
     "one class": ("1,a\n2,a\n", [], "line 1, column 2: expected at least two classes, got 'a' in all rows"),
     "one number": ("x,y\n1,2.5\n2,2.50\n", [], "line 2, column 2 ('y'): expected different numbers, got 2.5 in all rows"),

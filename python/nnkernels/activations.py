@@ -1,4 +1,4 @@
-"""Activations: the table of all, and the functions with an option, which are no plain ufuncs."""
+"""Activations: the functions that take an option, and a table of all activations."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def _refusal(activation: object, given: object, expected: str) -> Exception:
 
 
 def _expected_for(given: object) -> str:
-    """Return the expected argument: the activation of this name in any library, else all."""
+    """Describe the expected argument: the activation with this name in any library, else all."""
     word = given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
     name = _plain(word.partition("(")[0])
     for kind in TABLE:

@@ -60,19 +60,19 @@ def is_float(dtype: Any) -> bool:
 
 
 def is_real(dtype: Any) -> bool:
-    """Return whether a NumPy or pandas dtype is bool, integer, float16, float32 or float64."""
+    """Return whether a NumPy or pandas dtype holds real numbers of at most 64 bits."""
     if isinstance(dtype, np.dtype):
         return dtype.kind in "biu" or is_float(dtype)
     return dtype.kind in "biuf" or dtype == "null[pyarrow]"
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of a function that sums, for input of a real dtype."""
+    """Return the dtype of the results of functions that sum, such as ``dense``, by that of x."""
     return dtype.newbyteorder("=") if is_float(dtype) else np.result_type(dtype, np.float32)
 
 
 def is_python_number(value: object) -> bool:
-    """Return whether a value is a Python number without a dtype. np.float64 is a float with one."""
+    """Return whether a value is a Python number. np.float64 is not, although it is a float."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 
 
@@ -88,7 +88,7 @@ def operands(ufunc: np.ufunc, dtype: DTypeLike | None, *values: Any) -> tuple[An
         raise TypeError(f"{ufunc.__name__}: {error}; got {got}; expected arrays of {REAL}") from None
     if dtype is None or not any(map(is_lazy, inputs)):
         return inputs
-    # Dask would not compute in this dtype, but cast the result to it.
+    # Dask computes in the dtype of the input, and casts the result. So cast the input.
     arrays = tuple(map(as_array, inputs))
     dtypes = ufunc.resolve_dtypes(
         (*(array.dtype for array in arrays), None), signature=(*(None for _ in arrays), np.dtype(dtype))
@@ -193,7 +193,7 @@ def labelled(result: Any, like: Any) -> Any:
 
 
 def _library(value: Any) -> str:
-    """Return the library that a value's class derives from: dask, pandas, pyarrow, xarray or ""."""
+    """Return the library of a value's class: dask, pandas, pyarrow or xarray, else ""."""
     names = (str(getattr(base, "__module__", "")).partition(".")[0] for base in type(value).__mro__)
     return next((name for name in names if name in ("dask", "pandas", "pyarrow", "xarray")), "")
 
@@ -302,7 +302,7 @@ MOST_SEED = 2**64 - 1
 
 
 def as_number(function: str, name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> float:
-    """Return a setting as a float. Raise an error with the text ``expected`` unless ``accepts``."""
+    """Return a setting as a float. ``expected`` describes, for errors, what ``accepts`` tests."""
     if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{function} expected {name} to be {expected}, got {value!r} of type {type(value).__name__}")
     try:
@@ -412,10 +412,10 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
-    """Return an error of the same type that also tells the arguments and what was expected.
+    """Return an error with the arguments and the expectation added to its message.
 
-    Subclasses of NumPy get a note instead. OverflowError, which an axis or a bias too large for C
-    raises, becomes ValueError.
+    The type stays, except that OverflowError becomes ValueError: an axis or a bias is too large for
+    C. NumPy's own subclasses of TypeError and ValueError get a note, and keep their message.
     """
     given = {name: value for name, value in arguments.items() if value is not None or name not in _OPTIONAL}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())

@@ -73,7 +73,7 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
 
 
 def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Convert bfloat16, given as its bits, to float32. Its bits are the upper half of float32's.
+    """Convert bits of bfloat16 numbers, which are the upper halves of float32's, to float32.
 
     >>> widened(np.array([0x3F80, 0xC000], np.uint16))
     array([ 1., -2.], dtype=float32)
@@ -85,7 +85,7 @@ def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
 def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
     """Open a regular file. A pipe cannot be read twice, and a device may have no end."""
     name = fsdecode(path)
-    with open(name, "rb") as file:  # noqa: PTH123 - the system says best why a file cannot be read
+    with open(name, "rb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
         if not S_ISREG(fstat(file.fileno()).st_mode):
             raise ValueError(f"{name}: expected {content} in a regular file, got a pipe or a device")
         yield file
@@ -156,7 +156,7 @@ def read_metadata(file: Any, key: str) -> str:
 
 def read_tensors(file: Any, expected: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Return the tensors of an open file, which must have exactly the expected names."""
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
     for name in slices.keys() ^ expected:
         raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in slices else 'missing'}")
     for name, tensor in slices.items():

@@ -47,8 +47,7 @@ class Factors(NamedTuple):
     @classmethod
     def of(cls, loss: str, outputs: int) -> Factors:
         """Return the factors for a loss and a number of outputs."""
-        # scikit-learn has a factor of 1/2, and does not divide the gradient by the number of
-        # outputs.
+        # scikit-learn's has a factor of 1/2. Its gradient is not divided by the number of outputs.
         if loss == "squared_error":
             return cls(0.5, 0.5 * outputs, False)
         factor = 1.0 if loss == "cross_entropy" else float(outputs)
@@ -56,7 +55,7 @@ class Factors(NamedTuple):
 
 
 class StochasticOptimizer:
-    """scikit-learn's SGD or Adam: settings and state, kept from epoch to epoch and call to call."""
+    """Settings and state of scikit-learn's SGD or Adam, kept between epochs and calls of fit."""
 
     def __init__(self, estimator: Any) -> None:
         self.learning_rate = self._first_rate = float(estimator.learning_rate_init)
@@ -102,7 +101,7 @@ class StochasticOptimizer:
             self._set_rate(trainer, self._first_rate / float(power))
 
     def ends(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
-        """Return whether a fit without improvement ends. If not, divide the learning rate by 5."""
+        """Return whether a fit ends that no longer improves. If not, lower its learning rate."""
         over = self._schedule != "adaptive" or self.learning_rate <= 1e-6
         if not over:
             self._set_rate(trainer, self.learning_rate / 5.0)
@@ -116,7 +115,7 @@ class StochasticOptimizer:
         return over
 
     def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
-        """Change the learning rate. scikit-learn's velocity, -rate times the Trainer's, stays."""
+        """Change the learning rate, but keep scikit-learn's velocity, -rate times the Trainer's."""
         rate = max(rate, _LEAST_RATE * self._first_rate, sys.float_info.min)
         velocity = trainer.moments[0]
         np.multiply(velocity, self.learning_rate / rate, out=velocity)
@@ -163,7 +162,7 @@ class Objective:
         block = min(count, max(_LEAST_BLOCK, _NUMBERS_IN_CACHE // sum(architecture.sizes)))
         self._trainer = problem.trainer(block)
         self._rows, self._factors = rows, factors
-        self._blocks = []  # of rows, with the sum of their weights; none is 0
+        self._blocks = []  # pairs of rows and the sum of their weights, above 0
         for begin in range(0, count, block):
             part = take(rows, slice(begin, begin + block))
             weight = len(part.targets) if part.weights is None else math.fsum(part.weights)
@@ -237,7 +236,7 @@ def poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
-    """Return the sum over batches of their number of rows times their weighted mean."""
+    """Return the sum over batches of rows * weighted mean, as scikit-learn sums its losses."""
     if weights is None:
         return math.fsum(constants)
     total = 0.0

@@ -54,7 +54,7 @@ def dense(
     x : array_like, shape (..., inputs)
         One row of inputs, or a batch of rows.
     weights : array_like, shape (outputs, inputs) or (inputs,)
-        Weights of shape (inputs,) are one neuron: the result has no axis of outputs.
+        The shape (inputs,) means one neuron. The result then has no axis of outputs.
     bias : array_like, optional
         Shape (outputs,), or a shape that broadcasts with the result. A scalar for one neuron.
         Defaults to 0.
@@ -219,7 +219,7 @@ class Dense(_Layer):
     Parameters
     ----------
     weights : array_like, shape (outputs, inputs) or (inputs,)
-        Each row is a neuron. Weights of shape (inputs,) are one neuron: the result has no axis of
+        Each row is a neuron. The shape (inputs,) means one neuron. The result then has no axis of
         outputs.
     bias : array_like, optional
         Broadcastable to (outputs,). Defaults to 0.

@@ -139,14 +139,16 @@ def minimize(
         found = None
         if -math.inf < slope < 0:
             start_step = 1.0 if history else 1.0 / math.sqrt(-slope)
-            trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))  # one is for a return to the best
+            trials = min(
+                _MOST_TRIALS, max(1, max_evaluations - evaluations - 1)
+            )  # one more may be needed to return to the best
             found = _line_search(at, _Trial(0.0, value, slope), start_step, trials)
         if found is None:
             if evaluations >= max_evaluations - 1:
                 return result(_NO_EVALUATIONS)
             if not history:
                 return result("no step along the gradient lowers the value")
-            history.clear()  # try the gradient: the direction may suffer from rounding errors
+            history.clear()  # try the gradient next: rounding errors may have spoilt the direction
             continue
         history.add(x, new_x, gradient, new_gradient, -slope * found.step * _EPSILON)
         x, new_x, gradient, new_gradient = new_x, x, new_gradient, gradient
@@ -236,7 +238,7 @@ def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most
         middle, half = 0.5 * (low.step + high.step), 0.5 * abs(high.step - low.step)
         step = _cubic_minimizer(low, high)
         step = min(max(step, middle - 0.8 * half), middle + 0.8 * half) if math.isfinite(step) else middle
-        if abs(high.step - low.step) <= _NARROW * max(high.step, low.step):  # at a kink no slope is small enough
+        if abs(high.step - low.step) <= _NARROW * max(high.step, low.step):  # a kink: the slope jumps
             break
     if low is start:
         return None

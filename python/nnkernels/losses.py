@@ -49,8 +49,9 @@ def cross_entropy(
         "none" returns the weighted loss of each row, "sum" their sum, and "mean" their sum divided
         by the sum of the weights.
     gradient : bool, default False
-        Whether to return the gradient by the logits too. For "none" and "sum" it is weight (sum(t)
-        softmax(z) - t) in each row. For "mean" this is divided by the sum of the weights.
+        Whether to return the gradient by the logits too. For "none" and "sum" it is
+        ``weight (sum(t) softmax(z) - t)`` in each row. For "mean" this is divided by the sum of the
+        weights.
 
     Returns
     -------
@@ -109,8 +110,8 @@ def binary_cross_entropy(
 
         -(pos_weight y log sigmoid(z) + (1 - y) log(1 - sigmoid(z)))
 
-    It is computed as (1 - y) softplus(z) + pos_weight y softplus(-z), which neither overflows nor
-    loses digits. It is for yes-or-no questions, with one output per question.
+    It is computed as ``(1 - y) softplus(z) + pos_weight y softplus(-z)``, which neither overflows
+    nor loses digits. It is for yes-or-no questions, with one output per question.
 
     Parameters
     ----------
@@ -121,8 +122,8 @@ def binary_cross_entropy(
     pos_weight : float, default 1.0
         Factor of the positive term, from 0 to 2**127.
     sample_weight, reduction, gradient
-        As in ``squared_error``. The gradient of an element is (1 - y) sigmoid(z) - pos_weight y
-        sigmoid(-z).
+        As in ``squared_error``. The gradient of an element is
+        ``(1 - y) sigmoid(z) - pos_weight y sigmoid(-z)``.
 
     Returns
     -------
@@ -131,9 +132,11 @@ def binary_cross_entropy(
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As in ``squared_error``. ValueError also if a target is outside [0, 1], with its row,
-        counted from 0, or if ``pos_weight`` is out of range.
+    TypeError, MemoryError
+        As in ``squared_error``.
+    ValueError
+        As in ``squared_error``. If a target is outside [0, 1]; the message names the row, counted
+        from 0. If ``pos_weight`` is out of range.
 
     Notes
     -----
@@ -250,14 +253,14 @@ def huber(
     """Huber loss, element by element: quadratic for small errors, linear for outliers.
 
     With d = z - y it is d^2 / 2 if ``|d| <= delta``, else ``delta (|d| - delta / 2)``. Its gradient
-    is d clipped to [-delta, delta].
+    is d clipped to [-delta, delta]. Results and errors are those of ``squared_error``.
 
     Parameters
     ----------
     delta : float, default 1.0
         At least 2**-126.
     outputs, targets, sample_weight, reduction, gradient
-        As in ``squared_error``, and so are results and errors.
+        As in ``squared_error``.
 
     Notes
     -----
@@ -348,9 +351,10 @@ class Loss(NamedTuple):
 
 
 def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[Loss, str | None]:
-    """Return the loss that an argument gives, and the activation to apply before it.
+    """Return the loss for an argument, and the activation to apply before it.
 
-    The activation is None if the loss matches the last activation: it is computed from the logits.
+    If the loss matches the last activation, it is computed from the logits, and None is returned as
+    activation.
     """
     own = _OWN.get(activation or "", "squared_error")
     chosen = _as_loss(function, own if loss is None else loss)

@@ -66,15 +66,16 @@ class Network(_core.Network):
 
     Notes
     -----
-    **Call.** ``net(x, out=None)`` maps x of shape (..., inputs) to an array of shape (...,
-    outputs), or (...) if the last layer is one neuron. The bits are those of ``dense`` called layer
-    by layer.
+    **Call.** ``net(x, out=None)`` is the forward pass. x has the shape (..., inputs). The result
+    has the shape (..., outputs), or (...) if the last layer is one neuron, and the network's dtype.
+    Its bits are those of ``dense`` called layer by layer.
 
-    x may have any real dtype. It is converted to the network's dtype, which is the dtype of the
-    result; numbers beyond its range become infinite, with NumPy's warning. Overflow inside a layer
-    gives infinity without a warning. ``out`` is an optional array for the result. It has the shape
-    of the result and a dtype that the result can be cast to (same_kind). It may overlap x, and it
-    is returned. pandas objects give NumPy arrays. Dask arrays give lazy Dask arrays, without
+    x may have any real dtype. It is converted to the network's dtype. Numbers beyond its range
+    become infinite, with NumPy's warning. Overflow inside a layer gives infinity without a warning.
+    pandas objects give NumPy arrays. Dask arrays give lazy Dask arrays.
+
+    ``out`` is an array for the result. It must have the shape of the result, and a dtype to which
+    the result can be cast (same_kind). It may overlap x. It is returned. Dask arrays do not take
     ``out``.
 
     A call raises TypeError if x or ``out`` has an unsupported dtype, is masked or sparse, or has a
@@ -222,9 +223,9 @@ class Network(_core.Network):
         seed : int
             From 0 to 2**64 - 1. The same seed gives the same bits on every machine.
         initializer : {"glorot", "he", "torch"}, default "glorot"
-            The bound: sqrt(6 / (inputs + outputs)) for "glorot", sqrt(6 / inputs) for "he", 1 /
-            sqrt(inputs) for "torch", as in PyTorch's Linear. Biases are 0 for "glorot" and "he",
-            and random with the same bound for "torch".
+            The bound is ``sqrt(6 / (inputs + outputs))`` for "glorot", ``sqrt(6 / inputs)`` for
+            "he", and ``1 / sqrt(inputs)`` for "torch", as in PyTorch's Linear. Biases are 0 for
+            "glorot" and "he", and random with the same bound for "torch".
         dtype : dtype, default float32
             float16, float32 or float64. Random numbers are drawn in float64 and rounded once.
 
@@ -318,8 +319,8 @@ class Network(_core.Network):
             If an argument has the wrong type, as in the losses.
         ValueError
             If the shapes do not fit. If a label, target or weight is out of range; the message
-            names the row, counted from 0. If the loss is unknown, or takes logits but does not
-            match the last activation, which is softmax, log_softmax, sigmoid or exp.
+            names the row, counted from 0. If the loss is unknown. If the last activation is
+            softmax, log_softmax, sigmoid or exp, and the loss is another one's that takes logits.
         MemoryError
             If there is not enough memory for the activations of all rows.
 
@@ -528,10 +529,10 @@ def load(path: Path) -> Network:
     Raises
     ------
     TypeError
-        If ``path`` is not a path, but a model, for example.
+        If ``path`` is not a path.
     ValueError
-        If the file does not hold a whole network: it is damaged, incomplete, of another format, or
-        no regular file. If the format is known, the message names it and says how to convert it.
+        If the file is damaged, incomplete, of another format, or not a regular file. If the format
+        is known, the message names it and says how to convert it.
     ImportError
         If the package ``onnx`` or ``h5py`` is missing for an ONNX or Keras model.
     FileNotFoundError, OSError

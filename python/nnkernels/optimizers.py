@@ -247,7 +247,7 @@ MOMENTS = {"sgd": 0, "sgd with momentum": 1, "adam": 2, "adamw": 2}
 
 
 def as_optimizer(function: str, optimizer: object) -> Optimizer:
-    """Return the optimizer that an argument gives, by name or as an object."""
+    """Return the optimizer for an argument: an optimizer or a name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str) and optimizer in _NAMES:

@@ -1,6 +1,6 @@
-"""``MLPClassifier`` and ``MLPRegressor``: replacements of scikit-learn's, with nnkernels's kernels.
+"""``MLPClassifier`` and ``MLPRegressor``: drop-in replacements of scikit-learn's.
 
-scikit-learn validates parameters and data. None of the code of its own perceptrons runs.
+scikit-learn only validates parameters and data. Training and prediction use our kernels.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         for inputs, outputs in pairwise(sizes):
             bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
             for arrays, shape in ((coefs, (inputs, outputs)), (intercepts, (outputs,))):
-                # As random_state.uniform, in which a compiler may fuse multiplication and addition.
+                # The same numbers as random_state.uniform, but without its fused multiply-add,
+                # which depends on the compiler.
                 uniform = self._random_state.random_sample(shape)
                 uniform *= 2 * bound
                 uniform -= bound
@@ -412,7 +413,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
 
 def _warn(message: str, category: type[Warning] = UserWarning) -> None:
-    warnings.warn(message, category, stacklevel=6)  # the line that calls fit
+    warnings.warn(message, category, stacklevel=6)  # report the line that calls fit
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
@@ -476,8 +477,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         dtype of weights and computation. None means float32 if X is float32, else float64. float32
         is faster.
     class_weight : dict, "balanced", list of dict, or None, default None
-        Factor of the sample weights for each class. "balanced" is rows / (classes * rows of the
-        class). For several labels, a list with a dict for each.
+        Factor of the sample weights for each class. "balanced" is
+        ``rows / (classes * rows of the class)``. For several labels, a list with a dict for each.
     callback : callable, optional
         Function to call after each iteration of ``fit`` with an ``nnkernels.Training``: the current
         network and losses, and a state without moments. The fit ends if it returns True.
@@ -526,11 +527,11 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     These conventions are scikit-learn's, so that parameters keep their meaning:
 
     - The penalty is divided by the sum of the batch's sample weights, or by its number of rows.
-    - The fit ends after n_iter_no_change + 1 epochs without improvement. With ``early_stopping``
-      this is improvement of accuracy or R^2, else of the loss.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement of the loss, or of accuracy
+      or R^2 with ``early_stopping``.
     - ``loss_curve_`` weights batches by their rows, not by their sample weights.
-    - "adam" adds epsilon before the bias correction: p = p - rate sqrt(1 - beta_2^t) / (1 -
-      beta_1^t) m / (sqrt(v) + epsilon).
+    - "adam" adds epsilon before the bias correction:
+      ``p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)``.
     - ``fit`` with ``warm_start`` resets moments, learning rate and ``n_iter_``, but continues
       ``loss_curve_`` and the count of epochs without improvement. ``partial_fit`` resets nothing.
     - The gradient of a squared error is not divided by the number of outputs, but the reported loss
@@ -543,8 +544,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     - "lbfgs" is ``nnkernels.lbfgs``. For several outputs it minimises the sum of their squared
       errors. scikit-learn gives SciPy the gradient of the sum, but the value of the mean.
     - A negative ``sample_weight`` is refused. A batch whose weights are all 0 makes no step.
-    - With ``beta_2=0``, "adam" makes no step where the gradient is 0. scikit-learn divides the
-      momentum by epsilon.
+    - With ``beta_2=0``, "adam" does not change a parameter whose gradient is 0. scikit-learn
+      divides its momentum by epsilon.
     - Sparse X is made dense batch by batch. With thousands of features scikit-learn predicts
       faster.
     - If a fit with ``warm_start`` and ``early_stopping`` does not improve the best score, it keeps

@@ -30,13 +30,13 @@ Callback: TypeAlias = Callable[["Training"], object]
 # Seconds before the progress bar is shown.
 _PROGRESS_DELAY = 0.5
 
-# While a call of C++ takes fewer seconds than this, the next call runs more epochs: for a tiny
-# network, the call takes longer than an epoch.
+# While a call of C++ takes fewer seconds than this, the next call runs more epochs. For a tiny
+# network, the overhead of a call exceeds the time of an epoch.
 _LEAST_CALL = 0.01
 
 
 class Description(NamedTuple):
-    """What a training and the state that it resumes from must have in common."""
+    """The properties of a training that must match those of the state to resume from."""
 
     sizes: str
     activations: str
@@ -399,7 +399,7 @@ def train(
     epochs : int, default 10
         Number of passes over the rows in this call. 0 makes no step.
     batch_size : int, default 32
-        Rows per step, at least 1. If there are fewer rows, all of them.
+        Number of rows per step, at least 1. It is limited to the number of rows in ``x``.
     seed : int, default 0
         Seed of the order of rows, from 0 to 2**64 - 1.
     shuffle : bool, default True
@@ -430,11 +430,12 @@ def train(
 
     Raises
     ------
-    TypeError, ValueError
-        Before the first step. If an argument has the wrong type. If the shapes do not fit. If there
-        are no rows, or all weights are 0. If the state does not match. If ``patience`` is given
-        without ``validation``. If a label, target or weight is out of range; the message names the
-        row, counted from 0.
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If the shapes do not fit. If there are no rows, or all weights are 0. If the state does not
+        match. If ``patience`` is given without ``validation``. If a label, target or weight is out
+        of range; the message names the row, counted from 0. It is raised before the first step.
     TrainingError
         If a loss or a parameter becomes NaN or infinite. Its attribute ``training`` is the training
         up to the last finite epoch. It is a FloatingPointError.

@@ -8,7 +8,8 @@ from nnkernels.commands.report import say, weights_sha256
 from nnkernels.commands.rows import check_replaceable, named, open_replacement
 from nnkernels.network import load, read_saved
 
-# For each supported suffix, the reader that recognises a network. Only a network is replaced.
+# By suffix of the output, a reader to check that an existing file is a network, before replacing
+# it.
 _READERS = {".safetensors": read_saved, ".onnx": load}
 
 

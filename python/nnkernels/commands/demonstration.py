@@ -26,7 +26,7 @@ DIGITS_SHA256 = "2ff706b81cbde7107aa2bb9edd098a731cada5e887af93107d1e993e5a12474
 _BATCH_SIZE = 32
 _BAR_LENGTH = 64
 
-# Of float32.
+# Constants of float32.
 _UNIT_ROUNDOFF = 2.0**-24
 _LEAST_SUBNORMAL = 2.0**-149
 
@@ -179,7 +179,7 @@ def _show_learning(digits: Digits) -> tuple[Training, bool]:
 def _loss_bars(losses: Sequence[float]) -> str:
     """Return a bar chart of the first five epochs and every fifth one."""
     parts = _printable(" ▏▎▍▌▋▊▉█", " #")
-    steps = len(parts) - 1  # per character
+    steps = len(parts) - 1  # in which a character fills up
     lines = []
     for epoch, loss in enumerate(losses, 1):
         if epoch <= 5 or epoch % 5 == 0:

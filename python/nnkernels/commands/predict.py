@@ -50,8 +50,8 @@ def predict(
 ) -> None:
     """Write the predictions of a saved network for each row of a file.
 
-    If the network has class names, a prediction is a class name, or with ``probabilities`` all
-    outputs, below a header of the names in CSV. Otherwise it is all outputs.
+    A prediction is a class name, or all outputs if the network has no class names. With
+    ``probabilities`` it is all outputs, and CSV has a header with the class names.
 
     Parameters
     ----------

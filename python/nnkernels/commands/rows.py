@@ -333,7 +333,7 @@ def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[
 
 
 class Record(NamedTuple):
-    """The fields of a row, and its first and last line. Line breaks in quotes make them differ."""
+    """The fields of a row, and its first and last line. A quoted field may span several lines."""
 
     first: int
     last: int
@@ -352,7 +352,7 @@ class Record(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A parser of fields, which raises ValueError, and a description of what it expects."""
+    """A function that parses a field, or raises ValueError, and a description of valid fields."""
 
     parse: Callable[[str], float]
     expected: str
@@ -481,7 +481,10 @@ def first_record(lines: Iterator[str], delimiter: str, columns: int | None = Non
 
 
 def _records(lines: Iterator[str], delimiter: str, columns: int | None, before: int = 0) -> Iterator[Record]:
-    """Yield the records in lines, after ``before`` other lines. Blank lines count in one column."""
+    """Yield the records in lines. ``before`` is the number of lines before them.
+
+    Blank lines are skipped, except if ``columns`` is 1.
+    """
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != " ", strict=True)
     while True:
         first = before + reader.line_num + 1
@@ -499,7 +502,7 @@ def _records(lines: Iterator[str], delimiter: str, columns: int | None, before: 
 
 
 def _is_header(record: Record, table: CsvTable, delimiter: str, columns: Sequence[str]) -> bool:
-    """Return whether the first record is a header: known columns, or names instead of a row."""
+    """Return whether the first record is a header, by known names of columns or by its form."""
     known = set(columns).intersection(record.names)
     if known and len(known) == len(columns) and all(map(_is_input, record.texts)):
         raise _ambiguous(record, delimiter)

@@ -26,18 +26,17 @@ _MOST_CLASSES = 20
 _MOST_COUNTS = 20
 _MOST_CONFUSIONS = 5
 
-# Beyond this many standard deviations, targets need float64: the spacing of float32 is 0.001
-# deviations.
+# Targets beyond this many standard deviations need float64: float32 has a spacing of 0.001
+# deviations there.
 _MOST_DEVIATIONS = 2**14
 
-# Larger targets, or a smaller deviation, need float64 too, because outputs are rounded to the
-# dtype.
+# Targets beyond these limits need float64 too, because outputs are rounded to the network's dtype.
 _LARGEST_FLOAT32 = 2.0**120
 _LEAST_DEVIATION = 2.0**-100
 
 
 class Standard(NamedTuple):
-    """Mean and standard deviation, with the same bits everywhere. That of equal numbers is 1."""
+    """Mean and standard deviation, with the same bits everywhere. The latter is never 0."""
 
     mean: float
     deviation: float
@@ -92,9 +91,9 @@ class Classes:
         alone = np.flatnonzero(self._counts[self.targets] == 1)
         if len(alone):
             name = reprlib.repr(self.classes[self.targets[alone[0]]])
-            message = f"expected at least two rows for each class, one of them to hold back, got one for class {name}"
+            message = f"expected at least two rows of each class (one is held back), got one of class {name}"
             if len(alone) > 1:
-                message += f" and for {'1 other class' if len(alone) == 2 else f'{len(alone) - 1} other classes'}"
+                message += f" and of {'1 other class' if len(alone) == 2 else f'{len(alone) - 1} other classes'}"
             if table.is_numeric:
                 message += "; if the targets are quantities, use --task regression"
             raise table.error(int(alone[0]), message)

@@ -72,7 +72,7 @@ class Chain:
         self._layers: list[_Dense | Scale] = []
         self._affine: _Affine | None = None
         self._dtypes: list[np.dtype[Any]] = []
-        self._statistics: list[np.dtype[Any]] = []  # their dtype counts if there are no weights
+        self._statistics: list[np.dtype[Any]] = []  # dtypes, which count if there are no weights
 
     def refuse(self, name: str, reason: str) -> NoReturn:
         """Raise a ValueError with the source, the layer and the reason."""
@@ -82,7 +82,7 @@ class Chain:
         """Add a dense layer with weights (outputs, inputs) and a bias (outputs,) or one number."""
         matrix = self._numbers(name, "weights (outputs, inputs)", weights, 2)
         outputs = len(matrix)
-        if not matrix.size:  # or a small file could claim a bias of any length
+        if not matrix.size:  # a file without weights could claim a huge bias
             self.refuse(name, f"expected weights (outputs, inputs) with at least one number, got {describe(weights)}")
         self._check_width(name, matrix.shape[1], f"weights {matrix.shape}")
         vector = np.zeros(()) if bias is None else self._numbers(name, f"a bias ({outputs},)", bias, 1)

@@ -17,7 +17,8 @@ from nnkernels.network import Network
 _ROWS = 64
 _SIZES = (0.5, 1.0, 2.0, 4.0)
 
-# The search for inputs near which the outputs are small: number of steps, and target mean square.
+# The search for inputs with outputs near 0: upper limit of steps, and mean square of outputs at
+# which it ends.
 _STEPS = 24
 _NEAR = 0.1
 
@@ -25,25 +26,24 @@ _NEAR = 0.1
 # wrong ones by at least 4e-7.
 _TOLERANCE = 1e-10
 
-# Additional tolerance in float64, in multiples of the effect of rounding the inputs once: a model
-# that subtracts a mean of 1e6 first rounds elsewhere than a network with the mean folded in.
+# Additional tolerance in float64, in multiples of the effect of rounding the inputs once. It is for
+# large means: a model subtracts them first, but in the network they are folded into the bias.
 _SENSITIVITY = 32.0
 
 # Tolerance in float32 and float16, in rounding errors of the network. Correct networks differ by at
 # most 2.2, wrong ones by 18.
 _ROUNDING = 8.0
 
-# Activations whose rounding errors are of order 1 eps even if their outputs are small: gelu is x (1
-# + erf(x / sqrt(2))) / 2.
+# Activations with rounding errors of order eps even for small outputs, since they add or subtract
+# numbers of order 1.
 _AS_1 = ("sigmoid", "softmax", "gelu", "gelu_tanh")
 
 
 def probe(network: Network) -> NDArray[np.float64]:
     """Return rows of inputs (64, inputs) that distinguish networks, the same on every machine.
 
-    They are random. Their magnitude and centre are such that the outputs of the first dense layer,
-    before its activation, are of order 1. A network for inputs around 1e5, or of magnitude 1e-3, is
-    thus probed there.
+    They are random, and scaled and shifted so that the outputs of the first dense layer, before its
+    activation, are of order 1. This is the range of the inputs that the network was trained on.
 
     Examples
     --------

@@ -30,7 +30,8 @@ FORMULAS: tuple[tuple[str, Formula], ...] = (
     ("complement", ("Concat", ("Sub", 1.0, X), X)),
 )
 
-# Operators that stay as functions in an expression, and operators that are simplified.
+# Operators that an expression keeps as functions, and operators that it turns into sums and
+# products.
 _FUNCTIONS = frozenset(
     ("Abs", "Concat", "Erf", "Exp", "Greater", "Less", "Log", "Relu", "Sigmoid", "Softplus", "Tanh", "Where")
 )  # fmt: skip
@@ -44,8 +45,9 @@ _MOST_TEXT = 500
 class Expression(NamedTuple):
     """A formula in normal form, independent of the order of factors and terms.
 
-    It is coefficient * body. ``body`` is "x", "1", or a tuple: a function and its inputs; "product"
-    and the bodies of its factors; or "sum" and its terms, the first with the coefficient 1.
+    Its value is coefficient * body. ``body`` is "x", "1", or one of these tuples: an operator and
+    its inputs; "product" and the bodies of its factors; "sum" and its terms, the first with
+    coefficient 1.
     """
 
     coefficient: float

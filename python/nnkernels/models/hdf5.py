@@ -25,8 +25,7 @@ _MOST_DEPTH = 32
 # Upper limit of the bytes of a name.
 _MOST_NAME = 1000
 
-# Budget of link reads: one for this many bytes of the file. Keras's files need fewer, although
-# links are read once for each variable of a layer.
+# A file may have one link read per this many bytes. Files of Keras need fewer.
 _LINK_BYTES = 8
 
 # Kinds of messages in a group's header with two numbers: two addresses, or an address and a size.
@@ -138,7 +137,7 @@ class _Room:
     def names(self, group: int) -> list[str]:
         """Return the names in the group at an address.
 
-        HDF5 itself would not end, or crash, if the nodes of a damaged tree form a cycle.
+        HDF5 itself loops for ever, or crashes, if the nodes of a damaged tree form a cycle.
         """
         try:
             tree, heap = _symbol_table(self.content, group)
@@ -247,7 +246,7 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
 
 
 def _check_heaps(content: bytes) -> None:
-    """Raise ValueError if a heap's list of free blocks has a cycle, in which HDF5 would not end.
+    """Raise ValueError if a heap's list of free blocks has a cycle, in which HDF5 would not stop.
 
     A heap has the offset of its first free block at byte 16, then its address. Each free block
     begins with the offset of the next one.

@@ -262,7 +262,7 @@ class _Weights(Protocol):
     """The variables of a model's layers."""
 
     def arrays(self, layer: _Layer, names: Sequence[str]) -> list[NDArray[Any] | None]:
-        """Return a layer's first variables, which have these names; None for each missing one."""
+        """Return the first variables of a layer, whose names are ``names``; None if missing."""
 
     def inside(self, layer: _Layer) -> _Weights | None:
         """Return the variables of a nested model."""
@@ -304,7 +304,7 @@ class _ArchiveWeights:
 
 
 class _LegacyWeights:
-    """Variables in an .h5 file. Groups are named by layer; arrays in nested groups, by variable."""
+    """Variables in an .h5 file: arrays named by variable, within groups named by layer."""
 
     def __init__(self, model: Group) -> None:
         self._model = model

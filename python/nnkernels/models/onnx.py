@@ -26,9 +26,9 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
 
     The model must be a chain of dense layers: Gemm, or MatMul and Add, with activations, including
     activations composed of several operators, such as SiLU and GELU. Batch normalisation and other
-    linear operators are folded into dense layers, in float64. As first layer, batch normalisation
-    becomes a ``Scale``; so do Scaler, and Sub followed by Mul with constants. Operators that do not
-    change the rows, such as Identity, Dropout, Cast, Flatten and Reshape, are left out.
+    linear operators are folded into dense layers, in float64. Scaler, Sub followed by Mul, and
+    batch normalisation as first layer become a ``Scale``. Operators that do not change the rows,
+    such as Identity, Dropout, Cast, Flatten and Reshape, are left out.
 
     Parameters
     ----------
@@ -109,10 +109,10 @@ def _callers_level() -> int:
 class _Walk:
     """A walk from a model's input to its output, which adds layers to a chain.
 
-    ``axes`` are the lengths of the current value's axes; None if unknown. ``features`` is the index
-    of the axis of features; None after one neuron, which has no such axis. ``fixed`` is whether an
-    operator has depended on ``features``. ``last`` is the last addition to the chain: "", "dense",
-    "affine", "scale" or an activation.
+    ``axes`` has the lengths of the current value's axes, or None for an unknown length.
+    ``features`` is the index of the axis of features, or None after one neuron. ``fixed`` is False
+    until an operator depends on ``features``; until then it may change. ``last`` is the last
+    addition to the chain: "", "dense", "affine", "scale" or an activation.
     """
 
     def __init__(self, model: Model, end: str, dropped: list[int]) -> None:
@@ -296,7 +296,7 @@ class _Walk:
 
     def need_features(self, node: Node, place: int) -> None:
         """Refuse an operator that does not act along the axis of features."""
-        if not self.fixed and not self.moved and len(self.axes) > 2 and place == 1:  # images and sequences: channels
+        if not self.fixed and not self.moved and len(self.axes) > 2 and place == 1:  # channels are the features
             self.features = self._place = place
             self.chain.width = self.axes[place]
         if self.features is None or place != self.features:
@@ -353,7 +353,7 @@ class _Walk:
         if width > 2**16 + model.size:  # a Scale is broadcast to this length
             model.refuse("its input", f"expected fewer elements for a file of {model.size} bytes, got {width}")
         model.count("its layers", 2 * self._scales * max(width, self._widest))
-        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # not exclusive
+        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # independent labels
         classes = None if several else model.classes(self._dropped, self.chain.width)
         metadata = ({} if classes is None else {"classes": classes}) | model.metadata()
         dtype = None if self._widest else model.float_type_of(self._end)  # without weights

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from nnkernels.files import Path, open_regular
 
-# A network may have one number per byte of its files, plus this many. Each layer counts for this
-# many numbers in addition to its own.
+# A network may have as many numbers as its files have bytes, plus _MOST_NUMBERS. A layer counts for
+# its numbers plus _LAYER.
 _MOST_NUMBERS = 2**16
 _LAYER = 100
 
@@ -169,7 +169,7 @@ class Model:
         return Node(self.source, number, self._nodes[number])
 
     def count(self, name: str, numbers: int) -> None:
-        """Refuse networks much larger than their file, whose layers share weights."""
+        """Add to the numbers of the network. Refuse a network much larger than its file."""
         self._counted += numbers + _LAYER
         if self._counted > _MOST_NUMBERS + self.size:
             self.refuse(
@@ -285,7 +285,7 @@ class Model:
         self._batches[output] = value, step + 1
 
     def batch_of(self, name: str) -> str | None:
-        """Return the value whose first length this value contains, or None."""
+        """Return the value from which this one takes the length of the first axis, or None."""
         return self._batches[name][0] if name in self._batches else None
 
     def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:

@@ -112,7 +112,7 @@ def _add(chain: Chain, name: str, estimator: Any) -> Any:
         model = _fitted(chain, name, estimator, "regressor_")
         model = _add(chain, f"regressor_ ({type(model).__name__})", model)
         scaler = estimator.transformer_
-        if not _is_identity(scaler):  # predictions are transformed back
+        if not _is_identity(scaler):  # invert it
             name = f"transformer_ ({type(scaler).__name__})"
             offset, scale = _scaling(chain, name, scaler)
             chain.scale(name, -offset * scale, 1.0 / scale)

@@ -33,7 +33,7 @@ _ROLES = {
     "running_var": "variance", "moving_variance": "variance", "var": "variance",
 }  # fmt: skip
 
-# A tensor that predictions do not need, and flax's collections, the possible first parts of names.
+# A tensor that is not needed, and the first parts of names in flax.
 _IGNORED = "num_batches_tracked"
 _COLLECTIONS = ("params", "batch_stats")
 
@@ -98,25 +98,24 @@ def from_state_dict(
     ----------
     tensors : mapping, str, bytes or path-like
         A mapping from names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel" to tensors of
-        any library. It may be nested. For a checkpoint, pass the entry that holds the weights. Or
-        the path of a .safetensors file. Load a .pt file with
-        ``torch.load(path, weights_only=True)``; nothing is unpickled here.
+        any library, possibly nested; or the path of a .safetensors file. For a checkpoint, pass the
+        entry that holds the weights. For a .pt file, pass the result of
+        ``torch.load(path, weights_only=True)``.
     activations : sequence
         One activation per layer, as in ``Dense``, in the order of the forward pass. Batch
         normalisation counts as a layer, and a ReLU after it belongs to it:
         ``[None, "relu", None]``.
     order : sequence of str, optional
         The names of the layers in the order of the forward pass, such as ["fc1", "fc2"]. By default
-        it is the order of the mapping. If that is sorted by name, also within each dtype, it says
-        nothing; then the numbers in the names decide, or the only order in which the shapes fit. A
-        PyTorch module lists its layers in the order of their definition: pass ``order`` if that is
-        not the order of the forward pass.
+        it is the order of the mapping. If the mapping is sorted by name, it is the order of the
+        numbers in the names, or the only order in which the shapes fit. PyTorch lists layers in the
+        order of their definition: pass ``order`` if the forward pass has another one.
     epsilon : float, optional
         Number that batch normalisation adds to the variance. Defaults to 1e-3, as in Keras, if the
         names are moving_mean and moving_variance, else to 1e-5, as in PyTorch and flax.
     check : (x, y), optional
         Rows and the model's outputs for them, computed in the dtype of the weights, to compare with
-        the network's outputs. Recommended, since names do not tell everything.
+        the network's outputs. This is recommended, since names can be misleading.
 
     Returns
     -------

@@ -30,8 +30,8 @@ _KNOWN = ("Sequential", "Linear", *_ACTIVATIONS, "PReLU", "CELU", "SELU", "Batch
 # Wrappers, and the attribute with the wrapped module.
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
-# From this x on, PyTorch's Softplus returns x by default, which is off by 2e-9; and from this x on,
-# the result is exact in float64.
+# Above a threshold, PyTorch's Softplus returns x. The default is off by 2e-9 there; the other value
+# is exact in float64.
 _THRESHOLD = 20.0
 _EXACT_THRESHOLD = 40.0
 
@@ -101,7 +101,7 @@ def from_torch(module: Any) -> Network:
 
 
 def _modules(module: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield modules and their paths in the order of the forward pass, Sequentials before parts."""
+    """Yield modules and their paths in the order of the forward pass, and Sequentials too."""
     yield path, module
     if _kind(module) == "Sequential":
         for name, part in module._modules.items():  # named_children() omits repetitions
@@ -212,7 +212,7 @@ def _run(module: Any, x: NDArray[np.float64]) -> NDArray[Any]:
             if _kind(part) == "Softplus":
                 part.threshold = _EXACT_THRESHOLD
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Softmax without dim
+            warnings.simplefilter("ignore")  # about Softmax without dim
             outputs: NDArray[Any] = double(torch.from_numpy(x.copy())).numpy()
     except Exception as error:
         raise ValueError(f"{_SOURCE}: a copy of the module cannot be run in float64: {error}") from error
