@@ -67,7 +67,7 @@ def is_real(dtype: Any) -> bool:
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of the results of functions that sum, such as ``dense``, by that of x."""
+    """Return the result dtype of functions that sum, such as ``dense``, for input of this dtype."""
     return dtype.newbyteorder("=") if is_float(dtype) else np.result_type(dtype, np.float32)
 
 
@@ -414,8 +414,8 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def explained(error: Exception, function: str, expected: str, **arguments: object) -> Exception:
     """Return an error with the arguments and the expectation added to its message.
 
-    The type stays, except that OverflowError becomes ValueError: an axis or a bias is too large for
-    C. NumPy's own subclasses of TypeError and ValueError get a note, and keep their message.
+    Its type stays. Only OverflowError, from an axis or a bias too large for C, becomes ValueError.
+    NumPy's own subclasses of TypeError and ValueError keep their message, and get a note.
     """
     given = {name: value for name, value in arguments.items() if value is not None or name not in _OPTIONAL}
     came = ", ".join(f"{name} {describe(value)}" for name, value in given.items())

@@ -73,7 +73,7 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
 
 
 def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Convert bits of bfloat16 numbers, which are the upper halves of float32's, to float32.
+    """Convert bfloat16, given as uint16, to float32. It is the upper half of a float32.
 
     >>> widened(np.array([0x3F80, 0xC000], np.uint16))
     array([ 1., -2.], dtype=float32)

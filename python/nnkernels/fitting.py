@@ -101,7 +101,7 @@ class StochasticOptimizer:
             self._set_rate(trainer, self._first_rate / float(power))
 
     def ends(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
-        """Return whether a fit ends that no longer improves. If not, lower its learning rate."""
+        """Return whether a fit without progress ends. If it goes on, lower its learning rate."""
         over = self._schedule != "adaptive" or self.learning_rate <= 1e-6
         if not over:
             self._set_rate(trainer, self.learning_rate / 5.0)

@@ -139,9 +139,8 @@ def minimize(
         found = None
         if -math.inf < slope < 0:
             start_step = 1.0 if history else 1.0 / math.sqrt(-slope)
-            trials = min(
-                _MOST_TRIALS, max(1, max_evaluations - evaluations - 1)
-            )  # one more may be needed to return to the best
+            # One evaluation is kept for a return to the best point.
+            trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))
             found = _line_search(at, _Trial(0.0, value, slope), start_step, trials)
         if found is None:
             if evaluations >= max_evaluations - 1:

@@ -319,16 +319,16 @@ class Network(_core.Network):
             If an argument has the wrong type, as in the losses.
         ValueError
             If the shapes do not fit. If a label, target or weight is out of range; the message
-            names the row, counted from 0. If the loss is unknown. If the last activation is
-            softmax, log_softmax, sigmoid or exp, and the loss is another one's that takes logits.
+            names the row, counted from 0. If the loss is unknown. If the loss and the last
+            activation do not go together, such as binary_cross_entropy and softmax.
         MemoryError
             If there is not enough memory for the activations of all rows.
 
         Notes
         -----
-        If there are no rows, or all weights are 0, value and gradients are NaN. Source of
-        backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations
-        by back-propagating errors", 1986.
+        If there are no rows, or all weights are 0, the value is NaN. Source of backpropagation: D.
+        E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
+        errors", 1986.
 
         Examples
         --------

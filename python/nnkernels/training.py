@@ -223,13 +223,6 @@ class Training(Frozen):
 
     Attributes
     ----------
-    network : Network
-        The trained network.
-    losses : tuple of float
-        For each epoch of this call, the mean loss over its rows. The loss of a batch is taken
-        before its step.
-    validation_losses : tuple of float
-        For each epoch, the validation loss after it; () without ``validation``.
     state : TrainingState
         The state after the last epoch, to resume from.
 
@@ -268,12 +261,12 @@ class Training(Frozen):
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The mean loss of each epoch."""
+        """The mean loss of each epoch. The loss of a batch is taken before its step."""
         return tuple(self._losses[: self._epochs])
 
     @property
     def validation_losses(self) -> tuple[float, ...]:
-        """The validation loss after each epoch."""
+        """The validation loss after each epoch; () without ``validation``."""
         return tuple(self._validation_losses[: self._epochs])
 
     @property

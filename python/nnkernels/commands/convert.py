@@ -8,8 +8,7 @@ from nnkernels.commands.report import say, weights_sha256
 from nnkernels.commands.rows import check_replaceable, named, open_replacement
 from nnkernels.network import load, read_saved
 
-# By suffix of the output, a reader to check that an existing file is a network, before replacing
-# it.
+# Readers by suffix of the output: they check that an existing file, to be replaced, is a network.
 _READERS = {".safetensors": read_saved, ".onnx": load}
 
 

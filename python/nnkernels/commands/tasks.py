@@ -36,7 +36,10 @@ _LEAST_DEVIATION = 2.0**-100
 
 
 class Standard(NamedTuple):
-    """Mean and standard deviation, with the same bits everywhere. The latter is never 0."""
+    """Mean and standard deviation, with the same bits on every machine.
+
+    The deviation of equal numbers is set to 1.
+    """
 
     mean: float
     deviation: float

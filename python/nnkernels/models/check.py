@@ -43,7 +43,7 @@ def probe(network: Network) -> NDArray[np.float64]:
     """Return rows of inputs (64, inputs) that distinguish networks, the same on every machine.
 
     They are random, and scaled and shifted so that the outputs of the first dense layer, before its
-    activation, are of order 1. This is the range of the inputs that the network was trained on.
+    activation, are of order 1. A network is usually trained on inputs in this range.
 
     Examples
     --------

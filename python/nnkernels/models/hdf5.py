@@ -25,7 +25,7 @@ _MOST_DEPTH = 32
 # Upper limit of the bytes of a name.
 _MOST_NAME = 1000
 
-# A file may have one link read per this many bytes. Files of Keras need fewer.
+# Upper limit of link reads: one per this many bytes of the file. Files of Keras need fewer.
 _LINK_BYTES = 8
 
 # Kinds of messages in a group's header with two numbers: two addresses, or an address and a size.

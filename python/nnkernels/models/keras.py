@@ -262,7 +262,7 @@ class _Weights(Protocol):
     """The variables of a model's layers."""
 
     def arrays(self, layer: _Layer, names: Sequence[str]) -> list[NDArray[Any] | None]:
-        """Return the first variables of a layer, whose names are ``names``; None if missing."""
+        """Return the variables of a layer, in the order of ``names``; None for a missing one."""
 
     def inside(self, layer: _Layer) -> _Weights | None:
         """Return the variables of a nested model."""

@@ -169,7 +169,7 @@ class Model:
         return Node(self.source, number, self._nodes[number])
 
     def count(self, name: str, numbers: int) -> None:
-        """Add to the numbers of the network. Refuse a network much larger than its file."""
+        """Count the numbers of a layer. Refuse a network that is much larger than its file."""
         self._counted += numbers + _LAYER
         if self._counted > _MOST_NUMBERS + self.size:
             self.refuse(
