@@ -247,7 +247,7 @@ def test_axes(tmp_path: Path, opset: int, inputs: str, nodes: str, expected: Any
         (
             "float[N, 2, 3] x",
             BATCH.replace("(u, list)", "(list, u)") + "f = Reshape(x, s) y = MatMul(f, wt)",
-            "expected constants .* is computed",
+            "expected a constant as the other input, but .* is computed",
         ),
         (
             "float[N, 2, 3] x",
@@ -320,7 +320,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "bias of another length": ("y = Gemm(x, wt, vector)", r"bias \(2,\)"),
     "added by row": (LINEAR + "y = Add(h, matrix)", "one number for each feature"),
     "widths": (LINEAR + "y = MatMul(h, wt)", "expected 2 inputs"),
-    "computed weights": ("t = MatMul(w, wt) y = MatMul(x, t)", "expected constants .* is computed"),
+    "computed weights": ("t = MatMul(w, wt) y = MatMul(x, t)", "expected a constant as the other input, but .* is computed"),
     "weights first": ("y = MatMul(w, x)", "as first input, got a constant"),
     "weights of three axes": ("y = MatMul(x, stack)", "weights of two axes"),
     "integer weights": ("y = MatMul(x, integers)", "expected floating-point numbers as input 1, got int64"),
@@ -654,7 +654,7 @@ def test_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(nnk.from_onnx("x.onnx").layers[0].weights, constants["w"])
     (tmp_path / "x.onnx.data").unlink()
-    with pytest.raises(FileNotFoundError, match=r"the file 'x.onnx.data' with its data is missing beside the model"):
+    with pytest.raises(FileNotFoundError, match=r"the file 'x.onnx.data' with its data is missing"):
         nnk.from_onnx("x.onnx")
 
 

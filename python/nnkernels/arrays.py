@@ -11,7 +11,7 @@ subclass of np.ndarray        kept, and the result has the class; plain array in
 masked array                  element-wise kept with its mask; else TypeError
 pandas, NumPy dtypes          element-wise column by column, by pandas; else ``to_numpy()``
 pandas, other columns         float64, NA as NaN: nullable, pyarrow and sparse columns, and bool
-                              columns beside others; in ``relu`` too, since the dtype must not
+                              columns with others; in ``relu`` too, since the dtype must not
                               depend on NAs
 pandas in ``dot``             handled by pandas: a DataFrame gives an array, a Series with a NumPy
                               dtype gives a number; else TypeError

@@ -92,12 +92,12 @@ def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = Non
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
     It stays accurate where softmax underflows or one element dominates. Parameters, dtypes, errors
-    and the treatment of NaN and infinity are those of ``softmax``.
+    and the treatment of NaN and infinity are as in ``softmax``.
 
     Returns
     -------
     ndarray of the shape of z
-        Types and dtypes are those of ``softmax``.
+        Types and dtypes are as in ``softmax``.
 
     Notes
     -----
@@ -126,7 +126,7 @@ def logsumexp(
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
     NaN propagates. A row that contains +inf gives +inf. A row of -inf, or an empty row, gives -inf.
-    Parameters, dtypes and errors are those of ``softmax``, except for the shape of ``out``.
+    Parameters, dtypes and errors are as in ``softmax``, except for the shape of ``out``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Losses of outputs beside targets, and their gradients by the outputs."""
+"""Losses, which compare outputs with targets, and their gradients."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def cross_entropy(
     A target probability of 0 contributes 0, even if its logit is -inf. A label whose logit is -inf
     gives inf. NaN in a row gives NaN. The mean of no rows is NaN. The gradient is accurate even if
     softmax(z) rounds to 1. Losses are summed in float64 in a fixed order, so that the bits depend
-    on the arguments alone (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking
+    only on the arguments (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking
     the Inception architecture for computer vision", 2016.
 
     Examples
@@ -225,7 +225,7 @@ def absolute_error(
 ) -> Any:
     """Absolute error: ``|z - y|``, element by element.
 
-    Its gradient is the sign of z - y, and 0 if z = y. Parameters, results and errors are those of
+    Its gradient is the sign of z - y, and 0 if z = y. Parameters, results and errors are as in
     ``squared_error``.
 
     Notes
@@ -253,7 +253,7 @@ def huber(
     """Huber loss, element by element: quadratic for small errors, linear for outliers.
 
     With d = z - y it is d^2 / 2 if ``|d| <= delta``, else ``delta (|d| - delta / 2)``. Its gradient
-    is d clipped to [-delta, delta]. Results and errors are those of ``squared_error``.
+    is d clipped to [-delta, delta]. Results and errors are as in ``squared_error``.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def poisson(
 
     Its gradient is exp(z) - y. It is for counts y with expectation exp(z): the negative
     log-likelihood without the term log(y!), which does not depend on z. Parameters, results and
-    errors are those of ``squared_error``.
+    errors are as in ``squared_error``.
 
     Notes
     -----

@@ -68,7 +68,7 @@ class Network(_core.Network):
     -----
     **Call.** ``net(x, out=None)`` is the forward pass. x has the shape (..., inputs). The result
     has the shape (..., outputs), or (...) if the last layer is one neuron, and the network's dtype.
-    Its bits are those of ``dense`` called layer by layer.
+    It has the same bits as ``dense`` called layer by layer.
 
     x may have any real dtype. It is converted to the network's dtype. Numbers beyond its range
     become infinite, with NumPy's warning. Overflow inside a layer gives infinity without a warning.

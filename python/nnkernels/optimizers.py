@@ -208,7 +208,7 @@ class AdamW(_AdamLike):
     """Adam with decoupled weight decay: p = p - learning_rate weight_decay p before each Adam step.
 
     The decay applies to weights, but not to biases, and does not enter the moments. Parameters and
-    errors are those of ``Adam``; the default of ``weight_decay`` is 0.01.
+    errors are as in ``Adam``; the default of ``weight_decay`` is 0.01.
 
     Notes
     -----

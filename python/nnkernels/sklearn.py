@@ -645,7 +645,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         """Train one more epoch on these rows, by "sgd" or "adam".
 
         The first call needs ``classes``, the list of all classes. The other parameters and errors
-        are those of ``fit``.
+        are as in ``fit``.
         """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
@@ -724,8 +724,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     """Multi-layer perceptron regressor, a replacement of scikit-learn's.
 
-    Scores are R^2. The other parameters, the attributes and the notes are those of
-    ``MLPClassifier``, without classes.
+    Scores are R^2. The other parameters, the attributes and the notes are as in ``MLPClassifier``,
+    without classes.
 
     Parameters
     ----------
@@ -818,7 +818,7 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train one more epoch on these rows, by "sgd" or "adam".
 
-        Parameters and errors are those of ``fit``.
+        Parameters and errors are as in ``fit``.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

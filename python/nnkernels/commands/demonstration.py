@@ -1,4 +1,4 @@
-"""The demonstration: a small network, and one that learns handwritten digits, beside NumPy."""
+"""The demonstration: a small network, and one that learns handwritten digits."""
 
 import hashlib
 import math

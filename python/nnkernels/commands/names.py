@@ -10,9 +10,9 @@ from nnkernels.network import Network
 class Names(NamedTuple):
     """Names in a network's metadata.
 
-    ``classes`` are the names of the outputs, ``columns`` those of the inputs; () if there are none.
-    ``target`` is the name of the column to predict, ``ignored`` are the names of columns that are
-    not inputs. In the metadata "target" is plain text; the others are JSON lists.
+    ``classes`` are the names of the outputs, ``columns`` the names of the inputs; () if there are
+    none. ``target`` is the name of the column to predict, ``ignored`` are the names of columns that
+    are not inputs. In the metadata "target" is plain text; the others are JSON lists.
 
     >>> names = Names(("cat", "dog"), ("weight", "height"), "animal")
     >>> names.metadata()

@@ -167,8 +167,7 @@ def _share(rows: int, fraction: float) -> int:
 class Quantities:
     """Regression. Targets are standardised for training.
 
-    Attributes are those of ``Classes``. ``classes`` is empty, and ``targets`` has the shape (rows,
-    1).
+    Attributes are as in ``Classes``. ``classes`` is empty, and ``targets`` has the shape (rows, 1).
     """
 
     activation = None

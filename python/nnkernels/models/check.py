@@ -113,7 +113,7 @@ def compare(
     Let y be the model's largest output, and at least 1 after a sigmoid, softmax or gelu. The
     allowed difference is 1e-10 y + 32 (effect of rounding the inputs once) for a model in float64,
     and 8 (max |network - network64| + eps y) for a model in float32 or float16. Outputs of the
-    network must be finite if those of ``network64`` are.
+    network must be finite if the outputs of ``network64`` are.
 
     Parameters
     ----------

@@ -191,7 +191,7 @@ class _Walk:
         """Add a node's operator to the chain, and return the next value."""
         for name in node.inputs:
             if name and name != value and self.model.constant(name) is None:
-                node.refuse(f"expected constants beside the value of the chain, but input {shown(name)!r} is computed")
+                node.refuse(f"expected a constant as the other input, but {shown(name)!r} is computed")
         handler = OPERATORS.get(node.operator)
         if handler is None:
             node.refuse("expected this operator only as part of a composed activation, such as GELU")

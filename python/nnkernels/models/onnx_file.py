@@ -372,7 +372,7 @@ class Model:
         try:
             status = os.stat(file)  # noqa: PTH116
         except FileNotFoundError:
-            missing = f"{self.source}: {name}: the file {shown(location)!r} with its data is missing beside the model"
+            missing = f"{self.source}: {name}: the file {shown(location)!r} with its data is missing"
             raise FileNotFoundError(missing) from None
         if not S_ISREG(status.st_mode):
             self.refuse(name, f"{expected}, got location {shown(location)!r}, which is not a regular file")
