@@ -1,15 +1,18 @@
-"""Measure the errors of exp, sigmoid and tanh beside other libraries: the README's table of accuracy.
+"""Measure the errors of exp, sigmoid and tanh in several libraries: the README's accuracy table.
 
     python bench/accuracy.py [--stride N] [--doubles N]
 
-Takes every float32 but NaN, and a sample of float64, through each library's function. An error is the distance from the exact
-result, in units in the last place (ULP) that the exact result has in the dtype. Beside the largest error and its input the
-tables say whether a function is monotone, keeps to its range, and is odd bit for bit (tanh).
+Runs every float32 except NaN, and a sample of float64, through each library's function. An error is
+the distance from the exact result, in units in the last place (ULP) of the exact result in the
+dtype. The tables also give the input of the largest error, and whether a function is monotone,
+stays in its range, and is odd bit for bit (tanh).
 
-The exact result comes from the next wider type, whose own error does not matter: NumPy's float64 functions for float32, the C
-library's long double ones for float64. With mpmath installed that error is measured, too.
+The exact result is computed in the next wider type, whose own error is negligible: by NumPy's
+float64 functions for float32, by the C library's long double functions for float64. With mpmath
+installed, that error is measured too.
 
-exp is public in other libraries; nnkernels has it inside softmax. tests/accuracy.cpp sweeps nnkernels alone, on every target.
+exp is public in other libraries; nnkernels has it inside softmax. tests/accuracy.cpp sweeps
+nnkernels alone, on every target.
 """
 
 import argparse
@@ -31,7 +34,7 @@ from measure import OURS
 from nnkernels import _core
 from peers import DISTRIBUTIONS, machine, settings_for, show_progress
 
-# As many numbers at a time as leave all arrays in the second cache, and are not slowed by the cost of a call.
+# Arrays of this many numbers stay in the L2 cache, and hide the overhead of a call.
 CHUNK = 1 << 14
 
 BY_ENGINE = ("NumPy", "SciPy", "PyTorch", "ONNX Runtime")
@@ -42,7 +45,7 @@ WIDER: dict[str, Any] = {"float32": np.float64, "float64": np.longdouble}
 
 @dataclass(frozen=True)
 class Function:
-    """A function: ours, the exact one in a wider type, and what its results keep to."""
+    """A function: ours, the exact one in a wider type, and the rules for its results."""
 
     ours: Callable[..., Any]
     exact: Callable[[Any], Any]
@@ -60,9 +63,9 @@ FUNCTIONS = {
 
 @dataclass
 class Finding:
-    """What was seen of a library's function: its largest errors, and where they are; where it first breaks a rule, if it does.
+    """A library's largest errors in a function and its first broken rules, with their inputs.
 
-    Errors where the exact result is subnormal are kept apart: some libraries return 0 there.
+    Errors with a subnormal exact result are kept separately: some libraries return 0 there.
     """
 
     error: float = 0.0
@@ -74,8 +77,8 @@ class Finding:
     not_odd: float | None = None
 
     def add(self, other: "Finding") -> None:
-        """Add what was seen elsewhere."""
-        if not other.error <= self.error:  # NaN, too
+        """Merge the finding of another part."""
+        if not other.error <= self.error:  # NaN included
             self.error, self.at = other.error, other.at
         if not other.subnormal_error <= self.subnormal_error:
             self.subnormal_error, self.subnormal_at = other.subnormal_error, other.subnormal_at
@@ -85,26 +88,27 @@ class Finding:
 
 
 def ways(name: str, x: Array) -> dict[str, Way]:
-    """Each library's function of the numbers that are in x when it is called."""
+    """Each library's function, applied to the contents of x at the time of the call."""
     found: dict[str, Way] = {OURS: partial(FUNCTIONS[name].ours, x, out=blank(x.shape, x.dtype))}
     for library in BY_ENGINE:
         if of_library := ENGINES[library]([Layer(None, None, name)], x, 1):
             found[library] = of_library[0]
-    if jax := configured_jax():  # whose way in engines.py keeps the numbers that are in x now
+    if jax := configured_jax():  # its way in engines.py would copy the present contents of x
         compiled = jax.jit({"exp": jax.numpy.exp, "sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh}[name])
         found["JAX"] = lambda: np.asarray(compiled(x))
     return found
 
 
 def numbers(dtype: str, stride: int, doubles: int) -> list[range]:
-    """The magnitudes to take, as ranges of their bits."""
+    """The magnitudes to test, as ranges of their bits."""
 
     def bits(x: float) -> int:
         return int(np.array(x, dtype).view(dtype.replace("float", "uint")))
 
     if dtype == "float32":
         return [range(0, bits(np.inf) + 1, stride)]
-    # Below 2**-30 the functions are 1, 1/2 and x, from 2**10 on 0, 1 and infinity: one number in eight is there.
+    # Below 2**-30 the functions are 1, 1/2 and x; from 2**10 on they are 0, 1 and infinity. One
+    # number in eight is from there.
     edges = (0.0, 2.0**-30, 2.0**10, np.inf)
     shares = (doubles // 16, doubles // 8 * 7, doubles // 16)
     return [
@@ -114,14 +118,14 @@ def numbers(dtype: str, stride: int, doubles: int) -> list[range]:
 
 
 def chunks(magnitudes: range) -> Iterator[range]:
-    """Pieces of equal length, which overlap by one number at least, so that a step back between them is seen."""
+    """Chunks of equal length; neighbours share at least one number, to check monotonicity."""
     for first in range(0, len(magnitudes) - 1, CHUNK - 1):
         first = min(first, len(magnitudes) - CHUNK)
         yield magnitudes[first : first + CHUNK]
 
 
 def exact_results(function: Function, x: Array) -> tuple[Array, Array]:
-    """The exact results, infinite where they round to it, and how many of them make an ULP."""
+    """The exact results, infinite where they round to infinity, and 1 / ULP of each."""
     info = np.finfo(x.dtype)
     wide = WIDER[x.dtype.name]
     exact = function.exact(x.astype(wide))
@@ -131,7 +135,7 @@ def exact_results(function: Function, x: Array) -> tuple[Array, Array]:
 
 
 def examine(function: Function, x: Array, y: Array, exact: Array, per_ulp: Array) -> Finding:
-    """What is seen of results y for the increasing or decreasing numbers x."""
+    """Examine results y for the increasing or decreasing numbers x."""
     error = np.abs(y - exact)
     error *= per_ulp
     if np.isinf(exact[-1]):
@@ -143,7 +147,7 @@ def examine(function: Function, x: Array, y: Array, exact: Array, per_ulp: Array
         error -= subnormal
         worst = subnormal.argmax()
         found.subnormal_error, found.subnormal_at = float(subnormal[worst]), float(x[worst])
-    worst = error.argmax()  # NaN is the largest
+    worst = error.argmax()  # NaN counts as the largest
     found.error, found.at = float(error[worst]), float(x[worst])
     ordered = y[1:] >= y[:-1] if x[-1] > x[0] else y[1:] <= y[:-1]
     if not ordered.all():
@@ -154,7 +158,7 @@ def examine(function: Function, x: Array, y: Array, exact: Array, per_ulp: Array
 
 
 def measure(name: str, dtype: str, magnitudes: list[range], share: int, shares: int) -> dict[str, Finding]:
-    """Measure a share of the numbers, in a process of its own."""
+    """Measure a share of the numbers, in its own process."""
     function = FUNCTIONS[name]
     unsigned = np.dtype(dtype.replace("float", "uint"))
     x = np.empty(CHUNK, dtype)
@@ -186,7 +190,7 @@ def measure(name: str, dtype: str, magnitudes: list[range], share: int, shares: 
 
 
 def reference_error(name: str, dtype: str, count: int = 2000) -> float | None:
-    """The largest error of the exact results themselves, in ULP of the dtype, against mpmath; None without it."""
+    """The largest error of the exact results, in ULP, against mpmath; None without mpmath."""
     mpmath = module("mpmath")
     if not mpmath:
         return None
@@ -203,14 +207,14 @@ def reference_error(name: str, dtype: str, count: int = 2000) -> float | None:
     largest = 0.0
     for argument, value, units in zip(x, exact, per_ulp, strict=True):
         mantissa, exponent = np.frexp(value)
-        high = float(mantissa)  # two doubles hold all of it
+        high = float(mantissa)  # two doubles hold all its bits
         error = mp.ldexp(mp.mpf(high) + mp.mpf(float(mantissa - high)), int(exponent)) - of_mpmath(mp.mpf(float(argument)))
         largest = max(largest, float(mp.ldexp(abs(error), int(np.frexp(units)[1]) - 1)))
     return largest
 
 
 def described(finding: Finding) -> str:
-    """The largest error, and what is worse: that of subnormal results, and the rules that are broken."""
+    """Describe the largest error, the error of subnormal results if larger, and broken rules."""
     parts = [f"{finding.error:.3g}"]
     if not finding.subnormal_error <= max(finding.error, 1):
         parts.append(f"{finding.subnormal_error:.2g} in subnormal results")
@@ -219,7 +223,7 @@ def described(finding: Finding) -> str:
 
 
 def number(value: float | None, dtype: str) -> str:
-    """A number with as many digits as tell it from its neighbours."""
+    """A number with just enough digits to identify it."""
     return "" if value is None else repr(np.array(value, dtype).item()) if dtype == "float64" else str(np.float32(value))
 
 
@@ -232,7 +236,7 @@ Results = Mapping[tuple[str, str], Mapping[str, Finding]]
 
 
 def print_summary(results: Results) -> None:
-    """Print the largest error of each library's functions, with the rules that are broken: the README's table."""
+    """Print each library's largest errors and broken rules: the README's table."""
     print("\nLargest error in ULP\n")
     print(line(["", OURS, *PEERS]))
     print(line(["---"] * (2 + len(PEERS))))
@@ -242,7 +246,7 @@ def print_summary(results: Results) -> None:
 
 
 def print_details(results: Results) -> None:
-    """Print where the largest errors are, and where rules are broken first."""
+    """Print the inputs of the largest errors, and where rules are first broken."""
     print("\nWhere\n")
     rules = ["not monotone at", "out of range at", "not odd at"]
     print(line(["function", "library", "largest error", "at", "in subnormal results", "at", *rules]))
@@ -257,7 +261,7 @@ def print_details(results: Results) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command's arguments."""
+    """Parse the command's arguments."""
     parser = argparse.ArgumentParser(description="Measure the largest errors of nnkernels and of its peers.")
     parser.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th float32 only, N at most 1009")
     parser.add_argument("--doubles", type=int, default=1 << 22, metavar="N", help="how many float64 to take (%(default)s)")
@@ -268,7 +272,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure on all CPUs that this process may use, with a process on each, and print the tables."""
+    """Measure with one process per available CPU, and print the tables."""
     arguments = parse()
     about = machine()
     versions = ", ".join(f"{library} {about['versions'][library]}" for library in DISTRIBUTIONS if library in about["versions"])

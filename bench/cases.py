@@ -1,4 +1,4 @@
-"""What peers.py measures but for learning: tables of cases, the work of each, and what it must reach."""
+"""The cases of peers.py except training: tables, the work of each case, and its goals."""
 
 import itertools
 import time
@@ -25,11 +25,14 @@ DTYPES: tuple[Dtype, ...] = (np.float32, np.float64)
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure of a case must reach.
+    """The required value of a figure of a case.
 
-    "ratio" is the best peer's time over that of nnkernels, a library's name that of this peer, "versus" that of the contender
-    the table names; "over" is the time of nnkernels less the latter, in the table's unit; "percent" is that of the limit;
-    "value" is what `direct` finds.
+    - "ratio": the best peer's time over that of nnkernels
+    - a library's name: the library's time over that of nnkernels
+    - "versus": the time of the table's `versus` contender over that of nnkernels
+    - "over": the time of nnkernels minus that of `versus`, in the table's unit
+    - "percent": percent of the limit
+    - "value": the result of `direct`
     """
 
     figure: str
@@ -41,35 +44,35 @@ class Goal:
         return bound + "%" * (self.figure == "percent")
 
     def reached(self, value: float) -> bool:
-        """Whether the figure is as it must be."""
+        """Whether the figure meets the goal."""
         return self.at_least <= value <= self.at_most
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row of a table; `prepare` makes the work of it, for a number of threads."""
+    """A row of a table; `prepare` makes its work for a number of threads."""
 
     name: str
     prepare: Callable[[int], Work]
     goals: tuple[Goal, ...] = ()
     heavy: bool = False  # too long for a smoke run
-    labels: dict[str, Any] = field(default_factory=dict)  # what it is, for the plots
+    labels: dict[str, Any] = field(default_factory=dict)  # what the case is, for the plots
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cases that are printed together, their times in `unit` ("us" or "ns", for a call, a row or an element)."""
+    """Cases printed together; times per call, row or element, in `unit` ("us" or "ns")."""
 
     title: str
     unit: str
     cases: list[Case]
-    versus: str | None = None  # a contender that is not a peer
-    mean_goal: float = 0.0  # what the geometric mean of the ratios must reach
+    versus: str | None = None  # a contender of nnkernels' own
+    mean_goal: float = 0.0  # goal for the geometric mean of the ratios
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tables that one process measures, with this number of threads and on a CPU target (None: the best)."""
+    """Tables measured in one process, with its threads and CPU target (None: the best)."""
 
     name: str
     tables: Callable[[], list[Table]]
@@ -79,11 +82,12 @@ class Group:
 
 
 def uniform(shape: tuple[int, ...], limit: float, dtype: Dtype, seed: int) -> Array:
-    """Random numbers between -limit and limit, the same for the same seed."""
+    """Random numbers between -limit and limit, reproducible by the seed."""
     return np.random.default_rng(seed).uniform(-limit, limit, shape).astype(dtype)
 
 
-# Activations without a branch of their own in `forward`, in float64. Their layers are alone: the slope of exp has no bound.
+# Activations without their own branch in `forward`, in float64. Their layers are always alone,
+# because the slope of exp is unbounded.
 SMOOTH: dict[str | None, Any] = {
     "exp": np.exp,
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
@@ -96,9 +100,10 @@ SMOOTH: dict[str | None, Any] = {
 
 
 def forward(layers: Sequence[Layer], x: Array) -> Check:
-    """The result of layers in float64, and how far one in x's dtype may be off: eight standard deviations.
+    """The result of layers in float64, and its tolerance for x's dtype: eight standard deviations.
 
-    A sum of n products is taken to be off by sqrt(n) roundings of its root mean square size, independently of others.
+    A sum of n products is assumed to be off by sqrt(n) roundings of its root mean square size,
+    independently of other sums.
     """
     kind = np.finfo(x.dtype)
     eps = float(kind.eps)
@@ -119,25 +124,26 @@ def forward(layers: Sequence[Layer], x: Array) -> Check:
                 values, variance = np.tanh(values), variance + eps**2 / 4
             elif layer.activation in SMOOTH:
                 values = SMOOTH[layer.activation](values)
-                variance = 2 * variance + eps**2 / 4 * np.maximum(1, values**2)  # their slopes are at most 1.13
+                variance = 2 * variance + eps**2 / 4 * np.maximum(1, values**2)  # the slopes are at most 1.13
             elif layer.activation == "softmax":
                 difference = values - values.max(axis=-1, keepdims=True)
                 values = np.exp(difference)
                 values /= values.sum(axis=-1, keepdims=True)
-                # Errors of the logits are at most twice as large as the relative ones of the probabilities; a rounding of
-                # the difference is as much of relative error in its exponential; the sum is one of 16 partial sums.
+                # Errors of the logits are at most twice the relative errors of the probabilities.
+                # Rounding the difference gives its exponential the same relative error. The sum is
+                # one of 16 partial sums.
                 rounding = eps**2 * (1 + difference**2 / 32 + difference.shape[-1] / 16)
                 relative = 4 * variance.max(axis=-1, keepdims=True) + rounding
-                # The squares of small probabilities would underflow.
+                # In float64, squares of small probabilities would underflow.
                 variance = np.where(values == 0, 0, np.square(values, dtype=np.longdouble) * relative)
         return Check(values, (8 * np.sqrt(variance)).astype(np.float64) + float(kind.smallest_subnormal))
 
 
 def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtype: Dtype) -> list[Layer]:
-    """Layers of these sizes, inputs first, with the activations of the hidden layers and of the last."""
+    """Layers of these sizes, inputs first, with the hidden and the last activation."""
     return [
         Layer(
-            # The limit keeps the signal's size from layer to layer.
+            # This limit keeps the signal's size from layer to layer.
             uniform((outputs, inputs), (6 / inputs) ** 0.5, dtype, seed=inputs),
             uniform((outputs,), 0.1, dtype, seed=0),
             last if index == len(sizes) - 2 else hidden,
@@ -147,13 +153,13 @@ def make_layers(sizes: Sequence[int], hidden: str | None, last: str | None, dtyp
 
 
 def add_peers(work: Work, libraries: Sequence[str], make: Callable[[str], Contender | None]) -> None:
-    """Add the contenders of libraries that can do the work; make() gives None where one cannot or is not installed."""
+    """Add the libraries that can do the work and are installed; make() returns None otherwise."""
     for library in libraries:
         if library not in ENGINES:
             continue
         try:
             contender = make(library)
-        except Exception as error:  # whatever a peer may raise
+        except Exception as error:  # a peer may raise anything
             work.notes.append(f"{library} cannot do it: {error}")
             continue
         if contender:
@@ -168,7 +174,10 @@ def beside_peers(
     units: float = 1,
     packed: bool = True,
 ) -> Work:
-    """Work for nnkernels and peers on the same layers and rows; without `packed`, nnkernels calls `dense` on the one layer."""
+    """Work for nnkernels and peers on the same layers and rows.
+
+    Without `packed`, nnkernels calls `dense` on the single layer.
+    """
     check = forward(layers, x)
     work = Work({OURS: Contender(nnkernels_ways(layers, x, packed), units, check)})
 
@@ -184,7 +193,7 @@ def beside_peers(
 
 
 def fma_limit(work: Work, dtype: Dtype) -> Limit:
-    """The peak of the target in use."""
+    """The FMA peak of the target in use."""
     return Limit(f"fma/{nnk.config()['target']}/{dtype.__name__}", work.flops)
 
 
@@ -193,7 +202,7 @@ def fma_limit(work: Work, dtype: Dtype) -> Limit:
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a network, and its activations between the layers and behind the last."""
+    """The sizes of a network, its hidden activation and its last one."""
 
     sizes: tuple[int, ...]
     hidden: str = "relu"
@@ -207,7 +216,7 @@ class Shape:
         return make_layers(self.sizes, self.hidden, self.last, dtype)
 
     def weights(self) -> int:
-        """How many weights there are."""
+        """The number of weights."""
         return sum(inputs * outputs for inputs, outputs in itertools.pairwise(self.sizes))
 
 
@@ -219,7 +228,7 @@ LARGE = (Shape((784, 512, 256, 10)), Shape((256, 1024, 1024, 1024, 16)))
 NETWORKS = (TINY, SMALL, DIGITS, *LARGE, TANH)
 BATCHES = (1, 16, 256, 4096)
 
-# What networks of large layers must reach of the limit, in percent, by batch.
+# Goals for networks of large layers in percent of the limit, by batch.
 LARGE_GOALS = {1: 90, 16: 85, 256: 95, 4096: 95}
 
 
@@ -229,13 +238,13 @@ def network(shape: Shape, batch: int, dtype: Dtype, threads: int, engines: Seque
     weights_bytes = shape.weights() * np.dtype(dtype).itemsize
     if batch > 1:
         work.limit = fma_limit(work, dtype)
-    elif weights_bytes > 2**16:  # smaller weights take less time than the call
+    elif weights_bytes > 2**16:  # reading fewer weights takes less time than the call
         work.limit = Limit(f"read/{weights_bytes}", weights_bytes)
     return work
 
 
 def half_network(shape: Shape, batch: int, threads: int) -> Work:
-    """A batch through a network in float16, and in float32."""
+    """A batch through a network in float16, compared with float32."""
     contenders = {
         name: network(shape, batch, dtype, threads, engines=()).contenders[OURS]
         for name, dtype in ((OURS, np.float16), ("float32", np.float32))
@@ -250,7 +259,7 @@ def network_case(shape: Shape, batch: int, prepare: Callable[[int], Work], goals
 
 
 def network_goals(shape: Shape, batch: int, dtype: Dtype) -> Iterator[Goal]:
-    """What a network must reach in float32 and float64."""
+    """The goals of a network in float32 and float64."""
     yield Goal("ratio", at_least=10 if (shape, batch, dtype) == (TINY, 1, np.float32) else 1)
     if shape in LARGE:
         yield Goal("percent", at_least=LARGE_GOALS[batch])
@@ -282,7 +291,7 @@ def avx2_tables() -> list[Table]:
     return [Table("Large networks with NNKERNELS_TARGET=avx2, float32", "us a call", rows)]
 
 
-# Dense layers whose weights are not packed ahead
+# Dense layers with unpacked weights
 
 DENSE_PEERS = ("NumPy", "PyTorch")
 
@@ -293,14 +302,14 @@ def dense(
     """`dense` in float32."""
     layers = make_layers((inputs, outputs), None, activation, np.float32)
     work = beside_peers(layers, uniform((rows, inputs), 1, np.float32, seed=1), threads, engines, packed=False)
-    if "NumPy" in work.contenders:  # its second way has transposed the weights beforehand
+    if "NumPy" in work.contenders:  # its second way transposes the weights beforehand
         del work.contenders["NumPy"].ways[1:]
     work.limit = Limit(f"read/{4 * outputs * inputs}", 4 * outputs * inputs) if rows == 1 else fma_limit(work, np.float32)
     return work
 
 
 def fused(rows: int, outputs: int, inputs: int, activation: str, threads: int) -> Work:
-    """`dense` with an activation, and with none."""
+    """`dense` with an activation, compared with none."""
     contenders = {
         name: dense(rows, outputs, inputs, chosen, threads, engines=()).contenders[OURS]
         for name, chosen in ((OURS, activation), ("no activation", None))
@@ -309,7 +318,7 @@ def fused(rows: int, outputs: int, inputs: int, activation: str, threads: int) -
 
 
 def dense_tables() -> list[Table]:
-    """Every shape beside the peers; activations beside none."""
+    """Every shape beside the peers; activations compared with none."""
     sizes = (16, 128, 512, 1024, 2048)
     shapes = [
         Case(
@@ -349,7 +358,7 @@ SOFTMAX_SHAPES = ((1024, 10), (1024, 128), (1024, 1000), (16, 32000))
 def function(name: str, x: Array, threads: int, engines: Sequence[str] = tuple(ENGINES)) -> Work:
     """A function of an array."""
     work = beside_peers([Layer(None, None, name)], x, threads, engines, units=x.size)
-    if x.nbytes > 2**23:  # an array that lies beyond the second cache
+    if x.nbytes > 2**23:  # the array exceeds the L2 cache
         work.limit = Limit(f"copy/{int(work.bytes)}", work.bytes)
     return work
 
@@ -365,7 +374,7 @@ def special_numbers(kind: str, shape: tuple[int, ...], dtype: Dtype) -> Array:
     limits = np.finfo(dtype)
     scales: dict[str, Any] = {
         "subnormal": limits.smallest_normal,
-        "spread": -0.45 * np.log(limits.smallest_normal),  # softmax is still a normal number
+        "spread": -0.45 * np.log(limits.smallest_normal),  # results of softmax that are still normal
         "huge": limits.max,
         "nan": np.nan,
         "infinite": np.inf,
@@ -374,19 +383,19 @@ def special_numbers(kind: str, shape: tuple[int, ...], dtype: Dtype) -> Array:
 
 
 def special(name: str, kind: str, shape: tuple[int, ...], dtype: Dtype, threads: int) -> Work:
-    """A function of special numbers, and of ordinary ones."""
+    """A function of special numbers, compared with ordinary ones."""
     arrays = {OURS: special_numbers(kind, shape, dtype), "ordinary": uniform(shape, 5, dtype, seed=1)}
     return Work({key: function(name, x, threads, engines=()).contenders[OURS] for key, x in arrays.items()})
 
 
 def strided(name: str, n: int, dtype: Dtype, threads: int) -> Work:
-    """A function of every second element, and of elements side by side."""
+    """A function of every second element, compared with contiguous elements."""
     arrays = {OURS: uniform((2 * n,), 5, dtype, seed=1)[::2], "contiguous": uniform((n,), 5, dtype, seed=1)}
     return Work({key: function(name, x, threads, engines=()).contenders[OURS] for key, x in arrays.items()})
 
 
 def elementwise_tables() -> list[Table]:
-    """Functions beside the peers; special numbers beside ordinary ones; strided input beside contiguous."""
+    """Functions beside the peers; special beside ordinary numbers, strided beside contiguous."""
     shapes = [*itertools.product(ELEMENTWISE, ((n,) for n in SIZES)), *(("softmax", shape) for shape in SOFTMAX_SHAPES)]
 
     def table(dtype: Dtype) -> Table:
@@ -434,7 +443,7 @@ def elementwise_tables() -> list[Table]:
 
 
 def tiny_ufunc(name: str, dtype: Dtype, with_out: bool, threads: int) -> Work:
-    """A ufunc on 8 elements, and np.tanh."""
+    """A ufunc on 8 elements, compared with np.tanh."""
     x = uniform((8,), 5, dtype, seed=1)
 
     def call(ufunc: np.ufunc) -> Way:
@@ -445,7 +454,7 @@ def tiny_ufunc(name: str, dtype: Dtype, with_out: bool, threads: int) -> Work:
 
 
 def tiny_network(with_out: bool, threads: int) -> Work:
-    """The smallest network on one row, and a C function that does nothing with the same arguments."""
+    """The smallest network on one row, compared with an empty C function of the same arguments."""
     layers, x = TINY.layers(np.float32), uniform((1, TINY.sizes[0]), 1, np.float32, seed=1)
     (way,) = nnkernels_ways(layers, x)
     assert isinstance(way, partial)
@@ -493,7 +502,7 @@ def tiny_tables() -> list[Table]:
 
 
 def on_threads(work: Work, threads: int) -> Work:
-    """Have nnkernels run with this number of threads, and with one as well."""
+    """Run nnkernels with this number of threads, and also with one."""
     ours = work.contenders[OURS]
     ours.setup = partial(nnk.set_num_threads, threads)
     one = Contender(ours.ways, ours.units, ours.check, partial(nnk.set_num_threads, 1))
@@ -503,24 +512,24 @@ def on_threads(work: Work, threads: int) -> Work:
 
 
 def network_on_threads(shape: Shape, batch: int, threads: int) -> Work:
-    """A network; beside the peers where there is work for threads."""
+    """A network; beside the peers if it is large enough for threads."""
     return on_threads(network(shape, batch, np.float32, threads, tuple(ENGINES) if batch >= 256 else ()), threads)
 
 
 def function_on_threads(name: str, shape: tuple[int, ...], threads: int) -> Work:
-    """A function; beside the peers where there is work for threads."""
+    """A function; beside the peers if it is large enough for threads."""
     x = uniform(shape, 5, np.float32, seed=1)
     return on_threads(function(name, x, threads, tuple(ENGINES) if x.size > 1e6 else ()), threads)
 
 
 def repeat(way: Way, times: int) -> None:
-    """Call it again and again."""
+    """Call it repeatedly."""
     for _ in range(times):
         way()
 
 
 def at_once(ways: Sequence[Way], times: int) -> None:
-    """Call each way again and again, in a Python thread of its own."""
+    """Call each way repeatedly, in its own Python thread."""
     threads = [Thread(target=repeat, args=(way, times)) for way in ways]
     for thread in threads:
         thread.start()
@@ -529,7 +538,7 @@ def at_once(ways: Sequence[Way], times: int) -> None:
 
 
 def concurrently(prepare: Callable[[int], Work], times: int, threads: int) -> Work:
-    """Python threads that call at once, as many as `threads`, and one alone; nnkernels itself uses one thread a call."""
+    """`threads` Python threads compared with one; each call of nnkernels uses one thread."""
     ways = [prepare(1).contenders[OURS].ways[0] for _ in range(threads)]
     alone = partial(nnk.set_num_threads, 1)
     return Work(
@@ -541,10 +550,10 @@ def concurrently(prepare: Callable[[int], Work], times: int, threads: int) -> Wo
 
 
 def idle_milliseconds(threads: int) -> float:
-    """CPU time of the other threads in the second after a call that used all of them: the median of five.
+    """CPU time of the worker threads in the second after a call on all of them: median of five.
 
-    Not of this one, too: waking it takes up to milliseconds where a virtual machine has lost its CPU meanwhile, whatever the
-    pool does. A worker may lose its own while it looks out for more to do, and so the median.
+    This thread is excluded: waking it takes up to milliseconds if the virtual machine has lost its
+    CPU. A worker may lose its CPU while it spins, hence the median.
     """
     nnk.set_num_threads(threads)
     (way,) = nnkernels_ways(DIGITS.layers(np.float32), uniform((4096, DIGITS.sizes[0]), 1, np.float32, seed=1))
@@ -558,7 +567,7 @@ def idle_milliseconds(threads: int) -> float:
 
 
 def threads_tables() -> list[Table]:
-    """One call on several threads; Python threads that call at once; the pool when idle."""
+    """A call on several threads; concurrent Python threads; the idle pool."""
     networks = []
     for shape, batch in itertools.product(NETWORKS, BATCHES):
         goals = [Goal("versus", at_least=1.85 if batch >= 256 and min(shape.sizes[1:-1]) >= 128 else 0.97)]
@@ -589,7 +598,7 @@ def threads_tables() -> list[Table]:
         (Goal("value", at_most=1),),
     )
     return [
-        Table("The pool when idle", "ms", [idle]),  # first: other libraries' threads would count, too
+        Table("The pool when idle", "ms", [idle]),  # first, since other libraries' threads would count too
         Table("Python threads that call at once, float32", "us a call", callers, versus="one alone"),
         Table("Networks on several threads, float32", "us a call", networks, versus="one thread"),
         Table("Functions on several threads, float32", "ns an element", functions, versus="one thread"),
@@ -600,7 +609,7 @@ def threads_tables() -> list[Table]:
 
 
 def many_rows(shape: Shape, batch: int, threads: int) -> Work:
-    """A large batch, and one of 256 rows."""
+    """A large batch, compared with one of 256 rows."""
     contenders = {}
     for name, rows in ((OURS, batch), ("256 rows", 256)):
         contenders[name] = network(shape, rows, np.float32, threads, engines=()).contenders[OURS]
@@ -608,18 +617,18 @@ def many_rows(shape: Shape, batch: int, threads: int) -> Work:
     return Work(contenders)
 
 
-# Linux forgets the largest size of the process until now where "5" is written to it.
+# Writing "5" to this file resets Linux's record of the process's peak memory.
 CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def resident_bytes(kind: str = "VmRSS") -> int:
-    """Memory of this process; "VmHWM" is the most there was since `growth_of` was called."""
+    """Memory of this process; "VmHWM" is the peak since the last reset."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024
 
 
 def growth_of(run: Way) -> int:
-    """By how many bytes the process grows at most in a call, made in a new thread, which has no scratch memory yet."""
+    """Peak growth of the process in a call, in a new thread without scratch memory."""
     CLEAR_REFS.write_text("5")
     before = resident_bytes()
     at_once([run], 1)
@@ -627,7 +636,7 @@ def growth_of(run: Way) -> int:
 
 
 def packed_ratio(shape: Shape) -> float:
-    """Memory of a Network's packed weights over that of the weights."""
+    """Memory of a Network's packed weights, divided by the size of the weights."""
     layers = descriptions(shape.layers(np.float32))
     before = resident_bytes()
     net = nnk.Network(layers)
@@ -637,14 +646,14 @@ def packed_ratio(shape: Shape) -> float:
 
 
 def scratch_mebibytes(shape: Shape, batch: int) -> float:
-    """Memory that the first call on a batch takes beside weights, input and output."""
+    """Memory of the first call on a batch, without weights, input and output."""
     x = uniform((batch, shape.sizes[0]), 1, np.float32, seed=1)
     (way,) = nnkernels_ways(shape.layers(np.float32), x)
     return growth_of(way) / 2**20
 
 
 def python_allocations(shape: Shape, batch: int) -> float:
-    """Bytes that a call with out= takes at once from the allocators of Python and NumPy."""
+    """Peak bytes from the allocators of Python and NumPy during a call with out=."""
     (way,) = nnkernels_ways(shape.layers(np.float32), uniform((batch, shape.sizes[0]), 1, np.float32, seed=1))
     assert isinstance(way, partial)
     x, out = way.args

@@ -1,6 +1,7 @@
-// Runs the main kernels once each, on every target that this CPU has, for count_instructions.py to count their instructions.
+// Runs the main kernels once each on every supported target, for count_instructions.py.
 //
-// Prints the compiler it was built by, and then the name of each call, target/kernel/type/shape, in the order of the calls.
+// Prints the compiler that built it, then the name of each call, target/kernel/type/shape, in
+// order.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -17,15 +18,16 @@
 
 using namespace nnkernels;
 
-// Callgrind knows these two by their names: it collects in counted(), and writes down the sum whenever count() ends. What
-// follows the last calls keeps them from becoming jumps, after which the callers would be gone.
+// Callgrind knows these two functions by name: it collects in counted(), and prints the sum
+// whenever count() returns. The statement after each last call prevents a tail call, which would
+// hide the caller.
 __attribute__((noinline)) void counted(const std::function<void()>& call) {
   call();
   asm volatile("");
 }
 
 __attribute__((noinline)) void count(const std::string& name, const std::function<void()>& call) {
-  call();  // what happens only once, such as finding a function of the C library, is not counted
+  call();  // excludes one-time work, such as symbol lookup in the C library
   std::puts(name.c_str());
   counted(call);
   asm volatile("");
@@ -33,7 +35,7 @@ __attribute__((noinline)) void count(const std::string& name, const std::functio
 
 static std::string shape(std::size_t rows, std::size_t n) { return std::to_string(rows) + "x" + std::to_string(n); }
 
-// Different numbers in [-8, 8], with 0 and both ends among them if there are enough.
+// Distinct numbers in [-8, 8], including 0 and both ends if n is large enough.
 template <class T>
 static Buffer<T> numbers(std::size_t n) {
   Buffer<Compute<T>> wide(n);
@@ -89,7 +91,7 @@ class Counter {
     });
   }
 
-  // A step of Adam on a batch of 32 rows.
+  // One Adam step on a batch of 32 rows.
   void training_64_64_10() const {
     constexpr std::size_t kRows = 32;
     Trainer<T> trainer({{64, 64, Activation::kRelu}, {64, 10, Activation::kNone}}, Loss::kCrossEntropy, 0, kRows, 2);

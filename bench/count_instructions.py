@@ -1,9 +1,10 @@
-"""Count the instructions of the main kernels under callgrind, and compare them with those committed in instructions.json.
+"""Count the kernels' instructions under callgrind and compare them with instructions.json.
 
     python bench/count_instructions.py [--update] [PROGRAM]
 
-PROGRAM is bench_count as CMake builds it, in build/bench by default. Fails if a kernel takes more instructions than committed,
-by more than 5%; --update writes the counts of today instead. README.md says what is counted.
+PROGRAM is bench_count as built by CMake; default: the one in build/bench. Fails if a kernel takes
+over 5% more instructions than committed. --update writes the new counts instead. README.md says
+what is counted.
 """
 
 import argparse
@@ -28,7 +29,7 @@ UPDATE = f"""\
 
 
 def count(program: Path) -> tuple[str, dict[str, int]]:
-    """The compiler that built the program, and the instructions of each of its calls by name."""
+    """The compiler that built the program, and the instructions of each call, by name."""
     if not program.exists():
         sys.exit(f"expected bench_count at {program}, where there is nothing; to build it:\n{BUILD}")
     if not shutil.which("valgrind"):
@@ -43,19 +44,22 @@ def count(program: Path) -> tuple[str, dict[str, int]]:
             "--combine-dumps=yes",
             f"--callgrind-out-file={profile}",
         ]
-        # The best target of valgrind's CPU, whatever the environment asks for.
+        # Use the best target of valgrind's CPU, whatever the environment says.
         environment = {**os.environ, "NNKERNELS_TARGET": ""}
         ran = subprocess.run([*callgrind, str(program)], env=environment, capture_output=True, text=True)
         if ran.returncode != 0:
             sys.exit(f"expected {program} to run under callgrind, but it exited with {ran.returncode}:\n{ran.stderr}")
         totals = re.findall(r"^totals: (\d+)$", profile.read_text(), re.MULTILINE)
     compiler, *names = ran.stdout.splitlines()
-    # The last total is of what ran after the last call: of nothing.
+    # The last total counts the code after the last call: nothing.
     return compiler, dict(zip(names, map(int, totals[:-1]), strict=True))
 
 
 def main() -> int:
-    """Print the table; 1 if it shows too many instructions, or a call without a figure, or a figure without a call."""
+    """Print the table.
+
+    Returns 1 if a count is too high, a call has no committed count, or a committed count no call.
+    """
     parser = argparse.ArgumentParser(description="Compare the instructions of the main kernels with the committed figures.")
     parser.add_argument("--update", action="store_true", help=f"write {FIGURES.name} anew for this compiler")
     parser.add_argument("program", nargs="?", type=Path, default=Path("build/bench/bench/bench_count"), metavar="PROGRAM")

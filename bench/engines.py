@@ -1,4 +1,4 @@
-"""Each library's ways to run layers: the contenders of peers.py, every one at its best settings."""
+"""Each library's ways to run layers, at its best settings: the contenders of peers.py."""
 
 import functools
 import importlib
@@ -16,28 +16,28 @@ from nnkernels.activations import TABLE
 
 Array = NDArray[Any]
 
-# One way to do the work of a case; returns the result, or what NumPy can make an array of.
+# Does the work of a case; returns the result, as something NumPy can convert to an array.
 Way = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A dense layer: weights (outputs, inputs), bias (outputs,), an activation's name or None. Without weights only that."""
+    """A dense layer, weights (outputs, inputs) and bias (outputs,); or only an activation."""
 
     weights: Array | None
     bias: Array | None
     activation: str | None
 
     def outputs(self, inputs: int) -> int:
-        """The number of outputs for this number of inputs."""
+        """The number of outputs, given the number of inputs."""
         return inputs if self.weights is None else len(self.weights)
 
 
-# Our functions, by the names of activations.
+# Our functions by the names of their activations.
 FUNCTIONS: dict[str, Callable[..., Any]] = {kind.name: kind.function for kind in TABLE if kind.function}
 
-# Makes a library's ways to compute a batch (rows of x; or x is one row) through layers with a number of threads; none where
-# the library cannot do that or is not installed.
+# Makes a library's ways to compute a batch (x: rows, or a single row) through layers, with a number
+# of threads. Empty if the library cannot do it or is not installed.
 Engine = Callable[[Sequence[Layer], Array, int], list[Way]]
 
 
@@ -51,12 +51,12 @@ def module(name: str) -> Any:
 
 
 def blank(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array for results, one for each way, of NaN: none passes with the results of another."""
+    """A result array for one way, filled with NaN so that unwritten elements are detected."""
     return np.full(shape, np.nan, dtype)
 
 
 def buffers(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
-    """Each layer with an array for its results."""
+    """Each layer with an array for its result."""
     *rows, width = x.shape
     for layer in layers:
         width = layer.outputs(width)
@@ -64,7 +64,7 @@ def buffers(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
 
 
 def chain(steps: list[Way], result: Any) -> Way:
-    """One way out of steps, each of which leaves its results in memory of its own, the last in `result`."""
+    """One way made of steps, each writing to its own memory; the last one writes to `result`."""
     if len(steps) == 1:
         return steps[0]
 
@@ -77,12 +77,12 @@ def chain(steps: list[Way], result: Any) -> Way:
 
 
 def descriptions(layers: Sequence[Layer]) -> list[nnk.Dense]:
-    """What a Network is made of: the layers that have weights."""
+    """The layers with weights, as descriptions for a Network."""
     return [nnk.Dense(layer.weights, layer.bias, layer.activation) for layer in layers if layer.weights is not None]
 
 
 def nnkernels_ways(layers: Sequence[Layer], x: Array, packed: bool = True) -> list[Way]:
-    """A Network, whose weights are packed beforehand; or `dense`, or a function, for the one layer there is."""
+    """A Network with packed weights; or, for a single layer, `dense` or a function."""
     *_, (last, out) = buffers(layers, x)
     if last.weights is None:
         return [partial(FUNCTIONS[str(last.activation)], x, out=out)]
@@ -92,7 +92,7 @@ def nnkernels_ways(layers: Sequence[Layer], x: Array, packed: bool = True) -> li
 
 
 def numpy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """NumPy with out= throughout: weights as they are and transposed beforehand, two formulas for sigmoid."""
+    """NumPy with out= throughout; weights as given or transposed; two formulas for sigmoid."""
     zero, row = x.dtype.type(0), np.empty((*x.shape[:-1], 1), x.dtype)
     activations: dict[str | None, list[Callable[..., Any]]] = {
         None: [],
@@ -120,7 +120,7 @@ def numpy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
                 steps.append(partial(chosen[choice], values, out=out))
             values = out
         ways.append(chain(steps, values))
-    # In this order: as they are, transposed; the second formula makes a difference only where there is sigmoid.
+    # In this order: as given, transposed. The second formula differs only with sigmoid.
     has_weights = any(layer.weights is not None for layer in layers)
     has_choice = any(layer.activation == "sigmoid" for layer in layers)
     return ways[: 4 if has_weights else 2 : 1 if has_choice else 2]
@@ -143,13 +143,13 @@ def numpy_sigmoid_from_tanh(x: Array, out: Array) -> Array:
 
 
 def numpy_leaky_relu(x: Array, out: Array) -> Array:
-    """max(x, 0.01 x)."""
+    """LeakyReLU: max(x, 0.01 x)."""
     np.multiply(x, 0.01, out=out)
     return np.maximum(x, out, out=out)
 
 
 def numpy_elu(x: Array, out: Array) -> Array:
-    """max(x, exp(min(x, 0)) - 1)."""
+    """ELU: max(x, exp(min(x, 0)) - 1)."""
     np.minimum(x, 0, out=out)
     np.expm1(out, out=out)
     return np.maximum(x, out, out=out)
@@ -173,7 +173,7 @@ def numpy_gelu_tanh(x: Array, out: Array) -> Array:
 
 
 def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
-    """Softmax of each row of z; `row` has room for a number a row."""
+    """Softmax of each row of z; `row` has room for one number per row."""
     np.max(z, axis=-1, keepdims=True, out=row)
     np.subtract(z, row, out=out)
     np.exp(out, out=out)
@@ -182,7 +182,7 @@ def numpy_softmax(z: Array, out: Array, row: Array) -> Array:
 
 
 def scipy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """SciPy's expit and softmax, and gelu by its ndtr; it has no layers."""
+    """SciPy's expit and softmax, and gelu by its ndtr. SciPy has no layers."""
     special = module("scipy.special")
     match layers:
         case [Layer(None, None, "sigmoid")] if special:
@@ -196,13 +196,13 @@ def scipy_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 
 def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """PyTorch: linear and functions in place, and functions with out= throughout."""
+    """PyTorch: linear with functions in place, or functions with out= throughout."""
     torch = module("torch")
     if not torch:
         return []
     torch.set_num_threads(threads)
-    linear, own = torch.nn.functional.linear, torch._C._nn  # where functions of this kind take out=
-    # Functions that write to an array, and functions that overwrite their argument where there are such.
+    linear, own = torch.nn.functional.linear, torch._C._nn  # module of the functions that take out=
+    # Functions that write to an array, and functions that overwrite their argument, if any.
     into = {
         "exp": lambda values, out: torch.exp(values, out=out),
         "leaky_relu": lambda values, out: own.leaky_relu(values, 0.01, out=out),
@@ -236,7 +236,7 @@ def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
             steps.append(partial(into[layer.activation], values, out))
         values = out
     if not weighted:
-        plain = {"relu": [partial(torch.relu, tensor)]}  # torch.relu knows no out=
+        plain = {"relu": [partial(torch.relu, tensor)]}  # torch.relu has no out=
         return [chain(steps, values), *plain.get(str(layers[0].activation), [])]
 
     def run_linear() -> Any:
@@ -251,7 +251,7 @@ def torch_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 
 def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """ONNX Runtime on a Gemm a layer: with input and output bound to memory, and without."""
+    """ONNX Runtime with one Gemm per layer; input and output bound to memory, or not."""
     runtime, onnx = module("onnxruntime"), module("onnx")
     if not (runtime and onnx):
         return []
@@ -268,7 +268,7 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
             attributes = attributes_of.get(layer.activation, {})
             operator = {"leaky_relu": "LeakyRelu", "gelu_tanh": "Gelu"}.get(layer.activation, layer.activation.capitalize())
             result = f"values{index}"
-            if layer.activation == "silu":  # which ONNX Runtime makes one operator of
+            if layer.activation == "silu":  # ONNX Runtime fuses these into one operator
                 nodes.append(onnx.helper.make_node("Sigmoid", [values], [f"gates{index}"]))
                 nodes.append(onnx.helper.make_node("Mul", [values, f"gates{index}"], [result]))
             else:
@@ -284,13 +284,13 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
         [tensor("out", shape=out.shape)],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    # Versions that each ONNX Runtime of the last years can read; Gelu is newer.
+    # Versions that each ONNX Runtime of the last years can read; Gelu needs a newer one.
     opset, version = (20, 9) if any(node.op_type == "Gelu" for node in nodes) else (17, 8)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=version)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: in a pinned process the threads' own pinning fails, with a warning
+    options.log_severity_level = 3  # errors only: in a pinned process, the threads' own pinning fails with a warning
     session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     binding.bind_cpu_input("x", x)
@@ -304,7 +304,7 @@ def onnx_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 
 def openvino_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """OpenVINO, for the lowest latency, on tensors that share memory with the arrays. It computes float64 in float32."""
+    """OpenVINO, tuned for latency, on shared memory. It computes float64 in float32."""
     openvino = module("openvino")
     if not openvino or x.dtype != np.float32:
         return []
@@ -343,7 +343,7 @@ def openvino_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 @functools.cache
 def configured_jax() -> Any:
-    """JAX on the CPU with float64; None if it is not installed. How many threads it has, the environment says (peers.py)."""
+    """JAX on the CPU with float64; None if not installed. peers.py sets its threads."""
     jax = module("jax")
     if jax:
         for setting, value in {"enable_x64": True, "platforms": "cpu", "cpu_enable_async_dispatch": False}.items():
@@ -352,7 +352,7 @@ def configured_jax() -> Any:
 
 
 def jax_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """JAX, compiled: into a new array, and into one that each call donates to the next."""
+    """JAX, compiled: into a new array, or into one donated to the next call."""
     jax = configured_jax()
     if not jax:
         return []
@@ -395,13 +395,13 @@ def jax_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 
 def numexpr_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """numexpr, compiled, with out=; it has element-wise functions only."""
+    """numexpr, compiled, with out=. It has only element-wise functions."""
     numexpr = module("numexpr")
     expressions = {"relu": "where(x > 0, x, 0)", "sigmoid": "1 / (1 + exp(-x))", "tanh": "tanh(x)"}
     match layers:
         case [Layer(None, None, str(activation))] if numexpr and activation in expressions:
             numexpr.set_num_threads(threads)
-            # numexpr's names of the types: its float has 32 bits.
+            # numexpr's type names: its float has 32 bits.
             kind = float if x.dtype == np.float32 else np.double
             compiled = numexpr.NumExpr(expressions[activation], [("x", kind)])
             return [partial(compiled, x, out=blank(x.shape, x.dtype), ex_uses_vml=False)]
@@ -409,7 +409,7 @@ def numexpr_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
 
 
 def sklearn_ways(layers: Sequence[Layer], x: Array, threads: int) -> list[Way]:
-    """scikit-learn's MLPClassifier with these weights; it has no layer on its own."""
+    """scikit-learn's MLPClassifier with these weights. It has no single layers."""
     networks = module("sklearn.neural_network")
     *hidden, last = layers
     activations = {layer.activation for layer in hidden}

@@ -1,10 +1,11 @@
-"""Time nnkernels.sklearn beside scikit-learn's own classes, and compare their cross-validated scores: the README's tables.
+"""Compare nnkernels.sklearn with scikit-learn in speed and scores: the README's tables.
 
     python bench/estimators.py [--speed] [--scores] [--quick] [--cpu N]
 
-Speeds are of whole calls with scikit-learn's defaults, in alternating turns in one process, one thread in both: medians, and
-their ratio with the goal. Before it is timed, a fit must reach the score of scikit-learn's. Scores are means over 5 seeds x 3
-folds, both classes with the same rows and seeds; the noise is that of a difference of two such means.
+Speeds are medians of whole calls with scikit-learn's defaults, on one thread, in alternating turns
+in one process; the table has their ratio and its goal. Before it is timed, a fit must reach
+scikit-learn's score. Scores are means over 5 seeds x 3 folds, with the same rows and seeds for both
+classes; the noise is that of the difference of two such means.
 """
 
 import argparse
@@ -48,11 +49,11 @@ SEEDS, FOLDS = 5, 3
 
 @dataclass(frozen=True)
 class Speed:
-    """What is timed, and how many times as fast as scikit-learn's it must be."""
+    """A timed task, and the goal for the ratio to scikit-learn's time."""
 
     name: str
     at_least: float
-    prepare: Callable[[Any, bool], tuple[Way, Check | None]]  # of a module of estimators, and whether it is a smoke test
+    prepare: Callable[[Any, bool], tuple[Way, Check | None]]  # (module of estimators, is a smoke test)
 
 
 # --- Speeds ---
@@ -60,7 +61,7 @@ class Speed:
 
 @functools.cache
 def binary() -> tuple[Array, Array]:
-    """20000 rows of 20 numbers, yes or no."""
+    """20000 rows of 20 numbers, two classes."""
     x, y = generated(20000, BINARY)
     return x, y.ravel().astype(int)
 
@@ -68,7 +69,7 @@ def binary() -> tuple[Array, Array]:
 def fit(
     data: Callable[[], tuple[Array, Array]], dtype: str, module: Any, quick: bool, **settings: Any
 ) -> tuple[Way, Check | None]:
-    """A whole fit; the accuracy of ours on the rows it has learnt must be that of scikit-learn's to 2%."""
+    """A whole fit; its accuracy on the training rows must match scikit-learn's to 2%."""
     x, y = data()
     x = x.astype(dtype)
     if quick:
@@ -81,7 +82,7 @@ def fit(
 
 
 def predict(dtype: str, module: Any, quick: bool) -> tuple[Way, None]:
-    """Classes of 10^6 rows, by scikit-learn's network in both."""
+    """Predict the classes of 10^6 rows, with scikit-learn's network in both."""
     x, y = binary()
     model = module.MLPClassifier(random_state=0, max_iter=1).fit(x.astype(dtype), y)
     rows = np.random.default_rng(1).standard_normal((1000 if quick else 10**6, x.shape[1]), np.float32).astype(dtype)
@@ -89,7 +90,7 @@ def predict(dtype: str, module: Any, quick: bool) -> tuple[Way, None]:
 
 
 def search(jobs: int, quick: bool) -> Way:
-    """A grid search of ours on digits, in threads of joblib."""
+    """Our grid search on digits, on joblib threads."""
     x, y = digits()
     grid = {"alpha": [1e-4, 1e-3, 1e-2, 1e-1]}
     model = estimators.MLPClassifier(random_state=0, max_iter=2 if quick else 100, dtype="float32")
@@ -123,18 +124,18 @@ def contenders(speed: Speed, quick: bool) -> Work:
 
 
 def timed(work: Work, clock: Callable[[], float], quick: bool) -> dict[str, Time]:
-    """Medians by contender."""
+    """Median times by contender."""
     return take_turns(work, clock, SMOKE_TEST if quick else EFFORT, Limits(None))[0]
 
 
 def quiet(threads: int) -> None:
-    """Let fits end at max_iter, and nnkernels have one thread."""
+    """Silence warnings of fits that stop at max_iter, and give nnkernels one thread."""
     warnings.simplefilter("ignore", ConvergenceWarning)
     nnk.set_num_threads(threads)
 
 
 def print_speeds(quick: bool) -> None:
-    """Time all but the grid search, each on one CPU."""
+    """Time everything except the grid search, each case on one CPU."""
     quiet(1)
     print(line(["milliseconds a call", OURS, PEER, "ratio", "goal", "reached"]))
     print(line([":" + 35 * "-", *[11 * "-" + ":"] * 5]))
@@ -158,7 +159,7 @@ def print_scaling(quick: bool) -> None:
 
 
 def print_row(name: str, ours: float, other: float, ratio: float, goal: float) -> None:
-    """Print a line of the table of speeds."""
+    """Print a row of the speed table."""
     reached = "yes" if ratio >= goal else "**no**"
     print(line([name, f"{ours * 1e3:.4g}", f"{other * 1e3:.4g}", f"{ratio:.2f}", f"> {goal:g}", reached]), flush=True)
 
@@ -167,7 +168,7 @@ def print_row(name: str, ours: float, other: float, ratio: float, goal: float) -
 
 
 def data_sets() -> Iterator[tuple[str, Array, Array, bool]]:
-    """Names, rows, targets, and whether these are classes."""
+    """Name, rows, targets, and whether the targets are classes."""
     for name in ("iris", "wine", "breast_cancer", "digits"):
         yield name, *getattr(datasets, f"load_{name}")(return_X_y=True), True
     yield "diabetes", *datasets.load_diabetes(return_X_y=True), False
@@ -179,7 +180,7 @@ def data_sets() -> Iterator[tuple[str, Array, Array, bool]]:
 
 
 def scores(module: Any, x: Array, y: Array, classes: bool, quick: bool, settings: dict[str, Any]) -> Array:
-    """Accuracy, or R^2, of each fold for each seed; inputs, and the targets of a regression, are scaled."""
+    """Accuracy or R^2 of each fold and seed; inputs and regression targets are scaled."""
     quiet(1)
     found = []
     for seed in range(1 if quick else SEEDS):
@@ -196,7 +197,7 @@ def scores(module: Any, x: Array, y: Array, classes: bool, quick: bool, settings
 
 
 def print_scores(quick: bool) -> None:
-    """Print mean scores, ours in float64 and float32, beside scikit-learn's."""
+    """Print our mean scores in float64 and float32 beside scikit-learn's."""
     print(line(["mean score", OURS, "float32", PEER, "difference", "of float32", "noise", "within"]))
     print(line([":" + 35 * "-", *[11 * "-" + ":"] * 7]))
     for name, x, y, classes in data_sets():
@@ -216,7 +217,7 @@ def print_scores(quick: bool) -> None:
 
 
 def main() -> None:
-    """Print what is asked for, or all of it."""
+    """Print the requested tables; by default both."""
     parser = argparse.ArgumentParser(description="Time nnkernels.sklearn beside scikit-learn, and compare their scores.")
     parser.add_argument("--speed", action="store_true", help="only the table of speeds")
     parser.add_argument("--scores", action="store_true", help="only the table of scores")
@@ -241,7 +242,8 @@ def main() -> None:
             continue
         if cpus_used > 1:
             warn_of_other_processes()
-        # A process of its own: libraries read the number of threads once. BLAS has one thread in all of them.
+        # Each case has its own process, since libraries read the number of threads once. BLAS has
+        # one thread throughout.
         with settings_for(1, None, arguments.cpu):
             if cpus_used > 1 and sys.platform == "linux":
                 os.sched_setaffinity(0, cpus)

@@ -1,8 +1,8 @@
-// Micro-benchmarks of the kernels, on every target that this machine can run, in one thread. They are called
-// target/kernel/type/shape; README.md defines what they count.
+// Single-thread micro-benchmarks of the kernels on every supported target, named
+// target/kernel/type/shape. README.md defines the counters.
 //
-// Each benchmark verifies its kernel before it times it: results must equal those of `generic`, bit for bit, and lie within a
-// tolerance of a plain computation in a wider type.
+// Each benchmark verifies its kernel before timing it: results must equal those of `generic`, bit
+// for bit, and lie within a tolerance of a plain computation in a wider type.
 #include "kernels.h"
 
 #include <benchmark/benchmark.h>
@@ -26,7 +26,7 @@
 namespace nnkernels {
 namespace {
 
-// The type of the plain computations.
+// The type of the plain computation.
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, long double, double>;
 
@@ -44,14 +44,14 @@ struct Expected {
   Wide<T> tolerance;
 };
 
-// The limit that a kernel is compared with.
+// The hardware limit with which a kernel is compared.
 enum class Limit { kFma, kRead, kCopy };
 
-// What one run of a kernel does. Bytes are those of its inputs and outputs, each counted once.
+// The work of one run. Bytes count each input and output once.
 struct Work {
   Limit limit;
-  std::size_t elements;  // 0 where time per element makes no sense
-  std::size_t flops;     // two for a multiply-add; 0 for kernels that are not made of these
+  std::size_t elements;  // 0 if time per element is not meaningful
+  std::size_t flops;     // two per multiply-add; 0 for kernels that are not multiply-adds
   std::size_t bytes;
 };
 
@@ -70,7 +70,7 @@ Strided<T> output(const Buffer<T>& buffer, std::size_t start = 0) {
   return {buffer.data() + start, sizeof(T)};
 }
 
-// Uniform random elements between -limit and limit, the same for the same seed.
+// Uniform random elements between -limit and limit, reproducible by the seed.
 template <class T>
 Buffer<T> uniform(std::size_t n, Compute<T> limit, unsigned seed) {
   std::mt19937 engine(seed);
@@ -98,7 +98,7 @@ Wide<T> ulp(Wide<T> value) {
   return std::ldexp(Wide<T>(1), exponent - (kDigits - 1));
 }
 
-// A result with an error of so much in the type it is computed in, and rounded to T if that is another one.
+// An error in the compute type, plus the rounding to T if this is another type.
 template <class T>
 Expected<T> expect(Wide<T> value, Wide<T> error) {
   return {value, std::is_same_v<T, Compute<T>> ? error : error + ulp<T>(value) / 2};
@@ -113,13 +113,13 @@ Expected<T> expect_ulp(Wide<T> value, double error) {
 template <class T>
 constexpr Wide<T> kRounding = std::numeric_limits<Compute<T>>::epsilon() / 2;
 
-// The activations by element; softmax and log_softmax of each row.
+// Element-wise activations, and softmax and log_softmax of each row.
 template <class T, class Function>
 struct MapKernel {
   const char* name;
   Function function;  // an Activation, or a kernel of rows
   Numbers<T> (*plain)(const Numbers<T>& row);
-  double ulp;         // the largest error, in the type that T is computed in
+  double ulp;         // largest error, in the compute type of T
   double option = 0;  // of an activation
 };
 
@@ -257,7 +257,7 @@ class Dot {
 
   const Buffer<T>& results() const { return sum_; }
 
-  // The bound of cpp/kernels/sum.h.
+  // Error bound: cpp/kernels/sum.h.
   std::vector<Expected<T>> expected() const {
     const Numbers<T> x = numbers(x_), weights = numbers(weights_);
     Wide<T> sum = 0, magnitude = 0;
@@ -277,7 +277,7 @@ class Dot {
   Buffer<T> x_, weights_, sum_;
 };
 
-// Rows of inputs and outputs are of the type that T is computed in; so are packed weights.
+// Inputs, outputs and packed weights have the compute type of T.
 template <class T>
 class Dense {
  public:
@@ -311,7 +311,7 @@ class Dense {
 
   const Buffer<C>& results() const { return outputs_; }
 
-  // The bound of cpp/kernels/dense.h.
+  // Error bound: cpp/kernels/dense.h.
   std::vector<Expected<C>> expected() const {
     const Numbers<C> x = numbers(x_), bias = numbers(bias_);
     const Numbers<T> weights = numbers(weights_);
@@ -319,7 +319,7 @@ class Dense {
     constexpr std::size_t kInputBlock = 256 * kChains;
     const std::size_t blocks = (shape_.inputs + kInputBlock - 1) / kInputBlock;
     const std::size_t chain = (std::min(shape_.inputs, kInputBlock) + kChains - 1) / kChains;
-    const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks + 1);  // kChains / 2 is log2(kChains)
+    const auto roundings = static_cast<Wide<C>>(chain + kChains / 2 + blocks + 1);  // kChains / 2 equals log2(kChains)
     std::vector<Expected<C>> expected;
     for (std::size_t row = 0; row < shape_.rows; ++row) {
       for (std::size_t output = 0; output < shape_.outputs; ++output) {
@@ -338,7 +338,7 @@ class Dense {
   Work work() const {
     const std::size_t weights = shape_.outputs * shape_.inputs;
     const std::size_t weights_bytes = weights * (is_packed_ ? sizeof(C) : sizeof(T));
-    // A single row has one multiply-add for each weight: reading these takes longer.
+    // A single row has one multiply-add per weight, so reading the weights is the limit.
     return {shape_.rows == 1 ? Limit::kRead : Limit::kFma, 0, 2 * shape_.rows * weights,
             weights_bytes + (x_.size() + bias_.size() + outputs_.size()) * sizeof(C)};
   }
@@ -355,7 +355,7 @@ class Dense {
   Buffer<C> bias_, outputs_, packed_, scratch_;
 };
 
-// Copies between float16 and the type it is computed in.
+// Conversions between float16 and its compute type.
 class Widen {
  public:
   explicit Widen(std::size_t n) : x_(uniform<Half>(n, 8, 1)), y_(n) {}
@@ -402,7 +402,8 @@ class Narrow {
   Buffer<Half> y_;
 };
 
-// Packs weights and unpacks them again: a target's packed layout is its own affair, what comes out is not.
+// Packs weights and unpacks them again. Only the unpacked result can be verified, since packed
+// layouts differ by target.
 template <class T>
 class Pack {
  public:
@@ -433,8 +434,9 @@ class Pack {
   Buffer<Compute<T>> packed_;
 };
 
-// outputs[r][j] = sum over k of a(k, r) b[k][j]. The gradient of a layer's weights: rows are its outputs, columns its inputs,
-// steps the rows of the batch. That of its inputs: rows of the batch, inputs, outputs, and `a` has the steps side by side.
+// outputs[r][j] = sum over k of a(k, r) b[k][j].
+//   gradient of weights: r = output, j = input, k = row of the batch
+//   gradient of inputs:  r = row of the batch, j = input, k = output; `a` is contiguous along k
 template <class C>
 class Outer {
  public:
@@ -455,7 +457,7 @@ class Outer {
 
   const Buffer<C>& results() const { return outputs_; }
 
-  // The bound of cpp/kernels/gradients.h.
+  // Error bound: cpp/kernels/gradients.h.
   std::vector<Expected<C>> expected() const {
     const Numbers<C> a = numbers(a_), b = numbers(b_);
     const double blocks = std::ceil(static_cast<double>(shape_.steps) / 256);
@@ -503,7 +505,8 @@ class Outer {
   Buffer<C> a_, b_, outputs_, scratch_;
 };
 
-// The loss of an output beside its target, its derivative, and how far the kernel's may be off, cpp/kernels/losses.h.
+// The loss of one output and its target, its derivative, and the error bounds of
+// cpp/kernels/losses.h.
 template <class C>
 struct LossKernel {
   const char* name;
@@ -523,7 +526,8 @@ const LossKernel<C> kLosses[] = {
      [](Wide<C> z, Wide<C> y) { return expect_ulp<C>(2 * (z - y), 1); }},
 };
 
-// Losses of rows of n outputs and their gradients, one behind the other; of cross_entropy by labels where there is no `kernel`.
+// Losses of rows of n outputs, followed by their gradients. Without `kernel`: cross_entropy by
+// labels.
 template <class C>
 class Losses {
  public:
@@ -597,7 +601,8 @@ class Losses {
   Buffer<C> results_;
 };
 
-// Steps of an optimizer over n parameters: these and their moments, one behind the other. Each run makes a step.
+// Optimizer steps on n parameters; the results are parameters, then moments. Each run makes one
+// step.
 template <class C>
 class Step {
  public:
@@ -607,7 +612,7 @@ class Step {
         gradient_(uniform<C>(n, 1, 1)),
         start_(uniform<C>((adam ? 3 : 2) * n, 1, 2)),
         state_((adam ? 3 : 2) * n) {
-    if (adam) {  // second moments are not negative
+    if (adam) {  // second moments must not be negative
       for (std::size_t i = 2 * n; i < 3 * n; ++i) start_.data()[i] *= start_.data()[i];
     }
   }
@@ -625,7 +630,7 @@ class Step {
 
   const Buffer<C>& results() const { return state_; }
 
-  // Each operation of cpp/kernels/optimizers.h is rounded once.
+  // cpp/kernels/optimizers.h rounds each operation once.
   std::vector<Expected<C>> expected() const {
     const Numbers<C> start = numbers(start_), gradient = numbers(gradient_);
     std::vector<Expected<C>> parameters, first, second;
@@ -640,7 +645,8 @@ class Step {
         first.push_back(rounded(m, m_error));
         second.push_back(rounded(v, 2 * (g * g + v_before)));
         const Wide<C> next = p - kRate * m / root;
-        // The error of the root is a few roundings of itself, as v has no negative terms that cancel.
+        // The root's error is a few roundings of itself, because v has no negative terms that
+        // cancel.
         const Wide<C> step_error = kRate * (m_error + 8 * std::fabs(m)) / root;
         parameters.push_back(rounded(next, 2 * std::fabs(p) + step_error));
       } else {
@@ -654,7 +660,7 @@ class Step {
     return parameters;
   }
 
-  // Parameters and moments are read and written, the gradient is read.
+  // Parameters and moments are read and written, gradients only read.
   Work work() const { return {Limit::kCopy, n_, 0, (2 * state_.size() + n_) * sizeof(C)}; }
 
  private:
@@ -666,7 +672,7 @@ class Step {
   Buffer<C> gradient_, start_, state_;
 };
 
-// Rows of From, one behind the other, shifted and scaled.
+// Contiguous rows of From, shifted and scaled.
 template <class From, class T>
 class Scale {
  public:
@@ -714,12 +720,12 @@ class Scale {
   Buffer<T> results_;
 };
 
-// What is wrong with the kernel's results on a target; empty if they are right.
+// Describes what is wrong with the kernel's results on a target; empty if they are right.
 template <class T, class Table, class Benchmark>
 std::string verify(const Table& generic, const Table& kernels, Benchmark& benchmark) {
   const auto results_of = [&benchmark](const Table& table) {
     const auto& results = benchmark.results();
-    std::memset(results.data(), 0xff, results.size() * sizeof *results.data());  // NaN, so that none is left out unnoticed
+    std::memset(results.data(), 0xff, results.size() * sizeof *results.data());  // NaN, to detect elements that are not written
     benchmark.prepare(table);
     benchmark.run(table);
     return numbers(results);
@@ -731,7 +737,7 @@ std::string verify(const Table& generic, const Table& kernels, Benchmark& benchm
   for (std::size_t i = 0; i < results.size(); ++i) {
     const auto result = static_cast<double>(results[i]);
     const auto value = static_cast<double>(expected[i].value), tolerance = static_cast<double>(expected[i].tolerance);
-    // Numbers of T are equal in their bits if they are equal and have the same sign, zeros included; NaN is none of these.
+    // Equal bits: the numbers are equal and have the same sign, zeros included. NaN equals nothing.
     if (results[i] != specified[i] || std::signbit(results[i]) != std::signbit(specified[i])) {
       std::snprintf(error, sizeof error, "result %zu is %.17g, expected the bits of generic, %.17g", i, result,
                     static_cast<double>(specified[i]));
@@ -746,7 +752,7 @@ std::string verify(const Table& generic, const Table& kernels, Benchmark& benchm
   return error;
 }
 
-// The counters of a benchmark whose runs take so many seconds each.
+// Sets the counters of a benchmark from the seconds per run.
 void count(benchmark::State& state, const Work& work, const char* target, std::size_t compute_size, double seconds) {
   const auto bytes = static_cast<double>(work.bytes);
   state.counters["GB/s"] = bytes / seconds * 1e-9;
@@ -768,11 +774,11 @@ void count(benchmark::State& state, const Work& work, const char* target, std::s
 
 bool all_verified = true;
 
-// Registers the benchmark that make() prepares, of kernels of T in a part of the table.
+// Registers the benchmark made by make(), for kernels of T in `part` of the table.
 template <class T, class Part, class Make>
 void add(const KernelTable& table, const Part& (KernelTable::*part)() const, const std::string& kernel,
          const std::string& shape, Make make) {
-  // Google Benchmark calls this again until it has run for long enough; the kernel is verified once.
+  // Google Benchmark calls this again until it has run long enough; verify the kernel only once.
   auto run = [&table, part, make, verified = false](benchmark::State& state) mutable {
     const Part& kernels = (table.*part)();
     auto benchmark = make();
@@ -786,7 +792,7 @@ void add(const KernelTable& table, const Part& (KernelTable::*part)() const, con
       verified = true;
     }
     benchmark.prepare(kernels);
-    benchmark.run(kernels);  // brings its data into the caches
+    benchmark.run(kernels);  // warms up the caches
     const std::clock_t start = std::clock();
     for ([[maybe_unused]] auto _ : state) benchmark.run(kernels);
     const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
@@ -801,7 +807,7 @@ void add(const KernelTable& table, const std::string& kernel, const std::string&
   add<T>(table, &KernelTable::of<T>, kernel, shape, make);
 }
 
-// Elements of a call: the first lives in the first cache, the second in the second, the last beyond, more or less.
+// Elements per call: about the L1 cache, the L2 cache, and beyond.
 constexpr std::size_t kSizes[] = {1024, 65536, 4194304};
 
 template <class T>
@@ -845,7 +851,7 @@ void add_all(const KernelTable& table) {
   add<T>(table, "pack_unpack", "1024x1024", [] { return Pack<T>(1024, 1024); });
 }
 
-// In the sizes of a step of 64-64-10 with 32 rows, and of 784-128-10 with 128.
+// Sizes of a step of 64-64-10 with 32 rows, and of 784-128-10 with 128 rows.
 template <class C>
 void add_learning(const KernelTable& table) {
   const auto add_one = [&table](const std::string& kernel, const std::string& shape, auto make) {

@@ -1,4 +1,4 @@
-"""What peers.py measures of learning: networks and data, each library's way to train, and what nnkernels must reach."""
+"""The training cases of peers.py: networks and data, each library's way to train, and the goals."""
 
 import functools
 import warnings
@@ -29,19 +29,20 @@ from cases import (
 from engines import Array, Way, configured_jax, descriptions, module
 from measure import OURS, Check, Contender, Work
 
-# Weights (outputs, inputs) and bias (outputs,) of each layer, as arrays or what NumPy can make arrays of.
+# Weights (outputs, inputs) and bias (outputs,) of each layer, as something NumPy can convert to
+# arrays.
 Parameters = Sequence[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A network and the data that it learns with Adam. The last activation decides the loss, as it does in nnkernels."""
+    """A network and its training data, for Adam. The last activation determines the loss."""
 
     name: str
-    data: Callable[[], tuple[Array, Array]]  # inputs (rows, inputs); labels (rows,), or targets (rows, outputs)
+    data: Callable[[], tuple[Array, Array]]  # inputs (rows, inputs), and labels (rows,) or targets (rows, outputs)
     shape: Shape
     batch: int
-    epochs: int  # of a call
+    epochs: int  # per call
     goals: tuple[Goal, ...]  # in float32
     learning_rate: float = 0.001
 
@@ -51,13 +52,16 @@ class Task:
         return x.astype(dtype), targets.astype(dtype if targets.ndim == 2 else np.int64)
 
     def parameters(self, dtype: Dtype) -> Parameters:
-        """Where learning starts."""
+        """The initial parameters."""
         return [(layer.weights, layer.bias) for layer in self.shape.layers(dtype)]
 
 
 @functools.cache
 def digits() -> tuple[Array, Array]:
-    """UCI digits, scikit-learn's copy: 1797 pictures of 8 x 8 pixels. Without scikit-learn, generated rows of that shape."""
+    """UCI digits, scikit-learn's copy: 1797 images of 8 x 8 pixels.
+
+    Without scikit-learn, generated rows of the same shape.
+    """
     datasets = module("sklearn.datasets")
     if not datasets:
         return generated(1797, DIGITS)
@@ -73,7 +77,10 @@ def xor() -> tuple[Array, Array]:
 
 @functools.cache
 def generated(rows: int, shape: Shape) -> tuple[Array, Array]:
-    """Normal inputs, and the outputs of a random network with noise: their largest, their sign, or as they are."""
+    """Normal inputs, and targets from a random network with noise.
+
+    The targets are the network's outputs, their signs, or the index of the largest one.
+    """
     generator = np.random.default_rng(0)
 
     def normal(*shape: int) -> Array:
@@ -95,7 +102,7 @@ XOR = Shape((2, 8, 1), "tanh", "sigmoid")
 
 
 def ahead(times: dict[str, float]) -> tuple[Goal, ...]:
-    """Ahead of every peer, and of some by a factor."""
+    """Faster than every peer, and than some by a factor."""
     return Goal("ratio", at_least=1), *(Goal(library, at_least=ratio) for library, ratio in times.items())
 
 
@@ -136,11 +143,11 @@ TASKS = (
 )
 
 
-# What plain NumPy learns
+# Training in plain NumPy
 
 
 def layer_inputs(parameters: Parameters, hidden: str, x: Array) -> list[Array]:
-    """The inputs of each layer, and the outputs of the last one before its activation, in float64."""
+    """The inputs of each layer, and the last outputs before their activation, in float64."""
     values = [x]
     for weights, bias in parameters:
         if len(values) > 1:
@@ -172,7 +179,7 @@ def loss_of(task: Task, parameters: Parameters) -> float:
 
 @functools.cache
 def learned_loss(task: Task) -> float:
-    """The loss that plain NumPy reaches in float64, from the same parameters, with the rows in an order of its own."""
+    """The loss of plain NumPy in float64, from the same parameters, with its own order of rows."""
     x, targets = task.arrays(np.float64)
     parameters = task.parameters(np.float64)
     moments = [[np.zeros((2, *array.shape)) for array in pair] for pair in parameters]
@@ -201,7 +208,7 @@ def learned_loss(task: Task) -> float:
 
 @dataclass(frozen=True)
 class Learner:
-    """Ways to train on a task, whole calls that start from its parameters; and the parameters in what such a call returns."""
+    """Ways to train on a task from its initial parameters, and to read the result's parameters."""
 
     ways: list[Way]
     parameters: Callable[[Any], Parameters]
@@ -231,7 +238,7 @@ def sklearn_learner(task: Task, dtype: Dtype) -> Learner | None:
     start = [(weights.T, bias) for weights, bias in task.parameters(dtype)]
 
     class Model(networks.MLPRegressor if task.shape.last is None else networks.MLPClassifier):  # type: ignore[misc]
-        """Starts from the task's parameters, for which scikit-learn has no public way."""
+        """Starts from the task's parameters; scikit-learn has no public way to do so."""
 
         def _init_coef(self, fan_in: int, fan_out: int, dtype: Any) -> Parameters:
             weights, bias = start[len(self.coefs_)]
@@ -291,7 +298,7 @@ def torch_learner(task: Task, dtype: Dtype) -> Learner | None:
 
 
 def jax_learner(task: Task, dtype: Dtype) -> Learner | None:
-    """JAX: an epoch is one compiled call, a scan over the batches, whose state is donated to the next."""
+    """JAX: each epoch is one compiled scan over the batches, whose state is donated to the next."""
     jax = configured_jax()
     if not jax:
         return None
@@ -358,7 +365,7 @@ LEARNERS: dict[str, Callable[[Task, Dtype], Learner | None]] = {
 
 
 def learn(task: Task, dtype: Dtype, threads: int, peers: Sequence[str] = tuple(LEARNERS)) -> Work:
-    """A call that trains, timed by the step. Each library must come within a fifth of the loss that plain NumPy reaches."""
+    """A call that trains, timed per step. Its loss must be within a fifth of plain NumPy's."""
     expected, start = learned_loss(task), loss_of(task, task.parameters(np.float64))
     if expected > start / 2:
         raise ArithmeticError(f"{task.name}: expected the loss to fall from {start:.3g} by half at least, got {expected:.3g}")
@@ -375,7 +382,8 @@ def learn(task: Task, dtype: Dtype, threads: int, peers: Sequence[str] = tuple(L
 
     work = Work({OURS: contender(nnkernels_learner(task, dtype))})
     add_peers(work, peers, peer)
-    # Forward, the gradients of the weights, and those of each layer's inputs but the first one's.
+    # Forward pass, gradients of the weights, and gradients of the inputs of all layers but the
+    # first.
     multiplications = 3 * task.shape.weights() - task.shape.sizes[0] * task.shape.sizes[1]
     work.flops = 2 * task.epochs * rows * multiplications
     if any(goal.figure == "percent" for goal in task.goals):
@@ -384,14 +392,15 @@ def learn(task: Task, dtype: Dtype, threads: int, peers: Sequence[str] = tuple(L
 
 
 def learn_on_threads(task: Task, threads: int) -> Work:
-    """Steps on this number of threads, and on one."""
+    """Steps on this number of threads, compared with one."""
     return on_threads(learn(task, np.float32, threads, peers=()), threads)
 
 
 def dead_units(threads: int) -> Work:
-    """Steps of a network whose hidden units died over 2000 steps ago, and steps of a network that lives.
+    """Steps of a network whose hidden units died over 2000 steps ago, compared with live units.
 
-    With batches of one row a step is mostly Adam's. With a bias of -1 the units live on large inputs, and die on zeros.
+    With batches of one row, a step is mostly Adam. With a bias of -1, units are live on large
+    inputs and dead on zeros.
     """
     layers = [replace(layer, bias=-np.ones_like(layer.bias)) for layer in CLASSES.layers(np.float32)]
     x = uniform((64, CLASSES.sizes[0]), 8, np.float32, seed=1)
@@ -413,7 +422,10 @@ def dead_units(threads: int) -> Work:
 
 
 def memory_ratio(shape: Shape, rows: int, batch: int) -> float:
-    """Memory that `train` takes, over that of parameters, gradient, two moments, and a batch of layers' inputs and outputs."""
+    """Memory of `train`, divided by the size of its data.
+
+    The data are parameters, gradient, two moments, and a batch of layers' inputs and outputs.
+    """
     x, labels = uniform((rows, shape.sizes[0]), 1, np.float32, seed=1), np.zeros(rows, np.int64)
     run = partial(
         nnk.train, nnk.Network(descriptions(shape.layers(np.float32))), x, labels, epochs=1, batch_size=batch, progress=False
@@ -442,7 +454,7 @@ def learning_tables() -> list[Table]:
         )
     ]
     return [
-        # First: the others leave free memory behind, which training would take.
+        # First, because other cases leave free memory behind, which training would reuse.
         Table("Memory of training over parameters, gradient, moments, batch", "", memory if CLEAR_REFS.exists() else []),
         *(table(dtype, share) for dtype, share in zip(DTYPES, (1, 0.5), strict=True)),
         Table("Dead units beside live ones, float32", "us a step", dead, versus="live"),
@@ -450,7 +462,7 @@ def learning_tables() -> list[Table]:
 
 
 def learning_on_threads_tables() -> list[Table]:
-    """Training on several threads; Python threads that train a network each."""
+    """Training on several threads; concurrent Python threads that each train a network."""
     shared = [
         Case(
             task.name,

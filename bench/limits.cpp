@@ -18,11 +18,13 @@
 namespace nnkernels {
 namespace {
 
-// Two fma units times a latency of up to six cycles; twelve sums and the factor fit in sixteen registers.
+// Two fma units times a latency of up to six cycles. Twelve sums and the factor fit in sixteen
+// registers.
 constexpr std::size_t kFmaChains = 12;
 
-// Defines a function that makes `steps` steps of kFmaChains chains. The sums and the factor come from memory, where the sums
-// return, so that the compiler can leave nothing out. A macro, as a template cannot take its instruction set as an argument.
+// Defines a function that makes `steps` steps of kFmaChains chains. It loads the sums and the
+// factor from memory and stores the sums, so that the compiler can remove nothing. A macro, because
+// a template cannot take its instruction set as an argument.
 #define NNKERNELS_FMA_CHAINS(name, instructions, Vector, fma)                              \
   instructions void name(std::byte* memory, std::size_t steps) {                           \
     Vector sums[kFmaChains], factor;                                                       \
@@ -34,11 +36,11 @@ constexpr std::size_t kFmaChains = 12;
     std::memcpy(memory, sums, sizeof sums);                                                \
   }
 
-// As many loads are under way at once, each into a sum of its own.
+// Parallel loads, each into its own sum.
 constexpr std::size_t kReadChains = 8;
 
-// Defines a function that reads `steps` times kReadChains vectors, which lie `distance` bytes apart, and moves on by `stride`
-// bytes after each step. It leaves their sum in *sum.
+// Defines a function that reads kReadChains vectors, `distance` bytes apart, `steps` times,
+// advancing by `stride` bytes per step. Stores their sum in *sum.
 #define NNKERNELS_READ_CHAINS(name, instructions, size)                                                                   \
   instructions void name(const std::byte* data, std::size_t steps, std::size_t distance, std::size_t stride, long* sum) { \
     using Vector = long __attribute__((vector_size(size)));                                                               \
@@ -81,7 +83,7 @@ NNKERNELS_FMA_CHAINS(neon_double, , float64x2_t, neon_fma)
 struct Instructions {
   const char* target;
   bool (*supported)();
-  std::size_t fma_size;  // bytes of a vector
+  std::size_t fma_size;  // bytes of the fma's vector
   void (*fma_float)(std::byte* memory, std::size_t steps);
   void (*fma_double)(std::byte* memory, std::size_t steps);
   std::size_t read_size;
@@ -94,7 +96,7 @@ bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_support
 bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
 #endif
 
-// The widest last. The generic fma works on single elements, so its vector is one of them.
+// Widest last. The generic fma works on single elements, so its vector is one element.
 constexpr Instructions kInstructions[] = {
     {"generic", always, 0, generic_float, generic_double, 16, generic_read},
 #if defined(__x86_64__)
@@ -112,14 +114,14 @@ const Instructions& instructions_of(const std::string& target) {
   throw std::invalid_argument("this machine has no target " + target);
 }
 
-// CPU time of this process, in seconds. std::clock counts microseconds, which is too coarse here.
+// CPU time of this process, in seconds. std::clock is too coarse: it counts microseconds.
 double cpu_seconds() {
   std::timespec now;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// The shortest CPU time of a call, in seconds.
+// The shortest CPU time of several calls, in seconds.
 template <class Run>
 double shortest(int calls, Run run) {
   double seconds = std::numeric_limits<double>::infinity();
@@ -131,10 +133,10 @@ double shortest(int calls, Run run) {
   return seconds;
 }
 
-// Has the compiler believe that all memory is read and written here.
+// Makes the compiler assume that all memory is read and written here.
 void clobber_memory() { asm volatile("" : : : "memory"); }
 
-// How often to go through so many bytes, so that it takes some hundreds of microseconds at least.
+// Passes over `bytes` that together take at least some hundreds of microseconds.
 std::size_t passes(std::size_t bytes) { return std::max<std::size_t>((std::size_t{16} << 20) / bytes, 1); }
 
 }  // namespace
@@ -176,7 +178,7 @@ double read_bandwidth(std::size_t bytes) {
       }
     });
   };
-  // In one stream or in several, whichever the prefetchers like better.
+  // One stream or several, whichever is faster.
   const double best = std::min(seconds(widest.read_size, step), seconds(total / kReadChains, widest.read_size));
   return static_cast<double>(total * passes(total)) / best;
 }

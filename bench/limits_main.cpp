@@ -1,8 +1,9 @@
-// Prints limits of one core of this machine as JSON: operations and bytes a second, by name.
+// Prints the limits of one core of this machine as JSON: operations or bytes per second, by name.
 //
 //     limits [fma/TARGET/TYPE | read/BYTES | copy/BYTES]...
 //
-// TYPE is float32 or float64. Without names: the fma peaks of all targets, and bandwidths from 32 KiB to 256 MiB.
+// TYPE is float32 or float64. Without names: the fma peaks of all targets, and bandwidths from 32
+// KiB to 256 MiB.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

@@ -1,4 +1,4 @@
-"""How peers.py measures: contenders that are verified and then take turns, and the limits of the machine between them."""
+"""Measurement for peers.py: verify the contenders, time them in turns, measure limits."""
 
 import json
 import statistics
@@ -16,20 +16,21 @@ from engines import Array, Way
 
 OURS = "nnkernels"
 
-# Seconds from which on a call is long: it varies less, the state of the caches does not matter, and there is no time for many.
+# Seconds from which a call counts as long: it varies less, cache state is irrelevant, and fewer
+# samples fit.
 LONG = 0.05
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a result, or a figure of it, should be, and how far it may be off."""
+    """The expected result, or a figure of it, and its tolerance."""
 
     expected: Array
     tolerance: Array | float
     figure: Callable[[Any], Any] = np.asarray
 
     def error(self, way: Way) -> str | None:
-        """What is wrong with a result; None if it is right."""
+        """Describe what is wrong with a result; None if it is right."""
         result = np.asarray(self.figure(way()))
         if result.shape != self.expected.shape:
             return f"expected shape {self.expected.shape}, got {result.shape}"
@@ -44,7 +45,7 @@ class Check:
 
 @dataclass
 class Contender:
-    """Ways to do one piece of work, of which the quickest counts; times are for one of the `units` that a call does."""
+    """Ways to do one piece of work; the fastest counts. A call does `units` of work."""
 
     ways: list[Way]
     units: float = 1
@@ -54,7 +55,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Limit:
-    """The limit that applies to nnkernels in a case: its name in bench/limits, and how much of it a call takes."""
+    """The limit of nnkernels in a case: its name in bench/limits, and the work of a call."""
 
     name: str
     amount: float  # operations or bytes
@@ -62,11 +63,11 @@ class Limit:
 
 @dataclass
 class Work:
-    """A case ready to run. Without contenders `direct` measures the case's figure by itself."""
+    """A case ready to run. Without contenders, `direct` measures the figure itself."""
 
     contenders: dict[str, Contender] = field(default_factory=dict)
     limit: Limit | None = None
-    flops: float = 0  # of a call of nnkernels
+    flops: float = 0  # per call of nnkernels
     bytes: float = 0  # of its inputs, weights and outputs, each counted once
     direct: Callable[[], float] | None = None
     notes: list[str] = field(default_factory=list)
@@ -74,7 +75,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds for a unit of work: the median and the quartiles of samples, and which way of the contender's it was."""
+    """Seconds per unit of work: median and quartiles of samples, and the index of the way."""
 
     median: float
     low: float
@@ -90,23 +91,23 @@ class Time:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: samples of each way, and the least seconds of a sample."""
+    """How long to measure: samples of each way, and the minimum seconds of a sample."""
 
     samples: int
     seconds: float
-    pause: float = 0  # before a sample: lets threads fall asleep that another library has left spinning
-    trials: int = 1  # runs that tell how many calls make a sample
+    pause: float = 0  # before a sample: lets spinning threads of other libraries fall asleep
+    trials: int = 1  # runs to determine the calls in a sample
 
 
 class Limits:
-    """The program bench/limits, which measures limits of this machine; it may be missing."""
+    """The program bench/limits, which measures limits of this machine; may be missing."""
 
     def __init__(self, program: Path | None) -> None:
         self.program = program
         self.samples: dict[str, list[float]] = {}
 
     def measure(self, *names: str) -> dict[str, float]:
-        """Operations or bytes a second by the names of limits; empty without the program."""
+        """Operations or bytes per second by the names of limits; empty without the program."""
         if self.program is None:
             return {}
         printed = subprocess.run([self.program, *names], check=True, capture_output=True, text=True).stdout
@@ -117,11 +118,14 @@ class Limits:
 
 
 def verify(name: str, work: Work) -> None:
-    """Raise ArithmeticError if a result of nnkernels is wrong; drop a peer that is wrong or fails, with a note."""
+    """Raise ArithmeticError if a result of nnkernels is wrong.
+
+    A peer that is wrong or fails is dropped with a note.
+    """
     for library, contender in list(work.contenders.items()):
         try:
             errors = [contender.check.error(way) for way in contender.ways] if contender.check else []
-        except Exception as error:  # whatever a peer may raise
+        except Exception as error:  # a peer may raise anything
             if library == OURS:
                 raise
             errors = [f"fails: {error}"]
@@ -138,26 +142,26 @@ def verify(name: str, work: Work) -> None:
 
 @dataclass
 class _Runner:
-    """A way while it is measured."""
+    """A way during its measurement."""
 
     contender: str
     way: int
     units: float
     timer: timeit.Timer
     calls: int
-    trial: float  # seconds of a call, when the calls were counted
+    trial: float  # seconds per call in the trial
     samples: list[float] = field(default_factory=list)
 
     def sample(self, pause: float) -> None:
         if pause:
             time.sleep(pause)
         if self.trial < LONG:
-            self.timer.timeit(1)  # brings back what the others have driven out of the caches
+            self.timer.timeit(1)  # warms the caches after the other contenders
         self.samples.append(self.timer.timeit(self.calls) / self.calls / self.units)
 
 
 def _runner(name: str, way: int, contender: Contender, clock: Callable[[], float], effort: Effort) -> _Runner:
-    """Count how many calls of a way make a sample; one at least."""
+    """Determine the calls per sample, at least one."""
     timer = timeit.Timer(contender.ways[way], contender.setup or "pass", clock)
     calls = 1
     timer.timeit(calls)
@@ -167,10 +171,11 @@ def _runner(name: str, way: int, contender: Contender, clock: Callable[[], float
 
 
 def take_turns(work: Work, clock: Callable[[], float], effort: Effort, limits: Limits) -> tuple[dict[str, Time], float | None]:
-    """Times of each contender's best way, and the limit that applies: all are measured in turn, a sample of each at a time.
+    """Times of each contender's best way, and the measured limit; all take turns, sample by sample.
 
-    Each turn begins with another one, for the first comes right after the limit's measurement, which empties the caches.
-    Ways that take half as long again as another one of the same contender in the trial are not measured further.
+    Each turn starts with a different contender, because the first one follows the limit's
+    measurement, which empties the caches. Ways that take over 1.5 times as long in the trial as
+    another way of their contender are not measured.
     """
     trials = [
         [_runner(name, way, contender, clock, effort) for way in range(len(contender.ways))]

@@ -1,10 +1,10 @@
-"""Time nnkernels beside other libraries, itself and the limits of the machine, and say which goals are reached.
+"""Time nnkernels, other libraries and the limits of the machine, and check the goals.
 
-    python bench/peers.py [--group NAME]... [--filter REGEX] [--quick] [--json FILE] [--plots FOLDER] ...
+    python bench/peers.py [--group NAME]... [--filter REGEX] [--quick] [--json FILE] ...
 
-Each result is verified before it is timed, and the contenders of a case take turns, so that whatever else the machine does
-meets all of them. README.md says how to read the tables; cases.py holds the work and the goals, engines.py the libraries'
-ways to do it, learning.py both for training, measure.py takes the time, plots.py draws.
+Each result is verified before it is timed. The contenders of a case take turns, so that
+disturbances affect all of them alike. README.md explains the tables. cases.py holds work and goals,
+engines.py the libraries' ways, learning.py both for training; measure.py times, plots.py draws.
 """
 
 import argparse
@@ -40,7 +40,7 @@ GROUPS = [*cases.GROUPS, *learning.GROUPS]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The libraries and the names of their distributions.
+# The libraries' names and those of their distributions.
 DISTRIBUTIONS = {
     "nnkernels": "nnkernels",
     "NumPy": "numpy",
@@ -62,23 +62,23 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
-# These make OpenBLAS, and so NumPy and SciPy, run kernels for another CPU than this one.
+# These make OpenBLAS, and so NumPy and SciPy, run kernels for another CPU.
 MISLEADING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 MEASUREMENT = Effort(samples=31, seconds=0.003)
 MEASUREMENT_OF_THREADS = Effort(samples=31, seconds=0.01, pause=0.004, trials=3)
 SMOKE_TEST = Effort(samples=2, seconds=0.0001)
 
-# How many of a unit are a second.
+# Units per second.
 UNITS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
-# What is measured of a case, in JSON.
+# The measurements of a case, in JSON.
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a process that measures a group needs to know."""
+    """Settings of a process that measures a group."""
 
     pattern: str
     quick: bool
@@ -88,14 +88,15 @@ class Options:
 
 @contextlib.contextmanager
 def settings_for(threads: int, target: str | None, first_cpu: int) -> Iterator[None]:
-    """Have processes that start meanwhile run with this number of threads, one pinned to a CPU, and on a target."""
+    """Set threads, target and (for one thread) CPU of the processes started meanwhile."""
     environment = dict(os.environ)
     for name in MISLEADING_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    # OpenBLAS's threads spin for 2**26 cycles after their work, into the turns of others; 2**22 are over before the next one.
+    # OpenBLAS's threads spin for 2**26 cycles after their work, into the turns of other libraries.
+    # 2**22 end in time.
     os.environ["OPENBLAS_THREAD_TIMEOUT"] = "22"
-    if threads == 1:  # JAX asks how many CPUs there are, and this besides
+    if threads == 1:  # JAX needs this besides the number of CPUs
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     if target:
         os.environ["NNKERNELS_TARGET"] = target
@@ -112,7 +113,7 @@ def settings_for(threads: int, target: str | None, first_cpu: int) -> Iterator[N
 
 
 def limits_program(given: Path | None) -> Path | None:
-    """The program that measures the machine's limits: as given, or built if there is cmake."""
+    """The program that measures the limits: as given, or built if CMake is installed."""
     if given or not shutil.which("cmake"):
         return given
     build = ROOT / "build" / "bench"
@@ -129,7 +130,7 @@ def limits_program(given: Path | None) -> Path | None:
 
 
 def figures(case: Case, table: Table, work: Work, times: dict[str, Time], limit: float | None) -> dict[str, float]:
-    """The figures that goals speak of (cases.Goal)."""
+    """The figures that goals refer to (cases.Goal)."""
     if work.direct:
         return {"value": work.direct()}
     ours = times[OURS].median
@@ -149,7 +150,7 @@ def figures(case: Case, table: Table, work: Work, times: dict[str, Time], limit:
 
 def measured(case: Case, group: Group, table: Table, effort: Effort, options: Options, limits: Limits) -> Row:
     """Prepare, verify and time a case."""
-    # CPU time does not count what other processes take away; only of one thread it is what a call lasts.
+    # CPU time excludes other processes, but equals the duration of a call only with one thread.
     clock = time.process_time if group.threads == 1 else time.perf_counter
     work = case.prepare(group.threads)
     verify(case.name, work)
@@ -178,16 +179,16 @@ def measured(case: Case, group: Group, table: Table, effort: Effort, options: Op
 
 
 def show_progress(text: str) -> None:
-    """Say on a terminal what is being measured, in a line that the next text overwrites."""
+    """Show on a terminal what is being measured, in a line that the next text overwrites."""
     if sys.stderr.isatty():
         print(f"\r{text:80}\r", end="", file=sys.stderr, flush=True)
 
 
 def run_group(group: Group, options: Options) -> tuple[list[Row], dict[str, list[float]]]:
-    """Measure a group, in a process of its own; return the rows and the limits' samples."""
+    """Measure a group in its own process; return the rows and the limits' samples."""
     effort = SMOKE_TEST if options.quick else MEASUREMENT if group.threads == 1 else MEASUREMENT_OF_THREADS
     if options.alone:
-        ENGINES.clear()  # of this process
+        ENGINES.clear()  # in this process only
     limits = Limits(options.limits)
     limits.measure()
     nnk.set_num_threads(group.threads)
@@ -212,13 +213,13 @@ def run_group(group: Group, options: Options) -> tuple[list[Row], dict[str, list
 
 
 def line(cells: list[str]) -> str:
-    """A row of a Markdown table: the first cell to the left, the others to the right."""
+    """A row of a Markdown table: the first cell left-aligned, the others right-aligned."""
     first, *others = cells
     return f"| {first:36} | " + " | ".join(f"{cell:>12}" for cell in others) + " |"
 
 
 def print_table(table: Table, rows: list[Row]) -> None:
-    """Print a table with the columns that have something in them."""
+    """Print a table without its empty columns."""
     names = [OURS, *([table.versus] if table.versus else []), *ENGINES]
     names = [name for name in names if any(name in row["seconds"] for row in rows)]
     titles = {"ratio": "ratio", "versus": "ratio to it", "over": "over it", "percent": "of limit", "value": "value"}
@@ -254,7 +255,7 @@ def print_table(table: Table, rows: list[Row]) -> None:
 
 
 def print_summary(rows: list[Row]) -> None:
-    """Print how many cells of each table are ahead and reach their goals, and which do not."""
+    """Print how many cells of each table lead the peers and reach their goals; list the rest."""
     print("\n# Summary")
     tables: dict[str, list[Row]] = {}
     for row in rows:
@@ -282,7 +283,7 @@ def print_summary(rows: list[Row]) -> None:
 
 
 def print_limits(limits: dict[str, list[float]]) -> None:
-    """Print the limits of the machine: medians, and what they lie between."""
+    """Print the limits of the machine: medians and ranges."""
     if limits:
         print("\nLimits of one core, in 1e9 operations or bytes a second: median (least - most, samples)\n")
     for name, values in limits.items():
@@ -291,14 +292,17 @@ def print_limits(limits: dict[str, list[float]]) -> None:
 
 
 def cpu_model() -> str:
-    """The CPU's name, as far as the system tells it."""
+    """The CPU's name, if the system gives one."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
 
 
 def warn_of_other_processes() -> None:
-    """Say which CPUs others keep busy: more than one thread is then measured wrongly, and memory bandwidth too."""
+    """Warn about CPUs that other processes keep busy.
+
+    They distort measurements on several threads, and of memory bandwidth.
+    """
     stat = Path("/proc/stat")
 
     def times() -> dict[str, tuple[int, int]]:
@@ -315,7 +319,7 @@ def warn_of_other_processes() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the results depend on."""
+    """The machine and versions that the results depend on."""
     versions = {}
     for library, distribution in DISTRIBUTIONS.items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -331,7 +335,7 @@ def machine() -> dict[str, Any]:
 
 
 def parse() -> argparse.Namespace:
-    """The command's arguments."""
+    """Parse the command's arguments."""
     parser = argparse.ArgumentParser(description="Time nnkernels beside its peers, and against the limits of the machine.")
     names = list(dict.fromkeys(group.name for group in GROUPS))
     parser.add_argument("--group", action="append", choices=names, help="only this group; may be given again (default: all)")
@@ -350,7 +354,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure the groups, each in a process of its own; print, save and draw."""
+    """Measure the groups, each in its own process; print, save and draw."""
     arguments = parse()
     options = Options(arguments.filter, arguments.quick, arguments.alone, limits_program(arguments.limits))
     about = machine()
@@ -381,7 +385,7 @@ def main() -> None:
             limits.setdefault(name, []).extend(values)
         medians = {name: statistics.median(values) for name, values in limits.items()}
         results = {"machine": about, "limits": medians, "limits_samples": limits, "rows": rows}
-        if arguments.json:  # after each group, lest a later one loses it
+        if arguments.json:  # after each group, so that a later failure loses nothing
             arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     print_summary(rows)
     print_limits(limits)

@@ -1,8 +1,8 @@
-"""Draw what peers.py has measured.
+"""Draw the results of peers.py.
 
     python bench/plots.py FILE.json FOLDER
 
-FILE.json comes from peers.py --json. Pictures for which it has no results are left out.
+FILE.json comes from peers.py --json. Plots without results are skipped.
 """
 
 import io
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 OURS = "nnkernels"
 
-# A colour and a marker for each library: nnkernels stands out, the others differ in both.
+# A colour and a marker for each library; nnkernels stands out.
 STYLES = {
     OURS: ("#c1121f", "o"),
     "NumPy": ("#3a6ea5", "s"),
@@ -32,6 +32,14 @@ STYLES = {
 }
 
 TITLE_FONT = {"size": 12, "weight": "bold"}
+
+# The panels of the overview: title, table, and labels of the table's row; and its libraries.
+OVERVIEW = (
+    ("Train: a step of 32 rows", "Learning with Adam, float32", {"task": "digits 1797x64, 64-10, batch 32"}),
+    ("Predict 1 row", "Networks, float32", {"network": "64-64-10", "batch": 1}),
+    ("Predict 256 rows", "Networks, float32", {"network": "64-64-10", "batch": 256}),
+)
+COMPARED = (OURS, "NumPy", "PyTorch", "scikit-learn")
 
 # From few rows to many.
 ROW_COLOURS = ("#fde0a5", "#fdae61", "#f46d43", "#c1121f", "#67001f")
@@ -59,6 +67,7 @@ def draw(results: dict[str, Any], folder: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     plots: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "overview": overview,
         "roofline": roofline,
         "batch": time_by_batch,
         "elementwise": time_by_size,
@@ -69,13 +78,13 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         if figure := plot(results):
             drawn = io.StringIO()
             figure.savefig(drawn, format="svg", metadata={"Date": None})
-            # A hundredth of a point is fine enough; without indentation the file is smaller still.
+            # Hundredths of a point are precise enough, and the file is smaller.
             text = re.sub(r"(\d\.\d\d)\d+", r"\1", drawn.getvalue())
             (folder / f"{name}.svg").write_text(re.sub(r"\n +", "\n", text))
 
 
 def new_figure(results: dict[str, Any], height: float, **grid: Any) -> tuple[Any, Any]:
-    """A figure with its axes, and below it what the results depend on."""
+    """A figure with its axes, and a line about machine and versions below."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, height), layout="constrained", squeeze=False, **grid)
@@ -87,12 +96,12 @@ def new_figure(results: dict[str, Any], height: float, **grid: Any) -> tuple[Any
 
 
 def rows_of(results: dict[str, Any], table: str) -> list[Row]:
-    """The rows of the tables whose title starts so."""
+    """The rows of all tables whose title has this prefix."""
     return [row for row in results["rows"] if row["table"].startswith(table)]
 
 
 def lines(axes: Any, rows: list[Row], x: Callable[[Row], float], y: Callable[[Row, float], float]) -> None:
-    """A line for each library: y of a row and the library's seconds, over x of the row."""
+    """A line for each library, from x and y of each row; y also takes the library's seconds."""
     for library, (colour, marker) in STYLES.items():
         points = [(x(row), y(row, row["seconds"][library]["median"])) for row in rows if library in row["seconds"]]
         if points:
@@ -119,7 +128,7 @@ def legend_for_all(figure: Any, axes: Any, title: str) -> None:
 
 
 def plain_ticks(axis: Any, subdivisions: tuple[int, ...] = (1,)) -> None:
-    """Ticks of a logarithmic axis as plain numbers, at these multiples of powers of ten."""
+    """Plain numbers as ticks of a logarithmic axis, at these multiples of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=subdivisions))
@@ -128,7 +137,7 @@ def plain_ticks(axis: Any, subdivisions: tuple[int, ...] = (1,)) -> None:
 
 
 def short(size: int) -> str:
-    """A size with a binary prefix where that is exact."""
+    """A size with a binary prefix, if exact."""
     for bits, prefix in ((20, " Mi"), (10, " Ki")):
         if size % 2**bits == 0:
             return f"{size >> bits}{prefix}"
@@ -136,7 +145,7 @@ def short(size: int) -> str:
 
 
 def roofline(results: dict[str, Any]) -> Any:
-    """GFLOP/s of unpacked dense layers over operations for each byte, below what the machine can do."""
+    """GFLOP/s of unpacked dense layers over operations per byte, below the machine's limits."""
     rows = [row for row in rows_of(results, "dense with relu") if row["labels"]]
     peak = results["limits"].get(f"fma/{results['machine']['target']}/float32")
     if not rows or not peak:
@@ -188,7 +197,7 @@ def roofline(results: dict[str, Any]) -> Any:
 
 
 def time_by_batch(results: dict[str, Any]) -> Any:
-    """Microseconds a row over the batch, for each network."""
+    """Microseconds per row over the batch, for each network."""
     rows = rows_of(results, "Networks, float32")
     networks = list(dict.fromkeys(row["labels"]["network"] for row in rows))
     if not networks:
@@ -211,7 +220,7 @@ def time_by_batch(results: dict[str, Any]) -> Any:
 
 
 def time_by_size(results: dict[str, Any]) -> Any:
-    """Nanoseconds an element over the number of elements, for each function."""
+    """Nanoseconds per element over the number of elements, for each function."""
     tables = {kind: rows_of(results, f"Element-wise functions and softmax, {kind}") for kind in ("float32", "float64")}
     tables = {kind: rows for kind, rows in tables.items() if rows}
     functions = list(dict.fromkeys(row["labels"]["function"] for rows in tables.values() for row in rows))
@@ -235,7 +244,7 @@ def time_by_size(results: dict[str, Any]) -> Any:
 
 
 def tiny_latency(results: dict[str, Any]) -> Any:
-    """Microseconds of a call on one row, for the smallest networks."""
+    """Microseconds per call on one row, for the smallest networks."""
     rows = [row for row in rows_of(results, "Networks, float32") if row["labels"]["batch"] == 1][:2]
     if not rows:
         return None
@@ -254,8 +263,32 @@ def tiny_latency(results: dict[str, Any]) -> Any:
     return figure
 
 
+def overview(results: dict[str, Any]) -> Any:
+    """Microseconds per training step and per prediction, of the libraries in COMPARED."""
+    found = [
+        (title, [row for row in rows_of(results, table) if labels.items() <= row["labels"].items()])
+        for title, table, labels in OVERVIEW
+    ]
+    if not all(rows for _, rows in found):
+        return None
+    figure, axes = new_figure(results, 2.4, ncols=len(found))
+    figure.suptitle("A network 64-64-10 that reads digits, float32, one thread: microseconds", **TITLE_FONT)
+    for panel, (title, rows) in zip(axes.flat, found, strict=True):
+        seconds = rows[0]["seconds"]
+        times = {library: seconds[library]["median"] * 1e6 for library in COMPARED if library in seconds}
+        bars = panel.barh(list(times), list(times.values()), color=[STYLES[library][0] for library in times])
+        panel.bar_label(bars, fmt="%.3g", padding=3)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlim(right=1.2 * max(times.values()))
+        panel.invert_yaxis()
+        panel.grid(visible=False)
+        panel.tick_params(left=False, bottom=False, labelbottom=False)
+        panel.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
 def learning_steps(results: dict[str, Any]) -> Any:
-    """Microseconds of a training step, for each task."""
+    """Microseconds per training step, for each task."""
     tables = {kind: rows_of(results, f"Learning with Adam, {kind}") for kind in ("float32", "float64")}
     tables = {kind: rows[::-1] for kind, rows in tables.items() if rows}
     if not tables:

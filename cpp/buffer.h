@@ -11,7 +11,8 @@
 
 namespace nnkernels {
 
-// n elements of C on a cache line's boundary, not initialised; no memory at all if n is 0. Throws std::bad_alloc.
+// n elements of C, aligned to a cache line, not initialised; no memory if n is 0. Throws
+// std::bad_alloc.
 template <class C>
 class Buffer {
  public:
@@ -43,7 +44,7 @@ class Buffer {
   std::size_t size() const { return size_; }
 
  private:
-  // Reading more than the translation buffers' 4 kB pages hold, as weights do, is quicker from pages of this size.
+  // Huge pages: large weights span more 4 kB pages than the TLB holds.
   static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
   bool is_huge() const { return size_ * sizeof(C) >= kHugePage; }
@@ -53,10 +54,11 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-// Scratch memory of the calling thread, at least so many bytes, on a cache line's boundary. It is the thread's only one, kept
-// for its next call, and never shrinks: it is as large as the largest call wanted. That is what network.cpp lets a block of
-// rows take (kBlockBytes, 768 kB, and a layer's bias), or more where a single row of the widest layers takes more; in training
-// up to 64 (256 + log2(rows of a batch) x outputs) elements. Throws std::bad_alloc.
+// The calling thread's scratch memory: at least `bytes`, aligned to a cache line. Each thread has
+// one scratch, which every call reuses and which never shrinks. Its size is bounded:
+//   prediction: kBlockBytes (768 kB) and a layer's bias, or one row of the widest layers if larger
+//   training:   64 (256 + log2(rows of a batch) x outputs) elements
+// Throws std::bad_alloc.
 inline std::byte* thread_scratch(std::size_t bytes) {
   thread_local Buffer<std::byte> scratch;
   if (scratch.size() < bytes) {

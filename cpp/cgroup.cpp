@@ -17,7 +17,7 @@ bool list_contains(const std::string& list, const std::string& name) {
   return ("," + list + ",").find("," + name + ",") != std::string::npos;
 }
 
-// CPUs of the quota in a group's own files: microseconds of CPU time in each period.
+// CPUs allowed by the group's own files: quota divided by period, both in microseconds.
 int group_cpus(const std::string& group, Version version) {
   long long quota = 0;
   long long period = 0;
@@ -31,15 +31,15 @@ int group_cpus(const std::string& group, Version version) {
   return static_cast<int>(std::min<long long>(quota / period + (quota % period != 0), kUnlimited));
 }
 
-// The least of a mounted hierarchy's root and of the groups on the way to `group`, a path such as "/a/b" or "".
+// The lowest quota on the path from a mounted hierarchy's root to `group`, such as "/a/b" or "".
 int least_cpus(const std::string& mount, std::string group, Version version) {
   int least = group_cpus(mount, version);
   for (; !group.empty(); group.erase(group.rfind('/'))) least = std::min(least, group_cpus(mount + group, version));
   return least;
 }
 
-// The path of a group below a mount of its hierarchy that begins at `mount_root`. "" if the mount does not show the group, as
-// in a container that has the host's names of groups.
+// The group's path below a mount whose root is `mount_root`. "" if the mount does not contain the
+// group, as in a container that sees the host's group names.
 std::string path_below(const std::string& mount_root, const std::string& group) {
   const std::string root = mount_root == "/" ? "" : mount_root;
   const std::string below = group.compare(0, root.size(), root) == 0 ? group.substr(root.size()) : "";

@@ -5,8 +5,9 @@
 
 namespace nnkernels {
 
-// CPUs that the quotas of the process's control group and of the groups above it allow, the least of them, rounded up. The
-// largest int without a quota. Reads /proc/self/cgroup, /proc/self/mountinfo and the groups' files, all below `root`.
+// The lowest CPU quota among the process's control group and its ancestors, rounded up; the largest
+// int if there is no quota. Reads /proc/self/cgroup, /proc/self/mountinfo and the groups' files,
+// all below `root`.
 int cgroup_cpus(const std::string& root = "");
 
 }  // namespace nnkernels

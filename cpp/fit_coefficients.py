@@ -2,13 +2,14 @@
 
     python cpp/fit_coefficients.py
 
-Needs mpmath and SciPy. Each polynomial is the weighted minimax one, found by the Remez exchange (E. Ya. Remez, 1934; the
-procedure is in J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with its coefficients rounded to the working
-precision.
+Needs mpmath and SciPy. Each polynomial is the weighted minimax polynomial by the Remez exchange (E.
+Ya. Remez, 1934; procedure: J.-M. Muller, "Elementary Functions", 3rd edition, chapter 3), with
+coefficients rounded to the working precision.
 
-The tables of sigmoid, softplus, tanh and gelu hold a polynomial a row, about a centre where the function is all but a float
-(S. Gal, "Computing elementary functions", 1986). These come from C. L. Lawson's iteratively reweighted least squares (1961), in
-float64, so that another LAPACK may print another last digit.
+The tables of sigmoid, softplus, tanh and gelu hold one polynomial per row, around a centre where
+the function is very close to a float (S. Gal, "Computing elementary functions", 1986). They are
+fitted by C. L. Lawson's iteratively reweighted least squares (1961), in float64. So another LAPACK
+may print other last digits.
 """
 
 import itertools
@@ -28,7 +29,7 @@ mp.dps = 60
 
 
 def remez(target: Function, weight: Function, degree: int, low: mpf, high: mpf) -> tuple[list[mpf], mpf]:
-    """The polynomial (lowest power first) whose largest weight(x) * |polynomial(x) - target(x)| is smallest."""
+    """The minimax polynomial of weight(x) * |polynomial(x) - target(x)|, lowest power first."""
     count = degree + 2
     middle, radius = (low + high) / 2, (high - low) / 2
     points = [middle - radius * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
@@ -39,7 +40,8 @@ def remez(target: Function, weight: Function, degree: int, low: mpf, high: mpf) 
         solution = lu_solve(matrix(rows), matrix([target(x) for x in points]))
         coefficients = [solution[i] for i in range(degree + 1)]
         errors = [weight(x) * (polyval(coefficients[::-1], x) - target(x)) for x in grid]
-        # One extreme point in each run of errors of one sign; the largest ones if there are more runs than points.
+        # One extreme point in each run of errors of the same sign; if there are more runs than
+        # points, the largest ones.
         runs: list[tuple[mpf, mpf]] = []
         for x, error in zip(grid, errors, strict=True):
             if runs and (error >= 0) == (runs[-1][1] >= 0):
@@ -57,14 +59,14 @@ def remez(target: Function, weight: Function, degree: int, low: mpf, high: mpf) 
 
 
 def rounded(value: mpf, dtype: type[np.floating], bits: int | None = None) -> np.floating:
-    """The value rounded once, to nearest, to a binary format of NumPy, or to fewer bits than it has."""
+    """The value rounded once, to nearest, to a binary format of NumPy, or to `bits` bits."""
     bits = bits or np.finfo(dtype).nmant + 1
     mantissa, exponent = mp.frexp(value)
     return dtype(float(ldexp(mp.nint(ldexp(mantissa, bits)), exponent - bits)))
 
 
 def fit(name: str, target: Function, weight: Function, degree: int, low: mpf, high: mpf, dtype: type[np.floating]) -> None:
-    """Print one polynomial and what is left of its accuracy after rounding its coefficients."""
+    """Print a polynomial, and its error before and after rounding the coefficients."""
     coefficients, before = remez(target, weight, degree, low, high)
     constants = [rounded(c, dtype) for c in coefficients]
     exact = [mpf(float(c)) for c in constants]
@@ -85,14 +87,17 @@ def hexadecimal(value: np.floating) -> str:
 
 
 def split(name: str, value: mpf, dtype: type[np.floating], bits: int | None = None) -> None:
-    """Print a constant as the sum of two floats, the first of so many bits."""
+    """Print a constant as the sum of two floats, the first with `bits` bits."""
     high = rounded(value, dtype, bits)
     low = rounded(value - mpf(float(high)), dtype)
     print(f"{name}: {hexadecimal(high)} + {hexadecimal(low)}")
 
 
 def lawson(x: Array, target: Array, weight: Array, terms: int) -> Array:
-    """The coefficients (lowest power first) whose largest weight * |polynomial(x) - target| is smallest, over the points x."""
+    """The coefficients (lowest power first) of a minimax polynomial over the points x.
+
+    They minimise max weight * |polynomial(x) - target|.
+    """
     scale = np.abs(x).max()
     powers = np.vander(x / scale, terms, increasing=True)
     shares = np.ones(len(x))
@@ -111,9 +116,9 @@ def lawson(x: Array, target: Array, weight: Array, terms: int) -> Array:
 
 
 def row(function: Function, value: np.floating, low: mpf, high: mpf, degree: int) -> list[np.floating]:
-    """The coefficients c1, c2, ... of function(t) = value + c1 t + c2 t^2 + ..., of the least relative error.
+    """The coefficients c1, c2, ... of function(t) = value + c1 t + c2 t^2 + ...
 
-    They are rounded one after the other, and the rest fitted anew to what is left.
+    They have the least relative error. Each is rounded before the next ones are fitted again.
     """
     middle, radius = (low + high) / 2, (high - low) / 2
     points = [middle - radius * cos(pi * (i + mpf(1) / 2) / 150) for i in range(150)]
@@ -130,7 +135,7 @@ def row(function: Function, value: np.floating, low: mpf, high: mpf, degree: int
 
 
 def centre_of(function: Function, middle: mpf, radius: mpf, suits: Callable[[np.floating], bool]) -> tuple[mpf, np.floating]:
-    """A float about the middle where the function is a float that suits, up to a relative error of 2^-32."""
+    """A float near `middle` where the function is within 2^-32 (relative) of a suitable float."""
     for k in range(2**16):
         x = mpf(float(np.float32(float(middle + (-1) ** k * radius * k / 2**16))))
         exact = function(x)
@@ -146,10 +151,13 @@ def shifted(function: Function, origin: mpf, t: mpf) -> mpf:
 
 
 def worst_error(values: list[np.floating], function: Callable[[Array], Array], low: mpf, high: mpf) -> float:
-    """The largest error of a row in ULP, over 2^18 floats: as the kernel computes it, by Horner's scheme with fmas."""
+    """The largest error of a row in ULP, over 2^18 floats.
+
+    It is computed as in the kernel, by Horner's scheme with fmas.
+    """
 
     def fma(a: Array, b: Array, c: np.floating) -> Array:
-        return (a.astype(np.float64) * b + c).astype(np.float32)  # rounded twice, but hardly ever to another float
+        return (a.astype(np.float64) * b + c).astype(np.float32)  # rounded twice, but almost never to another float
 
     y = np.linspace(float(low), float(high), 2**18, dtype=np.float32)
     t = y - values[0]
@@ -167,7 +175,7 @@ def best_row(
     high: mpf,
     suits: Callable[[np.floating], bool] = lambda value: True,
 ) -> list[np.floating]:
-    """A row for low <= y <= high, and a little more: of several centres that with the smallest largest error."""
+    """A row for slightly more than low <= y <= high: the best of several centres."""
     slack = (high - low) * mpf(2) ** -18
     rows = []
     for share in np.arange(0.3, 0.71, 0.025):
@@ -185,7 +193,7 @@ def sigmoid_table() -> dict[int, list[np.floating]]:
         return 1 / (1 + exp(y))
 
     def suits(value: np.floating) -> bool:
-        """Whether 1 - value is all but a float, too."""
+        """Whether 1 - value is also very close to a float."""
         units = float(value) * 2.0**24
         return abs(units - round(units)) < 2.0**-5
 
@@ -198,7 +206,7 @@ def sigmoid_table() -> dict[int, list[np.floating]]:
 
 
 def softplus_table() -> dict[int, list[np.floating]]:
-    """The rows of kSoftplusTable, as of kSigmoidTable."""
+    """The rows of kSoftplusTable, for the same y as kSigmoidTable."""
     width = 1 / mpf("1.5625")
 
     def softplus(y: mpf) -> mpf:
@@ -215,9 +223,10 @@ def softplus_table() -> dict[int, list[np.floating]]:
 def binades_table(
     function: Function, approximate: Callable[[Array], Array], near_zero: Function, end: float
 ) -> dict[int, list[np.floating]]:
-    """The rows of kTanhTable and kGeluTable: four for each binade of 1 + y, up to `end`, where the function is 1.
+    """The rows of kTanhTable and kGeluTable: four per binade of 1 + y.
 
-    In the first row y itself is the leading term, and near_zero(y) is about function(y) / y - 1.
+    They end at `end`, where the function is 1. In the first row, y itself is the leading term;
+    near_zero(y) approximates function(y) / y - 1.
     """
     rest, _ = remez(
         lambda y: (function(y) - y) / y if y > mpf(10) ** -8 else near_zero(y),
@@ -237,7 +246,7 @@ def binades_table(
 
 
 def gelu_ratio(y: mpf) -> mpf:
-    """2 e^(y^2/2) Phi(-y), with the distribution function Phi of a normal random number."""
+    """2 e^(y^2/2) Phi(-y), with the standard normal distribution function Phi."""
     return exp(y * y / 2) * erfc(y / sqrt(2))
 
 
@@ -259,7 +268,7 @@ def fit_gelu() -> None:
 
 
 def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
-    """Print 16 rows of eight floats, in the order of the row's number modulo 16."""
+    """Print 16 rows of eight floats, ordered by the row's number modulo 16."""
     print(f"{name}:")
     rows = {number % 16: values for number, values in table.items()}
     for number in range(16):
@@ -268,7 +277,7 @@ def print_table(name: str, table: dict[int, list[np.floating]]) -> None:
 
 
 def print_nodes(name: str, function: Function, exponents: range) -> None:
-    """Print a function in the middle of each sixteenth of binades, each value in two parts."""
+    """Print a function at the middle of each sixteenth of binades, each value in two parts."""
     print(f"{name}:")
     for exponent, sixteenth in itertools.product(exponents, range(16)):
         value = function(ldexp(1 + mpf(2 * sixteenth + 1) / 32, exponent))
@@ -279,7 +288,8 @@ def print_nodes(name: str, function: Function, exponents: range) -> None:
 def main() -> None:
     """Print all constants."""
     ln2 = log(2)
-    # A little more than half of log(2): the rounding of x * log2(e) can leave the remainder just outside.
+    # Slightly more than half of log(2), since the rounding of x * log2(e) can leave the remainder
+    # just outside.
     bound = ln2 / 2 * (1 + mpf(2) ** -10)
     for dtype, degree, bits in ((np.float32, 1, 12), (np.float64, 4, 38)):
         split("log(2)", ln2, dtype, bits)
@@ -298,7 +308,7 @@ def main() -> None:
         )  # fmt: skip
         for j in range(16):
             split(f"2^({j}/16)", mpf(2) ** (mpf(j) / 16), dtype)
-        # Of few bits: GeluTanh's sums with it are exact.
+        # Few bits, so that the sums of GeluTanh are exact.
         root = 2 * sqrt(2 / pi)
         split("2 sqrt(2/pi)", root, dtype, 21 if dtype == np.float32 else 48)
         split("2 sqrt(2/pi) 0.044715", root * mpf("0.044715"), dtype)

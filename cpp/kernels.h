@@ -1,11 +1,13 @@
-// The kernels of nnkernels as a table of function pointers: the C++ API, and the contract that every CPU target keeps.
+// The C++ API of nnkernels: a table of function pointers, with the contract that every CPU target
+// keeps.
 //
-// A kernel is written once, in kernels/*.h, over vectors of any width, and instantiated for each CPU target in
-// targets/*.cpp. All targets give the same bits, but for the sign and payload of NaN. dispatch.h chooses a table.
+// A kernel is written once, in kernels/*.h, over vectors of any width. targets/*.cpp instantiate it
+// for each CPU target. All targets give the same bits, except for the sign and payload of NaN.
+// dispatch.h chooses a table.
 //
-// Kernels compute with the default floating-point environment: round to nearest, subnormals kept. They may leave any
-// exception flag set; floating_point.h guards the caller's. They allocate nothing, throw nothing, and may be called
-// from any thread.
+// Kernels assume the default floating-point environment: round to nearest, subnormals kept. They
+// may leave any exception flag set; floating_point.h protects the caller's flags. They allocate
+// nothing, throw nothing, and may be called from any thread.
 #pragma once
 
 #include <cstddef>
@@ -19,12 +21,12 @@ struct Half {
   std::uint16_t bits;
 };
 
-// The type in which arrays of T are computed: float for Half, T itself otherwise.
+// The type used to compute with arrays of T: float for Half, T itself otherwise.
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, Half>, float, T>;
 
-// Elements of T that lie `stride` bytes apart, at addresses that are multiples of alignof(T). Always inlined: a target's object
-// must not offer the linker its copy of a function that others have too (kernels/lanes.h).
+// Elements of T, `stride` bytes apart, aligned to alignof(T). Always inlined: otherwise the linker
+// could use one target's copy for all code (kernels/lanes.h).
 template <class T>
 struct Strided {
   T* data;
@@ -32,7 +34,7 @@ struct Strided {
 
   __attribute__((always_inline)) bool contiguous() const { return stride == static_cast<std::ptrdiff_t>(sizeof(T)); }
 
-  // The elements from number i on.
+  // The elements from index i on.
   __attribute__((always_inline)) Strided from(std::size_t i) const {
     using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
     return {reinterpret_cast<T*>(reinterpret_cast<Byte*>(data) + static_cast<std::ptrdiff_t>(i) * stride), stride};
@@ -41,7 +43,7 @@ struct Strided {
   __attribute__((always_inline)) T& operator[](std::size_t i) const { return *from(i).data; }
 };
 
-// Rows of elements of T; strides in bytes. Always inlined, as above.
+// Rows of elements of T; strides in bytes. Always inlined, for the same reason.
 template <class T>
 struct Rows {
   T* data;
@@ -54,7 +56,7 @@ struct Rows {
   __attribute__((always_inline)) Strided<T> row(std::size_t i) const { return {from(i).data, element_stride}; }
 };
 
-// The weights of a layer as the caller has them: row i holds the weights of output i.
+// The weights of a layer, as the caller stores them: row i holds the weights of output i.
 template <class T>
 struct WeightsView {
   const T* data;
@@ -64,9 +66,9 @@ struct WeightsView {
   std::size_t inputs;
 };
 
-// Rows of a dense layer, computed in C: x is rows x inputs, outputs is rows x outputs; within a row the elements lie
-// side by side, row strides count elements. Where there are `packed` weights (from Kernels::pack), only the sizes of
-// `weights` are used.
+// Rows of a dense layer, in the compute type C. x is rows x inputs, outputs is rows x outputs. The
+// elements of a row are contiguous; row strides count elements. If `packed` (from Kernels::pack) is
+// set, only the sizes of `weights` are used.
 template <class T>
 struct DenseRows {
   using C = Compute<T>;
@@ -75,28 +77,29 @@ struct DenseRows {
   std::size_t rows;
   const C* packed;  // or null
   WeightsView<T> weights;
-  const C* bias;  // one an output, or null
-  bool relu;      // whether to apply it to the outputs
+  const C* bias;  // one per output, or null
+  bool relu;      // whether to apply ReLU to the outputs
   C* outputs;
   std::ptrdiff_t outputs_stride;
-  C* scratch;  // Kernels::dense_scratch elements; unused where `packed` is given
+  C* scratch;  // Kernels::dense_scratch elements; unused if `packed` is set
 };
 
 constexpr std::size_t kLineBytes = 64;  // of a cache line
 
-// What a dense layer does to its sums. The last two are of whole rows, the others element by element. From kLeakyRelu to
-// kSoftplus the gradient is computed from the activation's inputs: outputs do not tell it, or not exactly. Elsewhere from
+// The activation of a dense layer. Softmax and log_softmax act on whole rows, all others on single
+// elements. The gradients of kLeakyRelu to kSoftplus are computed from the activation's inputs,
+// because its outputs do not determine them accurately. All other gradients are computed from its
 // outputs.
 enum class Activation {
   kNone,
-  kRelu,       // max(0, x), NaN kept, relu(-0) = +0
+  kRelu,       // max(0, x), NaN propagates, relu(-0) = +0
   kSigmoid,    // 1 / (1 + e^-x)
   kTanh,       // (e^x - e^-x) / (e^x + e^-x)
   kExp,        // e^x
-  kLeakyRelu,  // x where x > 0, else option x; the option is the slope
-  kElu,        // x where x > 0, else option (e^x - 1)
+  kLeakyRelu,  // x if x > 0, else option * x; the option is the slope
+  kElu,        // x if x > 0, else option * (e^x - 1)
   kSilu,       // x sigmoid(x)
-  kGelu,       // x Phi(x), with the distribution function of a normal random number
+  kGelu,       // x Phi(x), with the standard normal distribution function Phi
   kGeluTanh,   // x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
   kSoftplus,   // log(1 + e^x)
   kSoftmax,    // e^(z - max) / sum e^(z - max)
@@ -109,38 +112,41 @@ constexpr bool has_gradient_of_inputs(Activation activation) {
   return activation >= Activation::kLeakyRelu && activation <= Activation::kSoftplus;
 }
 
-// A layer whose rows lie across: element i of row r is at [i * lane_rows + r], for lane_rows rows. The inputs of a row are
-// followed by zeros up to a multiple of lane_padding.
+// A layer over transposed rows: element i of row r is at [i * lane_rows + r]. Zeros pad the inputs
+// to a multiple of lane_padding.
 template <class T>
 struct DenseLanes {
   using C = Compute<T>;
   const C* packed;
-  const C* bias;  // one an output
+  const C* bias;  // one per output
   bool relu;
   std::size_t outputs;
-  std::size_t inputs;           // at most a block, kernels/dense.h
-  const char* ahead = nullptr;  // what to fetch meanwhile,
-  std::size_t ahead_lines = 0;  // so many lines of the cache, or none
+  std::size_t inputs;           // at most one block of kernels/dense.h
+  const char* ahead = nullptr;  // address to prefetch from, or null
+  std::size_t ahead_lines = 0;  // cache lines to prefetch
 };
 
-// Rows of n elements, shifted and scaled. The outputs may be the rows themselves.
+// Rows of n elements, shifted and scaled. The outputs may be the input rows.
 template <class From, class T>
 struct ScaleRows {
   Rows<const From> x;
   Rows<T> outputs;
   std::size_t rows;
   std::size_t n;
-  const double* offset;  // n, as the scale
+  const double* offset;  // n elements, as is `scale`
   const double* scale;
 };
 
-// Where relu writes contiguous outputs that are not the inputs: to the caches, or past them. The latter spares reading in what
-// is overwritten. It is quicker on one thread, and from about kLargeBytes on, more than a core's share of most last caches.
-// Only relu and leaky_relu of floating-point numbers can: others take longer to compute than to write.
+// Whether relu writes into the caches or past them. kStreaming saves reading the memory that is
+// overwritten. It applies to contiguous outputs that are not the inputs, and is faster on one
+// thread from about kLargeBytes on, which is more than one core's share of most last-level caches.
+// Only relu and leaky_relu of floating-point numbers stream: the other functions are limited by
+// computing, not by writing.
 enum class Stores { kCached, kStreaming };
 constexpr std::size_t kLargeBytes = std::size_t{1} << 24;
 
-// output[i] = f(input[i]) for i < n, in the order of i: the output may overlap elements of the input up to its own.
+// output[i] = f(input[i]) for i < n, in ascending order of i. output[i] may overlap input[0], ...,
+// input[i].
 template <class T>
 using ElementwiseKernel = void(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double option);
 
@@ -154,24 +160,30 @@ struct Kernels {
     return elementwise[static_cast<std::size_t>(activation)];
   }
 
-  // Over each of `rows` rows of n elements, nothing where n = 0. The output may be the rows themselves, element by element.
+  // A function of each of `rows` rows of n elements; does nothing if n = 0. The output may be the
+  // input.
   using Rowwise = void(const Rows<const T>& input, const Rows<T>& output, std::size_t rows, std::size_t n);
   Rowwise* softmax;
   Rowwise* log_softmax;
 
-  // log(sum e^z) of a row of n elements; -inf where n = 0.
+  // log(sum e^z) of a row of n elements; -inf if n = 0.
   T (*logsumexp)(Strided<const T> row, std::size_t n);
 
-  // sum x[i] w[i]; 0 where n = 0.
+  // sum x[i] w[i]; 0 if n = 0.
   T (*dot)(Strided<const T> x, Strided<const T> weights, std::size_t n);
 
-  // Copies between storage and contiguous compute type; narrow rounds to nearest.
+  // Converts between storage and contiguous elements of the compute type; narrow rounds to nearest.
   void (*widen)(Strided<const T> input, C* output, std::size_t n);
   void (*narrow)(const C* input, Strided<T> output, std::size_t n);
 
-  // Dense layers. Elements of a packed layer; packing and its inverse, which writes outputs x inputs elements
-  // (contiguous rows); elements of scratch that unpacked weights want; rows of outputs from rows of inputs. The
-  // outputs from a multiple i of panel_outputs on are a layer too, whose packed weights begin at packed_size(i, inputs).
+  // Dense layers.
+  //   packed_size    elements of a packed layer
+  //   pack           packs weights
+  //   unpack         the inverse; writes outputs x inputs elements, row after row
+  //   dense_scratch  elements of scratch for unpacked weights
+  //   dense          computes rows of outputs
+  // For a multiple i of panel_outputs, the outputs from i on are a layer too: its packed weights
+  // begin at packed_size(i, inputs).
   std::size_t (*packed_size)(std::size_t outputs, std::size_t inputs);
   void (*pack)(const WeightsView<T>& weights, C* packed);
   void (*unpack)(const C* packed, std::size_t outputs, std::size_t inputs, T* weights);
@@ -179,11 +191,13 @@ struct Kernels {
   std::size_t dense_scratch;
   void (*dense)(const DenseRows<T>& rows);
 
-  // The same, with the same bits, for lane_rows rows that lie across, one in each lane: faster for narrow layers.
+  // `dense` for lane_rows transposed rows, one in each lane, with the same bits. Faster for narrow
+  // layers.
   std::size_t lane_rows;
   std::size_t lane_padding;
   void (*dense_lanes)(const DenseLanes<T>& layer, const C* x, C* outputs);
-  // outputs[row][i] = input[row][i], of lane_rows rows of n elements; either may lie across.
+  // outputs[row][i] = input[row][i] for lane_rows rows of n elements; either side may be
+  // transposed.
   void (*copy_rows)(Rows<const C> input, Rows<C> output, std::size_t n);
 
   // outputs[row][i] = (x[row][i] - offset[i]) * scale[i] in double, rounded once to T.
@@ -191,7 +205,7 @@ struct Kernels {
   void (*scale_doubles)(const ScaleRows<double, T>& rows);
 };
 
-// max(0, x) of integers, by size; unsigned ones are copied.
+// max(0, x) of integers, by size. Unsigned integers are copied.
 struct IntegerRelu {
   ElementwiseKernel<std::int8_t>* int8;
   ElementwiseKernel<std::int16_t>* int16;
@@ -203,9 +217,11 @@ struct IntegerRelu {
   ElementwiseKernel<std::uint64_t>* uint64;
 };
 
-// outputs[r][j] = sum over k of a(k, r) b[k][j], for so many rows and columns. Strides count elements; the elements of b[k] and
-// of outputs[r] lie side by side. It is both gradients of a dense layer: that of the weights (k: rows of the batch, r: outputs,
-// j: inputs), and that of the inputs (k: outputs, r: rows of the batch, j: inputs). Overlapping nothing.
+// outputs[r][j] = sum over k of a(k, r) b[k][j]. Strides count elements; the elements of b[k] and
+// of outputs[r] are contiguous. Outputs must not overlap inputs. The two gradients of a dense layer
+// are outer products:
+//   of the weights: k = row of the batch, r = output, j = input
+//   of the inputs:  k = output, r = row of the batch, j = input
 template <class C>
 struct OuterProduct {
   const C* a;
@@ -213,7 +229,7 @@ struct OuterProduct {
   std::ptrdiff_t a_row;   // from r to r + 1
   const C* b;
   std::ptrdiff_t b_step;
-  std::size_t steps;  // of k, below 2^32
+  std::size_t steps;  // values of k, below 2^32
   std::size_t rows;
   std::size_t columns;
   C* outputs;
@@ -221,22 +237,24 @@ struct OuterProduct {
   C* scratch;  // Learning::outer_scratch elements
 };
 
-// Losses of rows of n outputs, and their gradient by these. A term is a row of cross_entropy, and an output otherwise.
+// Losses of rows of n outputs, and the gradient with respect to the outputs. cross_entropy has one
+// loss term per row, the other losses one per output.
 template <class C>
 struct LossRows {
   const C* outputs;  // rows x n
   std::size_t rows;
   std::size_t n;
-  const std::int64_t* labels;  // of cross_entropy, one a row, each in 0, ..., n - 1; or null
-  const C* targets;            // rows x n where there are no labels
+  const std::int64_t* labels;  // for cross_entropy: one per row, from 0 to n - 1; or null
+  const C* targets;            // rows x n, if there are no labels
   C option;                    // label_smoothing, pos_weight or delta
-  C* losses;                   // one a term
-  C* gradients;                // rows x n, or null; not the outputs
-  const C* factors;            // what the gradient of each term is multiplied by; where it is 0, so is the gradient
-  C factor;                    // that of all terms where `factors` is null
-  C smallest;                  // magnitudes of the gradient below it become 0
+  C* losses;                   // one per term
+  C* gradients;                // rows x n, or null; must not be `outputs`
+  const C* factors;            // multiply the gradient of each term; a factor of 0 makes it 0, NaN included
+  C factor;                    // the factor of all terms if `factors` is null
+  C smallest;                  // gradient elements of smaller magnitude become 0
 
-  // Rows from `row` on, which have so many terms each. Always inlined, as above.
+  // Rows `row`, ..., row + count - 1, with `terms` loss terms each. Always inlined, for the same
+  // reason.
   __attribute__((always_inline)) LossRows from(std::size_t row, std::size_t count, std::size_t terms) const {
     LossRows part = *this;
     part.rows = count;
@@ -250,13 +268,16 @@ struct LossRows {
   }
 };
 
-// In a step of an optimizer parameters, gradients and moments below it are taken as 0, and so are gradients by the outputs:
-// some CPUs take many times as long for subnormal numbers, which they or their products would be.
+// A training step treats parameters, first moments and gradients below this magnitude as 0,
+// including gradients with respect to outputs. Otherwise these numbers or their products could
+// become subnormal, which is many times slower on some CPUs.
 template <class C>
 constexpr C kLeastGradient = static_cast<C>(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900);
 
-// v = momentum v + g with g = gradient + decay p, then p -= rate (nesterov ? g + momentum v : v). velocity may be null where
-// momentum is 0.
+//   g = gradient + decay p
+//   v = momentum v + g
+//   p -= rate (nesterov ? g + momentum v : v)
+// `velocity` may be null if momentum is 0.
 template <class C>
 struct SgdStep {
   C* parameters;
@@ -269,8 +290,11 @@ struct SgdStep {
   bool nesterov;
 };
 
-// p *= shrink; m += (1 - beta_1)(g - m), v += (1 - beta_2)(g^2 - v) with g = gradient + decay p; then
-// p -= rate m / (sqrt(v) root_scale + epsilon), but 0 where v is 0.
+//   p *= shrink
+//   g = gradient + decay p
+//   m += (1 - beta_1)(g - m)
+//   v += (1 - beta_2)(g^2 - v)
+//   p -= v == 0 ? 0 : rate m / (sqrt(v) root_scale + epsilon)
 template <class C>
 struct AdamStep {
   C* parameters;
@@ -278,7 +302,7 @@ struct AdamStep {
   C* second_moment;
   const C* gradient;
   std::size_t n;
-  C rate;        // learning rate / (1 - beta_1^t) in step number t
+  C rate;        // learning rate / (1 - beta_1^t) in step t
   C root_scale;  // 1 / sqrt(1 - beta_2^t)
   C rest_1;      // 1 - beta_1
   C rest_2;      // 1 - beta_2
@@ -287,7 +311,7 @@ struct AdamStep {
   C shrink;
 };
 
-// Kernels of learning, in the compute types.
+// Kernels for training, in the compute types.
 template <class C>
 struct Learning {
   std::size_t (*outer_scratch)(const OuterProduct<C>& product);
@@ -298,17 +322,19 @@ struct Learning {
   Loss* binary_cross_entropy;  // (1 - y) log(1 + e^z) + option y log(1 + e^-z)
   Loss* squared_error;         // (z - y)^2
   Loss* absolute_error;        // |z - y|
-  Loss* huber;                 // d^2 / 2 where |d| <= option, elsewhere option (|d| - option / 2), with d = z - y
+  Loss* huber;                 // d = z - y; d^2 / 2 if |d| <= option, else option (|d| - option / 2)
   Loss* poisson;               // e^z - y z
 
-  // From the gradient by an activation's outputs to that by its inputs, in place, in so many contiguous elements. The values
-  // are the activation's inputs where has_gradient_of_inputs, else its outputs.
+  // Backpropagates through an activation, in place: from the gradient with respect to its outputs
+  // to the one with respect to its inputs, for n contiguous elements. `values` are the activation's
+  // inputs if has_gradient_of_inputs, else its outputs.
   using ActivationGradient = void(const C* values, C* gradients, std::size_t n, double option);
   ActivationGradient* activation_gradient[kElementwise];  // by Activation; null for kNone
   __attribute__((always_inline)) ActivationGradient* of(Activation activation) const {
     return activation_gradient[static_cast<std::size_t>(activation)];
   }
-  // The same of contiguous rows of n outputs: p (g - sum p g) and g - e^y sum g.
+  // The same for softmax and log_softmax, over contiguous rows of n outputs: p (g - sum p g) and g
+  // - e^y sum g.
   void (*softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
   void (*log_softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
 

@@ -15,29 +15,30 @@ namespace {
 // Overhead per input or output of a layer, in multiplications.
 constexpr std::size_t kElementWork = 24;
 
-// Reading a layer's weights takes as long as multiplying them by so many rows.
+// Reading a layer's weights costs as much as multiplying them by this many rows.
 constexpr std::size_t kReadRows = 4;
 
-// Up to so many rows threads share a layer's outputs, with more the rows.
+// Up to this many rows, threads share a layer's outputs; with more, the rows.
 constexpr std::size_t kFewRows = 127;
 
-// Networks of layers up to so wide are computed with a row in each lane.
+// Networks of layers up to this width are computed with one row in each lane.
 constexpr std::size_t kNarrow = 128;
 
-// Rows of so many bytes together come from beyond the second cache, and are worth fetching ahead.
+// Batches of at least this many bytes exceed the L2 cache, so their rows are prefetched.
 constexpr std::size_t kFarBytes = 2 * 1024 * 1024;
 
 // Upper limit for a layer's sizes, so that byte counts cannot overflow.
 constexpr std::size_t kTooMany = std::numeric_limits<std::size_t>::max() / 1024;
 
-// Throws std::bad_alloc for a layer that no memory holds. Its inputs may be claimed, by a stride of 0.
+// Throws std::bad_alloc if a layer is too large. A view with a stride of 0 can have any number of
+// inputs.
 void check_sizes(std::size_t inputs, std::size_t outputs) {
   std::size_t weights = 0;
   const bool wraps_around = __builtin_mul_overflow(inputs, outputs, &weights);
   if (wraps_around || std::max({inputs, outputs, weights}) >= kTooMany) throw std::bad_alloc();
 }
 
-// Rows of a block of so many bytes, where `count` are cut into blocks of about the same size. At least one.
+// Rows per block, such that a block has at most `bytes` or one row. Blocks have about equal size.
 std::size_t rows_of_block(std::size_t count, std::size_t bytes_of_row, std::size_t bytes) {
   const std::size_t most = std::max<std::size_t>(bytes / std::max<std::size_t>(bytes_of_row, 1), 1);
   const std::size_t blocks = (count + most - 1) / most;
@@ -58,26 +59,27 @@ Rows<const T> read_only(const Rows<T>& rows) {
   return {rows.data, rows.row_stride, rows.element_stride};
 }
 
-// Rows of n elements, one behind the other.
+// Contiguous rows of n elements, without gaps.
 template <class C>
 Rows<C> side_by_side(C* data, std::size_t n) {
   return {data, static_cast<std::ptrdiff_t>(n * sizeof(C)), static_cast<std::ptrdiff_t>(sizeof(C))};
 }
 
-// Whether rows of n elements lie so.
+// Whether rows of n elements are contiguous, without gaps.
 template <class T>
 bool are_side_by_side(const Rows<T>& rows, std::size_t n) {
   return rows.element_stride == static_cast<std::ptrdiff_t>(sizeof(T)) &&
          rows.row_stride == static_cast<std::ptrdiff_t>(n * sizeof(T));
 }
 
-// Whether the dense kernel can read or write these rows where they are.
+// Whether the dense kernel can read or write these rows in place.
 template <class T>
 bool direct(const Rows<T>& rows) {
   return kIsCompute<std::remove_const_t<T>> && contiguous_rows(rows);
 }
 
-// Conversions of `count` rows of n elements from and to contiguous rows of the compute type: one long row where they can.
+// Convert `count` rows of n elements to and from contiguous rows of the compute type. Rows without
+// gaps are converted as one long row.
 template <class T>
 void widen_rows(const Rows<const T>& x, Compute<T>* to, std::size_t count, std::size_t n) {
   const Kernels<T>& table = kernels().of<T>();
@@ -92,8 +94,9 @@ void narrow_rows(const Compute<T>* from, const Rows<T>& outputs, std::size_t cou
   for (std::size_t i = 0; i < count; ++i) table.narrow(from + i * n, outputs.row(i), n);
 }
 
-// One layer over a block of rows, of which `layer` has the weights and bias. Rows that the dense kernel cannot use where they
-// are go through `staging`, which has room for inputs + outputs elements a row.
+// Computes one layer over a block of rows; `layer` has the weights and bias. Rows that the dense
+// kernel cannot use in place go through `staging`, which has room for inputs + outputs elements per
+// row.
 template <class T>
 void layer_forward(const Rows<const T>& x, std::size_t count, DenseRows<T>& layer, Activation activation,
                    const Rows<T>& outputs, Compute<T>* staging) {
@@ -129,8 +132,9 @@ auto rowwise(const Kernels<T>& table, Activation activation) {
   return activation == Activation::kSoftmax ? table.softmax : table.log_softmax;
 }
 
-// The outputs begin, ..., end - 1 of a layer as a layer, as `forward(begin, end, activation, outputs)` computes it, shared out
-// among threads where that pays; softmax and log_softmax come after, for they want all of a row.
+// Shares a layer's outputs among threads if that pays. `forward(begin, end, activation, outputs)`
+// computes the outputs begin, ..., end - 1. softmax and log_softmax follow at the end, since they
+// need whole rows.
 template <class T, class Forward>
 void share_outputs(std::size_t count, const WeightsView<T>& weights, Activation activation, Rows<T> outputs, Forward forward) {
   const Activation of_part = is_elementwise(activation) ? activation : Activation::kNone;
@@ -178,13 +182,13 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
            Rows<T> outputs) {
   using C = Compute<T>;
   const Kernels<T>& table = kernels().of<T>();
-  if (weights.outputs == 0) return;  // however many rows
+  if (weights.outputs == 0) return;  // an array without outputs can have any number of rows
   check_sizes(weights.inputs, weights.outputs);
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t width = staged ? weights.inputs + weights.outputs : 0;
   const std::size_t block =
       staged ? rows_of_block(count, width * sizeof(C), kBlockBytes - table.dense_scratch * sizeof(C)) : count;
-  // In the thread's scratch: what the kernel wants, a block's rows, the bias.
+  // The thread's scratch holds the kernel's scratch, the rows of a block, and the bias.
   const auto forward = [&](Rows<const T> from, std::size_t rows, const WeightsView<T>& my_weights, Strided<const T> my_bias,
                            Activation fused, Rows<T> to) {
     DenseRows<T> layer{};
@@ -202,7 +206,7 @@ void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, St
     for (std::size_t row = 0; row < rows; row += block) {
       const std::size_t block_rows = std::min(block, rows - row);
       layer_forward(from.from(row), block_rows, layer, fused, to.from(row), staging);
-      // Activations have no overflow or invalid operation to report, but may raise the flags on the way.
+      // Activations may set flags on the way, but have no overflow or invalid operation to report.
       const FloatingPointScope scope(Exceptions::kDrop);
       activate(fused, 0, to.from(row), block_rows, my_weights.outputs, staging);
     }
@@ -235,7 +239,7 @@ Network<T>::Network(const std::vector<LayerView<T>>& layers) {
       has_scale_ = true;
     } else {
       check_sizes(inputs, outputs);
-      // Some memory also where there are no inputs: null would mean weights that are not packed.
+      // At least one element, since null would mean unpacked weights.
       layer.weights = Buffer<C>(std::max<std::size_t>(table.packed_size(outputs, inputs), 1));
       layer.bias = Buffer<C>(outputs);
       table.pack(view.weights, layer.weights.data());
@@ -261,8 +265,8 @@ void Network<T>::copy_bias(std::size_t layer, T* bias) const {
   kernels().of<T>().narrow(layers_[layer].bias.data(), {bias, sizeof(T)}, layers_[layer].outputs);
 }
 
-// The rows of a block go through all layers; hidden outputs alternate between two halves of `hidden`. If `shared`, where
-// there may be no staging, threads share each layer.
+// Computes all layers for the rows of a block. Hidden outputs alternate between the two halves of
+// `hidden`. If `shared`, threads share each layer; this needs rows that are used in place.
 template <class T>
 void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs, T* hidden,
                                C* staging, bool shared) const {
@@ -301,9 +305,10 @@ void Network<T>::forward_block(std::size_t first, const Rows<const T>& x, std::s
   }
 }
 
-// lane_rows rows of a narrow network, which lie across from the first layer to the last. All in C: a half is rounded wherever
-// the chain of functions rounds. `fetch_next`: as many rows come after these, and shall be in the cache by then: the CPU does
-// not foresee them, for the rows are read side by side.
+// Computes lane_rows rows of a narrow network, transposed from the first layer to the last. All
+// arithmetic is in C; halves are rounded where the separate functions would round. `fetch_next`
+// prefetches the next lane_rows rows: reading several rows in parallel defeats the CPU's own
+// prefetcher.
 template <class T>
 void Network<T>::forward_lanes(std::size_t first, Rows<const T> x, Rows<T> outputs, bool fetch_next, std::byte* scratch) const {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
@@ -373,17 +378,17 @@ void Network<T>::forward_doubles(const Rows<const double>& x, std::size_t count,
 
 template <class T>
 void Network<T>::forward_from(std::size_t first, const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const {
-  if (this->outputs() == 0) return;  // however many rows
+  if (this->outputs() == 0) return;  // an array without outputs can have any number of rows
   const std::size_t lanes = kernels().of<T>().lane_rows;
-  // A half that is scaled is rounded once, from doubles: not in lanes of floats.
+  // Scaled halves are rounded once, from doubles, so they cannot use lanes of floats.
   const bool narrow = widest_ <= kNarrow && count >= lanes && (kIsCompute<T> || !has_scale_);
   const std::size_t lanes_bytes = narrow ? lanes * (widest_ + kernels().of<T>().lane_padding) * (2 * sizeof(C) + sizeof(T)) : 0;
   const bool staged = !direct(x) || !direct(outputs);
   const std::size_t staging_width = staged ? widest_staging_ : 0;
-  // Of a layer's inputs and outputs, which both want to stay in the cache, and of what else is in the scratch.
+  // A layer's inputs and outputs, which should stay in the cache together, plus the staging.
   const std::size_t bytes_of_row = std::max(2 * widest_hidden_, widest_staging_) * sizeof(T) + staging_width * sizeof(C);
   const std::size_t block = rows_of_block(count, bytes_of_row, kBlockBytes);
-  // Both parts begin on a cache line.
+  // Both parts begin at a cache line.
   const std::size_t hidden_bytes = (2 * block * widest_hidden_ * sizeof(T) + kLineBytes - 1) / kLineBytes * kLineBytes;
   const std::size_t staging_bytes = block * staging_width * sizeof(C);
   if (!staged && !narrow && count <= std::min(block, kFewRows) &&

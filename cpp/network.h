@@ -1,8 +1,8 @@
-// Dense layers and networks of them: the forward pass over a batch of rows. Knows nothing of Python.
+// Dense layers and networks: the forward pass over a batch of rows. Independent of Python.
 //
-// A row's outputs depend on that row alone, whatever the batch, the threads and the blocks it is computed in, and a layer's
-// fused activation equals the activation's own kernel on the layer's rounded outputs, so that all ways to compute a network
-// give the same bits.
+// Every way to compute a network gives the same bits. A row's outputs depend on that row alone, not
+// on the batch, the threads or the blocks. A layer's fused activation equals the activation's own
+// kernel on the layer's rounded outputs.
 #pragma once
 
 #include <cstddef>
@@ -13,42 +13,45 @@
 
 namespace nnkernels {
 
-// A multiple of the rows that the dense kernel takes at once.
+// A multiple of the dense kernel's tile height on every target, in rows.
 constexpr std::size_t kTileMultiple = 12;
 
-// Bytes of activations that a block of rows may take, so that they stay in the cache between layers. More than dense_scratch.
+// Maximum bytes of a block's activations, so that they stay in the cache between layers. Must
+// exceed the bytes of dense_scratch.
 constexpr std::size_t kBlockBytes = 768 * 1024;
 
-// The activation of rows of n elements, in place, with its option where it has one; the dense kernels have applied relu, which
-// commutes with the rounding to half. `staging`, where there is any, has room for the rows in the compute type: softmax of
-// short rows of halves is mostly conversions, which are quicker for all rows at once.
+// Applies the activation to rows of n elements, in place. Does nothing for relu: the dense kernels
+// have already applied it, and it commutes with the rounding to half. `staging`, if not null, has
+// room for the rows in the compute type: softmax of short half rows is mostly conversion, which is
+// faster for all rows at once.
 template <class T>
 void activate(Activation activation, double option, const Rows<T>& x, std::size_t count, std::size_t n,
               Compute<T>* staging = nullptr);
 
-// outputs = activation(x weights^T + bias) for `count` rows, an activation without an option; the outputs must not overlap the
-// rest. Overflow and invalid
-// operations before the activation raise their exception flags. Throws std::bad_alloc.
+// outputs = activation(x weights^T + bias) for `count` rows; the activation has no option. The
+// outputs must not overlap the other arguments. Overflow and invalid operations before the
+// activation raise their exception flags. Throws std::bad_alloc.
 template <class T>
 void dense(Rows<const T> x, std::size_t count, const WeightsView<T>& weights, Strided<const T> bias, Activation activation,
            Rows<T> outputs);
 
-// A layer as a network takes it; its numbers are copied. One that scales has an offset and a scale for each of its inputs,
-// which are its outputs; of its weights only the sizes are used.
+// A layer of a network; the network copies its arrays. A Scale layer has one offset and one scale
+// per input, as many outputs as inputs, and uses only the sizes of `weights`.
 template <class T>
 struct LayerView {
   WeightsView<T> weights;
   Strided<const T> bias;
   Activation activation;
   double option = 0;               // of the activation
-  const double* offset = nullptr;  // where the layer scales
+  const double* offset = nullptr;  // of a Scale; else null
   const double* scale = nullptr;
 };
 
 template <class T>
 class Network {
  public:
-  // Layers must chain: each one's inputs are the outputs of the one before. Throws std::bad_alloc.
+  // Layers must chain: the inputs of each layer are the outputs of the layer before. Throws
+  // std::bad_alloc.
   explicit Network(const std::vector<LayerView<T>>& layers);
 
   std::size_t size() const { return layers_.size(); }
@@ -61,21 +64,22 @@ class Network {
 
   bool scales(std::size_t layer) const { return layers_[layer].scales; }
 
-  // Of a layer that scales: as many numbers as it has inputs.
+  // Of a Scale: one number per input.
   const double* offset(std::size_t layer) const { return layers_[layer].offset.data(); }
   const double* scale(std::size_t layer) const { return layers_[layer].scale.data(); }
 
-  // Copies of another layer's weights (outputs x inputs) and bias (outputs).
+  // Copy the weights (outputs x inputs) and bias (outputs) of a layer that is not a Scale.
   void copy_weights(std::size_t layer, T* weights) const;
   void copy_bias(std::size_t layer, T* bias) const;
 
-  // The time of a row's forward pass, in multiplications.
+  // Cost of one row's forward pass, in multiplications.
   std::size_t work() const { return work_; }
 
   // `count` rows; the outputs must not overlap x. Throws std::bad_alloc.
   void forward(const Rows<const T>& x, std::size_t count, const Rows<T>& outputs) const { forward_from(0, x, count, outputs); }
 
-  // The same for rows of double, where the first layer scales: it takes them before they are rounded.
+  // The same for rows of double, if the first layer is a Scale: it scales them before they are
+  // rounded.
   void forward_doubles(const Rows<const double>& x, std::size_t count, const Rows<T>& outputs) const;
 
  private:
@@ -88,7 +92,7 @@ class Network {
     double option;
     Buffer<C> weights;  // packed
     Buffer<C> bias;
-    bool scales;                        // whether it is a Scale, which has no weights
+    bool scales;                        // whether the layer is a Scale, which has no weights
     std::vector<double> offset, scale;  // of a Scale
   };
 

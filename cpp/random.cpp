@@ -48,7 +48,7 @@ class Philox {
   int next_ = 4;
 };
 
-// Below the bound, which is not 0.
+// A number below `bound`, which must not be 0.
 std::uint64_t random_below(Philox& random, std::uint64_t bound) {
   Wide product = Wide{random()} * bound;
   if (static_cast<std::uint64_t>(product) < bound) {
@@ -62,7 +62,7 @@ std::uint64_t random_below(Philox& random, std::uint64_t bound) {
 
 void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order,
                  const std::function<void()>& poll) {
-  constexpr std::size_t kAhead = 32;  // places that are fetched before they are swapped, for the order may be in memory
+  constexpr std::size_t kAhead = 32;  // prefetch distance, because the order may not fit in the cache
   constexpr std::size_t kPollMask = (std::size_t{1} << 20) - 1;
   Philox random(seed, Purpose::kOrder, epoch);
   for (std::size_t i = 0; i < n; ++i) order[i] = i;

@@ -13,15 +13,16 @@
 namespace nnkernels {
 namespace {
 
-// Multiplications between two polls: about 2 ms on one thread, and much less than a second also with subnormal numbers.
+// Multiplications between two polls: about 2 ms on one thread, and well below a second even with
+// subnormal numbers.
 constexpr std::size_t kPollWork = 100'000'000;
 
-// Loops of fewer multiplications stay on the calling thread, also where workers are awake: a step has loops between them that
-// cannot be shared, and threads would wait for each other as long as they gain.
+// Loops of fewer multiplications stay on the calling thread: the serial work between loops would
+// keep threads waiting for as long as sharing saves.
 constexpr std::size_t kSharedWork = 1'500'000;
 
-// Costs in multiplications: gathering an element (it may come from memory), packing one, activating one, an output's loss, a
-// parameter's step.
+// Costs in multiplications, in this order: to gather an element (possibly from memory), pack an
+// element, activate an element, compute an output's loss, update a parameter.
 constexpr std::size_t kGatherWork = 48;
 constexpr std::size_t kPackWork = 16;
 constexpr std::size_t kElementWork = 4;
@@ -31,13 +32,13 @@ constexpr std::size_t kStepWork = 64;
 // A multiple of the elements of a vector.
 constexpr std::size_t kVectorMultiple = 16;
 
-// Rows whose losses are added one after the other, in so many partial sums; the rows' sums are the leaves of a tree.
+// Rows per leaf of the tree of losses; within a leaf, losses are added in kLossSums partial sums.
 constexpr std::size_t kLossBlock = 256;
 constexpr std::size_t kLossSums = 8;
 
 using LossTree = TreeSums<double, 1, 56>;
 
-// value(i) for i = begin, ..., end - 1.
+// The sum of value(i) for i = begin, ..., end - 1.
 template <class Value>
 double sum_block(std::size_t begin, std::size_t end, Value value) {
   double sums[kLossSums] = {};
@@ -52,7 +53,7 @@ double sum_block(std::size_t begin, std::size_t end, Value value) {
   return sums[0];
 }
 
-// The sum of value(i) for so many terms of each row.
+// The sum of value(i) over `terms` terms of each row.
 template <class Value>
 double sum_rows(std::size_t rows, std::size_t terms, Value value) {
   LossTree tree;
@@ -65,7 +66,7 @@ double sum_rows(std::size_t rows, std::size_t terms, Value value) {
   return total;
 }
 
-// The weight of term number i, where there are weights.
+// The weight of term i, if there are weights.
 template <class C>
 double weight_of(const Targets<C>& targets, std::size_t terms, std::size_t i) {
   return targets.weights[targets.weight_of_term || terms == 1 ? i : i / terms];
@@ -126,8 +127,7 @@ void loss_terms(Loss loss, const LossRows<C>& all) {
   });
 }
 
-// From the gradient by the outputs of a layer's activation to that by its inputs, in place; the values as its kernel takes
-// them.
+// Backpropagates through a layer's activation, in place.
 template <class C>
 void activation_gradient(const TrainerLayer& layer, const C* values, C* gradients, std::size_t rows) {
   const Learning<C>& table = kernels().learning<C>();
@@ -141,7 +141,8 @@ void activation_gradient(const TrainerLayer& layer, const C* values, C* gradient
   }
 }
 
-// base^n by squaring. Below 2^-100 it is nothing beside 1, and taken as 0: subnormal numbers would be slow.
+// base^n by squaring, for base <= 1. Powers below 2^-100 are negligible beside 1 and become 0,
+// since subnormal numbers are slow.
 double power(double base, std::uint64_t n) {
   double result = 1;
   for (; n != 0; n >>= 1, base *= base) {
@@ -151,7 +152,7 @@ double power(double base, std::uint64_t n) {
   return result;
 }
 
-// A buffer of at least so many elements, allocated when it is first wanted.
+// A buffer of at least n elements, allocated on first use.
 template <class C>
 C* at_least(Buffer<C>& buffer, std::size_t n) {
   if (buffer.size() < n) buffer = Buffer<C>(n);
@@ -209,7 +210,7 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
     widest = std::max(widest, layer.outputs);
     widest_row += layer.outputs;
   }
-  // Rows of a forward pass without a step: a batch, or what stays in the cache if that is more.
+  // Rows at once in evaluate(): a batch, or more if they fit in the cache.
   capacity_ =
       std::max({batch, std::min(kLossBlock, kBlockBytes / sizeof(C) / std::max<std::size_t>(widest_row, 1)), std::size_t{1}});
   parameters_ = Buffer<C>(size_);
@@ -228,8 +229,8 @@ Trainer<C>::Trainer(std::vector<Layer> layers, Loss loss, double option, std::si
   losses_ = Buffer<C>(std::max(batch_, kLossBlock) * terms_of(loss_, outputs()));
 }
 
-// body(begin, end) for ranges that together are 0, ..., n - 1, of so many multiplications each, shared out among threads where
-// that pays; polls now and then, between stretches of at least a few multiples.
+// Calls body(begin, end) for ranges that cover 0, ..., n - 1, with `work` multiplications per item.
+// Shares them among threads if that pays. Polls from time to time, after at least a few multiples.
 template <class C>
 template <class Body>
 void Trainer<C>::share(std::size_t n, std::size_t work, std::size_t multiple, Body body) {
@@ -293,7 +294,7 @@ void Trainer<C>::pack() {
   }
 }
 
-// All layers, for rows whose activations are kept; the weights are packed.
+// Forward pass through all layers, keeping the activations. The weights must be packed.
 template <class C>
 void Trainer<C>::forward(const C* x, std::size_t rows) {
   const Kernels<C>& table = kernels().of<C>();
@@ -341,14 +342,15 @@ void Trainer<C>::forward(const C* x, std::size_t rows) {
   });
 }
 
-// (from - offset) * scale for rows of a layer that scales.
+// (from - offset) * scale for the rows of a Scale.
 template <class C>
 void Trainer<C>::scale_rows(const Layer& layer, const double* offset, const C* from, std::size_t rows, C* to) {
   const auto size = static_cast<std::ptrdiff_t>(sizeof(C)), row_bytes = static_cast<std::ptrdiff_t>(layer.inputs) * size;
   kernels().of<C>().scale({{from, row_bytes, size}, {to, row_bytes, size}, rows, layer.inputs, offset, layer.scale.data()});
 }
 
-// The gradients of all layers, from that by the outputs of the last, which is in the first of the two deltas.
+// The gradients of all layers. deltas_[0] must hold the gradient with respect to the last layer's
+// outputs.
 template <class C>
 void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
   static constexpr C kOne = 1;
@@ -381,7 +383,7 @@ void Trainer<C>::backward_layers(const C* x, std::size_t rows, C* by_inputs) {
     by_weights.outputs_stride = n_in;
     multiply(by_weights);
 
-    OuterProduct<C> by_bias{};  // sums of columns, as a product with ones
+    OuterProduct<C> by_bias{};  // column sums, as a product with ones
     by_bias.a = &kOne;
     by_bias.b = delta;
     by_bias.b_step = n_out;
@@ -446,7 +448,7 @@ void Trainer<C>::step(const Optimizer& optimizer) {
   const bool decoupled = optimizer.kind == Kind::kAdamW;
   AdamStep<C> adam{};
   const double rate = optimizer.learning_rate / (1 - power(optimizer.beta_1, steps));
-  const double root = std::sqrt(1 - power(optimizer.beta_2, steps));  // the scale of the root of the second moment
+  const double root = std::sqrt(1 - power(optimizer.beta_2, steps));  // the bias correction of sqrt(v)
   const bool hat = optimizer.kind == Kind::kAdamHat;
   adam.rate = static_cast<C>(hat ? rate * root : rate);
   adam.root_scale = static_cast<C>(hat ? 1 : 1 / root);
@@ -483,8 +485,8 @@ void Trainer<C>::look_for_weightless_rows(const Examples<C>& all) {
   }
 }
 
-// The rows of a batch, side by side, by their numbers in `order` from `first` on, or in sequence if that is null. The inputs of
-// a row that does not count are 0, for its NaN would count.
+// Copies the rows of a batch to contiguous memory: rows order[first], order[first + 1], ..., or in
+// sequence if `order` is null. The inputs of a weightless row become 0, since its NaN would count.
 template <class C>
 Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order, std::size_t first, std::size_t rows) {
   const std::size_t n = outputs(), terms = terms_of(loss_, n), row_weights = all.targets.weight_of_term ? terms : 1;
@@ -498,7 +500,7 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
   double* const weights = from.weights != nullptr ? at_least(batch_weights_, batch_ * row_weights) : nullptr;
   const auto number = [&](std::size_t i) { return order != nullptr ? order[first + i] : first + i; };
   share(rows, (inputs() + n) * kGatherWork, 1, [&](std::size_t begin, std::size_t end) {
-    constexpr std::size_t kAhead = 4;  // rows, which come from anywhere
+    constexpr std::size_t kAhead = 4;  // rows to prefetch ahead, since shuffled rows come from anywhere
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t row = number(i);
       if (i + kAhead < rows) {
@@ -520,7 +522,7 @@ Examples<C> Trainer<C>::gather(const Examples<C>& all, const std::size_t* order,
   return {x, rows, {labels, targets, weights, from.weight_of_term}};
 }
 
-// Forward, loss, and the gradient by the outputs, in the first of the two deltas.
+// Forward pass and loss. Leaves the gradient with respect to the outputs in deltas_[0].
 template <class C>
 LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest, double scale) {
   pack();
@@ -530,7 +532,7 @@ LossSum Trainer<C>::forward_to_loss(const Examples<C>& batch, C smallest, double
                       losses_.data(), deltas_[0].data(), factors, smallest, scale);
 }
 
-// A step on each batch, by the optimizer that choose(loss, rows of the batch) gives.
+// Makes one step per batch, with the optimizer from choose(loss, rows of the batch).
 template <class C>
 template <class Choose>
 void Trainer<C>::run_steps(const Examples<C>& all, const std::size_t* order, std::size_t count, double scale, Choose choose) {

@@ -1,14 +1,15 @@
-// Docstrings of the ufuncs. NumPy puts the signature before them.
+// Docstrings of the ufuncs. NumPy adds the signature in front.
 #pragma once
 
 namespace nnkernels {
 
 constexpr const char* kReluDoc = R"(Rectified linear unit, element-wise: max(0, x).
 
-Keeps every real dtype, as ``np.maximum(x, 0)`` does; longdouble, complex, object, string and datetime raise TypeError.
-Exact. ``relu(-0.0)`` is ``+0.0``; NaN propagates.
+Keeps every real dtype, as ``np.maximum(x, 0)`` does; longdouble, complex, object, string and
+datetime raise TypeError. Exact. ``relu(-0.0)`` is ``+0.0``; NaN propagates.
 
-Source: V. Nair and G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+Source: V. Nair and G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines",
+ICML 2010.
 
 Examples
 --------
@@ -19,12 +20,14 @@ array([0., 0., 0., 1., 3.])
 
 constexpr const char* kSigmoidDoc = R"(Logistic sigmoid, element-wise: 1 / (1 + exp(-x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
-and datetime raise TypeError. Results lie in [0, 1] and are monotone; for large negative x they decrease through the
-subnormal numbers. The largest error is below 1 ULP. NaN propagates; no finite input gives a warning.
+Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
+complex, object, string and datetime raise TypeError.
 
-Source: D. R. Cox, "The regression analysis of binary sequences", JRSS B 20 (1958); the method of computation is in
-cpp/kernels/activations.h.
+Results lie in [0, 1] and are monotone; for large negative x they underflow gradually. The largest
+error is below 1 ULP. NaN propagates; no finite input gives a warning.
+
+Source: D. R. Cox, "The regression analysis of binary sequences", JRSS B 20 (1958). Method of
+computation: cpp/kernels/activations.h.
 
 Examples
 --------
@@ -35,12 +38,15 @@ array([0.11920292, 0.37754067, 0.5       , 0.73105858, 0.95257413])
 
 constexpr const char* kTanhDoc = R"(Hyperbolic tangent, element-wise: (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
-and datetime raise TypeError. Results lie in [-1, 1] and are monotone and odd, bit for bit. The largest error is below
-1 ULP, and the bits are the same on every CPU. NaN propagates; no finite input gives a warning.
+Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
+complex, object, string and datetime raise TypeError.
 
-Source: for float32 a table in the manner of S. Gal, "Computing elementary functions: a new approach for achieving high
-accuracy and good performance", 1986; for float64 our own way to the quotient above. Both: cpp/kernels/activations.h.
+Results lie in [-1, 1] and are monotone and odd, bit for bit. The largest error is below 1 ULP, and
+the bits are the same on every CPU. NaN propagates; no finite input gives a warning.
+
+Source: for float32 a table by the method of S. Gal, "Computing elementary functions: a new approach
+for achieving high accuracy and good performance", 1986; for float64 our own derivation. Both are in
+cpp/kernels/activations.h.
 
 Examples
 --------
@@ -51,13 +57,15 @@ array([-0.96402758, -0.46211716,  0.        ,  0.76159416,  0.99505475])
 
 constexpr const char* kExpDoc = R"(Exponential, element-wise: e^x.
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
-and datetime raise TypeError. Results decrease through the subnormal numbers to 0, and are infinite from 88.73 on (709.79 in
-float64), without a warning. The largest error is below 0.57 ULP of a normal result in float32, and below 1 ULP elsewhere. NaN
-propagates.
+Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
+complex, object, string and datetime raise TypeError.
 
-Source: P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE floating-point arithmetic", ACM TOMS
-15, 1989; the method is in cpp/kernels/exp.h.
+Results underflow gradually to 0, and are infinite from 88.73 on (709.79 in float64), without a
+warning. The largest error is below 0.57 ULP for normal results in float32, and below 1 ULP
+otherwise. NaN propagates.
+
+Source: P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE
+floating-point arithmetic", ACM TOMS 15, 1989. Method: cpp/kernels/exp.h.
 
 Examples
 --------
@@ -68,11 +76,14 @@ array([0.13533528, 1.        , 2.71828183])
 
 constexpr const char* kSiluDoc = R"(Sigmoid linear unit, or swish, element-wise: x sigmoid(x) = x / (1 + exp(-x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
-and datetime raise TypeError. The largest error is below 1 ULP, also of the smallest results. ``silu(-0.0)`` is ``-0.0``,
-silu(-inf) is -0.0, silu(inf) is inf; NaN propagates; no finite input gives a warning.
+Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
+complex, object, string and datetime raise TypeError.
 
-Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units", 2016; the method is in cpp/kernels/activations.h.
+The largest error is below 1 ULP, even for the smallest results. ``silu(-0.0)`` and ``silu(-inf)``
+are ``-0.0``, ``silu(inf)`` is ``inf``. NaN propagates; no finite input gives a warning.
+
+Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units", 2016. Method:
+cpp/kernels/activations.h.
 
 Examples
 --------
@@ -81,16 +92,19 @@ Examples
 array([-0.23840584,  0.        ,  0.73105858])
 )";
 
-constexpr const char* kGeluDoc = "The ufunc behind nnkernels.gelu, one for each approximation.";
+constexpr const char* kGeluDoc = "A ufunc behind nnkernels.gelu; there is one for each approximation.";
 
 constexpr const char* kSoftplusDoc = R"(Softplus, element-wise: log(1 + exp(x)).
 
-float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``; longdouble, complex, object, string
-and datetime raise TypeError. Results are not negative, and monotone. The largest error is below 1 ULP, also of the smallest
-results. softplus(-inf) is 0, softplus(inf) is inf; NaN propagates; no finite input gives a warning.
+Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
+complex, object, string and datetime raise TypeError.
 
-Source: C. Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001; the method is in
-cpp/kernels/activations.h.
+Results are not negative, and monotone. The largest error is below 1 ULP, even for the smallest
+results. ``softplus(-inf)`` is 0, ``softplus(inf)`` is ``inf``. NaN propagates; no finite input
+gives a warning.
+
+Source: C. Dugas et al., "Incorporating second-order functional knowledge for better option
+pricing", 2001. Method: cpp/kernels/activations.h.
 
 Examples
 --------
@@ -104,22 +118,24 @@ constexpr const char* kOptionDoc =
 
 constexpr const char* kRowDoc = "The generalized ufunc behind the function of the same name in nnkernels.";
 
-constexpr const char* kDenseDoc = "A generalized ufunc behind nnkernels.dense, one for each activation that is fused.";
+constexpr const char* kDenseDoc = "A generalized ufunc behind nnkernels.dense; there is one for each fused activation.";
 
 constexpr const char* kDotDoc = R"(Dot product over the last axis: sum x[i] w[i].
 
-A generalized ufunc: x and w of shape ``(..., n)`` broadcast to a result of shape ``(...)``; 0 where n is 0. ``out`` may
-be an operand, or overlap one.
+A generalized ufunc: x and w of shape ``(..., n)`` broadcast to a result of shape ``(...)``; 0 if n
+is 0. ``out`` may be an operand, or overlap one.
 
-The dtype is ``np.result_type(x, w)`` where both are float16, float32 or float64, and ``np.result_type(x, w, np.float32)``
-where one is another real dtype. longdouble, complex, object, string and datetime raise TypeError, as do masked and sparse
-arrays, and ``out`` of a dtype that the result cannot be cast to. A mismatch of n is a ValueError.
+The dtype is ``np.result_type(x, w)`` if both are float16, float32 or float64, and
+``np.result_type(x, w, np.float32)`` if one is another real dtype. longdouble, complex, object,
+string and datetime raise TypeError, as do masked and sparse arrays, and an ``out`` whose dtype the
+result cannot be cast to. A mismatch of n is a ValueError.
 
-The order of summation, and with it every bit of the result, depends on n and the dtype alone. Fewer than 32 products (8 in
-float64) are one chain of fused multiply-adds in float64, whose sum is rounded to float32, and for float16 from there to
-float16. More of them are summed in float32 (float64 in itself), and rounded to float16 at the end: in blocks of 1024 with
-interleaved partial sums, added pairwise (N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14,
-1993). Overflow is reported as ``np.errstate`` says.
+The order of summation, and so every bit of the result, depends on n and the dtype alone. Fewer than
+32 products (8 in float64) are one chain of fused multiply-adds in float64, rounded to float32 at
+the end, and for float16 from there to float16. Longer sums are computed in float32 (float64 for
+float64), and rounded to float16 at the end for float16: in blocks of 1024 with interleaved partial
+sums, added pairwise (N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput.
+14, 1993). Overflow is reported as ``np.errstate`` says.
 
 Examples
 --------

@@ -15,7 +15,8 @@ namespace py = pybind11;
 namespace nnkernels {
 namespace {
 
-// import_array and import_umath return from the function they stand in.
+// A separate function, because import_array and import_umath return from the function that contains
+// them.
 int import_numpy() {
   import_array1(-1);
   import_umath1(-1);
@@ -42,8 +43,8 @@ py::dict config() {
   return result;
 }
 
-// Subinterpreters are refused: NumPy is not meant for them, and pybind11 waits for ever in those of Python 3.11.
-constexpr const char* kRefusal = "nnkernels does not load in a subinterpreter: import it in the main one";
+// NumPy does not support subinterpreters, and pybind11 deadlocks in them on Python 3.11.
+constexpr const char* kRefusal = "nnkernels does not work in a subinterpreter: import it in the main interpreter";
 
 bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
@@ -66,13 +67,15 @@ PYBIND11_MODULE(_main_core, module, py::mod_gil_not_used()) {
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));
 }
 
-// What Python calls to load _core, before it calls the above; from Python 3.13 on always in the main interpreter.
+// Python calls this to load _core, before the module's initialisation above. From Python 3.13 on it
+// always runs in the main interpreter.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (!in_main_interpreter()) {
     PyErr_SetString(PyExc_ImportError, kRefusal);
     return nullptr;
   }
-  // First, for what ends this import, such as Ctrl-C, would become an ImportError in the above.
+  // Import NumPy first: in the initialisation above, an exception such as Ctrl-C would become an
+  // ImportError.
   PyObject* numpy = PyImport_ImportModule("numpy");
   if (numpy == nullptr) return nullptr;
   Py_DECREF(numpy);

@@ -1,4 +1,5 @@
-// Network for Python: conversion of the arguments, the GIL, errors. Python's part of the class is python/nnkernels/network.py.
+// The C++ side of nnkernels.Network: argument conversion, the GIL, errors. Its Python side is
+// python/nnkernels/network.py.
 #include "network.h"
 
 #include <pybind11/stl.h>
@@ -21,7 +22,7 @@ namespace py = pybind11;
 namespace nnkernels {
 namespace {
 
-// Multiplications of a call from which on it pays to let other Python threads run meanwhile.
+// Calls of at least this many multiplications release the GIL.
 constexpr std::size_t kReleaseWork = 50'000;
 
 using AnyNetwork = std::variant<Network<Half>, Network<float>, Network<double>>;
@@ -36,13 +37,13 @@ std::string dtype_of(PyArrayObject* array) {
   return py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(PyArray_DESCR(array))));
 }
 
-// "float32 of shape (2, 3)"
+// Such as "float32 of shape (2, 3)".
 std::string describe(PyArrayObject* array) {
   return dtype_of(array) + " of shape " + shape_text(PyArray_NDIM(array), PyArray_DIMS(array));
 }
 
-// Rows that lie at a constant distance, each contiguous, of an aligned array in native byte order: what forward() takes as
-// it is.
+// Whether forward() can read the array as it is: aligned, in native byte order, with contiguous
+// rows at a constant distance.
 bool are_rows(PyArrayObject* array, int type) {
   const int dimensions = PyArray_NDIM(array);
   return PyArray_TYPE(array) == type && PyArray_ISBEHAVED_RO(array) && dimensions >= 1 &&
@@ -59,7 +60,7 @@ Rows<T> rows_of(PyArrayObject* array, std::size_t width) {
           static_cast<std::ptrdiff_t>(sizeof(T))};
 }
 
-// The bytes that an array's elements may touch.
+// The address range of an array's elements.
 std::pair<const char*, const char*> extent(PyArrayObject* array) {
   const char* low = PyArray_BYTES(array);
   const char* high = low + PyArray_ITEMSIZE(array);
@@ -81,16 +82,17 @@ bool is_real(int type) {
   return PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE;
 }
 
-// Whether arguments of a call need no conversion by Python: arrays of NumPy's own class, x of a real dtype.
+// Whether Python need not convert the arguments: NumPy arrays (no subclasses), x of a real dtype.
 bool are_plain(py::handle x, py::handle out) {
   return PyArray_CheckExact(x.ptr()) && is_real(PyArray_TYPE(as_array(x))) && (out.is_none() || PyArray_CheckExact(out.ptr()));
 }
 
 class PyNetwork {
  public:
-  // layers: a sequence of (weights, bias, activation, option), weights (outputs, inputs) and bias (outputs) of real dtypes,
-  // which are converted to the type of that number, or of (offset, scale), each (inputs), of a layer that scales; layers chain.
-  // One neuron: the outputs have no axis of their own.
+  // layers: a sequence of (weights, bias, activation, option), or (offset, scale) for a Scale.
+  // Layers must chain. weights is (outputs, inputs), bias (outputs,), offset and scale (inputs,).
+  // weights and bias are converted from any real dtype to the dtype numbered `type`. one_neuron:
+  // outputs have no axis of their own.
   PyNetwork(const py::sequence& layers, int type, bool one_neuron) : network_(make(layers, type)), one_neuron_(one_neuron) {}
 
   std::size_t size() const {
@@ -116,7 +118,7 @@ class PyNetwork {
     return std::visit([i](const auto& network) { return copy_layer(network, i); }, network_);
   }
 
-  // x and out are plain.
+  // x and out must be plain.
   py::object call(py::handle x, py::handle out) const {
     return std::visit([&](const auto& network) { return forward(network, x, out); }, network_);
   }
@@ -148,8 +150,8 @@ class PyNetwork {
   template <class T>
   static Network<T> make_of(const py::sequence& layers) {
     std::vector<LayerView<T>> result;
-    std::vector<py::object> arrays;  // alive until the network has its copies
-    // An object, not a handle: a sequence may make its items for this loop alone.
+    std::vector<py::object> arrays;  // keeps the arrays alive until the network has copied them
+    // An owning object, not a handle: a sequence may create its items on access.
     for (const py::object item : layers) {
       if (py::len(item) == 2) {
         const auto [given_offset, given_scale] = item.cast<std::tuple<py::object, py::object>>();
@@ -218,7 +220,8 @@ class PyNetwork {
     return kTypeNumber<T>;
   }
 
-  // x as rows of T: itself, or a converted copy. Where the first layer scales, other types are made doubles, which it rounds.
+  // x as rows of T: x itself, or a converted copy. If the first layer is a Scale, x of another
+  // dtype is converted to double instead.
   template <class T>
   static py::object convert_input(const Network<T>& network, py::handle x) {
     py::object array = py::reinterpret_borrow<py::object>(x);
@@ -238,7 +241,7 @@ class PyNetwork {
     return array;
   }
 
-  // Raises what a ufunc would raise if out cannot take results of this type and shape.
+  // Raises the error of a ufunc if `out` cannot hold results of this type and shape.
   static void check_output(py::handle out, int type, int dimensions, const npy_intp* shape) {
     PyArrayObject* array = as_array(out);
     if (PyArray_NDIM(array) != dimensions || !std::equal(shape, shape + dimensions, PyArray_DIMS(array))) {
@@ -267,7 +270,7 @@ class PyNetwork {
     const int dimensions = one_neuron_ ? leading : leading + 1;
     if (!one_neuron_) shape[leading] = static_cast<npy_intp>(network.outputs());
 
-    py::object result;  // where the kernels write
+    py::object result;  // destination of the kernels
     if (!out.is_none()) {
       check_output(out, kTypeNumber<T>, dimensions, shape);
       if (are_rows(as_array(out), kTypeNumber<T>) && PyArray_IS_C_CONTIGUOUS(as_array(out)) &&
@@ -298,7 +301,7 @@ class PyNetwork {
     if (failure) std::rethrow_exception(failure);
 
     if (out.is_none()) {
-      // As from a ufunc, a result without dimensions is a scalar.
+      // As with a ufunc, a 0-d result becomes a scalar.
       if (dimensions == 0) return py::reinterpret_steal<py::object>(PyArray_Return(as_array(result.release())));
       return result;
     }
@@ -315,8 +318,8 @@ class PyNetwork {
 
 PyTypeObject* network_type = nullptr;
 
-// The C++ object of a Python one. Left to itself pybind11 hands out memory that nobody has initialised where __init__ was never
-// called.
+// The C++ object of a Python one. If __init__ was never called, pybind11 alone would return
+// uninitialised memory.
 const PyNetwork& network_of(py::handle self) {
   if (PyObject_TypeCheck(self.ptr(), network_type) == 0) {
     throw py::type_error("expected a Network, got " + std::string(Py_TYPE(self.ptr())->tp_name));
@@ -326,7 +329,8 @@ const PyNetwork& network_of(py::handle self) {
   return *static_cast<const PyNetwork*>(holder.value_ptr());
 }
 
-// Network.__call__(x, out=None). Not by pybind11, whose way in takes as long as a small network.
+// Network.__call__(x, out=None). Bypasses pybind11, whose overhead equals the time of a small
+// network.
 PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
   py::handle x, out = Py_None;
@@ -352,7 +356,7 @@ PyObject* call_network(PyObject* self, PyObject* const* arguments, Py_ssize_t co
     const py::object array = PyList_CheckExact(x.ptr()) ? py::reinterpret_steal<py::object>(PyArray_FROM_O(x.ptr()))
                                                         : py::reinterpret_borrow<py::object>(x);
     if (array && are_plain(array, out)) return network.call(array, out).release().ptr();
-    PyErr_Clear();  // of a list, which Python finds too
+    PyErr_Clear();  // a list that NumPy cannot convert; Python raises its error again
     return py::handle(self).attr("_call_converted")(x, out).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();

@@ -1,4 +1,4 @@
-// NumPy's C API, for every file of the bindings; module.cpp is the one that imports it.
+// NumPy's C API for all files of the bindings. Only module.cpp imports it.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -27,9 +27,10 @@ constexpr int kTypeNumber = std::is_same_v<T, Half>    ? NPY_HALF
 
 inline PyArrayObject* as_array(pybind11::handle object) { return reinterpret_cast<PyArrayObject*>(object.ptr()); }
 
-// Takes the GIL back. A thread that asks for it while Python shuts down is ended, which glibc does by unwinding its stack:
-// destructors would touch Python without the GIL. It waits for the end of the process instead, as in Python 3.14 and later.
-// (For the same reason this is no py::gil_scoped_release.)
+// Takes the GIL back. During shutdown, Python ends a thread that asks for the GIL. glibc does so by
+// unwinding the stack, so that destructors would touch Python without the GIL. Instead, the thread
+// waits here for the end of the process, as in Python 3.14 and later. py::gil_scoped_release does
+// not do this.
 inline void restore_thread(PyThreadState* state) {
   try {
     PyEval_RestoreThread(state);
@@ -38,7 +39,7 @@ inline void restore_thread(PyThreadState* state) {
   }
 }
 
-// Throws the Python error that is set.
+// Throws the Python error that is set, as a C++ exception.
 [[noreturn]] inline void throw_python_error() { throw pybind11::error_already_set(); }
 
 }  // namespace nnkernels

@@ -1,5 +1,5 @@
-// Learning for Python: arrays, the GIL, Ctrl-C. What an argument is, and how it should be, is explained by
-// python/nnkernels/losses.py and training.py; here only what memory safety needs is checked.
+// The C++ side of training: arrays, the GIL, Ctrl-C. It checks only what memory safety needs;
+// python/nnkernels/losses.py and training.py document and check the rest.
 #include "training.h"
 
 #include <pybind11/stl.h>
@@ -25,10 +25,10 @@ namespace py = pybind11;
 namespace nnkernels {
 namespace {
 
-// How long Ctrl-C may go unnoticed, between two polls.
+// Maximum delay between two checks for Ctrl-C.
 constexpr auto kPatience = std::chrono::milliseconds(50);
 
-// Lets other Python threads run while C++ works, and calls Python's signal handlers in between.
+// Releases the GIL while C++ works, and calls Python's signal handlers in between.
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()), last_(Clock::now()) {}
@@ -38,7 +38,7 @@ class WithoutGil {
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 
-  // Throws the error that a handler raises, KeyboardInterrupt as a rule; the GIL is held then.
+  // Throws a signal handler's exception, usually KeyboardInterrupt, with the GIL held.
   void handle_signals() {
     if (Clock::now() - last_ < kPatience) return;
     restore_thread(std::exchange(state_, nullptr));
@@ -53,10 +53,10 @@ class WithoutGil {
   Clock::time_point last_;
 };
 
-// The data of an array that is as the kernels need it, of that type and shape, or an error.
+// The data of an array, or an error if its type, shape or layout is wrong for the kernels.
 template <class T>
 T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, const char* name) {
-  if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is no array");
+  if (!PyArray_Check(object.ptr())) throw py::type_error(std::string(name) + " is not an array");
   PyArrayObject* array = as_array(object);
   bool good = PyArray_EquivTypenums(PyArray_TYPE(array), type) && PyArray_IS_C_CONTIGUOUS(array) &&
               PyArray_ISBEHAVED_RO(array) && PyArray_NDIM(array) == static_cast<int>(shape.size());
@@ -168,7 +168,7 @@ class PyTrainer {
     if (trainer.moments() < needed) throw py::value_error("the optimizer needs more moments");
   }
 
-  // What it throws is a Python error, or one that pybind11 makes one, when the GIL is held again.
+  // Runs work() without the GIL. Exceptions leave this function with the GIL held.
   template <class AnyTrainer, class Work>
   static auto without_gil(AnyTrainer& trainer, Work work) {
     WithoutGil released;
@@ -194,10 +194,10 @@ class PyTrainer {
   }
 
  public:
-  // activations: of each layer a number and an option, or (offset, scale) of one that scales.
+  // activations: for each layer (number, option), or (offset, scale) for a Scale.
   PyTrainer(const std::vector<std::size_t>& sizes, const py::sequence& activations, int type, int loss, double option,
             std::size_t batch_size, std::size_t moments) {
-    if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected an activation a layer");
+    if (sizes.size() < 2 || activations.size() != sizes.size() - 1) throw py::value_error("expected one activation per layer");
     if (type != NPY_FLOAT && type != NPY_DOUBLE) throw py::type_error("expected float32 or float64");
     if (moments > 2) throw py::value_error("expected at most two moments");
     if (type == NPY_FLOAT) {
@@ -214,7 +214,7 @@ class PyTrainer {
     std::visit([steps](const auto& trainer) { trainer->steps = steps; }, trainer_);
   }
 
-  // Views of the C++ memory, which keep `self` alive.
+  // Views of the C++ memory that keep `self` alive.
   py::object parameters(py::handle self) const {
     return std::visit([self](const auto& trainer) { return view(trainer->parameters(), trainer->size(), self); }, trainer_);
   }
@@ -293,7 +293,7 @@ class PyTrainer {
   static std::unique_ptr<Trainer<C>> make(const std::vector<std::size_t>& sizes, const py::sequence& activations, Loss loss,
                                           double option, std::size_t batch_size, std::size_t moments) {
     if (batch_size == 0) throw py::value_error("expected a batch of at least one row");
-    // No number of elements, and of their bytes, may overflow.
+    // Neither element counts nor byte counts may overflow.
     std::size_t widest = std::max<std::size_t>(batch_size, sizes.size());
     for (const std::size_t size : sizes) widest = std::max(widest, size);
     constexpr std::size_t kMost = std::size_t{1} << 56;
@@ -339,8 +339,8 @@ class PyTrainer {
   std::variant<std::unique_ptr<Trainer<float>>, std::unique_ptr<Trainer<double>>> trainer_;
 };
 
-// The C++ object of a Python one. Left to itself pybind11 hands out memory that nobody has initialised where __init__ was never
-// called.
+// The C++ object of a Python one. If __init__ was never called, pybind11 alone would return
+// uninitialised memory.
 PyTrainer& trainer_of(py::handle self) {
   if (!py::isinstance<PyTrainer>(self)) throw py::type_error("expected a Trainer");
   auto holder = reinterpret_cast<py::detail::instance*>(self.ptr())->get_value_and_holder();
@@ -348,7 +348,7 @@ PyTrainer& trainer_of(py::handle self) {
   return *static_cast<PyTrainer*>(holder.value_ptr());
 }
 
-// A method as a function of the Python object.
+// Turns a method into a function of the Python object.
 template <class Result, class... Arguments>
 auto method(Result (PyTrainer::*function)(Arguments...)) {
   return [function](py::handle self, Arguments... arguments) { return (trainer_of(self).*function)(arguments...); };
@@ -372,8 +372,8 @@ py::object weights_of(std::uint64_t seed, std::uint64_t stream, std::size_t n, i
   return array;
 }
 
-// An array as the kernels read it, of the type of that number; itself if it is so. A cast that rounds does so to nearest,
-// whatever the caller has set.
+// The array itself if it is contiguous, aligned, native and of the dtype numbered `type`; else a
+// converted copy. Casts round to nearest, regardless of the caller's rounding mode.
 py::object contiguous(const py::object& array, int type) {
   if (!PyArray_Check(array.ptr())) throw py::type_error("expected an array");
   const FloatingPointScope scope(Exceptions::kKeep);
@@ -396,7 +396,7 @@ void add_training(py::module_& module) {
           "The weights and the bias of each layer, one after the other.")
       .def_property_readonly(
           "gradient_array", [](py::handle self) { return trainer_of(self).gradient_array(self); },
-          "The gradient by the parameters.")
+          "The gradient with respect to the parameters.")
       .def_property_readonly(
           "moments", [](py::handle self) { return trainer_of(self).moments(self); }, "The optimizer's moments.")
       .def("epochs", method(&PyTrainer::epochs), py::arg("x"), py::arg("targets"), py::arg("weights"), py::arg("optimizer"),
@@ -411,10 +411,10 @@ void add_training(py::module_& module) {
            py::arg("drop_tiny") = false,
            "The mean loss, whose gradient is then in gradient_array. drop_tiny: take tiny numbers as 0, as a step does.")
       .def("backward", method(&PyTrainer::backward), py::arg("x"), py::arg("upstream"), py::arg("x_gradient"),
-           "The gradients by parameters and x, from that by the outputs.");
+           "The gradients with respect to the parameters and x, from the gradient with respect to the outputs.");
   module.def("loss", &compute_loss_of, py::arg("kind"), py::arg("option"), py::arg("outputs"), py::arg("targets"),
              py::arg("weights"), py::arg("reduction"), py::arg("gradient"),
-             "The losses, their sum or their mean, and its gradient by the outputs.");
+             "The losses, their sum or their mean, and its gradient with respect to the outputs.");
   module.def("contiguous", &contiguous, py::arg("array"), py::arg("type"), "An array of a type, as the kernels read it.");
   module.def("permutation", &permutation_of, py::arg("seed"), py::arg("epoch"), py::arg("n"), "The order of rows in an epoch.");
   module.def("random_weights", &weights_of, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("initializer"),

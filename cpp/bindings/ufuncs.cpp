@@ -1,6 +1,6 @@
-// Each kernel as a NumPy ufunc. NumPy broadcasts, casts, buffers what is misaligned or byteswapped, copies most of what
-// overlaps (the loops say what not), and releases the GIL; a loop here receives what is left: `steps` in bytes over arguments
-// of one dtype.
+// Each kernel as a NumPy ufunc. NumPy broadcasts, casts, releases the GIL, buffers misaligned and
+// byteswapped arrays, and copies most overlapping ones (exceptions are noted at the loops). A loop
+// receives arguments of one dtype, and `steps` in bytes.
 #include "ufuncs.h"
 
 #include <algorithm>
@@ -19,11 +19,12 @@
 namespace nnkernels {
 namespace {
 
-// Elements that are worth waking another thread: of relu and dot, which wait for memory, and of functions that rest on exp.
+// Minimum elements per thread: first for relu and dot, which are limited by memory, then for
+// functions based on exp.
 constexpr std::size_t kThreadElements = 1 << 19;
 constexpr std::size_t kThreadExps = 3 << 16;
 
-// Parts of an element-wise loop are multiples of this: whole vectors, and whole cache lines.
+// An element-wise loop is split at multiples of this number: whole vectors and whole cache lines.
 constexpr std::size_t kMultiple = 1024;
 
 template <class T>
@@ -36,16 +37,17 @@ Strided<T> output(char* data, npy_intp stride) {
   return {reinterpret_cast<T*>(data), stride};
 }
 
-// The loops' `data` points at the entry of the kernel table.
+// A loop's `data` points at the kernel's entry in the table.
 template <class Kernel>
 Kernel kernel_of(void* data) {
   return *static_cast<const Kernel*>(data);
 }
 
-// How many rows of n elements have so many; a row itself costs as much as some.
+// The number of rows of n elements that take as long as `elements` elements. The overhead of a row
+// counts as 32 elements.
 std::size_t rows_of_thread(std::size_t elements, std::size_t n) { return elements / (n + 32) + 1; }
 
-// Whether n elements from one address share memory with n elements from another, in other than the same places.
+// Whether two arrays of n elements overlap without being the same elements.
 bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std::size_t n, std::size_t size) {
   if (n == 0 || (a == b && a_step == b_step)) return false;
   const npy_intp last = static_cast<npy_intp>(n) - 1;
@@ -54,7 +56,8 @@ bool overlap(const char* a, npy_intp a_step, const char* b, npy_intp b_step, std
   return low(a, a_step) < high(b, b_step) && low(b, b_step) < high(a, a_step);
 }
 
-// A kernel over n elements, shared among threads where that pays. Outputs that overlap the inputs are computed in order.
+// A kernel over n elements, shared among threads if that pays. Computed in order if outputs overlap
+// the inputs.
 template <class T, std::size_t kWorthThread>
 void map_shared(ElementwiseKernel<T>* kernel, Strided<const T> x, Strided<T> y, std::size_t n, double option) {
   const bool in_order =
@@ -65,8 +68,8 @@ void map_shared(ElementwiseKernel<T>* kernel, Strided<const T> x, Strided<T> y, 
                [&](std::size_t begin, std::size_t end) { kernel(x.from(begin), y.from(begin), end - begin, stores, option); });
 }
 
-// ()->(). NumPy leaves an output that overlaps if the input runs ahead of it, for its own loops go through an array in order.
-// So do the kernels, but threads do not.
+// ()->(). If an overlapping output trails the input, NumPy makes no copy, and relies on loops going
+// in order. Kernels do; threads do not.
 template <class T, std::size_t kWorthThread>
 void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<ElementwiseKernel<T>*>(data);
@@ -77,7 +80,8 @@ void elementwise_loop(char** args, const npy_intp* dimensions, const npy_intp* s
   map_shared<T, kWorthThread>(kernel, x, y, n, 0);
 }
 
-// (),()->(): x and an option, of double. One option counts for all of x but where it is an array.
+// (),()->(): x and an option of type double. A scalar option is used for all of x; an array has one
+// option per element.
 template <class T, std::size_t kWorthThread>
 void option_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const auto kernel = kernel_of<ElementwiseKernel<T>*>(data);
@@ -119,7 +123,7 @@ void logsumexp_loop(char** args, const npy_intp* dimensions, const npy_intp* ste
                });
 }
 
-// Elements for which the way through a generalized ufunc takes longer than the work.
+// Up to this many elements, a generalized ufunc's overhead exceeds the work.
 constexpr npy_intp kFew = 1024;
 
 PyArrayObject* plain_array(PyObject* object) {
@@ -127,7 +131,7 @@ PyArrayObject* plain_array(PyObject* object) {
   return PyArray_CheckExact(object) && PyArray_ISCARRAY_RO(array) ? array : nullptr;
 }
 
-// softmax, or log_softmax.
+// softmax or log_softmax.
 template <bool kLog, class T>
 void few_rows(PyArrayObject* z, PyArrayObject* y) {
   const Kernels<T>& table = kernels().of<T>();
@@ -139,8 +143,9 @@ void few_rows(PyArrayObject* z, PyArrayObject* y) {
                                              static_cast<std::size_t>(PyArray_SIZE(z) / n), static_cast<std::size_t>(n));
 }
 
-// (z, axis, out, dtype) of softmax or log_softmax: the usual call, of few elements that need no conversion along the last axis
-// of an array of NumPy's own. NotImplemented where it is another call: the ufunc's.
+// (z, axis, out, dtype) of softmax or log_softmax, for the common call: few elements, no
+// conversion, the last axis, a plain NumPy array. Returns NotImplemented otherwise; the caller then
+// uses the ufunc.
 template <bool kLog>
 PyObject* call_with_few(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
   int overflow = 0;
@@ -205,15 +210,15 @@ void dot_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, vo
   });
 }
 
-// (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, which is what broadcasting makes of
-// a batch, go through the layer together.
+// (n),(m,n),(m)->(m); the data points at the activation. Rows that share weights and bias, as a
+// broadcast batch does, go through the layer together.
 template <class T>
 void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* data) {
   const Activation activation = *static_cast<const Activation*>(data);
   const auto rows = static_cast<std::size_t>(dimensions[0]);
   const auto inputs = static_cast<std::size_t>(dimensions[1]);
   const auto outputs = static_cast<std::size_t>(dimensions[2]);
-  if (outputs == 0) return;  // however many rows
+  if (outputs == 0) return;  // for any number of rows
   const bool one_layer = steps[1] == 0 && steps[2] == 0;
   const FloatingPointScope scope(Exceptions::kKeep);
   try {
@@ -229,17 +234,18 @@ void dense_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, 
   }
 }
 
-// How NumPy calls each ufunc.
+// NumPy's own vectorcall of a ufunc.
 vectorcallfunc numpys_call = nullptr;
 
-// Whether an argument needs no conversion: an array of NumPy's own class and dtypes, a number, a list or a tuple.
+// Whether an argument needs no conversion: a NumPy array of NumPy's own class and dtypes, a number,
+// a list or a tuple.
 bool is_plain(PyObject* object) {
   if (PyArray_CheckExact(object)) return !PyTypeNum_ISUSERDEF(PyArray_TYPE(reinterpret_cast<PyArrayObject*>(object)));
   return PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyBool_Check(object) || PyList_CheckExact(object) ||
          PyTuple_CheckExact(object) || PyArray_IsScalar(object, Number) || PyArray_IsScalar(object, Bool);
 }
 
-// Calls a ufunc whose first `inputs` arguments nnkernels.arrays converts.
+// Calls a ufunc after nnkernels.arrays has converted its first `inputs` arguments.
 PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_t count, PyObject* names, std::size_t inputs) {
   const std::size_t named = names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names));
   try {
@@ -269,17 +275,18 @@ PyObject* call_converted(PyObject* ufunc, PyObject* const* arguments, std::size_
   return nullptr;
 }
 
-// Calls a ufunc of `kInputs` inputs. NumPy itself leaves what is no array to its class, and pandas has other ideas of an NA, of
-// booleans beside numbers and of sparse columns: they are converted before.
+// Calls a ufunc of `kInputs` inputs. Arguments that are not plain are converted first: NumPy would
+// leave them to their class, and pandas treats NA, booleans beside numbers and sparse columns
+// differently.
 template <std::size_t kInputs>
 PyObject* call_ufunc(PyObject* ufunc, PyObject* const* arguments, std::size_t flags, PyObject* names) {
   const auto count = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
-  const bool complete = count >= kInputs;  // else NumPy says what is missing
+  const bool complete = count >= kInputs;  // else NumPy reports the missing argument
   if (!complete || std::all_of(arguments, arguments + kInputs, is_plain)) return numpys_call(ufunc, arguments, flags, names);
   return call_converted(ufunc, arguments, count, names, kInputs);
 }
 
-// The layout of a ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
+// A ufunc's arrays of loops, kernels and types. NumPy keeps pointers to them.
 template <std::size_t kLoops, std::size_t kArguments>
 struct Loops {
   PyUFuncGenericFunction functions[kLoops];
@@ -289,7 +296,7 @@ struct Loops {
 
 void* entry(const void* kernel) { return const_cast<void*>(kernel); }
 
-// Loops over float16, float32 and float64, in this order, in which NumPy looks for the first that fits.
+// Loops over float16, float32 and float64. NumPy takes the first loop that fits, in this order.
 template <std::size_t kArguments, class Select>
 Loops<3, kArguments> float_loops(PyUFuncGenericFunction half, PyUFuncGenericFunction single, PyUFuncGenericFunction twofold,
                                  Select select) {
@@ -303,8 +310,9 @@ Loops<3, kArguments> float_loops(PyUFuncGenericFunction half, PyUFuncGenericFunc
   return loops;
 }
 
-// One ufunc from its loops; a signature makes it a generalized one. Those sum, and promote integers and booleans as
-// np.result_type(x, np.float32): NumPy, which takes the first loop that fits, finds float16 last, unless all is float16.
+// Makes a ufunc from its loops; with a signature, a generalized one. Generalized ufuncs sum, so
+// integers and booleans promote as np.result_type(x, np.float32). For this, float16 comes last
+// among the loops, and is found only if all arguments are float16.
 template <std::size_t kLoops, std::size_t kArguments>
 void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char* name, const char* doc,
          const char* signature = nullptr) {
@@ -320,8 +328,8 @@ void add(pybind11::module_& module, Loops<kLoops, kArguments>& loops, const char
       PyUFunc_FromFuncAndDataAndSignature(loops.functions, loops.data, loops.types[0].data(), kLoops,
                                           static_cast<int>(kArguments) - 1, 1, PyUFunc_None, name, doc, 0, signature);
   if (ufunc == nullptr) throw_python_error();
-  // As np.matmul does: NumPy would take an output that is exactly an input for safe, which it is not where other rows need that
-  // input. These are its own flags but for that one.
+  // NumPy's default flags for an output, except for the one that lets the output be exactly an
+  // input without a copy: other rows still need that input. np.matmul does the same.
   if (signature != nullptr && kArguments > 2) {
     reinterpret_cast<PyUFuncObject*>(ufunc)->op_flags[kArguments - 1] = NPY_ITER_WRITEONLY | NPY_ITER_UPDATEIFCOPY |
                                                                         NPY_ITER_ALIGNED | NPY_ITER_ALLOCATE |
@@ -371,7 +379,7 @@ Loops<14, 2> relu_loops() {
   const IntegerRelu& integer = table.integer_relu;
   const auto relu = [](const auto& of_type) { return entry_of(of_type, Activation::kRelu); };
   static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
-  // The floats first: NumPy looks for the loop one by one in each call.
+  // Floating-point types first, since NumPy searches the loops in order on each call.
   return {{relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
            relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
            relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,

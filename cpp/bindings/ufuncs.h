@@ -5,8 +5,8 @@
 
 namespace nnkernels {
 
-// Adds the activations, dot, logsumexp, and a dense for each activation that is fused; few_softmax and
-// few_log_softmax, which are functions.
+// Adds the activations, dot, logsumexp, and one dense ufunc for each fused activation; also the
+// functions few_softmax and few_log_softmax.
 void add_ufuncs(pybind11::module_& module);
 
 }  // namespace nnkernels

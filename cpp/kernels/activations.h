@@ -1,5 +1,5 @@
-// The element-wise activations. Errors as tests/accuracy.cpp prints them: of sigmoid and tanh for all floats and the doubles
-// that it takes, of the others for every 31st.
+// The element-wise activations. Errors are measured by tests/accuracy.cpp: sigmoid and tanh on all
+// floats and a sample of doubles, the other activations on every 31st float and sampled double.
 #pragma once
 
 #include "exp.h"
@@ -10,19 +10,21 @@
 namespace nnkernels {
 namespace {
 
-// max(0, x), by its definition. Exact for all numbers. relu(-0) = +0, relu(NaN) = NaN. In integers, of which -0 is the least
-// and all to -inf come next, for a comparison with NaN would raise an exception flag, in the dense kernels where it counts.
+// max(0, x), exact. relu(-0) = +0, relu(NaN) = NaN. Compares integers, since comparing a NaN would
+// raise an exception flag, which the dense kernels report. As signed integers, -0 is the smallest,
+// followed by the negative numbers down to -inf.
 template <class Target, class V>
 V relu(V x) {
   const auto minus_infinity = as<SignedIntegers<V>>(broadcast<V>(Element<V>(-__builtin_huge_val())));
   return as<SignedIntegers<V>>(x) > minus_infinity ? x : V{};
 }
 
-// A lesser magnitude is nothing beside 1. Its square is a normal number, and quick.
+// Smaller magnitudes are negligible beside 1. The square of kSquarable is still a normal number,
+// and so fast.
 template <class C>
 constexpr C kSquarable = static_cast<C>(sizeof(C) == 4 ? 0x1p-40 : 0x1p-80);
 
-// From there on e^-x is 0, and x e^-x too.
+// From here on, e^-x and x e^-x are 0.
 template <class C>
 constexpr C kVanished = sizeof(C) == 4 ? C(110) : C(760);
 
@@ -36,19 +38,19 @@ V magnitude_of(V x) {
   return as<V>(as<Integers<V>>(x) & ~sign_bits<V>());
 }
 
-// x, or 0 where its magnitude is below the least.
+// x, or 0 if its magnitude is below `least`.
 template <class V>
 V unless_below(Element<V> least, V x) {
   return magnitude_of(x) < least ? V{} : x;
 }
 
-// x, but no more than the limit in magnitude; NaN stays.
+// x clamped to [-limit, limit]; NaN stays.
 template <class Target, class V>
 V within(Element<V> limit, V x) {
   return Target::less(broadcast<V>(limit), V(Target::greater(broadcast<V>(-limit), x)));
 }
 
-// a + b of numbers that are not negative, in two parts (T. J. Dekker, 1971).
+// a + b in two parts, for a, b >= 0 (T. J. Dekker, 1971).
 template <class Target, class V>
 TwoParts<V> add(V a, V b) {
   const V sum = a + b;
@@ -60,7 +62,7 @@ V times_sign_of(V x, V v) {
   return as<V>(as<Integers<V>>(v) ^ (as<Integers<V>>(x) & sign_bits<V>()));
 }
 
-// A number that is not negative, with the sign of x.
+// The magnitude, which must not be negative, with the sign of x.
 template <class V>
 V with_sign_of(V x, V magnitude) {
   return as<V>(as<Integers<V>>(magnitude) | (as<Integers<V>>(x) & sign_bits<V>()));
@@ -80,7 +82,7 @@ struct Scaled {
   V high, low, n;
 };
 
-// e^-y (1 - share e^-y) for y + y_low from the end of the tables of sigmoid and softplus on.
+// e^-Y (1 - share e^-Y) with Y = y + y_low, for Y beyond the tables of sigmoid and softplus.
 template <class Target, class V>
 Scaled<V> decay(V y, V y_low, float share) {
   const typename Target::template Powers<float> powers{kPowers<float>};
@@ -89,12 +91,12 @@ Scaled<V> decay(V y, V y_low, float share) {
   const V r = subtract_steps<Target>(negative, steps.n) - y_low;
   const TwoParts<V> e = exp_parts<Target>(r, steps.index, powers);
   const V sum = e.high + e.low;
-  // Below 2^-64 the square is nothing beside the rest; subnormal numbers would be slow.
+  // Below 2^-64 the square is negligible, and subnormal numbers would be slow.
   const V power = Target::scale_normal(sum, V(Target::greater(broadcast<V>(-64), steps.n)));
   return {e.high, Target::fma(-sum, share * power, e.low), steps.n};
 }
 
-// The tables of sigmoid and softplus: their end, and the row for y.
+// The end of the tables of sigmoid and softplus, and the row for y.
 constexpr float kTableEnd = 9.875f;
 template <class Target, class V>
 Integers<V> table_row(V y) {
@@ -104,10 +106,11 @@ Integers<V> table_row(V y) {
 template <class Target, class C>
 class Sigmoid;
 
-// The table's polynomial for sigmoid(-|x|), or for positive x 1 less that; and where the table ends e^-|x| (1 - e^-|x|), if any
-// lane is there.
-// Largest error 0.7703 ULP, at -0x1.c28e98p+1. In [0, 1], monotone; results are subnormal for x below -87.3, and 0 below -104.
-// sigmoid(NaN) = NaN. The table is due to S. Gal: cpp/fit_coefficients.py.
+// sigmoid(-|x|) by the table's polynomial, or e^-|x| (1 - e^-|x|) beyond the table; 1 -
+// sigmoid(-|x|) for positive x. Lane type float.
+// Largest error 0.7703 ULP, at -0x1.c28e98p+1. In [0, 1], monotone. Results are subnormal for x
+// below -87.3 and 0 below -104. sigmoid(NaN) = NaN. Method of the table: S. Gal, see
+// cpp/fit_coefficients.py.
 template <class Target>
 class Sigmoid<Target, float> {
  public:
@@ -126,7 +129,7 @@ class Sigmoid<Target, float> {
     return y > kTableEnd ? (x > 0 ? 1 - lower : lower) : result;
   }
 
-  // m sigmoid(-y), and m sigmoid(-y - low): multiplied before it is rounded.
+  // m sigmoid(-y) and m sigmoid(-y - low), without rounding the sigmoid.
   V product(V m, V y) const {
     return product(m, y, V{}, [m](V /*base*/, V slope, V t) {
       const V p = slope * t;
@@ -137,14 +140,14 @@ class Sigmoid<Target, float> {
     return product(m, y, low, [m, low](V base, V slope, V t) {
       const V p = slope * t;
       const V s = base + p;
-      // What is left of p, and of sigmoid, whose derivative is s^2 - s.
+      // Rounding error of p, plus the change of the sigmoid by `low`; its derivative is s^2 - s.
       const V p_low = Target::fma(slope, t, -p) + Target::fma(s, s, -s) * low;
       return Target::fma(m, p, m * p_low);
     });
   }
 
  private:
-  // rest(base, slope, t) is m slope t, where base + slope t is the sigmoid.
+  // rest(base, slope, t) is m slope t; the sigmoid is base + slope t.
   template <class Rest>
   V product(V m, V y, V low, const Rest& rest) const {
     V c[8];
@@ -160,10 +163,11 @@ class Sigmoid<Target, float> {
   typename Target::Lookup polynomials_{kSigmoidTable};
 };
 
-// sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and 1/2 < t <= 1, but for
-// t's small part. sigmoid(x) = 1 - sigmoid(-x).
-// Largest error 0.7952 ULP, at -0x1.6236e6843b9cdp+9. In [0, 1], monotone; results are subnormal for x below -708.4, and 0
-// below -745.2. sigmoid(NaN) = NaN. The derivation is our own; e^|x| is that of exp.h.
+// sigmoid(-|x|) = 1 / (1 + e^|x|) = p / (p + t), where e^|x| = t / p with a power of two p <= 1 and
+// 1/2 < t <= 1, except for the low part of t. sigmoid(x) = 1 - sigmoid(-x). Lane type double.
+// Largest error 0.7952 ULP, at -0x1.6236e6843b9cdp+9. In [0, 1], monotone. Results are subnormal
+// for x below -708.4 and 0 below -745.2. sigmoid(NaN) = NaN. The derivation is our own; e^|x| is
+// from exp.h.
 template <class Target>
 class Sigmoid<Target, double> {
  public:
@@ -175,7 +179,7 @@ class Sigmoid<Target, double> {
     return x > 0 ? 1 - result : result;
   }
 
-  // m sigmoid(-y - low): multiplied before it is rounded.
+  // m sigmoid(-y - low), without rounding the sigmoid.
   V product(V m, V y, V low = V{}) const {
     const Reciprocal s = lower(y, low);
     return Target::scale(V(Target::fma(m, s.value, V(m * (s.rest * s.value)))), s.n);
@@ -196,7 +200,8 @@ class Sigmoid<Target, double> {
     const TwoParts<V> t = exp_parts<Target>(V(-r), steps.index, powers_);
     const V n = zero ? V{} : steps.n;
     const V power = Target::scale_normal(broadcast<V>(1), V(Target::greater(broadcast<V>(K::kSmallestExponent), n)));
-    // The denominator in two parts: its difference to t.high is exact, and so are the next two but for what does not matter.
+    // The denominator in two parts. Its difference to t.high is exact; the next two differences are
+    // exact except for negligible errors.
     const V denominator = (t.high + power) + t.low;
     const V negative_low = ((denominator - t.high) - power) - t.low;
     const V reciprocal = 1 / denominator;
@@ -210,16 +215,16 @@ class Sigmoid<Target, double> {
 template <class Target, class C>
 class Tanh;
 
-// The table's polynomial for |x|, with the sign of x.
-// Largest error 0.6897 ULP, at 0x1.feee04p-2. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x.
-// tanh(NaN) = NaN. The table is due to S. Gal: cpp/fit_coefficients.py.
+// tanh(|x|) by the table's polynomial, with the sign of x. Lane type float.
+// Largest error 0.6897 ULP, at 0x1.feee04p-2. In [-1, 1], monotone, odd; tanh(x) = x for subnormal
+// x. tanh(NaN) = NaN. Method of the table: S. Gal, see cpp/fit_coefficients.py.
 template <class Target>
 class Tanh<Target, float> {
  public:
   using V = Lanes<Target, float>;
 
   V operator()(V x) const {
-    constexpr float kSaturated = 9.02f;  // beyond it tanh rounds to 1
+    constexpr float kSaturated = 9.02f;  // tanh rounds to 1 beyond
     constexpr float kSmall = 0.25f;      // the second row begins there
     const V magnitude = magnitude_of(x);
     const V y = Target::less(broadcast<V>(kSaturated), V(Target::greater(broadcast<V>(kTiny<float>), magnitude)));
@@ -227,7 +232,7 @@ class Tanh<Target, float> {
     polynomials_(as<Integers<V>>(V(1 + y)) >> 21, c);
     const V t = y - c[0];
     const V result = Target::fma(slope<Target>(c, t), t, V(1 + y < 1 + kSmall ? y : c[1]));
-    // The lesser one is the magnitude if that is tiny.
+    // For tiny x, the smaller one is the magnitude.
     return with_sign_of<V>(x, Target::less(magnitude, result));
   }
 
@@ -235,23 +240,24 @@ class Tanh<Target, float> {
   typename Target::Lookup polynomials_{kTanhTable};
 };
 
-// tanh(c + t) = T + (1 - T^2) u / (1 + T u) with T = tanh(c) in two parts from a table, u = tanh(t) from a polynomial, and the
-// node c in the middle of |x|'s sixteenth of a binade: so that the second term is at most a 31st of the first, and its errors
-// matter little. Below 2^-5 the node is 0. With the sign of x.
-// Largest error 0.6206 ULP, at 0x1.00027e6e56315p+3. In [-1, 1], monotone, odd; tanh(x) = x for subnormal x. tanh(NaN) = NaN.
-// The derivation is our own.
+// tanh(c + t) = T + (1 - T^2) u / (1 + T u), with the sign of x. T = tanh(c) is from a table, in
+// two parts; u = tanh(t) is a polynomial. The node c is the middle of |x|'s sixteenth of a binade,
+// or 0 for |x| below 2^-5. So the second term is at most a 31st of the first, and its errors matter
+// little. Lane type double.
+// Largest error 0.6206 ULP, at 0x1.00027e6e56315p+3. In [-1, 1], monotone, odd; tanh(x) = x for
+// subnormal x. tanh(NaN) = NaN. The derivation is our own.
 template <class Target>
 class Tanh<Target, double> {
  public:
   using V = Lanes<Target, double>;
 
   V operator()(V x) const {
-    constexpr double kSaturated = 19.5;  // tanh rounds to 1 there
-    constexpr double kSmall = 0x1p-5;    // the first node's sixteenth begins there
-    constexpr int kShift = 48;           // of the bits below a sixteenth
+    constexpr double kSaturated = 19.5;  // tanh rounds to 1 here
+    constexpr double kSmall = 0x1p-5;    // start of the first node's sixteenth
+    constexpr int kShift = 48;           // number of bits below a sixteenth
     constexpr auto kSixteenth = std::uint64_t{1} << kShift;
     const V magnitude = magnitude_of(x);
-    // 19.5 for NaN, too.
+    // 19.5 for NaN too.
     const V y = Target::less(V(Target::greater(broadcast<V>(kTiny<double>), magnitude)), broadcast<V>(kSaturated));
     const auto bits = as<Integers<V>>(y);
     constexpr double kBelowSmall = 0x1.fffffffffffffp-6;
@@ -263,29 +269,32 @@ class Tanh<Target, double> {
     const V t = y - node;
     const V square = t * t;
     const V u = Target::fma(V(polynomial<Target>(kPolynomial, square) * square), t, t);
-    // 1 - T^2; the low part matters near 1 only.
+    // 1 - T^2; the low part matters only near 1.
     const V derivative = Target::fma(broadcast<V>(-2), low, V(Target::fma(-high, high, broadcast<V>(1))));
     const V quotient = u * derivative / Target::fma(high, u, broadcast<V>(1));
     const V result = high + (quotient + low);
-    // The lesser one is the magnitude if that is tiny, or NaN.
+    // For tiny x and NaN, the smaller one is the magnitude.
     return with_sign_of<V>(x, Target::less(result, magnitude));
   }
 
  private:
-  // (tanh(t) / t - 1) / t^2 as a polynomial of t^2, to 2^-60 for |t| <= 2^-5, and less for more as the second term is.
+  // (tanh(t) / t - 1) / t^2 as a polynomial of t^2. Error 2^-60 for |t| <= 2^-5; larger beyond,
+  // where the second term of tanh matters less.
   static constexpr double kPolynomial[] = {-0x1.55555555554f5p-2, 0x1.11111110b32b7p-3, -0x1.ba1b9e697f39cp-5,
                                            0x1.664998df79d11p-6, -0x1.1e83ab623656ap-7};
 };
 
-// max(x, 0) - y for y >= 0, with the sign of x where it is 0: how silu and gelu come from x sigmoid(-|x|) and x Phi(-|x|).
+// max(x, 0) - y for y >= 0; a result of 0 has the sign of x. Gives silu from y = |x| sigmoid(-|x|)
+// and gelu from y = |x| Phi(-|x|).
 template <class Target, class V>
 V subtract_from_positive(V x, V y) {
   return Target::greater(broadcast<V>(Element<V>(-0.0)), x) - y;
 }
 
 // x sigmoid(x) = max(x, 0) - |x| sigmoid(-|x|).
-// Largest error in float 0.9232 ULP, at -0x1.b0f6cep+2, in double 0.7871 ULP, at 0x1.731cb7aff9736p-1; results decrease through
-// the subnormal numbers. -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
+// Largest error 0.9232 ULP in float, at -0x1.b0f6cep+2; 0.7871 ULP in double, at
+// 0x1.731cb7aff9736p-1. Underflows gradually. -0 at -0 and at -inf; NaN at NaN. The derivation is
+// our own.
 template <class Target, class C>
 class Silu {
  public:
@@ -305,9 +314,9 @@ struct GeluConstants;
 
 template <>
 struct GeluConstants<float> {
-  static constexpr float kEnd = 14.9f;   // of x Phi(x): it rounds to 0 below -kEnd
-  static constexpr float kTanhEnd = 12;  // as above, of the other form
-  // 2 sqrt(2/pi), and 0.044715 times that, in two parts.
+  static constexpr float kEnd = 14.9f;   // x Phi(x) rounds to 0 below -kEnd
+  static constexpr float kTanhEnd = 12;  // the same for the tanh form
+  // 2 sqrt(2/pi), and 0.044715 times this, each in two parts.
   static constexpr float kLinear[] = {0x1.98845p+0f, 0x1.9ea1b2p-23f};
   static constexpr float kCubic[] = {0x1.2444f2p-4f, 0x1.49b16ap-29f};
   static constexpr float kDensity = 0x1.988454p-2f;  // 1 / sqrt(2 pi)
@@ -330,16 +339,18 @@ TwoParts<V> gelu_tanh_argument(V y) {
   const V square = y * y;
   const V square_low = Target::fma(y, y, -square);
   const V factor = Target::fma(cubic, square, linear);
-  // What is left of each rounding, and of the constants. linear has so few bits that its difference is exact.
+  // The rounding errors, and the low parts of the constants. linear has few enough bits for an
+  // exact difference.
   const V factor_low = Target::fma(cubic, square_low, V(Target::fma(cubic, square, V(linear - factor)))) +
                        Target::fma(broadcast<V>(K::kCubic[1]), square, broadcast<V>(K::kLinear[1]));
   const V high = y * factor;
   return {high, Target::fma(y, factor_low, V(Target::fma(y, factor, -high)))};
 }
 
-// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(v) with v = 2 sqrt(2/pi) (x + 0.044715 x^3), as silu.
-// Largest error in float 0.9383 ULP, at -0x1.50c73ep+0, in double 0.7822 ULP, at 0x1.246401338bfa1p-2. Special values as of
-// silu.
+// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(v) with v = 2 sqrt(2/pi) (x +
+// 0.044715 x^3), computed as silu.
+// Largest error 0.9383 ULP in float, at -0x1.50c73ep+0; 0.7822 ULP in double, at
+// 0x1.246401338bfa1p-2. Special values as for silu.
 template <class Target, class C>
 class GeluTanh {
  public:
@@ -355,19 +366,19 @@ class GeluTanh {
   Sigmoid<Target, C> sigmoid_;
 };
 
-// 2 y e^(y^2/2) Phi(-y) in two parts, for y from 0 to kEnd: y where it is small, and at most 0.8. `normal` is y, or a little
-// more where y^2 would be no normal number.
+// 2 y e^(y^2/2) Phi(-y) in two parts, for y from 0 to kEnd. About y for small y; at most 0.8.
+// `normal` is y, or slightly more where y^2 would be subnormal.
 template <class Target, class C>
 class GeluFactor;
 
-// By a table of polynomials. Row: bits 21 to 24 of 1 + y, as for tanh.
+// By a table of polynomials; the row is bits 21 to 24 of 1 + y, as for tanh.
 template <class Target>
 class GeluFactor<Target, float> {
  public:
   using V = Lanes<Target, float>;
 
   TwoParts<V> operator()(V y, V normal) const {
-    constexpr float kSmall = 0.25f;  // the second row begins there
+    constexpr float kSmall = 0.25f;  // start of the second row
     V c[8];
     polynomials_(as<Integers<V>>(V(1 + normal)) >> 21, c);
     const V t = y - c[0];
@@ -378,9 +389,10 @@ class GeluFactor<Target, float> {
   typename Target::Lookup polynomials_{kGeluTable};
 };
 
-// 2 y w P(u) with w = 1 / (y + 5) and u = 1 - 10 w (M. M. Shepherd and J. G. Laframboise, "Chebyshev approximation of
-// (1 + 2x) exp(x^2) erfc x", 1981). That is of a y a little off, for w is rounded; the derivative of q = e^(y^2/2) Phi(-y),
-// which is y q - 1 / sqrt(2 pi), gives the rest.
+// 2 y w P(u) with w = 1 / (y + 5) and u = 1 - 10 w (M. M. Shepherd and J. G. Laframboise,
+// "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x", 1981). Since w is rounded, this is the
+// value at a slightly different y. The derivative of q = e^(y^2/2) Phi(-y), which is y q - 1 /
+// sqrt(2 pi), corrects it.
 template <class Target>
 class GeluFactor<Target, double> {
  public:
@@ -389,7 +401,7 @@ class GeluFactor<Target, double> {
   TwoParts<V> operator()(V y, V normal) const {
     const V denominator = normal + 5;
     const V denominator_low = normal > 5 ? 5 - (denominator - normal) : normal - (denominator - 5);
-    // So few bits that u is exact.
+    // Few enough bits for an exact u.
     const V w = as<V>(as<Integers<V>>(V(1 / denominator)) & ~std::uint64_t{63});
     const V error = Target::fma(-w, denominator, broadcast<V>(1)) - w * denominator_low;
     const V u = Target::fma(w, broadcast<V>(-10), broadcast<V>(1));
@@ -409,7 +421,7 @@ class GeluFactor<Target, double> {
   }
 
  private:
-  // The coefficients from u^5 on, and those of u^4, ..., 1 in two parts.
+  // The coefficients from u^5 on; then u^4, ..., 1, in two parts.
   static constexpr double kPolynomial[] = {
       -0x1.1b1c254c9ec0bp-4,  0x1.54b4d4f4f991dp-6,   -0x1.88590ea29d2afp-9, -0x1.a250381c6a552p-11, 0x1.1daf1c3962e9dp-11,
       -0x1.f2144a6cbf954p-15, -0x1.a1707cd7b2bdcp-15, 0x1.17dc86d0db5cfp-16, 0x1.0b1e7cd4ee0ebp-18,  -0x1.73a47c16624dp-19,
@@ -422,9 +434,9 @@ class GeluFactor<Target, double> {
                                                        {0x1.89d3abe1f95aep-1, -0x1.492462d3b91d4p-56}};
 };
 
-// x Phi(x) = max(x, 0) - |x| Phi(-|x|), with the distribution function Phi of a normal random number.
-// Largest error in float 0.9445 ULP, at 0x1.f03e88p-3, in double 1.1470 ULP of normal and 1.5000 ULP of subnormal results.
-// -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
+// x Phi(x) = max(x, 0) - |x| Phi(-|x|), with the standard normal distribution function Phi.
+// Largest error 0.9445 ULP in float, at 0x1.f03e88p-3; in double 1.1470 ULP of normal and 1.5000
+// ULP of subnormal results. -0 at -0 and at -inf; NaN at NaN. The derivation is our own.
 template <class Target, class C>
 class Gelu {
  public:
@@ -439,7 +451,8 @@ class Gelu {
     return subtract_from_positive<Target>(x, V(Target::scale(sum, e.n)));
   }
 
-  // Phi(x) + x Phi'(x), which at -y is e^(-y^2/2) (q - y / sqrt(2 pi)) with q = e^(y^2/2) Phi(-y), and at y 1 less that.
+  // Phi(x) + x Phi'(x). At -y it is e^(-y^2/2) (q - y / sqrt(2 pi)) with q = e^(y^2/2) Phi(-y); at
+  // y it is 1 minus this.
   V derivative(V x) const {
     const V y = Target::less(V(Target::greater(broadcast<V>(kSquarable<C>), magnitude_of(x))), broadcast<V>(K::kEnd));
     const TwoParts<V> g = factor_(y, y);
@@ -468,9 +481,10 @@ class Gelu {
 template <class Target, class C>
 class Softplus;
 
-// log(1 + e^-|x|) by the table's polynomial, and where the table ends e^-|x| (1 - e^-|x| / 2), if any lane is there; for
-// positive x that much more than x.
-// Largest error 0.8921 ULP, at 0x1.49545cp-2. Monotone; 0 at -inf, inf at inf, NaN at NaN. The table is as that of sigmoid.
+// log(1 + e^-|x|) by the table's polynomial, or e^-|x| (1 - e^-|x| / 2) beyond the table; plus x
+// for positive x. Lane type float.
+// Largest error 0.8921 ULP, at 0x1.49545cp-2. Monotone; 0 at -inf, inf at inf, NaN at NaN. Method
+// of the table: as for sigmoid.
 template <class Target>
 class Softplus<Target, float> {
  public:
@@ -494,7 +508,7 @@ class Softplus<Target, float> {
   typename Target::Lookup polynomials_{kSoftplusTable};
 };
 
-// log(1 + e^-|x|) by log1p.h, and for positive x that much more than x.
+// log(1 + e^-|x|) by log1p.h; plus x for positive x. Lane type double.
 // Largest error 0.8271 ULP, at -0x1.4a692d14be3dp+0. Special values as in float.
 template <class Target>
 class Softplus<Target, double> {
@@ -510,7 +524,7 @@ class Softplus<Target, double> {
     const V e = Target::scale(sum, steps.n);
     const V e_low = Target::scale(V((parts.high - sum) + parts.low), steps.n);
     const TwoParts<V> log = log1p_positive(e);
-    // About e_low / (1 + e).
+    // Approximately e_low / (1 + e).
     const V low = Target::fma(e_low, Target::fma(e, broadcast<V>(-0.5), broadcast<V>(1)), log.low);
     const TwoParts<V> whole = add<Target>(within<Target>(kVanished<double>, x), log.high);
     return x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
@@ -520,9 +534,10 @@ class Softplus<Target, double> {
   typename Target::template Powers<double> powers_{kPowers<double>};
 };
 
-// x, or alpha (e^x - 1) where x is not positive: e^x - 1 = (2^n - 1) + 2^n (e^r - 1), summed in two parts.
-// Largest error in float 0.5742 ULP, at -0x1.20ab2ap-2, in double 0.8457 ULP, at -0x1.06f09bc9f5207p-4. Monotone for alpha >=
-// 0; -0 at -0 where alpha is positive, -alpha at -inf, NaN at NaN. The derivation is our own; the exponential is that of exp.h.
+// x if x > 0, else alpha (e^x - 1), where e^x - 1 = (2^n - 1) + 2^n (e^r - 1), summed in two parts.
+// Largest error 0.5742 ULP in float, at -0x1.20ab2ap-2; 0.8457 ULP in double, at
+// -0x1.06f09bc9f5207p-4. Monotone for alpha >= 0. -0 at -0 if alpha is positive; -alpha at -inf;
+// NaN at NaN. The derivation is our own; the exponential is from exp.h.
 template <class Target, class C>
 class Elu {
  public:
@@ -576,7 +591,7 @@ void exp(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stor
   map<Target>(input, output, n, Exp<Target, Compute<T>>());
 }
 
-// x where x > 0, else option x, rounded once.
+// x if x > 0, else option x, rounded once.
 template <class Target, class T>
 void leaky_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores stores, double option) {
   using V = Lanes<Target, Compute<T>>;
@@ -610,7 +625,7 @@ void softplus(Strided<const T> input, Strided<T> output, std::size_t n, Stores /
   map<Target>(input, output, n, Softplus<Target, Compute<T>>());
 }
 
-// max(0, x) of integers; the compiler makes vectors of it.
+// max(0, x) of integers; the compiler vectorises it.
 template <class /*Target*/, class T>
 void integer_relu(Strided<const T> input, Strided<T> output, std::size_t n, Stores /*stores*/, double /*option*/) {
   if (input.contiguous() && output.contiguous()) {

@@ -1,23 +1,28 @@
 // Rows of a dense layer: outputs = x weights^T + bias.
 //
-// Order of summation, the same on every target and for every shape: inputs are cut into blocks of 1024 (512 in double). In a
-// block, input k belongs to chain k mod 4 (k mod 2), and each chain is a recurrence of fmas from zero. The block's sum is
-// (p0 + p1) + (p2 + p3) (p0 + p1), the sums of blocks are added in order, and then the bias. So no chain is longer than 256.
+// Order of summation, the same on every target and for every shape: the inputs are split into
+// blocks of 1024 (512 in double). In a block, input k belongs to chain k mod 4 (k mod 2). Each
+// chain is a recurrence of fmas from zero. The block's sum is (p0 + p1) + (p2 + p3), or p0 + p1 in
+// double. Block sums are added in order, then the bias. So no chain is longer than 256.
 //
-// Error bound for K inputs, with c chains and blocks of b: half an ULP of 1, times the sum of magnitudes |x w| and |bias|,
-// times ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1.
+// Error bound for K inputs, with c chains and blocks of b: half an ULP of 1, times the sum of
+// magnitudes |x w| and |bias|, times (ceil(min(K, b) / c) + log2(c) + ceil(K / b) + 1).
 //
-// Zeros are never skipped: 0 x inf is NaN. A NaN or an infinity in x stays in its row, one in the weights in its output's sums.
-// Overflow is that of the chains and sums: it gives an infinity, and NaN where two of opposite sign meet.
+// Zeros are never skipped: 0 x inf is NaN. A NaN or infinity in x affects its own row only, one in
+// the weights its own output only. Overflow in a chain or a sum gives an infinity; two infinities
+// of opposite sign give NaN.
 //
-// Sources: K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008, for packed
-// panels; N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993, for sums by blocks.
+// Sources: packed panels by K. Goto and R. van de Geijn, "Anatomy of high-performance matrix
+// multiplication", ACM TOMS 34, 2008; sums by blocks by N. J. Higham, "The accuracy of floating
+// point summation", SIAM J. Sci. Comput. 14, 1993.
 //
-// So 128 bits of a row of x are one step of all the chains: a "chunk". A vector of weights holds the same chunk of
-// several outputs, side by side, and one fma with the chunk of x in each 128-bit part makes a step of all of them. No
-// shuffle is needed until the end of the block, when the chains of a tile of rows and outputs are combined.
+// A "chunk" is 128 bits of a row: one step of all chains. A vector of weights holds the same chunk
+// of several outputs side by side. One fma with the chunk of x in each 128-bit part makes a step
+// for all these outputs. Shuffles are needed only at the end of a block, to combine the chains of a
+// tile of rows and outputs.
 //
-// Packed weights hold, for each panel of outputs, for each block, for each chunk, the vectors that one step takes:
+// Packed weights hold, for each panel of outputs, for each block, for each chunk, the vectors of
+// one step:
 //
 //                    part 0            part 1            ...
 //   vector 0         output 0, chunk   output 1, chunk
@@ -36,33 +41,33 @@ constexpr std::size_t kChains = 16 / sizeof(C);
 template <class C>
 constexpr std::size_t kInputBlock = 256 * kChains<C>;
 
-// Vectors of one step, and the outputs in each and in all of them.
+// Vectors of one step; outputs per vector and per step.
 constexpr std::size_t kPanelVectors = 4;
 template <class Target>
 constexpr std::size_t kVectorOutputs = Target::kBytes / 16;
 template <class Target>
 constexpr std::size_t kPanelOutputs = kPanelVectors* kVectorOutputs<Target>;
 
-// Unpacked weights serve this many rows from where they lie, two tiles of them; packing them pays from there on.
+// Up to this many rows, two tiles, weights are used unpacked; packing pays for more rows.
 template <class Target>
 constexpr std::size_t kMaxUnpackedRows = 2 * Target::kTileRows;
 
-// Outputs whose weights are packed together, where the rows do not stay in the second cache: a block of them is 512 kB.
+// Outputs packed together if the rows do not fit in the L2 cache; one block is 512 kB.
 constexpr std::size_t kGroupOutputs = 128;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// The vectors that the panel from output `first` on takes: fewer in the last panel.
+// Vectors of the panel that begins at output `first`; fewer in the last panel.
 template <class Target>
 std::size_t panel_vectors(std::size_t first, std::size_t outputs) {
   return least(kPanelVectors, (outputs - first + kVectorOutputs<Target> - 1) / kVectorOutputs<Target>);
 }
 
-// Weights of a panel in a block, packed.
+// Packed weights of one panel in one block.
 template <class Target, class C, std::size_t kVectors>
 struct PackedPanel {
   const C* data;
-  const C* ahead;  // what to fetch meanwhile into the second cache, two vectors of each step; or null
+  const C* ahead;  // address to prefetch into the L2 cache, two vectors per step; or null
 
   void prefetch(std::size_t chunk) const {
     if (ahead == nullptr) return;
@@ -76,7 +81,7 @@ struct PackedPanel {
   }
 };
 
-// Weights of a panel in a block, from the rows themselves.
+// Unpacked weights of one panel in one block.
 template <class Target, class C>
 struct RowsPanel {
   const C* data;
@@ -96,7 +101,8 @@ struct RowsPanel {
   }
 };
 
-// Weights of several panels, one behind the other, in a block: as many streams, which the CPU reads sooner than one.
+// Packed weights of several consecutive panels in one block. The CPU reads several streams faster
+// than one.
 template <class Target, class C>
 struct PackedPanels {
   const C* data;
@@ -110,11 +116,11 @@ struct PackedPanels {
   }
 };
 
-// How many of them a single row takes at once: they have its sums in the registers of a tile of rows.
+// Panels that a single row uses at once. Their sums take the registers of a whole tile of rows.
 template <class Target>
 constexpr std::size_t kRowPanels = least(4, Target::kTileRows);
 
-// The sums of kChains vectors' chains, in the order of the outputs.
+// The combined chains of kChains vectors, in the order of the outputs.
 template <class Target, class C>
 Lanes<Target, C> combine_chains(const Lanes<Target, C>* chains) {
   using V = Lanes<Target, C>;
@@ -127,18 +133,18 @@ Lanes<Target, C> combine_chains(const Lanes<Target, C>* chains) {
   }
 }
 
-// A block of inputs.
+// A range of inputs.
 struct Block {
   std::size_t first_input;
   std::size_t inputs;
 };
 
-// A block's place in a layer: what to do with its sums.
+// What to do with a block's sums.
 template <class C>
 struct BlockStep {
-  bool first;     // store the sums, rather than adding to those of the blocks before
-  const C* bias;  // in the last block: the panel's bias, or null
-  bool relu;      // in the last block: whether to apply it
+  bool first;     // whether to store the sums instead of adding them to the sums of earlier blocks
+  const C* bias;  // last block: the panel's bias, or null
+  bool relu;      // last block: whether to apply ReLU
 };
 
 template <class T>
@@ -147,9 +153,10 @@ BlockStep<Compute<T>> block_step(const DenseRows<T>& rows, std::size_t first_out
   return {block.first_input == 0, last && rows.bias != nullptr ? rows.bias + first_output : nullptr, last && rows.relu};
 }
 
-// kRows rows times kVectors vectors of outputs, `outputs` of which are stored, over one block of inputs. The partial sums
-// stay in registers: kRows * kVectors of them, and kRows of x, and one of weights. Never inlined, lest the compiler move
-// addresses out of a loop around it, and back to memory.
+// kRows rows times kVectors vectors of outputs over one block of inputs; stores the first `count`
+// outputs. Registers hold kRows * kVectors partial sums, kRows chunks of x and one vector of
+// weights. Never inlined: otherwise the compiler hoists addresses out of the caller's loop and
+// spills them.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, class Panel>
 [[gnu::noinline]] void tile(const C* x, std::ptrdiff_t x_stride, Panel panel, std::size_t inputs, C* outputs,
                             std::ptrdiff_t outputs_stride, std::size_t count, BlockStep<C> step) {
@@ -190,7 +197,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
     }
     step_chains(chunks, rest, padded[0], kChains<C>);
   }
-  // Unrolled, or the sums would go through memory.
+  // Unrolled, to keep the sums in registers.
   const auto finish = [&](auto whole) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -210,7 +217,8 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
       }
     }
   };
-  // Mostly there is one block and a whole panel: without branches then, which take as long as few inputs.
+  // The common case, one block and a whole panel, has no branches: they cost as much as a few
+  // inputs.
   if constexpr (kVectors % kChains<C> == 0) {
     if (step.first && step.bias != nullptr && count == kGroups * kWidth) {
       finish(std::true_type());
@@ -220,7 +228,8 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, class 
   finish(std::false_type());
 }
 
-// Calls visit(tile, first_row, count) for as few tiles of up to kRows rows as can be, which take about the same number of rows.
+// Splits the rows into as few tiles of up to kRows rows as possible, of about equal size, and calls
+// visit(tile, first_row, count) for each.
 template <std::size_t kRows, class Visit>
 void visit_tiles(std::size_t rows, Visit visit) {
   const std::size_t tiles = (rows + kRows - 1) / kRows;
@@ -232,7 +241,7 @@ void visit_tiles(std::size_t rows, Visit visit) {
   }
 }
 
-// A tile of that many rows, at most kRows.
+// A tile of `rows` rows, at most kRows.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, class... Arguments>
 void tile_of_rows(std::size_t rows, Arguments... arguments) {
   if (rows == kRows) {
@@ -242,7 +251,8 @@ void tile_of_rows(std::size_t rows, Arguments... arguments) {
   }
 }
 
-// All rows times one panel, in tiles of up to kRows rows. make_panel(tile) is the panel for tile number `tile`.
+// All rows times one panel, in tiles of up to kRows rows. make_panel(tile) gives the panel for a
+// tile.
 template <class Target, std::size_t kVectors, std::size_t kRows, class T, class MakePanel>
 void tiles(const DenseRows<T>& rows, MakePanel make_panel, Block block, std::size_t first_output) {
   const std::size_t outputs = least(kVectors * kVectorOutputs<Target>, rows.weights.outputs - first_output);
@@ -261,10 +271,12 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
                   std::size_t first_output) {
   using C = Compute<T>;
   if (vectors == kVectors) {
-    // The first tiles, which must wait for memory if any, fetch what comes next: the panel's next block of inputs where there
-    // is one, else the next panel; in the last panel nothing. Of the two vectors of each step that a tile fetches the tile
-    // before has fetched one. So three tiles have fetched all; where there are more, the first one, too, begins with a vector
-    // that is there, lest it wait longer than it computes. Of what a single row reads the CPU knows best what comes next.
+    // The first tiles wait for memory, so they prefetch: the panel's next block of inputs if there
+    // is one, else the next panel, and nothing in the last panel. A tile prefetches two vectors per
+    // step, one of which the tile before has already fetched. So three tiles prefetch everything.
+    // With more than three tiles, the first tile's first vector is already there as well: otherwise
+    // the first tile would wait longer than it computes. A single row leaves prefetching to the
+    // CPU.
     const bool fetches = rows.packed != nullptr && rows.rows > 1 && block.inputs > 0 &&
                          first_output + kPanelOutputs<Target> < rows.weights.outputs;
     const std::size_t late = rows.rows > 3 * Target::kTileRows ? 1 : 0;
@@ -280,13 +292,13 @@ void packed_tiles(std::size_t vectors, const DenseRows<T>& rows, const Compute<T
   }
 }
 
-// The row of one output's weights.
+// One output's row of weights.
 template <class T>
 Strided<const T> weights_row(const WeightsView<T>& weights, std::size_t output) {
   return {Strided<const T>{weights.data, weights.output_stride}.from(output).data, weights.input_stride};
 }
 
-// Packs one output's weights, those from `input` on, in a panel of so many outputs.
+// Packs one output's weights from `input` on into a panel of `outputs` outputs.
 template <class C>
 void pack_row(const C* row, std::size_t input, std::size_t inputs, C* packed, std::size_t outputs) {
   C* to = packed + input * outputs;
@@ -298,9 +310,9 @@ void pack_row(const C* row, std::size_t input, std::size_t inputs, C* packed, st
   }
 }
 
-// Packs a block of the panel from output `first_output` on. The last chunk is filled up with zeros,
-// to which belong zeros of x; the last vector with copies of the last output, whose arithmetic raises no exception flag that
-// its own does not (zeros would, beside an infinity in x).
+// Packs one block of the panel that begins at output `first_output`. Zeros fill the last chunk; the
+// matching x are zeros too. Copies of the last output fill the last vector, because they raise only
+// the exception flags of that output (zeros times an infinite x would raise more).
 template <class Target, class T>
 void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block block, Compute<T>* packed) {
   using C = Compute<T>;
@@ -309,7 +321,7 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block b
   const std::size_t outputs = panel_vectors<Target>(first_output, weights.outputs) * kVectorOutputs<Target>;
   std::size_t output = 0;
   if constexpr (std::is_same_v<T, C>) {
-    // Squares of chunks, transposed in registers.
+    // Squares of chunks are transposed in registers.
     constexpr std::size_t kSide = kVectorOutputs<Target>;
     const bool contiguous = weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
     const std::ptrdiff_t stride = weights.output_stride / static_cast<std::ptrdiff_t>(sizeof(T));
@@ -338,7 +350,7 @@ void pack_panel(const WeightsView<T>& weights, std::size_t first_output, Block b
   }
 }
 
-// Calls visit(Block) for each block of inputs; where there are none, for an empty one.
+// Calls visit(Block) for each block of inputs; once with an empty block if there are no inputs.
 template <class C, class Visit>
 void visit_blocks(std::size_t inputs, Visit visit) {
   Block block{0, 0};
@@ -357,8 +369,8 @@ void visit_panels(std::size_t begin, std::size_t end, Visit visit) {
   }
 }
 
-// Where the weights of the panel from `output` on, of so many vectors, and of the chunk from `input` on are in a layer's packed
-// weights.
+// Offset in the packed weights of the chunk that begins at `input`, in the panel that begins at
+// `output` and has `vectors` vectors.
 template <class Target, class C>
 std::size_t packed_offset(std::size_t output, std::size_t vectors, std::size_t input, std::size_t inputs) {
   return output * round_up(inputs, kChains<C>) + input * vectors * kVectorOutputs<Target>;
@@ -399,8 +411,8 @@ void unpack(const Compute<T>* packed, std::size_t outputs, std::size_t inputs, T
   });
 }
 
-// All rows times a panel, and so on, from output `begin` on, so that the weights are read once. Those that are not packed are
-// packed a block of a panel at a time.
+// All rows times one panel after the other, from output `begin` on, so that weights are read once.
+// Unpacked weights are packed one block of a panel at a time.
 template <class Target, class T>
 void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
@@ -413,8 +425,8 @@ void dense_by_panels(const DenseRows<T>& rows, std::size_t begin) {
   });
 }
 
-// Packs a block of a group of panels at a time, through all of which a tile of rows goes before the next, so that rows from
-// memory are read only once for each group.
+// Packs one block of a group of panels at a time. Each tile of rows goes through the whole group,
+// so that rows are read from memory once per group.
 template <class Target, class T>
 void dense_by_groups(const DenseRows<T>& rows, std::size_t begin) {
   using C = Compute<T>;
@@ -440,7 +452,7 @@ void dense_by_groups(const DenseRows<T>& rows, std::size_t begin) {
   }
 }
 
-// All rows times the outputs from `output` on, as many as kVectors vectors hold, from weights where they lie.
+// All rows times kVectors vectors of unpacked outputs, from output `output` on.
 template <class Target, std::size_t kVectors, std::size_t kRows, class C>
 void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   const C* weights = weights_row(rows.weights, output).data;
@@ -451,7 +463,7 @@ void unpacked_tiles(const DenseRows<C>& rows, std::size_t output) {
   });
 }
 
-// A single row times packed panels, several at once. The first output that is left.
+// A single row times packed panels, several at once. Returns the first remaining output.
 template <class Target, class T>
 std::size_t dense_row(const DenseRows<T>& rows) {
   using C = Compute<T>;
@@ -477,13 +489,14 @@ void dense(const DenseRows<T>& rows) {
   if constexpr (std::is_same_v<T, C>) {
     const bool contiguous = rows.packed == nullptr && rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
     if (contiguous && rows.rows == 1) {
-      // Vectors of one chunk load no more than they must. Eight of them, to hide the latency of the fma.
+      // Vectors of one chunk, which load only what is needed; eight at once, to hide the fma's
+      // latency.
       using Narrow = typename Target::Narrow;
       for (; output + 8 <= outputs; output += 8) unpacked_tiles<Narrow, 8, 1>(rows, output);
       for (; output < outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);
       return;
     }
-    // Weights a multiple of 4 kB apart would push each other out of the first cache.
+    // Weights a multiple of 4 kB apart would evict each other from the L1 cache.
     if (contiguous && rows.rows <= kMaxUnpackedRows<Target> && rows.weights.output_stride % 4096 != 0) {
       for (; output + kPanelOutputs<Target> <= outputs; output += kPanelOutputs<Target>) {
         unpacked_tiles<Target, kPanelVectors, Target::kTileRows>(rows, output);
@@ -491,7 +504,7 @@ void dense(const DenseRows<T>& rows) {
     }
   }
   if (rows.packed != nullptr && rows.rows == 1) output = dense_row<Target>(rows);
-  // In the second cache.
+  // Whether the rows stay in the L2 cache.
   const bool rows_stay = rows.rows * least(rows.weights.inputs, kInputBlock<C>) <= kGroupOutputs * kInputBlock<C>;
   if (rows.packed != nullptr || rows_stay) {
     dense_by_panels<Target>(rows, output);

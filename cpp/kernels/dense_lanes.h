@@ -1,8 +1,9 @@
-// A dense layer over as many rows as a vector has lanes, one row in each lane: for narrow layers, where the tiles of dense.h
-// would spend their time in combining chains, and on outputs that are not there.
+// A dense layer over as many rows as a vector has lanes, one row per lane. Faster for narrow
+// layers, where the tiles of dense.h spend most time on combining chains and on padding outputs.
 //
-// The order of summation is that of dense.h, and so are the error bound, special values, sources and packed weights. Here a
-// chain is a vector of its own; an fma takes input k of all rows and one weight in all lanes.
+// Order of summation, error bound, special values, sources and packed weights are those of dense.h.
+// Here each chain is a vector of its own. One fma takes input k of all rows and one weight in all
+// lanes.
 #pragma once
 
 #include "dense.h"
@@ -10,13 +11,14 @@
 namespace nnkernels {
 namespace {
 
-// Vectors of rows: two where there are registers for them, so that a weight serves both.
+// Vectors of rows: two if there are enough registers, so that each weight is used twice.
 template <class Target>
 constexpr std::size_t kLaneVectors = Target::kTileRows >= 6 ? 2 : 1;
 template <class Target, class C>
 constexpr std::size_t kLaneRows = kLaneVectors<Target>* kLanes<Target, C>;
 
-// Lines of the cache to fetch, some with each chunk of inputs: all at once would keep the CPU waiting.
+// Prefetches cache lines a few at a time, one group per chunk of inputs: all at once would stall
+// the CPU.
 struct Fetch {
   const char* next;
   std::size_t lines;
@@ -27,7 +29,7 @@ struct Fetch {
   }
 };
 
-// kOutputs outputs, whose weights begin at `weights`, those of the next chunk `chunk_stride` further.
+// kOutputs outputs. Their weights begin at `weights`; the next chunk is `chunk_stride` further.
 template <class Target, std::size_t kOutputs, class C>
 void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool apply_relu, std::size_t inputs, const C* x,
                 C* outputs, Fetch& fetch) {
@@ -69,7 +71,7 @@ void lanes_tile(const C* weights, std::size_t chunk_stride, const C* bias, bool 
   }
 }
 
-// The outputs from `output` on of the panel whose weights are `panel`, kOutputs at a time and at last fewer.
+// The panel's outputs from `output` on: kOutputs at a time, fewer at the end.
 template <class Target, std::size_t kOutputs, class T>
 void lanes_panel(const DenseLanes<T>& layer, const Compute<T>* panel, std::size_t first, std::size_t output, std::size_t end,
                  const Compute<T>* x, Compute<T>* outputs, Fetch& fetch) {
@@ -86,7 +88,7 @@ template <class Target, class T>
 void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* outputs) {
   using C = Compute<T>;
   constexpr std::size_t kOutputs = Target::kTileRows * 4 / (kChains<C> * kLaneVectors<Target>);
-  const std::size_t chunks = layer.outputs / kOutputs * (layer.inputs / kChains<C>);  // of all tiles, about
+  const std::size_t chunks = layer.outputs / kOutputs * (layer.inputs / kChains<C>);  // approximate total over all tiles
   Fetch fetch{layer.ahead, layer.ahead_lines, layer.ahead_lines / (chunks + 1) + 1};
   visit_panels<Target>(0, layer.outputs, [&](std::size_t first, std::size_t vectors) {
     const C* panel = layer.packed + packed_offset<Target, C>(first, vectors, 0, layer.inputs);
@@ -95,7 +97,7 @@ void dense_lanes(const DenseLanes<T>& layer, const Compute<T>* x, Compute<T>* ou
   });
 }
 
-// Of kChains vectors: in each 128-bit part, the transpose of the matrix whose rows are the vectors' parts.
+// Within each 128-bit part, transposes the matrix whose row j is that part of vector j.
 template <class Target, class C>
 void transpose_parts(Lanes<Target, C>* v) {
   using V = Lanes<Target, C>;
@@ -104,7 +106,7 @@ void transpose_parts(Lanes<Target, C>* v) {
     v[1] = Target::unpack_high(v[0], v[1]);
     v[0] = low;
   } else {
-    using Pairs = Lanes<Target, double>;  // of floats
+    using Pairs = Lanes<Target, double>;  // pairs of floats
     Pairs low[] = {as<Pairs>(V(Target::unpack_low(v[0], v[1]))), as<Pairs>(V(Target::unpack_low(v[2], v[3])))};
     Pairs high[] = {as<Pairs>(V(Target::unpack_high(v[0], v[1]))), as<Pairs>(V(Target::unpack_high(v[2], v[3])))};
     transpose_parts<Target, double>(low);
@@ -116,7 +118,7 @@ void transpose_parts(Lanes<Target, C>* v) {
   }
 }
 
-// Copies kLanes rows that lie side by side, kChains elements of each, to lie across: part p of vector j takes row p kChains +
+// Transposes kLanes contiguous rows of kChains elements: part p of vector j takes row p kChains +
 // j.
 template <class Target, class C>
 void copy_to_lanes(const C* rows, std::ptrdiff_t row_stride, C* lanes, std::ptrdiff_t lanes_stride) {
@@ -129,7 +131,7 @@ void copy_to_lanes(const C* rows, std::ptrdiff_t row_stride, C* lanes, std::ptrd
   for (std::size_t j = 0; j < kChains<C>; ++j) store(lanes + static_cast<std::ptrdiff_t>(j) * lanes_stride, v[j]);
 }
 
-// The inverse.
+// The inverse of copy_to_lanes.
 template <class Target, class C>
 void copy_from_lanes(const C* lanes, std::ptrdiff_t lanes_stride, C* rows, std::ptrdiff_t row_stride) {
   const std::ptrdiff_t chunk_stride = static_cast<std::ptrdiff_t>(kChains<C>) * row_stride;
@@ -147,7 +149,7 @@ void copy_rows(Rows<const C> input, Rows<C> output, std::size_t n) {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(C));
   const bool to_lanes = input.element_stride == kSize && output.row_stride == kSize && input.row_stride % kSize == 0;
   const bool from_lanes = input.row_stride == kSize && output.element_stride == kSize && output.row_stride % kSize == 0;
-  const std::size_t squares = to_lanes || from_lanes ? n / kChains<C> * kChains<C> : 0;  // elements copied by vectors
+  const std::size_t squares = to_lanes || from_lanes ? n / kChains<C> * kChains<C> : 0;  // elements copied as vectors
   for (std::size_t row = 0; row < kLaneRows<Target, C>; row += kLanes<Target, C>) {
     for (std::size_t i = 0; i < squares; i += kChains<C>) {
       const C* from = &input.row(row)[i];

@@ -1,9 +1,13 @@
-// sum x[i] w[i]: each partial sum of sum.h is a chain of fmas. Error bound: as there, times the sum of |x[i] w[i]|.
-// Fewer than 32 floats, or 8 doubles, make one chain in double, where products of floats are exact: partial sums of so few
-// would round as often as they are multiplied and added. Error bound: n of half an ULP of 1 in double, times the same sum; and
-// for floats the result's rounding.
+// sum x[i] w[i]: each partial sum of sum.h is a chain of fmas. Error bound: as in sum.h, times the
+// sum of |x[i] w[i]|.
 //
-// Infinities and NaN as the arithmetic gives them; overflow is that of the partial sums. Source: that of sum.h.
+// Fewer than 32 floats, or 8 doubles, make one chain in double, where products of floats are exact.
+// With partial sums, so few terms would be rounded at every multiplication and addition. Error
+// bound: n times half an ULP of 1 in double, times the sum of |x[i] w[i]|; for floats also the
+// rounding of the result.
+//
+// Infinities and NaN follow the arithmetic; overflow is that of the partial sums. Source: see
+// sum.h.
 #pragma once
 
 #include "sum.h"

@@ -1,9 +1,10 @@
-// The exponential, and what sigmoid, tanh and softmax need of it.
+// The exponential, and its parts for sigmoid, tanh and softmax.
 //
-// Method: x = n log(2) + r with a multiple n of 1/16 and |r| <= log(2)/32. e^x = 2^floor(n) T e^r, where T = 2^(n - floor(n))
-// comes from a table of 16 in two parts (P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE
-// floating-point arithmetic", ACM TOMS 15, 1989), and e^r = 1 + r + r^2 p(r) with a minimax polynomial p. Tables and
-// coefficients are printed by cpp/fit_coefficients.py.
+// Method: x = n log(2) + r with a multiple n of 1/16 and |r| <= log(2)/32. Then e^x = 2^floor(n) T
+// e^r. T = 2^(n - floor(n)) comes from a table of 16 entries in two parts (P. T. P. Tang,
+// "Table-driven implementation of the exponential function in IEEE floating-point arithmetic", ACM
+// TOMS 15, 1989). e^r = 1 + r + r^2 p(r) with a minimax polynomial p. cpp/fit_coefficients.py
+// prints tables and coefficients.
 #pragma once
 
 #include "loop.h"
@@ -18,17 +19,19 @@ struct ExpConstants;
 template <>
 struct ExpConstants<float> {
   static constexpr float kLog2e = 0x1.715476p+0f;
-  // log(2) = kLn2High + kLn2Low. The first has 12 bits, so that an fma gives x - n kLn2High exactly.
+  // log(2) = kLn2High + kLn2Low. kLn2High has 12 bits, so that an fma computes x - n kLn2High
+  // exactly.
   static constexpr float kLn2High = 0x1.62ep-1f;
   static constexpr float kLn2Low = 0x1.0bfbe8p-15f;
   // (e^r - 1) / r. Error of e^r: 2^-29.2.
   static constexpr float kPolynomial[] = {1, 0x1.00022p-1f, 0x1.555764p-3f};
-  // (e^r - 1 - r) / r^2, for results that are rounded less. Error of e^r: 2^-31.5 r.
+  // (e^r - 1 - r) / r^2, for more accurate results. Error of e^r: 2^-31.5 r.
   static constexpr float kQuadratic[] = {0x1p-1f, 0x1.555708p-3f, 0x1.555746p-5f};
-  // Adding it rounds to a multiple of 1/16, whose fraction is then in the lowest four bits, and the integer above.
+  // Adding this rounds to a multiple of 1/16, with the fraction in the lowest four bits and the
+  // integer above.
   static constexpr float kRound = 0x1.8p19f;
   static constexpr int kExponentShift = 23;
-  // Below kLowest the result rounds to 0, above kHighest it overflows.
+  // The result rounds to 0 below kLowest and overflows above kHighest.
   static constexpr float kLowest = -104.0f;
   static constexpr float kHighest = 89.0f;
 };
@@ -36,7 +39,7 @@ struct ExpConstants<float> {
 template <>
 struct ExpConstants<double> {
   static constexpr double kLog2e = 0x1.71547652b82fep+0;
-  // As above, of 38 bits.
+  // As above, with 38 bits.
   static constexpr double kLn2High = 0x1.62e42fefap-1;
   static constexpr double kLn2Low = 0x1.cf79abc9e3b3ap-40;
   // As above. Error of e^r: 2^-56.2.
@@ -52,32 +55,35 @@ struct ExpConstants<double> {
   static constexpr double kSmallestExponent = -1022.0;
 };
 
-// The exponential of a smaller number is 1, sigmoid is 1/2, and tanh is the number. To take this one instead keeps products
-// from being subnormal, with which some CPUs are 30 times as slow.
+// For smaller magnitudes the exponential is 1, sigmoid is 1/2, and tanh(x) is x. Replacing them by
+// this number avoids subnormal products, which are 30 times as slow on some CPUs.
 template <class C>
 constexpr C kTiny = static_cast<C>(0x1p-60);
 
-// The bits of 2^i as V, for integers i of a normal result; bits above those of an exponent do not matter.
+// 2^i as the bits of V, for integers i of a normal result. Bits of i higher than an exponent's are
+// ignored.
 template <class V>
 V power_of_two(Integers<V> i) {
   const auto one = as<Integers<V>>(broadcast<V>(1));
   return as<V>((i << ExpConstants<Element<V>>::kExponentShift) + one);
 }
 
-// floor(n) for multiples n of 1/16, and some bits above those of an exponent.
+// floor(n) for multiples n of 1/16; bits higher than an exponent's are arbitrary.
 template <class V>
 Integers<V> floor_bits(V n) {
   return as<Integers<V>>(n + ExpConstants<Element<V>>::kRound) >> 4;
 }
 
-// v * 2^floor(n) where v and the product are normal numbers, or v is NaN, for targets without an instruction for it.
+// v * 2^floor(n), for targets without such an instruction. v and the product are normal numbers, or
+// v is NaN.
 template <class V>
 V add_to_exponent(V v, V n) {
   const V scaled = as<V>(as<Integers<V>>(v) + (floor_bits(n) << ExpConstants<Element<V>>::kExponentShift));
   return v == v ? scaled : v;
 }
 
-// v * 2^floor(n), rounded once, for targets without an instruction for it: the first product is exact.
+// v * 2^floor(n), rounded once, for targets without such an instruction. The first product is
+// exact.
 template <class V>
 V scale_in_two_steps(V v, V n) {
   const Integers<V> i = floor_bits(n);
@@ -85,7 +91,8 @@ V scale_in_two_steps(V v, V n) {
   return v * power_of_two<V>(half) * power_of_two<V>(i - half);
 }
 
-// c[0] + c[1] x + ... by Horner's scheme: of the fewest operations, and with no power of x, which may be subnormal and slow.
+// c[0] + c[1] x + ... by Horner's scheme: fewest operations, and no power of x, which may be
+// subnormal and slow.
 template <class Target, std::size_t kTerms, class V>
 V polynomial(const Element<V> (&c)[kTerms], V x) {
   V result = broadcast<V>(c[kTerms - 1]);
@@ -93,7 +100,8 @@ V polynomial(const Element<V> (&c)[kTerms], V x) {
   return result;
 }
 
-// The nearest multiple n of 1/16 to x / log(2), and the index of its fraction in the table, in the lowest four bits.
+// The nearest multiple n of 1/16 to x / log(2), and the table index of its fraction, in the lowest
+// four bits.
 template <class V>
 struct Steps {
   V n;
@@ -108,7 +116,7 @@ Steps<V> count_steps(V x) {
   return {shifted - K::kRound, as<Integers<V>>(shifted)};
 }
 
-// x - n log(2) in two steps, the first of which is exact for |r| below 2^-5.
+// x - n log(2) in two steps. The first is exact for |r| below 2^-5.
 template <class Target, class V>
 V subtract_high(V x, V n) {
   return Target::fma(n, broadcast<V>(-ExpConstants<Element<V>>::kLn2High), x);
@@ -122,15 +130,15 @@ V subtract_steps(V x, V n) {
   return subtract_low<Target>(subtract_high<Target>(x, n), n);
 }
 
-// A sum, the larger part first.
+// A sum of two numbers, the larger one first.
 template <class V>
 struct TwoParts {
   V high;
   V low;
 };
 
-// e^r times the power that the index finds in the table; the second part is at most a 44th of the first. Monotone in r: each
-// operation rounds less than a step of r changes.
+// e^r times the power at the table index, in two parts. The second part is at most a 44th of the
+// first. Monotone in r: no rounding exceeds the change from one r to the next.
 template <class Target, class V>
 TwoParts<V> exp_parts(V r, Integers<V> index, const typename Target::template Powers<Element<V>>& powers) {
   V high, low;
@@ -138,10 +146,10 @@ TwoParts<V> exp_parts(V r, Integers<V> index, const typename Target::template Po
   return {high, Target::fma(V(high * r), polynomial<Target>(ExpConstants<Element<V>>::kPolynomial, r), low)};
 }
 
-// e^x, for all numbers. Largest error in float 0.7583 ULP, at -0x1.5e7956p+6 (all floats), in double 0.7490 ULP, at
-// -0x1.626a09ffeaac9p+9; both are of subnormal results, which are rounded once more. That of normal ones is 0.5623 and 0.5664
-// ULP. Monotone (tests/accuracy.cpp).
-// exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf.
+// e^x for all numbers. Largest error 0.7583 ULP in float, at -0x1.5e7956p+6 (all floats); 0.7490
+// ULP in double, at -0x1.626a09ffeaac9p+9. Both are of subnormal results, which are rounded once
+// more; the largest errors of normal results are 0.5623 and 0.5664 ULP. Monotone
+// (tests/accuracy.cpp). exp(NaN) = NaN, exp(-inf) = 0, exp(inf) = inf.
 template <class Target, class C>
 class Exp {
  public:

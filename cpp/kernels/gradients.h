@@ -1,19 +1,22 @@
 // Gradients of a dense layer and of the activations.
 //
-// Order of summation of the outer product, the same on every target and for every shape: each output is a chain of fmas from
-// zero, over k in order, in blocks of 256; the sums of blocks are added as the tree of sum.h. No width, thread or layout shows
-// in it. So machines that each have a part of a batch can return the sums of whole subtrees, and the total has one machine's
-// bits.
+// Order of summation of the outer product, the same on every target and for every shape: k in
+// order, in blocks of 256; within a block each output is a chain of fmas from zero. Block sums are
+// added as the tree of sum.h. The order does not depend on vector width, threads or layout. So
+// machines that share a batch could return the sums of whole subtrees, and the total would have the
+// bits of a single machine.
 //
-// Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times min(K, 256) + ceil(log2(ceil(K / 256))).
+// Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times (min(K, 256)
+// + ceil(log2(ceil(K / 256)))).
 //
-// A tile of rows and vectors of columns has its sums in registers. Each step takes one element of `a` for each row, in all
-// lanes, and a vector of b for each vector of columns, without a shuffle.
+// A tile keeps the sums of its rows and vectors of columns in registers. Each step takes one
+// element of `a` per row, in all lanes, and one vector of b per vector of columns, without a
+// shuffle.
 //
 // Zeros are never skipped: 0 x inf is NaN.
 //
-// Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating errors",
-// 1986.
+// Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by
+// back-propagating errors", 1986.
 #pragma once
 
 #include "dense.h"
@@ -24,14 +27,14 @@ namespace {
 
 constexpr std::size_t kStepBlock = 256;
 
-// Columns of a tile, in vectors, and its rows: together they fill the registers.
+// Vectors of columns and rows of a tile; together they fill the registers.
 template <class Target>
 constexpr std::size_t kOuterVectors = Target::kTileRows >= 6 ? 4 : 2;
 template <class Target, std::size_t kVectors>
 constexpr std::size_t kOuterRows = least(8, Target::kTileRows * 4 / kVectors);
 
-// One block of steps of a tile, whose last vector has `lanes` columns, all of them unless kPartial. Never inlined, as tile() of
-// dense.h.
+// One block of steps of a tile. The last vector has `lanes` columns if kPartial, else all. Never
+// inlined, like tile() of dense.h.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool kPartial>
 [[gnu::noinline]] void outer_tile(const C* a, std::ptrdiff_t a_step, std::ptrdiff_t a_row, const C* b, std::ptrdiff_t b_step,
                                   std::size_t steps, C* outputs, std::ptrdiff_t stride, std::size_t lanes) {
@@ -67,7 +70,7 @@ template <class Target, class C, std::size_t kRows, std::size_t kVectors, bool k
   }
 }
 
-// A tile of so many rows, at most kRows.
+// A tile of `rows` rows, at most kRows.
 template <class Target, class C, std::size_t kRows, std::size_t kVectors, class... Arguments>
 void outer_tile_of_rows(std::size_t rows, std::size_t lanes, Arguments... arguments) {
   if (rows == kRows) {
@@ -85,7 +88,8 @@ void outer_tile_of_rows(std::size_t rows, std::size_t lanes, Arguments... argume
 template <class Target, class C>
 constexpr std::size_t kPanelColumns = kOuterVectors<Target>* kLanes<Target, C>;
 
-// All rows of one block of steps, for so many vectors of columns, at most kVectors, whose last one has `lanes`.
+// All rows of one block of steps, for `vectors` vectors of columns, at most kVectors. The last one
+// has `lanes` columns.
 template <class Target, class C, std::size_t kVectors = kOuterVectors<Target>>
 void outer_rows(std::size_t vectors, std::size_t lanes, std::size_t rows, const C* a, std::ptrdiff_t a_step,
                 std::ptrdiff_t a_row, const C* b, std::ptrdiff_t b_step, std::size_t steps, C* outputs, std::ptrdiff_t stride) {
@@ -100,7 +104,7 @@ void outer_rows(std::size_t vectors, std::size_t lanes, std::size_t rows, const 
   }
 }
 
-// Whether rows rather than columns lie along the lanes, since they fill the vectors better.
+// Whether to put rows instead of columns along the lanes, because they fill the vectors better.
 template <class Target, class C>
 bool is_across(const OuterProduct<C>& product) {
   const auto vectors = [](std::size_t n) { return (n + kLanes<Target, C> - 1) / kLanes<Target, C>; };
@@ -110,7 +114,7 @@ bool is_across(const OuterProduct<C>& product) {
                                    product.rows * vectors(product.columns) * product.steps;
 }
 
-// The same product with rows and columns exchanged, but for the outputs: [r][j] is at outputs[j * stride + r].
+// The product with rows and columns exchanged. Its output [r][j] is at outputs[j * stride + r].
 template <class C>
 OuterProduct<C> exchanged(const OuterProduct<C>& product) {
   OuterProduct<C> other = product;
@@ -120,8 +124,9 @@ OuterProduct<C> exchanged(const OuterProduct<C>& product) {
   return other;
 }
 
-// Whether to copy a block of b, so that its rows are adjacent: it pays if they are read often and would not stay in the first
-// cache. Several blocks are always copied, so that no lane of their sums holds what nobody wrote.
+// Whether to copy a block of b to adjacent rows. This pays if they are read often and do not fit in
+// the L1 cache. With several blocks b is always copied, so that no lane of their sums is
+// uninitialised.
 template <class C>
 bool copies_block(const OuterProduct<C>& product) {
   constexpr std::size_t kNearBytes = 16384, kOften = 24;
@@ -129,7 +134,7 @@ bool copies_block(const OuterProduct<C>& product) {
   return product.steps > kStepBlock || (product.rows >= kOften && bytes > kNearBytes);
 }
 
-// Partial sums held at once; 0 if the only block is summed in the outputs.
+// Partial sums held at once; 0 if a single block is summed directly in the outputs.
 inline std::size_t count_subtrees(std::size_t steps, bool across) {
   const std::size_t blocks = (steps + kStepBlock - 1) / kStepBlock;
   std::size_t subtrees = across || blocks > 1 ? 1 : 0;
@@ -144,7 +149,8 @@ std::size_t outer_scratch(const OuterProduct<C>& product) {
          (kStepBlock + count_subtrees(product.steps, across) * (across ? product.columns : product.rows));
 }
 
-// The panel of so many columns from `first` on, block after block, so that what is read stays in the second cache.
+// The panel of `columns` columns from `first` on, block by block, so that inputs stay in the
+// L2 cache.
 template <class Target, class C>
 void outer_panel(const OuterProduct<C>& product, bool across, std::size_t first, std::size_t columns) {
   using V = Lanes<Target, C>;
@@ -155,7 +161,7 @@ void outer_panel(const OuterProduct<C>& product, bool across, std::size_t first,
   const auto panel_stride = static_cast<std::ptrdiff_t>(vectors * kWidth);
   const std::size_t size = product.rows * vectors * kWidth;
   C* const block_of_b = product.scratch;
-  C* const subtrees = product.scratch + kStepBlock * kPanelColumns<Target, C>;  // one behind the other, the highest first
+  C* const subtrees = product.scratch + kStepBlock * kPanelColumns<Target, C>;  // consecutive, the tallest first
   C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(first) * (across ? product.outputs_stride : 1);
   std::size_t count = 0;
   const auto merge = [&] {
@@ -208,7 +214,7 @@ void outer_panels(const OuterProduct<C>& product, bool across) {
 
 template <class Target, class C>
 void outer_product(const OuterProduct<C>& product) {
-  if (product.rows == 0 || product.steps == 0) {  // a and b, or the outputs, may be null
+  if (product.rows == 0 || product.steps == 0) {  // a, b and the outputs may be null
     for (std::size_t row = 0; row < product.rows; ++row) {
       C* const outputs = product.outputs + static_cast<std::ptrdiff_t>(row) * product.outputs_stride;
       for (std::size_t column = 0; column < product.columns; ++column) outputs[column] = 0;
@@ -235,8 +241,8 @@ void map_gradients(const C* outputs, C* gradients, std::size_t n, Function funct
   }
 }
 
-// The derivative of each activation at x, from y = f(x). 0 for relu at 0, 1 where y is NaN. It is off by at most an ULP of 1,
-// which is what the rounding of y to a number near 1 takes from it.
+// The derivative of each activation at x, from y = f(x). relu: 0 at 0, and 1 if y is NaN. Error at
+// most an ULP of 1, caused by the rounding of y near 1.
 template <class Target, class C>
 void relu_gradient(const C* outputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
@@ -261,7 +267,7 @@ void exp_gradient(const C* outputs, C* gradients, std::size_t n, double /*option
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * y; });
 }
 
-// The derivative of each other activation at z, its inputs.
+// The derivative of the other activations at z, their input.
 template <class Target, class C>
 void leaky_relu_gradient(const C* inputs, C* gradients, std::size_t n, double option) {
   using V = Lanes<Target, C>;
@@ -295,7 +301,7 @@ void gelu_gradient(const C* inputs, C* gradients, std::size_t n, double /*option
   map_gradients<Target>(inputs, gradients, n, [&](V z, V g) { return g * gelu.derivative(z); });
 }
 
-// With s = sigmoid(v) and v = 2 sqrt(2/pi) (z + 0.044715 z^3): s + z v' s (1 - s)
+// With s = sigmoid(v) and v = 2 sqrt(2/pi) (z + 0.044715 z^3): s + z v' s (1 - s).
 template <class Target, class C>
 void gelu_tanh_gradient(const C* inputs, C* gradients, std::size_t n, double /*option*/) {
   using V = Lanes<Target, C>;
@@ -329,7 +335,8 @@ void log_softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std:
   }
 }
 
-// p (g - sum p g), with the sum of dot.h. Error, with u half an ULP of 1: 2 u p (|g| + sum p |g|), and p times dot's own.
+// p (g - sum p g), with the sum of dot.h. Error, with u half an ULP of 1: 2 u p (|g| + sum p |g|),
+// plus p times the error of dot.
 template <class Target, class C>
 void softmax_gradient(const C* outputs, C* gradients, std::size_t rows, std::size_t n) {
   using V = Lanes<Target, C>;

@@ -1,4 +1,4 @@
-// IEEE binary16 to float and back, one at a time, for targets without instructions for it.
+// IEEE binary16 to float and back, one element at a time, for targets without such instructions.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ inline float widen_half(Half half) {
   std::uint32_t bits;
   if (magnitude >= 0x7c00u) {  // infinity, NaN
     bits = 0x7f800000u | (magnitude << 13) | (magnitude > 0x7c00u ? 0x00400000u : 0u);
-  } else if (magnitude >= 0x0400u) {  // normal: the exponent's bias grows from 15 to 127
+  } else if (magnitude >= 0x0400u) {  // normal: change the exponent's bias from 15 to 127
     bits = (magnitude << 13) + ((127u - 15u) << 23);
   } else {  // subnormal: a multiple of 2^-24
     const float value = static_cast<float>(magnitude) * 0x1p-24f;
@@ -35,17 +35,17 @@ inline Half narrow_half(float value) {
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   std::uint32_t half;
-  if (magnitude > 0x7f800000u) {  // NaN: quiet, the payload's upper bits
+  if (magnitude > 0x7f800000u) {  // NaN: quiet, with the upper bits of the payload
     half = 0x7e00u | ((magnitude >> 13) & 0x03ffu);
-  } else if (magnitude >= 0x477ff000u) {  // 65520 and more, infinity: the product is infinite, and raises overflow as it should
-    const volatile float factor = 0x1p113f;  // volatile, so that no compiler multiplies ahead of the comparison
+  } else if (magnitude >= 0x477ff000u) {     // 65520 and more: infinity; the product raises overflow
+    const volatile float factor = 0x1p113f;  // volatile, so that the compiler cannot multiply before the comparison
     const float infinite = value * factor;
     std::memcpy(&half, &infinite, sizeof half);
     half = (half >> 13) & 0x7fffu;
   } else if (magnitude >= 0x38800000u) {  // normal results: 2^-14 and more
     const std::uint32_t rebiased = magnitude - ((127u - 15u) << 23);
-    half = (rebiased + 0x0fffu + ((rebiased >> 13) & 1u)) >> 13;  // a carry runs into the exponent, as it should
-  } else {  // subnormal results: the sum with 0.5 has its last bit at 2^-24, so the addition does the rounding
+    half = (rebiased + 0x0fffu + ((rebiased >> 13) & 1u)) >> 13;  // a carry correctly increments the exponent
+  } else {  // subnormal results: adding 0.5 puts the last bit at 2^-24, so the addition rounds
     float absolute;
     std::memcpy(&absolute, &magnitude, sizeof absolute);
     const float sum = absolute + 0.5f;

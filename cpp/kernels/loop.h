@@ -1,4 +1,5 @@
-// One loop driver for everything: a row of elements, however it is stored, as contiguous blocks of its compute type.
+// The loop driver of all kernels: turns a row of elements in any storage into contiguous blocks of
+// its compute type.
 #pragma once
 
 #include "lanes.h"
@@ -6,12 +7,12 @@
 namespace nnkernels {
 namespace {
 
-// The length of a block. Sums are defined by it (sum.h), so that changing it changes results.
+// Length of a block. Part of the definition of sums (sum.h): changing it changes results.
 constexpr std::size_t kBlock = 1024;
 
 constexpr std::size_t least(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
-// The lanes p[0], p[1], ..., all of them or the first n; the others take the fill.
+// The lanes p[0], p[1], ..., all or only the first n; other lanes take the fill.
 template <class Target, class C>
 Lanes<Target, C> load_lanes(const C* p, std::size_t n, C fill) {
   return n == kLanes<Target, C> ? load<Lanes<Target, C>>(p) : Lanes<Target, C>(Target::load_partial(p, n, fill));
@@ -26,9 +27,10 @@ void store_lanes(C* p, Lanes<Target, C> v, std::size_t n) {
   }
 }
 
-// output[i] = input[i], where no output is an input. The strides that most arrays have that are not contiguous, of every second
-// element (the real parts of complex numbers) and of reversed ones, are constants here, for which the compiler has vectors.
-// Not inlined: it would use up what the compiler allows a loop whose function must be inlined.
+// output[i] = input[i]; no output may be an input. Two common strides are compile-time constants,
+// so that the compiler vectorises them: every second element (such as the real parts of complex
+// numbers), and reversed. Not inlined: it would exhaust the compiler's inlining budget in functions
+// that must be inlined.
 template <class T>
 [[gnu::noinline]] void copy(Strided<const T> input, Strided<T> output, std::size_t n) {
   const T* __restrict const x = input.data;
@@ -48,12 +50,12 @@ template <class T>
   }
 }
 
-// Halves as numbers, which the compiler has vectors of.
+// Copies halves as integers, which the compiler vectorises.
 inline void copy(Strided<const Half> input, Strided<Half> output, std::size_t n) {
   copy<std::uint16_t>({&input.data->bits, input.stride}, {&output.data->bits, output.stride}, n);
 }
 
-// output[i] = float(input[i]), contiguous halves.
+// output[i] = float(input[i]) for contiguous halves.
 template <class Target>
 void widen_contiguous(const Half* input, float* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
@@ -62,7 +64,7 @@ void widen_contiguous(const Half* input, float* output, std::size_t n) {
   if (i < n) Target::store_partial(output + i, Target::widen_partial(input + i, n - i), n - i);
 }
 
-// output[i] = half(input[i]), contiguous halves.
+// output[i] = half(input[i]) for contiguous halves.
 template <class Target>
 void narrow_contiguous(const float* input, Half* output, std::size_t n) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
@@ -107,7 +109,8 @@ void narrow(const Compute<T>* input, Strided<T> output, std::size_t n) {
   }
 }
 
-// `count` elements of the row from `start` on: where they lie if they are contiguous and need no conversion, else a copy.
+// `count` elements of the row from `start` on: in place if contiguous and of the compute type, else
+// a copy.
 template <class Target, class T>
 const Compute<T>* read_block(Strided<const T> row, std::size_t start, std::size_t count, Compute<T>* buffer) {
   if constexpr (std::is_same_v<T, Compute<T>>) {
@@ -117,8 +120,8 @@ const Compute<T>* read_block(Strided<const T> row, std::size_t start, std::size_
   return buffer;
 }
 
-// Where a block of results is to be computed: in place if the row is contiguous and needs no conversion, else the buffer,
-// from which write_block copies.
+// Where to compute a block of results: in place if contiguous and of the compute type, else in the
+// buffer, which write_block copies.
 template <class Target, class T>
 Compute<T>* output_block(Strided<T> row, std::size_t start, Compute<T>* buffer) {
   if constexpr (std::is_same_v<T, Compute<T>>) {
@@ -135,7 +138,7 @@ void write_block(const Compute<T>* block, Strided<T> row, std::size_t start, std
   narrow<Target, T>(block, row.from(start), count);
 }
 
-// The first n elements of a vector at p, all of them or fewer, in the compute type; other lanes are 0.
+// Loads the first n elements at p in the compute type; other lanes are 0.
 template <class Target, class T>
 Lanes<Target, Compute<T>> load_elements(const T* p, std::size_t n) {
   if constexpr (std::is_same_v<T, Half>) {
@@ -156,21 +159,22 @@ void store_elements(T* p, Lanes<Target, Compute<T>> v, std::size_t n) {
   }
 }
 
-// How many elements lie before the first vector's boundary in an array: 0, ..., kWidth - 1.
+// The number of elements before the array's first vector boundary: 0, ..., kWidth - 1.
 template <std::size_t kWidth, class T>
 std::size_t elements_to_boundary(const T* data) {
   return -(reinterpret_cast<std::uintptr_t>(data) / sizeof(T)) % kWidth;
 }
 
-// output[i] = function(input[i]), contiguous. The function maps a vector to a vector; 0 must be in its domain. Always inlined,
-// so that what the function holds stays in registers.
+// output[i] = function(input[i]) for contiguous elements. The function maps a vector to a vector
+// and must accept 0. Always inlined, to keep the function's constants in registers.
 template <class Target, class T, class Function>
 inline __attribute__((always_inline)) void map_contiguous(const T* input, T* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, Compute<T>>;
   constexpr std::size_t kWorthAligning = 32 * kWidth;
   std::size_t i = 0;
   if (const std::size_t head = elements_to_boundary<kWidth>(output); head > 0 && n >= kWorthAligning) {
-    // A vector across two cache lines takes twice as long to store, but a masked one longer than a few of them.
+    // A store across two cache lines takes twice as long, but a masked store takes longer than a
+    // few such stores. So alignment pays only for long rows.
     store_elements<Target>(output, function(load_elements<Target>(input, head)), head);
     i = head;
   }
@@ -180,7 +184,7 @@ inline __attribute__((always_inline)) void map_contiguous(const T* input, T* out
   if (i < n) store_elements<Target>(output + i, function(load_elements<Target>(input + i, n - i)), n - i);
 }
 
-// As map_contiguous, but written past the caches.
+// map_contiguous with stores past the caches.
 template <class Target, class C, class Function>
 void map_streaming(const C* input, C* output, std::size_t n, Function function) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
@@ -191,7 +195,8 @@ void map_streaming(const C* input, C* output, std::size_t n, Function function) 
   map_contiguous<Target>(input + i, output + i, n - i, function);
 }
 
-// output[i] = function(input[i]) for any T and strides. A stride of 0 or overlap is as for Kernels::Elementwise.
+// output[i] = function(input[i]) for any T and strides. Overlap and a stride of 0 are as for
+// Kernels::Elementwise.
 template <class Target, class T, class Function>
 void map(Strided<const T> input, Strided<T> output, std::size_t n, Function function, Stores stores = Stores::kCached) {
   if (input.contiguous() && output.contiguous()) {

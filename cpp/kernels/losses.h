@@ -1,9 +1,9 @@
-// Losses and their gradients. cross_entropy, binary_cross_entropy and poisson take logits; the other losses take the network's
-// outputs.
+// Losses and their gradients. cross_entropy, binary_cross_entropy and poisson take logits; the
+// other losses take the network's outputs.
 //
-// No loss goes through a rounded probability: a confident row, whose probability rounds to 1, keeps its loss and its gradient.
-// A NaN gives NaN. Where the factor is 0, the gradient is 0 whatever the term. In the error bounds, which are of gradients
-// before the product with the factor, u is half an ULP of 1.
+// No loss uses a rounded probability: a confident row, whose probability rounds to 1, keeps its
+// loss and its gradient. NaN propagates. A factor of 0 makes the gradient 0, even for NaN. Error
+// bounds are for gradients before the multiplication by the factor; u is half an ULP of 1.
 #pragma once
 
 #include "gradients.h"
@@ -14,21 +14,28 @@ namespace {
 
 // --- cross_entropy ---
 //
+// With p = softmax(z), and t the targets mixed with 1/n by label_smoothing, (1 - e) t + e / n:
+//
 //   loss        -sum over i of t[i] log(p[i]), where a term with t[i] = 0 is 0
-//   gradient    T p[i] - t[i] with T = sum of t; where p[i] > 1/2 it is (T - t[i]) - T q with q = 1 - p[i], which the others'
-//               exponentials give
+//   gradient    T p[i] - t[i] with T = sum of t; where p[i] > 1/2 it is (T - t[i]) - T q, with
+//               q = 1 - p[i] from the exponentials of the other elements
 //
-// with p = softmax(z), and t the targets mixed with 1/n by label_smoothing: (1 - e) t + e / n. The loss of a label is the
-// number that log_softmax gives, without its sign: log p is made as in log_softmax_row, and the sums are in the order of sum.h.
+// The loss of a label is exactly the result of log_softmax, negated: log p is computed as in
+// log_softmax_row, and sums have the order of sum.h.
 //
-// Errors, with h = ceil(log2(n)). Loss: that of log_softmax (softmax.h) for a label; otherwise (h + 4) u of sum t |log p|, and
-// t times log_softmax's own. Gradient: (h + 7) u of itself for labels; for probabilities (h + 7) u of T min(p, q), and (h + 2)
-// u (T + t), since T is rounded. A row of -inf, or with +inf, is NaN; one with -inf at its label has the loss +inf.
+// Errors, with h = ceil(log2(n)):
 //
-// Label smoothing: C. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016. The gradient where
-// p > 1/2 is our own.
+//   loss        labels: as log_softmax (softmax.h)
+//               probabilities: (h + 4) u of sum t |log p|, plus t times the error of log_softmax
+//   gradient    labels: relative error (h + 7) u
+//               probabilities: (h + 7) u of T min(p, q), plus (h + 2) u (T + t), since T is rounded
+//
+// A row of only -inf, or with a +inf, gives NaN. A row with -inf at its label has the loss +inf.
+//
+// Label smoothing: C. Szegedy et al., "Rethinking the Inception architecture for computer vision",
+// 2016. The gradient where p > 1/2 is our own.
 
-// The targets that label_smoothing makes of labels and of probabilities.
+// Targets with label_smoothing, made from labels or from probabilities.
 template <class V>
 struct SmoothLabels {
   using C = Element<V>;
@@ -39,10 +46,10 @@ struct SmoothLabels {
   V of_target(V t) const { return t * scale + off; }
 
   C off, on, scale;
-  bool labels_only;  // all terms but the label's are 0
+  bool labels_only;  // whether only the label's term is not 0
 };
 
-// Constants of a row. Each lane has its own row, or all have the same.
+// A row's constants: of one row in all lanes, or of one row per lane.
 template <class Target, class C>
 struct RowSums {
   using V = Lanes<Target, C>;
@@ -50,9 +57,10 @@ struct RowSums {
   V max;
   V log_high, log_low;  // log(sum e^(z - max))
   V reciprocal;         // 1 / (sum e^(z - max) kUp)
-  V others;             // 1 - p of the maximum
+  V others;             // 1 - p at the maximum
 
-  // From the sum of exponentials that are not maxima, times kUp, and the number of maxima.
+  // `smaller`: kUp times the sum of the exponentials below the maximum. `maxima`: the number of
+  // maxima.
   RowSums(V largest, V smaller, Integers<V> maxima) : max(largest) {
     using D = Lanes<Target, double>;
     constexpr std::size_t kDoubles = kLanes<Target, double>;
@@ -72,7 +80,7 @@ struct RowSums {
       sum_high[lane] = static_cast<C>(high[lane]);
       sum_low[lane] = static_cast<C>((high[lane] - static_cast<double>(sum_high[lane])) + low[lane]);
     }
-    const V infinite = largest - largest;  // NaN where the maximum is, and else 0
+    const V infinite = largest - largest;  // NaN if the maximum is infinite or NaN, else 0
     log_high = load<V>(sum_high) + infinite;
     log_low = load<V>(sum_low);
     const V up = load<V>(others_up);
@@ -89,7 +97,7 @@ struct RowSums {
   // -t log(p), never -0
   V loss(V z, V t) const { return t == 0 ? V{} : V{} - t * log_probability(z); }
 
-  // From the exponential, times kUp, which is 0 at a maximum; `total` is the sum of t.
+  // `exponential` includes the factor kUp, and is 0 at a maximum. `total` is the sum of t.
   V gradient(V z, V exponential, V t, V total) const {
     const auto is_max = z == max;
     const V p = (is_max ? broadcast<V>(kUp<C>) : exponential) * reciprocal;
@@ -98,13 +106,13 @@ struct RowSums {
   }
 };
 
-// gradient * factor, and 0 where the factor is, or where the product is below `smallest`.
+// gradient * factor; 0 if the factor is 0 or the product is below `smallest`.
 template <class V>
 V times_factor(V gradient, V factor, Element<V> smallest) {
   return factor == 0 ? V{} : unless_below<V>(smallest, gradient * factor);
 }
 
-// Up to kLanes rows of at most kShortRow elements, one in each lane.
+// Up to kLanes rows of at most kShortRow elements, one row per lane.
 template <class Target, class C>
 void cross_entropy_lanes(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -112,7 +120,7 @@ void cross_entropy_lanes(const LossRows<C>& rows) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
   const std::size_t n = rows.n, count = rows.rows;
   const SmoothLabels<V> smooth(rows.option, n);
-  // Element i of row r is at [i][r]; rows that are not there are 0.
+  // Transposes: element i of row r is at [i][r]. Missing rows are 0.
   const auto across = [&](const C* from, V* to) {
     alignas(64) C elements[kShortRow][kWidth];
     for (std::size_t i = 0; i < n; ++i) store(elements[i], V{});
@@ -121,7 +129,7 @@ void cross_entropy_lanes(const LossRows<C>& rows) {
     }
     for (std::size_t i = 0; i < n; ++i) to[i] = load<V>(elements[i]);
   };
-  // The sum of all elements, as fold_partial_sums but without the elements that are not there.
+  // The sum of all elements: fold_partial_sums without the missing elements.
   const auto total_of = [n](V* terms) {
     for (std::size_t half = kShortRow / 2; half > 0; half /= 2) {
       for (std::size_t i = 0; i < half && i + half < n; ++i) terms[i] += terms[i + half];
@@ -137,7 +145,7 @@ void cross_entropy_lanes(const LossRows<C>& rows) {
   with_exponential<Target, C>(max, [&](const auto& exponential) {
     for (std::size_t i = 0; i < n; ++i) {
       const auto is_max = z[i] == max;
-      maxima -= as<I>(is_max);  // all ones, so that this adds 1
+      maxima -= as<I>(is_max);  // all ones is -1, so this adds 1
       exponentials[i] = terms[i] = is_max ? V{} : exponential(z[i]);
     }
   });
@@ -184,7 +192,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
   const std::size_t n = rows.n;
   const C* const z = rows.outputs;
   const SmoothLabels<V> smooth(rows.option, n);
-  // Read once, and kept in the row: another thread may have written to the labels since they were checked.
+  // Read once and kept in the row, since another thread may change the labels after their check.
   const std::size_t label =
       rows.labels == nullptr ? n : least(static_cast<std::size_t>(__atomic_load_n(rows.labels, __ATOMIC_RELAXED)), n - 1);
   const auto target = [&](std::size_t i, std::size_t lanes) {
@@ -217,7 +225,7 @@ void cross_entropy_row(const LossRows<C>& rows) {
       return e;
     });
   });
-  // Of the last vector, whose missing lanes may be equal to a maximum of -inf.
+  // Maxima in the last vector, whose missing lanes may equal a maximum of -inf.
   Integer<C> maxima = 0;
   for (std::size_t lane = 0; lane < kWidth; ++lane) maxima += counts[lane];
   for (std::size_t i = n / kWidth * kWidth; i < n; ++i) maxima += z[i] == max[0] ? 1 : 0;
@@ -261,7 +269,7 @@ struct LossAndDerivative {
   V derivative;
 };
 
-// function(z, y) is the loss of outputs z beside targets y, and its derivative by z.
+// function(z, y) returns the loss of outputs z with targets y, and its derivative by z.
 template <class Target, class C, class Function>
 void map_losses(const LossRows<C>& rows, Function function) {
   using V = Lanes<Target, C>;
@@ -279,7 +287,7 @@ void map_losses(const LossRows<C>& rows, Function function) {
   }
 }
 
-// log(1 + x) for 0 <= x <= 1, by doubles.
+// log(1 + x) for 0 <= x <= 1, computed in double.
 template <class Target, class V>
 V log1p_lanes(V x) {
   if constexpr (sizeof(Element<V>) == 8) {
@@ -296,15 +304,16 @@ V log1p_lanes(V x) {
   }
 }
 
-// x * weight, and 0 where the weight is: an infinite x does not count there.
+// x * weight; 0 if the weight is 0, even for an infinite x.
 template <class V>
 V times_weight(V x, V weight) {
   return weight == 0 ? V{} : x * weight;
 }
 
-// (1 - y) log(1 + e^z) + w y log(1 + e^-z), where log(1 + e^z) = max(z, 0) + log(1 + e^-|z|). Derivative
-// (1 - y) sigmoid(z) - w y sigmoid(-z). Error of the loss 4 ULP, of the derivative 5 ULP of the sum of the magnitudes of their
-// two terms; where y is 0 or 1 there is one term. z = +inf or -inf: 0 on the right side, and inf on the wrong one.
+// (1 - y) log(1 + e^z) + w y log(1 + e^-z), where log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
+// Derivative (1 - y) sigmoid(z) - w y sigmoid(-z).
+// Error: loss 4 ULP, derivative 5 ULP of the sum of the magnitudes of their two terms; only one
+// term if y is 0 or 1. For infinite z the loss is 0 if z agrees with y, else inf.
 // D. R. Cox, "The regression analysis of binary sequences", 1958.
 template <class Target, class C>
 void binary_cross_entropy(const LossRows<C>& rows) {
@@ -322,7 +331,7 @@ void binary_cross_entropy(const LossRows<C>& rows) {
   });
 }
 
-// Error: loss 3 u of itself, derivative u.
+// Relative error: loss 3 u, derivative u.
 template <class Target, class C>
 void squared_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -332,7 +341,7 @@ void squared_error(const LossRows<C>& rows) {
   });
 }
 
-// The derivative at 0 is 0. Error of the loss: u of itself.
+// The derivative at 0 is 0. Relative error of the loss: u.
 template <class Target, class C>
 void absolute_error(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -342,7 +351,8 @@ void absolute_error(const LossRows<C>& rows) {
   });
 }
 
-// P. J. Huber, "Robust estimation of a location parameter", 1964. Error: loss 6 u of itself, derivative u.
+// P. J. Huber, "Robust estimation of a location parameter", 1964. Relative error: loss 6 u,
+// derivative u.
 template <class Target, class C>
 void huber(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;
@@ -354,8 +364,8 @@ void huber(const LossRows<C>& rows) {
   });
 }
 
-// e^z - y z; where y is 0 an infinite z does not count. Error of loss and derivative: an ULP of e^z (exp.h), and u of the
-// result. z = -inf and y > 0: inf.
+// e^z - y z; if y is 0, y z is 0, even for an infinite z. Error of loss and derivative: an ULP of e^z
+// (exp.h), plus u of the result. inf if z = -inf and y > 0.
 template <class Target, class C>
 void poisson(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;

@@ -1,7 +1,8 @@
-// One step of an optimizer over flat arrays: parameters, moments, gradient. Formulas with kernels.h's SgdStep and AdamStep.
+// One step of an optimizer over flat arrays: parameters, moments, gradient. Formulas: SgdStep and
+// AdamStep in kernels.h.
 //
-// Every operation is an addition, multiplication, fma, division or square root, each rounded once, so that all targets give the
-// same bits. NaN in the gradient makes the parameter and its moments NaN.
+// Every operation is an addition, multiplication, fma, division or square root, rounded once, so
+// all targets give the same bits. NaN in the gradient makes the parameter and its moments NaN.
 #pragma once
 
 #include "activations.h"
@@ -10,19 +11,21 @@
 namespace nnkernels {
 namespace {
 
-// No parameter, gradient or moment is subnormal after a step, for some CPUs take many times as long for such numbers: the
-// moments of a dead unit would decay until they stick there, and so would the gradients of a network without errors, and
-// weights that only decay. Parameters, gradients and first moments below kLeastGradient are taken as 0.
+// A step leaves no parameter, gradient or moment subnormal, since subnormal numbers are many times
+// slower on some CPUs. Without this, three kinds of numbers would become subnormal and stay so: the
+// moments of a dead unit, the gradients of a network without errors, and weights that only decay.
+// Parameters, gradients and first moments below kLeastGradient are taken as 0.
 
-// Second moments below it are taken as 0.
+// Smaller second moments are taken as 0.
 template <class C>
 constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
 
-// A gradient below it adds nothing to the second moment: its square, times 1 - beta_2, could be subnormal.
+// Smaller gradients add nothing to the second moment: their square times 1 - beta_2 could be
+// subnormal.
 template <class C>
 constexpr C kLeastRoot = static_cast<C>(sizeof(C) == 4 ? 0x1p-57 : 0x1p-500);
 
-// Calls step(i, lanes) for vectors of elements i, i + 1, ...
+// Calls step(i, lanes) for each vector of elements i, i + 1, ...
 template <class Target, class C, class Step>
 void visit_vectors(std::size_t n, Step step) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
@@ -31,8 +34,8 @@ void visit_vectors(std::size_t n, Step step) {
   if (i < n) step(i, n - i);
 }
 
-// Stochastic gradient descent with momentum (B. T. Polyak, 1964; Y. Nesterov, 1983; I. Sutskever et al., 2013), in the form of
-// PyTorch.
+// Stochastic gradient descent with momentum (B. T. Polyak, 1964; Y. Nesterov, 1983; I. Sutskever et
+// al., 2013), by PyTorch's formula.
 template <class Target, class C>
 void sgd(const SgdStep<C>& step) {
   using V = Lanes<Target, C>;
@@ -52,7 +55,8 @@ void sgd(const SgdStep<C>& step) {
   });
 }
 
-// Adam (D. P. Kingma and J. Ba, 2015, algorithm 1), and AdamW by `shrink` (I. Loshchilov and F. Hutter, 2019).
+// Adam (D. P. Kingma and J. Ba, 2015, algorithm 1); with `shrink` AdamW (I. Loshchilov and F.
+// Hutter, 2019).
 template <class Target, class C>
 void adam(const AdamStep<C>& step) {
   using V = Lanes<Target, C>;
@@ -70,7 +74,7 @@ void adam(const AdamStep<C>& step) {
     v = Target::fma(rest_2, V(Target::fma(root, root, V(-v))), v);
     m = unless_below(kLeastGradient<C>, m);
     v = unless_below(kLeastSquare<C>, v);
-    // No step where v is 0: an epsilon of 0, or one that is tiny, would make it one of any length.
+    // No step if v is 0: with an epsilon of 0 or near 0, it could have any length.
     const V quotient = v == 0 ? V{} : m / Target::fma(Target::sqrt(v), root_scale, epsilon);
     store_lanes<Target>(s.parameters + i, unless_below(kLeastGradient<C>, V(Target::fma(rate, quotient, V(shrink * p)))),
                         lanes);

@@ -1,8 +1,8 @@
-// The Scale layer: y = (x - offset) * scale, each element of a row with an offset and a scale of its own.
+// The Scale layer: y = (x - offset) * scale; each element of a row has its own offset and scale.
 //
-// Lane types: double; halves and floats are converted by way of float. Both operations are rounded in double, and the result
-// once more to the type of the outputs. Error: 0.5 ULP + 2^-28 ULP in float16 and float32; where x - offset cancels, beside the
-// difference rounded to double. NaN propagates; what is beyond the outputs' range becomes infinite.
+// Lane types: double; halves and floats are converted via float. Both operations are rounded in
+// double, then the result to the type of the outputs. Error: 0.5 ULP + 2^-28 ULP in float16 and
+// float32, 1.5 ULP in float64. NaN propagates; values beyond the outputs' range become infinite.
 #pragma once
 
 #include "loop.h"
@@ -10,13 +10,13 @@
 namespace nnkernels {
 namespace {
 
-// As many doubles as a vector has lanes of float.
+// As many doubles as one vector has lanes of float.
 template <class Target>
 struct Doubles {
   Lanes<Target, double> parts[2];
 };
 
-// The first n elements at p; other lanes are 0.
+// Loads the first n elements at p; other lanes are 0.
 template <class Target, class T>
 Doubles<Target> load_doubles(const T* p, std::size_t n) {
   using D = Lanes<Target, double>;
@@ -30,9 +30,10 @@ Doubles<Target> load_doubles(const T* p, std::size_t n) {
   }
 }
 
-// A number with the 24 significant bits of a float, the last of them set if any bit was dropped. Rounded to a half it gives the
-// half that is nearest to v: rounding to the nearest float on the way could round twice. (Rounding to odd: S. Boldo and
-// G. Melquiond, "Emulation of a FMA and correctly rounded sums", 2008.)
+// Rounds to the 24 significant bits of a float, and sets the last bit if any bit was dropped.
+// Rounding this to half gives the half nearest to v; rounding to the nearest float first could
+// round twice. (Rounding to odd: S. Boldo and G. Melquiond, "Emulation of a FMA and correctly
+// rounded sums", 2008.)
 template <class V>
 V round_to_odd(V v) {
   using I = Integers<V>;
@@ -56,7 +57,7 @@ void store_doubles(T* p, Doubles<Target> v, std::size_t n) {
   }
 }
 
-// outputs[i] = (x[i] - offset(i)) * scale(i), where offset(i, n) gives the doubles of n elements from i on.
+// outputs[i] = (x[i] - offset(i)) * scale(i); offset(i, n) loads n offsets from i on.
 template <class Target, class From, class T, class Offset, class Factor>
 void scale_elements(const From* x, T* outputs, std::size_t n, Offset offset, Factor factor) {
   constexpr std::size_t kWidth = kLanes<Target, float>;
@@ -71,7 +72,7 @@ void scale_elements(const From* x, T* outputs, std::size_t n, Offset offset, Fac
   if (i < n) scale_vector(i, n - i);
 }
 
-// Elements that lie side by side, each with its offset and scale.
+// Contiguous elements, each with its own offset and scale.
 template <class Target, class From, class T>
 void scale_contiguous(const From* x, T* outputs, std::size_t n, const double* offset, const double* scale) {
   const auto each = [](const double* numbers) {
@@ -80,17 +81,17 @@ void scale_contiguous(const From* x, T* outputs, std::size_t n, const double* of
   scale_elements<Target>(x, outputs, n, each(offset), each(scale));
 }
 
-// So many offsets, and scales, of short rows lie side by side.
+// Length to which the offsets and scales of short rows are repeated.
 constexpr std::size_t kRepeated = 256;
 
-// Repeats the first `period` numbers up to a length.
+// Repeats the first `period` numbers up to `length`.
 inline void repeat(double* numbers, std::size_t period, std::size_t length) {
   for (std::size_t done = period; done < length; done *= 2) {
     std::memcpy(numbers + done, numbers, least(done, length - done) * sizeof(double));
   }
 }
 
-// Short rows, one behind the other, as long ones.
+// Short rows without gaps, as a few long rows.
 template <class Target, class From, class T>
 void scale_short_rows(const ScaleRows<From, T>& all) {
   double offset[kRepeated], scale[kRepeated];
@@ -111,7 +112,7 @@ void scale(const ScaleRows<From, T>& all) {
   const auto n = static_cast<std::ptrdiff_t>(all.n);
   const Strided<const From> first = all.x.row(0);
   const Strided<T> first_outputs = all.outputs.row(0);
-  if (all.x.row_stride == kFrom && all.outputs.row_stride == kTo) {  // the rows lie side by side
+  if (all.x.row_stride == kFrom && all.outputs.row_stride == kTo) {  // the rows are transposed
     for (std::size_t i = 0; i < all.n; ++i) {
       const auto constant = [](double number) {
         const auto v = broadcast<Lanes<Target, double>>(number);

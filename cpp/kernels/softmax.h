@@ -1,22 +1,26 @@
 // softmax, log_softmax and logsumexp of rows, without overflow.
 //
-// All three take e^(z - max), and z - max in two terms, exactly (T. J. Dekker, "A floating-point technique for extending the
-// available precision", 1971). One rounded term would change the exponential by up to |z - max| / 2 ULP. And results depend on
-// the differences alone: softmax(z + c) and log_softmax(z + c) have the bits of softmax(z) and log_softmax(z) wherever every
-// z + c is exact.
+// All three compute e^(z - max), with z - max exactly in two terms (T. J. Dekker, "A floating-point
+// technique for extending the available precision", 1971). A single rounded term would change the
+// exponential by up to |z - max| / 2 ULP. Results depend on the differences z - max alone:
+// softmax(z + c) and log_softmax(z + c) have the bits of softmax(z) and log_softmax(z) wherever
+// every z + c is exact.
 //
-// The logarithm of the sum is max + log1p(the sum without one maximum's own term, which is 1), so that it keeps its accuracy
-// where one element dominates. It is kept in two parts, too: so little but the last rounding is added to the error of the sum.
+// The logarithm of the sum is max + log1p(the sum without the term of one maximum, which is 1), and
+// so accurate even where one element dominates. It is kept in two parts, so that little more than
+// the last rounding adds to the error of the sum.
 //
-// Error bounds for n elements, with u half an ULP of 1 and h = ceil(log2(n)), the height of the sum's tree:
-//   softmax                 u (h + 4.1) of the exact result, which is h + 4.1 ULP at most: the error of an exponential (exp.h)
-//                           twice, for the sum has it too, that of the sum (sum.h), and that of the quotient
-//   logsumexp, log_softmax  u of the exact result, and u (h + 4.2) of log(sum e^(z - max))
-// In rows made so that each addition rounds off half an ULP of 1 (tests/test_sums.py) the largest error of softmax in float is
-// 1.4 ULP for 2 elements, 4.3 for 10, 10.2 for 1000.
+// Error bounds for n elements, with u half an ULP of 1 and h = ceil(log2(n)), the height of the
+// sum's tree:
+//   softmax                 u (h + 4.1) of the exact result, which is h + 4.1 ULP at most: from the
+//                           exponential (exp.h) twice, because the sum has its error too; from
+//                           the sum (sum.h); from the quotient
+//   logsumexp, log_softmax  u of the exact result, plus u (h + 4.2) of log(sum e^(z - max))
+// In rows where each addition rounds off half an ULP of 1 (tests/test_sums.py), the largest error
+// of softmax in float is 1.4 ULP for 2 elements, 4.3 for 10, 10.2 for 1000.
 //
-// Sums are in the order of sum.h. A NaN makes its row NaN. A row of -inf, or with +inf: softmax and log_softmax are NaN,
-// logsumexp is -inf or +inf.
+// Sums have the order of sum.h. A NaN makes its row NaN. For a row of only -inf, or with a +inf,
+// softmax and log_softmax are NaN, and logsumexp is -inf or +inf.
 #pragma once
 
 #include "exp.h"
@@ -34,13 +38,13 @@ C fold_maximum(Lanes<Target, C> v) {
   return fold_lanes(v, [](auto low, auto high) { return low > high ? low : high; });
 }
 
-// The largest element, NaN ignored; -inf where there is none.
+// The largest element, ignoring NaN; -inf if there is none.
 template <class Target, class T>
 Compute<T> maximum(Strided<const T> row, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
-  constexpr std::size_t kVectors = 4;  // independent of each other, to hide the latency
+  constexpr std::size_t kVectors = 4;  // independent chains, to hide the latency
   alignas(64) C buffer[kBlock];
   V largest[kVectors];
   for (V& v : largest) v = broadcast<V>(kLeast<C>);
@@ -59,15 +63,16 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// a and b, the one of the larger magnitude first. It is the lesser one, for a + b must not be positive.
+// a and b, the one of larger magnitude first. That is the smaller one, because a + b must not be
+// positive.
 template <class Target, class V>
 TwoParts<V> by_magnitude(V a, V b) {
   const V larger = Target::less(a, b);
   return {larger, as<V>(as<Integers<V>>(a) ^ as<Integers<V>>(b) ^ as<Integers<V>>(larger))};
 }
 
-// a - b for a <= b, exactly: the rounded difference and what its rounding leaves, which is no number where the difference is
-// infinite.
+// a - b exactly, for a <= b: the rounded difference, and its rounding error. The error is undefined
+// if the difference is infinite.
 template <class Target, class V>
 TwoParts<V> subtract(V a, V b) {
   const V difference = a - b;
@@ -75,20 +80,20 @@ TwoParts<V> subtract(V a, V b) {
   return {difference, terms.low - (difference - terms.high)};
 }
 
-// A factor that all exponentials carry, and the parts of a reciprocal: so no product is subnormal, and slow to compute, whose
-// quotient is not. The sum of 2^34 exponentials does not overflow.
+// A factor of all exponentials and of reciprocals. It keeps products normal, unless their quotient
+// is subnormal: subnormal numbers are slow. The sum of 2^34 exponentials does not overflow.
 template <class C>
 constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p90 : 0x1p512);
 template <class C>
 constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 
-// e^(z - max) kUp, for the elements of rows whose maxima are in the same lanes. 0 where even 2^34 terms would not sum to half
-// the smallest number.
+// e^(z - max) kUp, for rows whose maxima are in the same lanes. 0 where even 2^34 terms would not
+// sum to half the smallest number.
 //
-// With z - max = n log(2) + r, two steps to r are rounded, to results below 2^-5: the addition of the second term, and
-// subtract_low. There are two ways, with the same bits:
+// Let z - max = n log(2) + r. On the way to r two results are rounded, both below 2^-5: the sum
+// with the second term, and that of subtract_low. There are two ways, with the same bits:
 //   (d - n kLn2High) + low             where z - max = d + low
-//   (larger - n kLn2High) + smaller    where larger and smaller are z and -max: the quick way, of two operations less
+//   (larger - n kLn2High) + smaller    quick, two operations less: larger and smaller are z, -max
 template <class Target, class C, bool kQuick>
 class Exponential {
  public:
@@ -97,7 +102,7 @@ class Exponential {
   explicit Exponential(V max) : max_(max) {}
 
   V operator()(V z) const {
-    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;  // no difference is subnormal, and slow
+    if (!kQuick) z = z - max_ > -kTiny<C> ? max_ : z;  // avoids subnormal differences, which are slow
     const V d = z - max_;
     const auto [n, index] = count_steps<Target>(d);
     const auto [larger, smaller] = by_magnitude<Target>(z, V(-max_));
@@ -113,12 +118,14 @@ class Exponential {
   typename Target::template Powers<C> powers_{kUpPowers<C>};
 };
 
-// Whether the quick way is exact for all elements that are not negligible, and meets no subnormal difference.
+// Whether the quick way is exact for all elements that are not negligible, and has no subnormal
+// difference.
 //
-// larger - n kLn2High is -smaller up to 2^-5. It is a multiple of the last bit of kLn2High / 16, which is 2^-16 (2^-42), or of
-// the last bit of the larger one if that is less. So it is exact if it is below 2^8 (2^11), and in no binade above the larger
-// one's. That is so if |max| is below kLargest, and max not within 2^-5 below a power of two. (With max < 0 the difference is
-// below |z| anyway.) If |max| is not tiny, no difference of z and max is subnormal.
+// larger - n kLn2High equals -smaller to within 2^-5. It is a multiple of the last bit of kLn2High
+// / 16, which is 2^-16 (2^-42), or of the last bit of `larger` if that is less. So it is exact if
+// it is below 2^8 (2^11), and in no binade above that of `larger`. This holds if |max| is below
+// kLargest, and max is not within 2^-5 below a power of two. (With max < 0 the difference is below
+// |z| anyway.) If |max| is not tiny, no difference of z and max is subnormal.
 template <class Target, class V>
 bool is_quick(V max) {
   using C = Element<V>;
@@ -131,13 +138,13 @@ bool is_quick(V max) {
   return !Target::any_greater(slow ? broadcast<V>(1) : V{}, V{});
 }
 
-// Calls function(exponential), with the quick one where it is exact.
+// Calls function(exponential), with the quick exponential where it is exact.
 template <class Target, class C, class Function>
 auto with_exponential(Lanes<Target, C> max, Function function) {
   return is_quick<Target>(max) ? function(Exponential<Target, C, true>(max)) : function(Exponential<Target, C, false>(max));
 }
 
-// Divides by sums: multiplies with the reciprocal in two parts.
+// Divides by a sum: multiplies by its reciprocal in two parts.
 template <class Target, class V>
 class DivideBy {
  public:
@@ -152,16 +159,16 @@ class DivideBy {
   V reciprocal_, rest_;
 };
 
-// The exponentials of a block, and their sum. With kNext, also takes the maximum of the block that lies `ahead`, in the next
-// row, into the lanes of `next`, and fetches the outputs `output_ahead` bytes further. Not inlined, so that all of it stays in
-// registers.
+// The exponentials of a block, and their sum. With kNext, also updates the lanes of `next` with the
+// maximum of the next row's block at `ahead`, and prefetches the outputs `output_ahead` bytes
+// further. Not inlined, to keep everything in registers.
 template <bool kNext, class Target, class C, bool kQuick>
 [[gnu::noinline]] C exponentials(const C* z, C* y, std::size_t count, const Exponential<Target, C, kQuick>& of_row,
                                  const C* ahead, std::ptrdiff_t output_ahead, Lanes<Target, C>& next) {
   using V = Lanes<Target, C>;
   const Exponential<Target, C, kQuick> exponential = of_row;
   V largest = next;
-  V* const largest_so_far = &largest;  // captured by value, as all the rest
+  V* const largest_so_far = &largest;  // captured by value, like the rest
   const C sum = sum_block_in_trees<Target, C>(count, [=](std::size_t i, std::size_t lanes) {
     const V e = exponential(load_lanes<Target>(z + i, lanes, kLeast<C>));
     if constexpr (kNext) {
@@ -175,20 +182,20 @@ template <bool kNext, class Target, class C, bool kQuick>
   return sum;
 }
 
-// One row, the first of `rows`, with its exponential. With kNext, returns the maximum of the next row, which it reads
-// meanwhile: both are contiguous, and not of halves.
+// The first of `rows`, with its exponential. With kNext, also reads the next row and returns its
+// maximum; both rows are contiguous, and not of halves.
 template <class T, bool kNext, class Target, bool kQuick>
 Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t n,
                        const Exponential<Target, Compute<T>, kQuick>& exponential) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
-  // Half outputs cannot hold the exponentials: those of rows of more than a block are computed twice.
+  // Half outputs cannot hold the exponentials, so rows of more than a block compute them twice.
   constexpr bool kHalf = !std::is_same_v<T, C>;
   alignas(64) C row_buffer[kBlock];
   alignas(64) C output_buffer[kBlock];
   const Strided<const T> row = rows.row(0);
   const Strided<T> output = outputs.row(0);
-  // The next row of outputs fits into the first cache beside this one, if they are this short.
+  // In rows this short, the next row of outputs fits in the L1 cache beside this one.
   const std::ptrdiff_t output_ahead = n <= 2 * kBlock ? outputs.row_stride : 0;
   V next = broadcast<V>(kLeast<C>);
   const C sum = sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -200,7 +207,7 @@ Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::s
     if constexpr (!kHalf) write_block<Target, T>(y, output, start, count);
     return block;
   });
-  const C next_max = fold_maximum<Target, C>(next);  // before the division, for it takes long
+  const C next_max = fold_maximum<Target, C>(next);  // before the division, since it takes long
   const DivideBy<Target, V> divide_by_sum(broadcast<V>(sum));
   if constexpr (!kHalf) {
     map<Target, T>({output.data, output.stride}, output, n, divide_by_sum);
@@ -213,8 +220,9 @@ Compute<T> softmax_row(const Rows<const T>& rows, const Rows<T>& outputs, std::s
   return next_max;
 }
 
-// Contiguous rows are computed step by step together, for a row's steps wait for each other: as many as fit into kGroupBytes of
-// the first cache, if these are three or more, and at most kGroupRows.
+// The rows of a group are computed together, one step after the other, because the steps of a
+// single row wait for each other. A group holds as many contiguous rows as fit in kGroupBytes of
+// the L1 cache: at least three, at most kGroupRows.
 constexpr std::size_t kGroupBytes = 8192;
 constexpr std::size_t kGroupRows = 8;
 
@@ -240,7 +248,7 @@ void softmax_group(const Rows<const C>& rows, const Rows<C>& outputs, std::size_
   }
 }
 
-// A row of one vector at most, in registers.
+// A row of at most one vector, in registers.
 template <class Target, class C>
 void softmax_vector(const C* z, C* y, std::size_t n) {
   using V = Lanes<Target, C>;
@@ -250,11 +258,11 @@ void softmax_vector(const C* z, C* y, std::size_t n) {
   store_lanes<Target>(y, DivideBy<Target, V>(broadcast<V>(sum))(e), n);
 }
 
-// Rows of up to so many elements are computed kLanes rows at a time, one in each lane, which spares the sums and maxima across
-// lanes.
+// Rows of up to this many elements are computed kLanes rows at a time, one per lane, which avoids
+// sums and maxima across lanes.
 constexpr std::size_t kShortRow = 32;
 
-// kLanes rows of n elements, transposed on the way in and out.
+// kLanes rows of n elements, transposed on input and output.
 template <class Target, class T>
 void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_t n) {
   using C = Compute<T>;
@@ -262,7 +270,7 @@ void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_
   constexpr std::size_t kWidth = kLanes<Target, C>;
   alignas(64) C elements[kShortRow][kWidth];
   C buffer[kShortRow];
-  if (std::is_same_v<T, C> && rows.row_stride == sizeof(T)) {  // they lie across already
+  if (std::is_same_v<T, C> && rows.row_stride == sizeof(T)) {  // already transposed
     for (std::size_t i = 0; i < n; ++i) {
       std::memcpy(elements[i], Strided<const T>{rows.data, rows.element_stride}.from(i).data, sizeof elements[i]);
     }
@@ -281,7 +289,7 @@ void softmax_lanes(const Rows<const T>& rows, const Rows<T>& outputs, std::size_
       store(elements[i], sums[i]);
     }
   });
-  // As fold_partial_sums, but without the elements that are not there.
+  // fold_partial_sums without the missing elements.
   for (std::size_t half = kShortRow / 2; half > 0; half /= 2) {
     for (std::size_t i = 0; i < half && i + half < n; ++i) sums[i] += sums[i + half];
   }
@@ -338,7 +346,7 @@ TwoParts<double> log_sum(Strided<const T> row, std::size_t n, Compute<T> largest
   using V = Lanes<Target, C>;
   alignas(64) C buffer[kBlock];
   const V max = broadcast<V>(largest);
-  // Elements equal to the maximum are counted, not summed.
+  // Elements equal to the maximum are counted instead of summed.
   double maxima = 0;
   const C smaller = with_exponential<Target, C>(max, [&](const auto& exponential) {
     return sum_blocks<C>(n, [&](std::size_t start, std::size_t count) {
@@ -347,7 +355,7 @@ TwoParts<double> log_sum(Strided<const T> row, std::size_t n, Compute<T> largest
       const C sum = sum_block_in_trees<Target, C>(count, [&](std::size_t i, std::size_t lanes) {
         const V v = load_lanes<Target>(z + i, lanes, kLeast<C>);
         const auto is_max = v == max;
-        counts -= as<Integers<V>>(is_max);  // all ones, so that this adds 1
+        counts -= as<Integers<V>>(is_max);  // all ones is -1, so this adds 1
         return is_max ? V{} : exponential(v);
       });
       for (std::size_t lane = 0; lane < kLanes<Target, C>; ++lane) maxima += static_cast<double>(counts[lane]);
@@ -357,14 +365,14 @@ TwoParts<double> log_sum(Strided<const T> row, std::size_t n, Compute<T> largest
   return log1p_positive(static_cast<double>(smaller) / kUp<C> + (maxima - 1));
 }
 
-// z - max - log(sum), each difference in two terms.
+// z - max - log(sum), with each difference in two terms.
 template <class Target, class T>
 void log_softmax_row(Strided<const T> row, Strided<T> output, std::size_t n) {
   using C = Compute<T>;
   using V = Lanes<Target, C>;
   const C largest = maximum<Target, T>(row, n);
   const TwoParts<double> sum = log_sum<Target, T>(row, n, largest);
-  const C high = static_cast<C>(sum.high) + (largest - largest);  // NaN where the maximum is infinite
+  const C high = static_cast<C>(sum.high) + (largest - largest);  // NaN if the maximum is infinite
   const V max = broadcast<V>(largest);
   const V sum_high = broadcast<V>(high);
   const V sum_low = broadcast<V>(static_cast<C>((sum.high - high) + sum.low));
@@ -386,7 +394,7 @@ T logsumexp(Strided<const T> row, std::size_t n) {
   using C = Compute<T>;
   const C max = maximum<Target, T>(row, n);
   if (n == 0) return narrow_one<Target, T>(max);
-  // max + log(sum), whose parts are added so that one rounding is left.
+  // max + log(sum), adding the parts so that only one rounding is left.
   const TwoParts<double> sum = log_sum<Target, T>(row, n, max);
   const double high = max + sum.high;
   const double added = high - max;

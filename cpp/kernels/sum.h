@@ -1,14 +1,18 @@
-// Sums in an order that no vector width shows in, for dot, softmax and logsumexp.
+// Sums for dot, softmax and logsumexp, in an order that does not depend on the vector width.
 //
-// A row is cut into blocks of kBlock elements. In a block, element i goes to partial sum i mod kPartialSums. A partial sum of
-// dot is a chain of fmas; one of softmax and logsumexp is a tree, for a chain of equal terms would round in the same direction
-// each time. The partial sums are folded by halves (j and j + 1/2 of them, then j and j + 1/4, ...), and the sums of blocks are
-// added as a tree, too. All trees have the largest possible power of two of terms on the left.
+// A row is split into blocks of kBlock elements. In a block, element i goes to partial sum i mod
+// kPartialSums. A partial sum of dot is a chain of fmas. A partial sum of softmax and logsumexp is
+// a tree, because a chain of equal terms would always round in the same direction. The P =
+// kPartialSums partial sums are folded by halves: j and j + P/2 are added, then j and j + P/4, ...
+// Block sums are added as a tree. Every tree has the largest possible power of two of its terms on
+// its left side.
 //
-// Error bound of n terms, with b = ceil(n / kBlock) and s = ceil(min(n, kBlock) / kPartialSums): half an ULP of 1, times the
-// sum of magnitudes, times s (a chain) or ceil(log2(s)) (a tree), + log2(kPartialSums) + ceil(log2(b)).
+// Error bound for n terms, with b = ceil(n / kBlock) and s = ceil(min(n, kBlock) / kPartialSums):
+// half an ULP of 1, times the sum of magnitudes, times (h + log2(kPartialSums) + ceil(log2(b))),
+// where h is s for a chain and ceil(log2(s)) for a tree.
 //
-// Source: N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993: pairwise summation.
+// Source: pairwise summation by N. J. Higham, "The accuracy of floating point summation", SIAM J.
+// Sci. Comput. 14, 1993.
 #pragma once
 
 #include "loop.h"
@@ -20,7 +24,7 @@ namespace {
 template <class C>
 constexpr std::size_t kPartialSums = 256 / sizeof(C);
 
-// The sum of all lanes of the vectors that hold kPartialSums partial sums. Overwrites them.
+// The sum of kPartialSums partial sums, over all lanes of their vectors. Overwrites them.
 template <class Target, class C>
 C fold_partial_sums(Lanes<Target, C>* sums) {
   for (std::size_t half = kPartialSums<C> / kLanes<Target, C> / 2; half > 0; half /= 2) {
@@ -29,9 +33,9 @@ C fold_partial_sums(Lanes<Target, C>* sums) {
   return fold_lanes(sums[0], [](auto low, auto high) { return low + high; });
 }
 
-// Sum of one block of `count` elements, by chains. accumulate(sums, i, lanes) adds the elements i, i + 1, ... to as many lanes
-// of `sums` and returns it; no lane of it may ever be -0, which the sums start without. Always inlined, or the sums would begin
-// in memory.
+// The sum of one block of `count` elements, by chains. accumulate(sums, i, lanes) adds the elements
+// i, i + 1, ... to the first `lanes` lanes of `sums` and returns it. No lane may become -0, because
+// the sums start from +0. Always inlined, or the sums would start in memory.
 template <class Target, class C, class Accumulate>
 inline __attribute__((always_inline)) C sum_block_in_chains(std::size_t count, Accumulate accumulate) {
   constexpr std::size_t kWidth = kLanes<Target, C>;
@@ -45,8 +49,8 @@ inline __attribute__((always_inline)) C sum_block_in_chains(std::size_t count, A
   return fold_partial_sums<Target, C>(sums);
 }
 
-// Sums, as trees, of terms that come one after the other, kVectors vectors of them at a time and at most 2^kHeight: a binary
-// counter whose digits are the sums of complete subtrees. 0 if there are none.
+// Sums a sequence of terms as trees: kVectors vectors at a time, at most 2^kHeight terms. A binary
+// counter, whose digits are the sums of complete subtrees. 0 if there are no terms.
 template <class V, std::size_t kVectors, std::size_t kHeight>
 class TreeSums {
  public:
@@ -74,15 +78,16 @@ class TreeSums {
   std::size_t terms_ = 0;
 };
 
-// Sum of one block of `count` elements, by trees. term(i, lanes) is the vector of elements i, i + 1, ..., as many as there are
-// lanes of them and 0 in the others, which no tree shows.
+// The sum of one block of `count` elements, by trees. term(i, lanes) is the vector of elements i, i
+// + 1, ... in the first `lanes` lanes, and 0 in the other lanes, which does not change a tree's
+// sum.
 template <class Target, class C, class Term>
 C sum_block_in_trees(std::size_t count, Term term) {
   using V = Lanes<Target, C>;
   constexpr std::size_t kWidth = kLanes<Target, C>;
   constexpr std::size_t kVectors = kPartialSums<C> / kWidth;
   V sums[kVectors];
-  // From i on, at most two terms of each.
+  // The terms from i on, at most two per partial sum.
   const auto last_terms = [&](std::size_t i) __attribute__((always_inline)) {
     for (std::size_t v = 0; v < kVectors; ++v, i += kWidth) sums[v] = i < count ? term(i, least(kWidth, count - i)) : V{};
     for (std::size_t v = 0; v < kVectors; ++v, i += kWidth) {
@@ -107,7 +112,7 @@ C sum_block_in_trees(std::size_t count, Term term) {
   return fold_partial_sums<Target, C>(sums);
 }
 
-// block(start, count) is the sum of the elements start, ..., start + count - 1.
+// block(start, count) is the sum of elements start, ..., start + count - 1.
 template <class C, class Block>
 C sum_blocks(std::size_t n, Block block) {
   if (n <= kBlock) return n == 0 ? C(0) : block(0, n);
@@ -121,7 +126,7 @@ C sum_blocks(std::size_t n, Block block) {
   return total;
 }
 
-// One element of the result's type from one of the compute type.
+// Converts one element from the compute type to the result's type.
 template <class Target, class T>
 T narrow_one(Compute<T> value) {
   T result;

@@ -1,5 +1,6 @@
-// The tables that kernels look lanes up in, printed by cpp/fit_coefficients.py: powers of 2 for the exponential, piecewise
-// polynomials for sigmoid and tanh in float, and tanh at nodes in double.
+// Lookup tables of the kernels, printed by cpp/fit_coefficients.py: powers of 2 for the
+// exponential, piecewise polynomials for sigmoid, tanh, softplus and gelu in float, and nodes for
+// tanh in double.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +8,8 @@
 namespace nnkernels {
 namespace {
 
-// Polynomials, a row each, for targets that load the row of each lane, and the same by columns, for those that look a column up
-// in a register.
+// Polynomials, one per row, for targets that load each lane's row; and the same by columns, for
+// targets that look up a column in a register.
 struct FloatTable {
   static constexpr std::size_t kRows = 16;
   static constexpr std::size_t kColumns = 8;
@@ -23,7 +24,7 @@ constexpr FloatTable with_columns(FloatTable table) {
   return table;
 }
 
-// 2^(j/16), j = 0, ..., 15, each the sum of two parts: a row each, and a column of each part.
+// 2^(j/16), j = 0, ..., 15, each as the sum of two parts: by rows, and by columns of each part.
 template <class C>
 struct PowerTable {
   static constexpr std::size_t kSteps = 16;
@@ -39,7 +40,7 @@ constexpr PowerTable<C> with_columns(PowerTable<C> table) {
   return table;
 }
 
-// 2^(-j/16), from the table of 2^(j/16).
+// 2^(-j/16), made from the table of 2^(j/16).
 template <class C>
 constexpr PowerTable<C> inverse(const PowerTable<C>& table) {
   PowerTable<C> result = table;
@@ -60,9 +61,10 @@ constexpr PowerTable<C> times(C power, PowerTable<C> table) {
 
 // clang-format off
 
-// sigmoid(-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre. Row: the integer nearest to 1.5625 y. The centre is where
-// sigmoid(-y) and 1 - sigmoid(-y) are all but floats (S. Gal, "Computing elementary functions", 1986), so that the leading
-// coefficient costs no accuracy. Error, relative: below 2^-28.
+// sigmoid(-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre. Row: the integer nearest to 1.5625 y.
+// At the centre, sigmoid(-y) and 1 - sigmoid(-y) are very close to floats (S. Gal, "Computing
+// elementary functions", 1986), so that the leading coefficient costs no accuracy. Relative error
+// below 2^-28.
 //   centre, c0, c1, ..., c6
 constexpr FloatTable kSigmoidTable = with_columns({{
     {0, 0x1p-1f, -0x1p-2f, 0x1.73457ap-25f, 0x1.554f9cp-6f, 0x1.06a662p-16f, -0x1.1c0b54p-9f, 0x1.bef4c8p-13f},
@@ -83,9 +85,10 @@ constexpr FloatTable kSigmoidTable = with_columns({{
     {0x1.33cd84p+3f, 0x1.16c158p-14f, -0x1.16bc9ap-14f, 0x1.16b31ep-15f, -0x1.737f7ap-17f, 0x1.734ab8p-19f, -0x1.29d62cp-21f, 0x1.8fd49cp-24f},
 }});
 
-// tanh(y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where tanh is all but a float. Row: bits 21 to 24 of the float 1 + y, which
-// are two of the fraction and the exponent's lowest two. Error, relative: below 2^-27; the last row is 1, to which tanh rounds. In the row of y < 1/4,
-// tanh(y) = y + c1 y + ... + c6 y^6.
+// tanh(y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where tanh is very close to a float. Row:
+// bits 21 to 24 of the float 1 + y, which are the exponent's lowest two and two of the fraction.
+// Relative error below 2^-27. In the row of y < 1/4, tanh(y) = y + c1 y + ... + c6 y^6. The last
+// row is 1, to which tanh rounds.
 //   centre, c0, c1, ..., c6
 constexpr FloatTable kTanhTable = with_columns({{
     {0x1.39ad9ap+0f, 0x1.aeb35cp-1f, 0x1.2b60f4p-2f, -0x1.f7af0ep-3f, 0x1.c04854p-4f, -0x1.486b48p-7f, -0x1.6721cp-6f, 0x1.f025d6p-7f},
@@ -106,8 +109,8 @@ constexpr FloatTable kTanhTable = with_columns({{
     {0x1.afd1ep-1f, 0x1.600dbap-1f, 0x1.0ded2p-1f, -0x1.733482p-2f, 0x1.2d2986p-4f, 0x1.1fc372p-4f, -0x1.f34f5cp-5f, 0x1.9766f4p-7f},
 }});
 
-// log(1 + e^-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is all but a float. Rows as for sigmoid. Error, relative:
-// below 2^-27.
+// log(1 + e^-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is very close to a float.
+// Rows as for sigmoid. Relative error below 2^-27.
 //   centre, c0, c1, ..., c6
 constexpr FloatTable kSoftplusTable = with_columns({{
     {0, 0x1.62e43p-1f, -0x1.00000cp-1f, 0x1.00066cp-3f, -0x1.4a0f3ap-13f, -0x1.18c986p-8f, -0x1.497012p-9f, 0x1.7e6ad8p-9f},
@@ -128,8 +131,9 @@ constexpr FloatTable kSoftplusTable = with_columns({{
     {0x1.34b41ep+3f, 0x1.0f06eep-14f, -0x1.0f04bp-14f, 0x1.0f0038p-15f, -0x1.694964p-17f, 0x1.692532p-19f, -0x1.21924ep-21f, 0x1.91da38p-24f},
 }});
 
-// 2 y e^(y^2/2) Phi(-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is all but a float. Rows as for tanh; in that
-// of y < 1/4 it is y + c1 y + ... + c6 y^6. Error, relative: below 2^-27.
+// 2 y e^(y^2/2) Phi(-y) = c0 + c1 t + ... + c6 t^6 with t = y - centre, where it is very close to a
+// float. Rows as for tanh; in the row of y < 1/4 it is y + c1 y + ... + c6 y^6. Relative error
+// below 2^-27.
 //   centre, c0, c1, ..., c6
 constexpr FloatTable kGeluTable = with_columns({{
     {0x1.3cb7acp+0f, 0x1.2625dap-1f, 0x1.810cacp-3f, -0x1.b693d6p-4f, 0x1.9858a6p-5f, -0x1.4c3656p-6f, 0x1.ed7464p-8f, -0x1.46366p-9f},
@@ -150,8 +154,9 @@ constexpr FloatTable kGeluTable = with_columns({{
     {0x1.a66da6p-1f, 0x1.e60d68p-2f, 0x1.3c0974p-2f, -0x1.9136fcp-3f, 0x1.9b6198p-4f, -0x1.6d487ep-5f, 0x1.2606cp-6f, -0x1.b922ap-8f},
 }});
 
-// tanh in the middle of each sixteenth of the binades from 2^-5 to 2^5, in two parts; and before it 0, for all below. Whole
-// binades, though tanh is 1 from 19.1 on.
+// tanh at the middle of each sixteenth of the binades from 2^-5 to 2^5, in two parts. The first
+// row, 0, is for all smaller numbers. The binades are complete, although tanh rounds to 1 from 19.1
+// on.
 //   high, low
 alignas(64) constexpr double kTanhNodes[1 + 16 * 10][2] = {
     {0, 0},

@@ -42,7 +42,7 @@ struct Avx2 : PartialHalves<Avx2> {
   static bool any_greater(F32 a, F32 b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)) != 0; }
 
-  // From each column the lanes choose.
+  // The lanes select from each column.
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) : columns_(table.columns) {}
@@ -55,7 +55,7 @@ struct Avx2 : PartialHalves<Avx2> {
     const float (*columns_)[FloatTable::kRows];
   };
 
-  // The lanes' elements of 16, by the lowest four bits of the index.
+  // Selects from 16 elements, by the lowest four bits of the index.
   static F32 look_up(const float* column, Integers<F32> index) {
     const auto lanes = reinterpret_cast<__m256i>(index);
     const __m256 first = _mm256_permutevar8x32_ps(_mm256_load_ps(column), lanes);
@@ -63,7 +63,7 @@ struct Avx2 : PartialHalves<Avx2> {
     return _mm256_blendv_ps(first, second, as<__m256>(index << 28));
   }
 
-  // Through memory, which leaves the ports of vectors free.
+  // Through memory, which keeps the vector ports free.
   static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
     alignas(32) std::uint64_t row[4];
     store(row, rows);
@@ -99,7 +99,7 @@ struct Avx2 : PartialHalves<Avx2> {
   static void stream(double* p, F64 v) { _mm256_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }
 
-  // Not _mm256_broadcast_ps: GCC takes it for a read of any memory, and would keep a tile's sums there.
+  // Not _mm256_broadcast_ps: GCC assumes that it reads any memory, and would spill a tile's sums.
   static F32 broadcast_chunk(const float* p) {
     const __m128 chunk = _mm_loadu_ps(p);
     return _mm256_set_m128(chunk, chunk);

@@ -39,7 +39,7 @@ struct Avx512 {
   static bool any_greater(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ) != 0; }
 
-  // A column is a register, from which the lanes choose.
+  // A column is one register, from which the lanes select.
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) {
@@ -59,8 +59,8 @@ struct Avx512 {
     __m512 columns_[FloatTable::kColumns];
   };
 
-  // Through memory, which leaves the ports of vectors free. By two stores: on Intel's CPUs a load of a part of 64 bytes waits
-  // until they are stored.
+  // Through memory, which keeps the vector ports free. Two stores instead of one: on Intel CPUs, a
+  // load of part of a 64-byte store waits until the store completes.
   static void look_up_pairs(const double (*table)[2], Integers<F64> rows, F64& first, F64& second) {
     const auto offsets = reinterpret_cast<__m512i>(2 * rows);
     alignas(32) std::uint64_t offset[8];

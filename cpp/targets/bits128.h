@@ -1,4 +1,4 @@
-// What all 128-bit vectors share, whatever their instructions.
+// Members common to all targets of 128-bit vectors.
 #pragma once
 
 #include "../kernels/exp.h"

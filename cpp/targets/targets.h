@@ -1,4 +1,4 @@
-// The tables of the targets. Those of another architecture are not built.
+// The targets' tables. Only those of the build's architecture are defined.
 #pragma once
 
 #include "../kernels.h"

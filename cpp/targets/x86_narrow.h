@@ -1,4 +1,5 @@
-// 128-bit vectors of the x86 targets with FMA: what the dense kernel takes for one row and unpacked weights.
+// 128-bit vectors of the x86 targets with FMA. The dense kernel uses them for one row and unpacked
+// weights.
 #pragma once
 
 #include <immintrin.h>
