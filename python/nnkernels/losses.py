@@ -121,7 +121,9 @@ def binary_cross_entropy(
         Probabilities y in [0, 1]. NaN gives NaN.
     pos_weight : float, default 1.0
         Factor of the positive term, from 0 to 2**127.
-    sample_weight, reduction, gradient
+    sample_weight, reduction
+        As in ``squared_error``.
+    gradient : bool, default False
         As in ``squared_error``. The gradient of an element is
         ``(1 - y) sigmoid(z) - pos_weight y sigmoid(-z)``.
 
