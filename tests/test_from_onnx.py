@@ -871,7 +871,7 @@ def test_graphs_that_are_hostile(tmp_path: Path) -> None:
     assert "an input of 1 to 8 axes, got 9" in refused(model)
     model = onnx_model("y = Identity(x)", {})
     del model.graph.node[0].input[:]
-    assert "got none" in refused(model)
+    assert "found none" in refused(model)
     model = onnx_model("h = Relu(x) y = Identity(h)", {})
     del model.graph.node[0].input[:]
     assert "expected an input, found none" in refused(model)

@@ -1003,15 +1003,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         (["predict", "--help"], "CSV must be UTF-8; numbers may be quoted. "),
         (["predict", "--help"], "row i is for the i-th non-blank row of INPUT"),
         (["predict", "--help"], "pd.read_csv(path, header=None)"),
-        (["predict", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["predict", "--help"], "Exit status 2: a file or an argument is invalid."),
         (["predict", "--help"], "A header must have the columns that the network was trained on, in any order"),
         (
             ["train", "--help"],
-            "Ctrl-C ends training early: the best network so far is written (none before the end of the first epoch)",
+            "Ctrl-C ends training early: the best network so far is written, unless the first epoch is incomplete",
         ),
-        (["train", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["train", "--help"], "Exit status 2: a file or an argument is invalid."),
         (["show", "--help"], "Print the layers of a saved network"),
-        (["convert", "--help"], "Read a network, or a model of ONNX or Keras that is a chain of dense layers."),
+        (["convert", "--help"], "Convert a network, or an ONNX or Keras model that is a chain of dense layers, to"),
         (["convert", "--help"], "replaces a network, but no other file"),
     ):
         with pytest.raises(SystemExit) as caught:
