@@ -125,7 +125,7 @@ def test_what_is_left_out_is_said_in_a_line(folder: Path) -> None:
         ran = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0
         assert re.fullmatch(
-            r"nnkernels: from_onnx\('label.onnx'\): left out what makes labels of the outputs: .*\n", ran.stderr
+            r"nnkernels: from_onnx\('label.onnx'\): left out the conversion of outputs to labels: .*\n", ran.stderr
         )
 
 
@@ -170,12 +170,16 @@ def assert_fails(capfd: pytest.CaptureFixture[str], message: str, *arguments: st
         ("x.csv", "new.safetensors", "x.csv does not hold a network"),
         ("net.onnx", "net.onnx", "net.onnx: expected different files for the model and the network"),
         ("net.onnx", "link.onnx", "link.onnx: expected different files for the model and the network"),
-        ("net.onnx", "table.safetensors", "table.safetensors: this file holds no network, so it is kept: say another name"),
-        ("net.onnx", "table.onnx", "table.onnx: this file holds no network, so it is kept"),
-        ("net.h5", "keras.safetensors", "keras.safetensors: this file holds no network, so it is kept"),
-        ("net.safetensors", "conv.onnx", "conv.onnx: this file holds no network, so it is kept"),
+        ("net.onnx", "table.safetensors", "table.safetensors: this file is not a network and is kept: choose another name"),
+        ("net.onnx", "table.onnx", "table.onnx: this file is not a network and is kept"),
+        ("net.h5", "keras.safetensors", "keras.safetensors: this file is not a network and is kept"),
+        ("net.safetensors", "conv.onnx", "conv.onnx: this file is not a network and is kept"),
         ("conv.onnx", "new.safetensors", "from_onnx('conv.onnx'): "),
-        ("odd.keras", "new.safetensors", "from_keras('odd.keras'): layer 'my_lstm' (LSTM): not supported"),
+        (
+            "odd.keras",
+            "new.safetensors",
+            "from_keras('odd.keras'): layer 'my_lstm' (LSTM): expected one of the supported layers",
+        ),
         ("named.safetensors", "new.onnx", "named.safetensors: expected metadata 'classes' to be 3 different strings, got 1"),
     ],
 )

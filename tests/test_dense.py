@@ -366,7 +366,7 @@ def test_activations_with_output(activation: str | None, dtype: type[np.floating
     one = nnk.Network([nnk.Dense(weights[0], bias[0], activation)], dtype)
     assert same_bits(nnk.dense(x, weights[0], bias[0], activation=activation), one(x))
     assert same_bits(nnk.dense(x[0], weights[0], bias[0], activation=activation), one(x[0]))
-    with pytest.raises(ValueError, match=r"dense: out has another shape.*out of shape \(9, 5\)"):
+    with pytest.raises(ValueError, match=r"dense: out has the wrong shape.*out of shape \(9, 5\)"):
         nnk.dense(x, weights, bias, activation=activation, out=np.empty((2, 9, 5), dtype))
     with pytest.raises(TypeError, match="dense: Dask arrays are computed later"):
         nnk.dense(dask.array.from_array(x), weights, bias, activation=activation, out=np.empty((9, 5), dtype))

@@ -311,7 +311,7 @@ TRANSPOSED: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("case", TRANSPOSED)
 def test_transposed_weights(case: str) -> None:
     message = message_of(TRANSPOSED[case])
-    assert message.startswith("dense: weights are (outputs, inputs): pass weights.T; got x float64 of shape ")
+    assert message.startswith("dense: weights must be (outputs, inputs): pass weights.T; got x float64 of shape ")
 
 
 @pytest.mark.parametrize(
@@ -352,41 +352,47 @@ MASKED = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
 
 # By name: a call, and how its message begins: the cause first, then what came.
 CAUSES: dict[str, tuple[Callable[[], object], str]] = {
-    "masked": (lambda: nnk.softmax(MASKED), "softmax: a masked array must be filled first; got z masked float64 of shape (3,)"),
+    "masked": (
+        lambda: nnk.softmax(MASKED),
+        "softmax: masked arrays are not supported here: call filled() first; got z masked float64 of shape (3,)",
+    ),
     "sparse": (
         lambda: nnk.logsumexp(scipy.sparse.eye_array(3)),
-        "logsumexp: a dia_array is sparse: give its toarray(); got z sparse float64 of shape (3, 3)",
+        "logsumexp: a dia_array is sparse: pass its toarray(); got z sparse float64 of shape (3, 3)",
     ),
     "ragged": (lambda: nnk.softmax(RAGGED), "softmax: setting an array element with a sequence"),
-    "out": (lambda: nnk.logsumexp(X, out=np.zeros(())), "logsumexp: out has another shape; got z float64"),
+    "out": (lambda: nnk.logsumexp(X, out=np.zeros(())), "logsumexp: out has the wrong shape; got z float64"),
     "scalar": (lambda: nnk.softmax(1.0), "softmax: Input operand 0 does not have enough dimensions"),
     "complex": (lambda: nnk.softmax(X.astype(complex)), "softmax: ufunc 'softmax' not supported for the input types"),
     "fused": (lambda: nnk.dense(X, np.ones((4, 5)), activation="relu"), "dense_relu: Input operand 1 has a mismatch"),
     "dot, x": (
         lambda: nnk.dot(MASKED, [1.0] * 3),
-        "dot: a masked array must be filled first; got masked float64 of shape (3,)",
+        "dot: masked arrays are not supported here: call filled() first; got masked float64 of shape (3,)",
     ),
     "dot, w": (
         lambda: nnk.dot([1.0] * 3, MASKED),
-        "dot: a masked array must be filled first; got float64 of shape (3,), masked float64 of shape (3,)",
+        "dot: masked arrays are not supported here: call filled() first; got float64 of shape (3,), masked float64",
     ),
     "dot, sparse": (
         lambda: nnk.dot(scipy.sparse.eye_array(3), X),
-        "dot: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
+        "dot: a dia_array is sparse: pass its toarray(); got sparse float64 of shape (3, 3)",
     ),
     "relu": (
         lambda: nnk.relu(scipy.sparse.eye_array(3)),
-        "relu: a dia_array is sparse: give its toarray(); got sparse float64 of shape (3, 3)",
+        "relu: a dia_array is sparse: pass its toarray(); got sparse float64 of shape (3, 3)",
     ),
     "dense, dimensions": (
         lambda: nnk.dense(1.0, WEIGHTS),
-        "dense: x needs at least one axis, weights one or two; got x float64",
+        "dense: x needs at least one axis, and weights one or two; got x float64",
     ),
     "Dense, dimensions": (lambda: nnk.Dense(1.0), "Dense: weights need one axis or two; got weights float64 of shape ()"),
-    "Network": (lambda: NETWORK(MASKED), "Network: a masked array must be filled first; got x masked float64 of shape (3,)"),
+    "Network": (
+        lambda: NETWORK(MASKED),
+        "Network: masked arrays are not supported here: call filled() first; got x masked float64 of shape (3,)",
+    ),
     "Dense": (
         lambda: nnk.Dense(MASKED),
-        "Dense: a masked array must be filled first; got weights masked float64 of shape (3,)",
+        "Dense: masked arrays are not supported here: call filled() first; got weights masked float64 of shape (3,)",
     ),
 }
 
@@ -752,7 +758,7 @@ OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "weights.json": (b"\n[[1.0, 2.0], [3.0, 4.0]]", "a JSON file", "the library"),
     "page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "an HTML page, not the model", "download"),
     "model.tflite like a page": (b"<\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
-    "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "give the model to nnk.from_sklearn"),
+    "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "pass the model to nnk.from_sklearn"),
     "model.joblib.z": (written(lambda file: joblib.dump(X, file, compress=3)), "compressed", "the library"),
     "model.zip": (zipped("model.bin"), "compressed", "the library"),
 }
@@ -805,7 +811,7 @@ def test_safetensors_file_of_somebody_else(path: Path) -> None:
     for metadata in (None, {"format": "pt"}):
         message = refused(path, safetensors.numpy.save({"weights": X}, metadata))
         assert "'nnkernels.activations'" in message
-        assert "nnk.from_state_dict(path, activations) makes a network" in message
+        assert "nnk.from_state_dict(path, activations) converts tensors" in message
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "n\u00e9t", os.fsdecode(b"\xff")], ids=ascii)
@@ -839,7 +845,7 @@ def test_pipe_is_no_model(tmp_path: Path, model: bytes) -> None:
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)  # which waits for no reader
     os.write(writer, model)
-    with pytest.raises(ValueError, match=f"^{pipe}: a network is read from a file, not from a pipe or a device$"):
+    with pytest.raises(ValueError, match=f"^{pipe}: expected a network in a regular file, got a pipe or a device$"):
         nnk.load(pipe)
     os.close(writer)
 

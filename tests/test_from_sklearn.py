@@ -264,7 +264,7 @@ class Similar(neural_network.MLPClassifier):  # type: ignore[misc]
 
 
 ENDS = "expected an MLPClassifier or MLPRegressor, or a Pipeline that ends with one"
-SCALERS = "expected one of StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler; apply it before the network"
+SCALERS = "expected one of StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler; apply other steps before the network"
 
 
 @pytest.mark.parametrize(
@@ -284,15 +284,15 @@ SCALERS = "expected one of StandardScaler, MinMaxScaler, MaxAbsScaler, RobustSca
         ),
         (
             partial(make_pipeline, MinMaxScaler(clip=True), classifier()),
-            "step 'minmaxscaler' (MinMaxScaler): expected clip=False: a network does not clip its inputs",
+            "step 'minmaxscaler' (MinMaxScaler): expected clip=False, got clip=True: a network cannot clip its inputs",
         ),
-        (partial(GridSearchCV, classifier(), {"alpha": [0.1]}, cv=2), f"GridSearchCV: {ENDS}; give its best_estimator_"),
+        (partial(GridSearchCV, classifier(), {"alpha": [0.1]}, cv=2), f"GridSearchCV: {ENDS}; pass its best_estimator_"),
         (
             partial(TransformedTargetRegressor, regressor(), func=np.log1p, inverse_func=np.expm1),
             f"transformer_ (FunctionTransformer): {SCALERS}",
         ),
         (partial(TransformedTargetRegressor, LinearRegression()), f"regressor_ (LinearRegression): {ENDS}"),
-        (partial(Clipped, 3, random_state=0), "the network does not compute what the model computes: output "),
+        (partial(Clipped, 3, random_state=0), "the network and the model differ: output "),
     ],
 )
 def test_refusals(make: Callable[[], Estimator], message: str) -> None:
@@ -363,7 +363,7 @@ def test_a_pipeline_without_steps() -> None:
     [
         (neural_network.MLPClassifier, "MLPClassifier"),
         (None, "a NoneType"),
-        ("net.pkl", "a str; read the file first, by joblib.load say, if you trust it"),
+        ("net.pkl", "a str; load the file first, for example by joblib.load, if you trust it"),
         ([], "a list"),
     ],
 )

@@ -198,7 +198,7 @@ def test_numbers_are_sorted_as_such() -> None:
 def test_a_mapping_that_is_not_sorted_has_an_order() -> None:
     assert orders(linear("hidden", 4, 4), linear("end", 4, 4), linear("again", 4, 2)) == [4, 4, 4, 2]
     with pytest.raises(
-        ValueError, match=r"layer 'hidden': expected 3 inputs, as many as there are before it; got weights \(5, 4\)"
+        ValueError, match=r"layer 'hidden': expected 3 inputs, the outputs of the layer before; got weights \(5, 4\)"
     ):
         orders(linear("out", 5, 3), linear("hidden", 4, 5))
 
@@ -246,7 +246,7 @@ def test_messages_stay_short() -> None:
         nnk.from_state_dict({f"layer{number}.weight": np.ones((2, 2)) for number in range(1000)}, [])
 
 
-AMBIGUOUS = r"^from_state_dict: neither names nor shapes of .* tell which layer comes after which: give order=\['"
+AMBIGUOUS = r"^from_state_dict: the order of the layers is not clear from names and shapes of .*: pass order=\['"
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,7 @@ def test_orders_that_are_no_lists_of_names(order: Any) -> None:
 def test_a_mapping_that_holds_itself() -> None:
     tensors: dict[str, Any] = {}
     tensors["self"] = tensors
-    with pytest.raises(
-        ValueError, match=r"^from_state_dict expected at most 100 mappings within each other, got more at 'self/"
-    ):
+    with pytest.raises(ValueError, match=r"^from_state_dict expected at most 100 nested mappings, got more at 'self/"):
         nnk.from_state_dict(tensors, [])
 
 
@@ -310,7 +308,7 @@ def test_many_layers() -> None:
 
 @pytest.mark.parametrize("order", [["a"], ["a", "b", "b"], ["a", "c"], []])
 def test_bad_orders(order: Any) -> None:
-    message = re.escape("from_state_dict expected order to have each of 'a' (4 -> 4), 'b' (4 -> 4) once, got ")
+    message = re.escape("from_state_dict expected order to contain each of 'a' (4 -> 4), 'b' (4 -> 4) once, got ")
     with pytest.raises(ValueError, match=f"^{message}"):
         orders(linear("a", 4, 4), linear("b", 4, 4), order=order)
 
@@ -403,21 +401,21 @@ def test_files_that_are_refused(tmp_path: Path, content: bytes, message: str) ->
 
 def test_files_with_other_dtypes(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.safetensors", {"0.weight": np.ones((2, 2), np.int8)})
-    with pytest.raises(ValueError, match=r"tensor '0.weight' should be of dtype F16, BF16, F32, F64, but is I8"):
+    with pytest.raises(ValueError, match=r"expected tensor '0.weight' to be F16, BF16, F32, F64, got I8"):
         nnk.from_state_dict(path, [None])
 
 
 @pytest.mark.parametrize("name", ["0.weight", "0.kernel"])
 def test_many_outputs_without_weights(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / "model.safetensors", {name: np.ones((2**40, 0), np.float32)})
-    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) of at least one number, got"):
+    with pytest.raises(ValueError, match=r"layer '0': expected weights \(outputs, inputs\) with at least one number, got"):
         nnk.from_state_dict(path, [None])
 
 
 def test_missing_files_and_pipes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         nnk.from_state_dict(tmp_path / "none.safetensors", [])
-    with pytest.raises(ValueError, match="from a file, not from a pipe or a device"):
+    with pytest.raises(ValueError, match="in a regular file, got a pipe or a device"):
         nnk.from_state_dict("/dev/null", [])
 
 
@@ -452,7 +450,7 @@ def test_checkpoints(entries: list[str], advice: str) -> None:
     optimizer = {"state": {0: {"exp_avg": ONE}}, "param_groups": [{"lr": 0.1}]}
     checkpoint = {"epoch": 3, **dict.fromkeys(entries, layers), "optimizer_state_dict": optimizer}
     for name in ("epoch", "optimizer_state_dict/state/0/exp_avg"):
-        message = f"from_state_dict: {name!r}: it is no tensor of a layer; of a checkpoint, give {advice}"
+        message = f"from_state_dict: {name!r}: it is not a tensor of a layer; for a checkpoint, pass {advice}"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             nnk.from_state_dict(checkpoint, ["relu", None])
         checkpoint.pop("epoch", None)
@@ -467,8 +465,8 @@ def test_wrong_name_in_a_mapping_that_is_no_checkpoint() -> None:
 
 
 ROLES = "expected a name that ends with one of weight, kernel, bias, scale, gamma, beta, running_mean, "
-MATRIX = "expected one weight or kernel, of two axes, and a bias; got "
-NORM = "expected batch normalisation: a mean, a variance, weight and bias of one axis and length; got "
+MATRIX = "expected one 2-d weight or kernel, and a bias; got "
+NORM = "expected batch normalisation with mean, variance, weight and bias, each 1-d and of equal length; got "
 FLOATS = "expected float16, bfloat16, float32 or float64, got "
 ONE = np.ones((2, 2))
 
@@ -480,11 +478,11 @@ ONE = np.ones((2, 2))
         ({"params": np.eye(2)}, f"tensor 'params': {ROLES}"),
         ({"fc.qweight": ONE}, f"tensor 'fc.qweight': {ROLES}"),
         ({"layers.0.weights": ONE}, f"tensor 'layers.0.weights': {ROLES}"),
-        ({"fc/kernel": ONE, "fc.kernel": ONE}, "tensor 'fc.kernel': there are two of it"),
-        ({"params": {"a": {"kernel": ONE}}, "a": {"kernel": ONE}}, "tensor 'a/kernel': there are two of it"),
+        ({"fc/kernel": ONE, "fc.kernel": ONE}, "tensor 'fc.kernel': expected one kernel in this layer, got two"),
+        ({"params": {"a": {"kernel": ONE}}, "a": {"kernel": ONE}}, "tensor 'a/kernel': expected one kernel in this layer"),
         ({"fc.weight": np.ones((2, 2), int)}, f"tensor 'fc.weight': {FLOATS}int64"),
-        ({"fc.weight": np.ones((2, 2), complex)}, "tensor 'fc.weight': complex128 is no real dtype"),
-        ({"fc.weight": "ones"}, "tensor 'fc.weight': <U4 is no real dtype"),
+        ({"fc.weight": np.ones((2, 2), complex)}, "tensor 'fc.weight': complex128 is not a real dtype"),
+        ({"fc.weight": "ones"}, "tensor 'fc.weight': <U4 is not a real dtype"),
         ({"fc.weight": little_torch.Tensor(ONE, "qint8")}, f"tensor 'fc.weight': {FLOATS}qint8"),
         ({"fc.weight": little_torch.Tensor(ONE, device="meta")}, "tensor 'fc.weight': it is on the meta device"),
         ({"ln.weight": ONE[0], "ln.bias": ONE[0]}, f"layer 'ln': {MATRIX}weight (2,), bias (2,)"),
@@ -501,7 +499,7 @@ ONE = np.ones((2, 2))
         ({"fc.weight": ONE, "fc.bias": np.ones(1)}, "layer 'fc': expected a bias (2,); got weight (2, 2), bias (1,)"),
         ({"fc.kernel": ONE, "fc.bias": ONE[:1]}, "layer 'fc': expected a bias (2,); got kernel (2, 2), bias (1, 2)"),
         ({"bn.mean": ONE[0], "bn.var": np.ones(1)}, f"layer 'bn': {NORM}mean (2,), variance (1,)"),
-        ({"0.weight": ONE, "1.weight": np.ones((2, 3))}, "layer '1': expected 2 inputs, as many as there are before it; got"),
+        ({"0.weight": ONE, "1.weight": np.ones((2, 3))}, "layer '1': expected 2 inputs, the outputs of the layer before; got"),
     ],
 )  # fmt: skip
 def test_refusals(tensors: Tensors, message: str) -> None:
@@ -513,7 +511,7 @@ def test_the_number_of_activations() -> None:
     tensors = linear("fc1", 4, 8) | norm("fc2", 8) | linear("fc3", 8, 3)
     found = "found 3 layers: 'fc1' (4 -> 8), 'fc2' (normalises 8), 'fc3' (8 -> 3)"
     for activations in (["relu"], ["relu"] * 4, []):
-        message = f"from_state_dict expected an activation for each layer, None for none, got {len(activations)}; {found}"
+        message = f"from_state_dict expected one activation or None for each layer, got {len(activations)}; {found}"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             nnk.from_state_dict(tensors, activations)
     with pytest.raises(ValueError, match=r"found no layers$"):
@@ -524,7 +522,7 @@ def test_the_number_of_activations() -> None:
 
 @pytest.mark.parametrize("activations", ["relu", None, nnk.relu, {"relu"}, 3])
 def test_activations_of_another_kind(activations: Any) -> None:
-    with pytest.raises(TypeError, match=r"^from_state_dict expected activations to be a list, one for each layer, got "):
+    with pytest.raises(TypeError, match=r"^from_state_dict expected activations to be a list with one for each layer, got "):
         nnk.from_state_dict(linear("0", 2, 2), activations)
 
 
@@ -564,12 +562,10 @@ def test_rows_to_check_by(dtype: Any) -> None:
     for outputs in (y, y.tolist()) if dtype == np.float64 else (y, y.astype(np.float64)):
         nnk.from_state_dict(tensors, ["tanh", "softmax"], check=(x, outputs))
     for activations in (["tanh", None], ["sigmoid", "softmax"]):
-        with pytest.raises(
-            ValueError, match=r"^from_state_dict: the network does not compute what the model computes: output "
-        ):
+        with pytest.raises(ValueError, match=r"^from_state_dict: the network and the model differ: output "):
             nnk.from_state_dict(tensors, activations, check=(x, y))
     tensors["1.weight"] = tensors["1.weight"].T
-    with pytest.raises(ValueError, match="does not compute"):
+    with pytest.raises(ValueError, match="the network and the model differ"):
         nnk.from_state_dict(tensors, ["tanh", "softmax"], check=(x, y))
 
 
@@ -625,7 +621,7 @@ def test_an_imported_network_learns_on(tmp_path: Path) -> None:
         (ONE, "got a ndarray"),
         ("xy", "got a str"),
         (3, "got a int"),
-        ((ONE, ["cat"]), "in numbers: <U3 is no real dtype"),
+        ((ONE, ["cat"]), "as numbers: <U3 is not a real dtype"),
     ],
 )
 def test_what_is_no_pair_of_arrays_to_check(check: Any, got: str, tmp_path: Path) -> None:

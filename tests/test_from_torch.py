@@ -219,7 +219,7 @@ def test_names_alone_do_not_count(torch: Torch) -> None:
     class LazyNet(torch.nn.Sequential):  # type: ignore[misc]
         pass
 
-    refused(Linear(2, 2).eval(), "the module (Linear): what a forward pass of its own does is unknown")
+    refused(Linear(2, 2).eval(), "the module (Linear): a custom forward pass is not supported")
     assert kinds(nnk.from_torch(LazyNet(torch.nn.Linear(2, 2)).eval())) == [None]
 
 
@@ -303,7 +303,7 @@ def refused(module: Any, message: str) -> None:
 
 
 ALONE = "expected a dense layer before it"
-WIDTH = "expected 3 inputs, as many as there are before it; got "
+WIDTH = "expected 3 inputs, the outputs of the layer before; got "
 
 
 @pytest.mark.parametrize(
@@ -313,14 +313,14 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
         ("ReLU()", f"module '0' (ReLU): {ALONE}"),
         (
             "Linear(2, 2), ReLU(), ReLU()",
-            "module '2' (ReLU): an activation follows an activation; a network has one after each ",
+            "module '2' (ReLU): expected one activation after a dense layer, got several",
         ),
         ("Linear(2, 2), LeakyReLU(float('nan'))", "module '1' (LeakyReLU): expected a finite negative_slope, got nan"),
         ("Linear(2, 3), Linear(2, 1)", f"module '1' (Linear): {WIDTH}weights (1, 2)"),
         ("Linear(2, 3), BatchNorm1d(2)", f"module '1' (BatchNorm1d): {WIDTH}2 numbers"),
         ("Sequential(Conv1d(2, 2, 1))", "module '0.0' (Conv1d): expected one of Sequential, Linear, "),
         ("Linear(2, 2), PReLU(2)", "module '1' (PReLU): expected one slope for all inputs, got 2"),
-        ("Linear(2, 2), Softmax(0)", "module '1' (Softmax): expected dim=-1, the outputs of a row; got dim=0"),
+        ("Linear(2, 2), Softmax(0)", "module '1' (Softmax): expected dim=-1, the axis of outputs; got dim=0"),
         ("Linear(2, 2), LogSoftmax(2)", "module '1' (LogSoftmax): expected dim=-1"),
         ("Flatten(0), Linear(2, 2)", "module '0' (Flatten): expected Flatten(1, -1), got Flatten(0, -1)"),
         ("Linear(2, 2), Softplus(1.0, 5.0)", "module '1' (Softplus): expected threshold to be 20 or more, and beta other"),
@@ -331,7 +331,7 @@ WIDTH = "expected 3 inputs, as many as there are before it; got "
         ("Linear(2, 2), CELU(0.0)", "module '1' (CELU): expected a finite alpha above 0, got 0.0"),
         ("BatchNorm1d(2, track_running_stats=False)", "module '0' (BatchNorm1d): expected track_running_stats=True"),
         ("LazyLinear(3)", "module '0' (LazyLinear): its sizes are not known yet: call the module on a row"),
-        ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: give its module"),
+        ("DataParallel(Linear(2, 2))", "module '0' (DataParallel): it wraps a module: pass its attribute module"),
     ],
 )
 def test_refusals(torch: Torch, parts: str, message: str) -> None:
@@ -362,7 +362,7 @@ def test_a_forward_pass_of_ones_own_is_refused(torch: Torch) -> None:
         def forward(self, x: Any) -> Any:
             return x + super().forward(x)
 
-    reason = "what a forward pass of its own does is unknown: give a Sequential of its layers"
+    reason = "a custom forward pass is not supported: pass a Sequential of its layers"
     refused(Net().eval(), f"the module (Net): {reason}, such as its layers")
     refused(Residual(nn.Linear(2, 2)).eval(), f"the module (Residual): {reason}")
     refused(nn.Sequential(nn.Linear(2, 2), Residual(nn.Linear(2, 2))).eval(), f"module '1' (Residual): {reason}")
@@ -374,7 +374,7 @@ def test_a_forward_pass_of_ones_own_is_refused(torch: Torch) -> None:
 def test_forward_hooks_are_refused(torch: Torch) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(2, 2)).eval()
     module[0].register_forward_hook(lambda *_: None)
-    refused(module, "module '0' (Linear): it has forward hooks, which may change what it computes: remove them")
+    refused(module, "module '0' (Linear): it has forward hooks, which may change its outputs: remove them")
 
 
 def test_a_module_that_computes_something_else(torch: Torch) -> None:
@@ -383,9 +383,7 @@ def test_a_module_that_computes_something_else(torch: Torch) -> None:
             return torch.from_numpy(-x.numpy())
 
     module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 3), Odd()))
-    with pytest.raises(
-        ValueError, match=r"^from_torch: the network does not compute what the model computes: output \d of row"
-    ):
+    with pytest.raises(ValueError, match=r"^from_torch: the network and the model differ: output \d of row"):
         nnk.from_torch(module)
 
 
@@ -411,7 +409,7 @@ def test_a_module_that_cannot_be_copied_or_run(torch: Torch) -> None:
         (
             "float32",
             "meta",
-            "module '0' (Linear), weight: it is on the meta device, and has no numbers: load the weights first",
+            "module '0' (Linear), weight: it is on the meta device, without numbers: load the weights first",
         ),
     ],
 )
@@ -449,9 +447,9 @@ def test_other_modules_are_named() -> None:
     module[0].parametrizations = {"weight": []}
     refused(module, "module '0' (Linear): its weights are computed: call torch.nn.utils.parametrize.remove_parametrizations")
     module[0].original_name = "Linear"
-    refused(module, "module '0' (Linear): TorchScript is not read: give the module that it was made of")
+    refused(module, "module '0' (Linear): TorchScript is not supported: pass the original module")
     quantised = type("Linear", (nn.Linear,), {"__module__": "torch.ao.nn.quantized.modules.linear"})
-    refused(nn.Sequential(quantised(2, 2)), "module '0' (Linear): it is quantised: give the module before that")
+    refused(nn.Sequential(quantised(2, 2)), "module '0' (Linear): it is quantised: pass the module before quantisation")
     module.add_module("1", None)
     del module[0].original_name, module[0].parametrizations
     refused(module, "module '1' (NoneType): expected one of Sequential, ")
@@ -459,10 +457,10 @@ def test_other_modules_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("value", "got"),
-    [({"0.weight": [[1.0]]}, "a dict; a state_dict is for from_state_dict"), (None, "a NoneType"),
-     ("net.pt", "a str; nnk.load(path) says what to do with a file of PyTorch"),
+    [({"0.weight": [[1.0]]}, "a dict; use from_state_dict for a state_dict"), (None, "a NoneType"),
+     ("net.pt", "a str; nnk.load(path) says how to convert a PyTorch file"),
      (type("Sequential", (), {"__module__": "keras.src.models.sequential", "_modules": {}})(),
-      "a Sequential; a model of Keras is for from_keras"),
+      "a Sequential; use from_keras for a Keras model"),
      (little_torch.nn.Linear, "Linear")],
 )  # fmt: skip
 def test_what_is_no_module(value: Any, got: str) -> None:
@@ -482,8 +480,10 @@ def test_real_modules_that_are_refused(real: Torch) -> None:
     refused(nn.Linear(2, 2, dtype=real.complex64), "the module (Linear), bias: expected float16, bfloat16, float32 or float64")
     refused(nn.Linear(2, 2, device="meta"), "the module (Linear), bias: it is on the meta device")
     refused(nn.LazyBatchNorm1d(), "the module (LazyBatchNorm1d): its sizes are not known yet")
-    refused(real.jit.script(nn.Sequential(linear)), "the module (RecursiveScriptModule): TorchScript is not read")
-    refused(real.compile(nn.Sequential(linear)), "the module (OptimizedModule): it wraps a module: give its _orig_mod")
+    refused(real.jit.script(nn.Sequential(linear)), "the module (RecursiveScriptModule): TorchScript is not supported")
+    refused(
+        real.compile(nn.Sequential(linear)), "the module (OptimizedModule): it wraps a module: pass its attribute _orig_mod"
+    )
     for name in ("ReLU6", "Hardtanh", "Hardsigmoid", "Hardswish", "Mish", "Softmin", "Softsign", "RReLU"):
         refused(nn.Sequential(linear, getattr(nn, name)()).eval(), f"module '1' ({name}): expected one of Sequential, ")
     for other in (nn.LayerNorm(2), nn.BatchNorm2d(2), nn.Unflatten(1, (2, 1)), nn.ModuleList([linear]), nn.Embedding(2, 2)):
@@ -494,7 +494,7 @@ def test_quantised_modules_are_refused(real: Torch) -> None:
     if "qint8" not in dir(real) or not real.backends.quantized.supported_engines:
         pytest.skip("this PyTorch does not quantise")
     module = real.ao.quantization.quantize_dynamic(real.nn.Sequential(real.nn.Linear(2, 2)), {real.nn.Linear})
-    refused(module, "module '0' (Linear): it is quantised: give the module before that")
+    refused(module, "module '0' (Linear): it is quantised: pass the module before quantisation")
 
 
 def test_weights_after_their_computation(real: Torch) -> None:

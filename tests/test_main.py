@@ -114,7 +114,8 @@ def test_demonstration() -> None:
     assert f"nnkernels {rows} of {rows}, NumPy" in shown.stdout
     assert "CC BY 4.0" in shown.stdout
     assert re.search(
-        r"\n  trained from random weights in \d+\.\d{3} seconds:\n    30 epochs.* 1,198 digits.* 1,140 steps", shown.stdout
+        r"\n  trained from random weights in \d+\.\d{3} seconds:\n    30 epochs.* 1,198 training digits.* 1,140 steps",
+        shown.stdout,
     )
     assert "\n  equal to NumPy up to rounding:" in shown.stdout
     assert re.search(r"one row in a call +[\d,]+ +[\d,]+\n", shown.stdout)
@@ -395,7 +396,7 @@ def test_delimiter_that_cannot_be(delimiter: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as caught:
         main(["predict", "net.safetensors", "x.csv", f"--delimiter={delimiter}"])
     assert caught.value.code == 2
-    assert "--delimiter: expected comma, semicolon, tab or one character that is in no number" in capsys.readouterr().err
+    assert "--delimiter: expected comma, semicolon, tab or a character that is not part of a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "rows"), [("--header", 20), ("--no-header", 21)])
@@ -486,7 +487,7 @@ def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, out
     assert same_bits(result, make_network()(np.load(folder / "x.npy")))
 
 
-NO_FILE = "a network is read from a file, not from a pipe or a device"
+NO_FILE = "expected a network in a regular file, got a pipe or a device"
 
 # Commands, and what they say; many.npy has more rows than a pipe holds.
 ENDS_OF_PIPES = {
@@ -494,12 +495,12 @@ ENDS_OF_PIPES = {
     "predict - < /dev/null": None,
     "predict x.csv -o /dev/null": None,
     "predict - <&-": "standard input: Bad file descriptor",
-    "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; no header either, *",
-    "cat x.npy | predict -": "standard input: expected CSV, got .npy: say --format npy",
+    "echo 1,2,3,x | predict -": "standard input, line 1, column 4: expected a number, got 'x'; not a header either, *",
+    "cat x.npy | predict -": "standard input: expected CSV, got .npy: use --format npy",
     "echo 1,2,3,4 | predict - --format npy": "standard input is not a whole .npy file of numbers: *",
     "head -c 300 x.npy | predict - --format npy": "standard input is not a whole .npy file of numbers: expected 20 rows, got 5",
     "head -c 300 x.npy | predict - --format npy -o >(cat > y.npy)": "standard input is not a whole .npy file of numbers: *",
-    "cat fortran.npy | predict - --format npy": "standard input: a pipe cannot give the rows of an array in Fortran order, *",
+    "cat fortran.npy | predict - --format npy": "standard input: an array in Fortran order cannot be read by rows *",
     "mkfifo out.csv; head -c 1 out.csv > /dev/null & predict many.npy -o out.csv": "out.csv: Broken pipe",
     "mkfifo out.npy; head -c 1 out.npy > /dev/null & predict many.npy -o out.npy": "out.npy: Broken pipe",
     "mv net.safetensors net; mkfifo net.safetensors; cat net > net.safetensors & predict x.csv": f"net.safetensors: {NO_FILE}",
@@ -576,12 +577,12 @@ BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
     "csv, header with gaps": (
         "bad.csv",
         "a,,,\n1,2,3,4\n",
-        "column 1: expected a number, got 'a'; no header either, for column 2 is '': say --header if it is one",
+        "column 1: expected a number, got 'a'; not a header either, since column 2 is '': use --header if it is one",
     ),
     "csv, numbers from 0": (
         "bad.csv",
         "0,1,2,3\n1,2,3,4\n",
-        "line 1: '0,1,2,3' may be a header or a row: say --header",
+        "line 1: '0,1,2,3' may be a header or a row: use --header",
     ),
     "csv, gaps": ("bad.csv", ",,,\n1,2,3,4\n", "line 1, column 1: expected a number, got ''"),
     "csv, comment": ("bad.csv", "1,2,3,4\n1,2,3,4#5\n", "line 2, column 4: expected a number, got '4#5'"),
@@ -999,18 +1000,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     for arguments, expected in (
         (["--version"], f"nnkernels {nnk.__version__}\n"),
         (["--help"], "predict"),
-        (["predict", "--help"], "CSV is UTF-8; numbers may be quoted. "),
-        (["predict", "--help"], "row i is for the i-th row of INPUT that is not blank"),
+        (["predict", "--help"], "CSV must be UTF-8; numbers may be quoted. "),
+        (["predict", "--help"], "row i is for the i-th non-blank row of INPUT"),
         (["predict", "--help"], "pd.read_csv(path, header=None)"),
-        (["predict", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["predict", "--help"], "Exit status 2: a file or an argument is invalid."),
         (["predict", "--help"], "A header must have the columns that the network was trained on, in any order"),
         (
             ["train", "--help"],
-            "Ctrl-C ends training early: the best network so far is written (none before the end of the first epoch)",
+            "Ctrl-C ends training early: the best network so far is written, unless the first epoch is incomplete",
         ),
-        (["train", "--help"], "Exit status 2: the files or arguments are wrong."),
+        (["train", "--help"], "Exit status 2: a file or an argument is invalid."),
         (["show", "--help"], "Print the layers of a saved network"),
-        (["convert", "--help"], "Read a network, or a model of ONNX or Keras that is a chain of dense layers."),
+        (["convert", "--help"], "Convert a network, or an ONNX or Keras model that is a chain of dense layers, to"),
         (["convert", "--help"], "replaces a network, but no other file"),
     ):
         with pytest.raises(SystemExit) as caught:

@@ -471,8 +471,8 @@ def test_mappings_and_strings_of_other_kinds(tmp_path: Path) -> None:
         ({"a": b"b"}, TypeError, r"got b'b' in"),
         ({1: "a"}, TypeError, r"got 1 in \(1, 'a'\)"),
         ({1: "a", "b": "c"}, TypeError, r"got 1 in"),
-        ({"a": "\ud800"}, ValueError, "UTF-8 can hold"),
-        ({"\udfff": "a"}, ValueError, "UTF-8 can hold"),
+        ({"a": "\ud800"}, ValueError, "can be encoded in UTF-8"),
+        ({"\udfff": "a"}, ValueError, "can be encoded in UTF-8"),
         ({"nnkernels.": ""}, ValueError, r"begin with 'nnkernels\.', got 'nnkernels\.'"),
         ({"nnkernels.activations": "relu"}, ValueError, "got 'nnkernels.activations'"),
         ({"b": "", "nnkernels.future": ""}, ValueError, "got 'nnkernels.future'"),
@@ -518,5 +518,5 @@ def test_an_option_must_be_finite_in_the_dtype() -> None:
     layer = nnk.Dense(np.ones((1, 1)), activation="elu(alpha=1e+300)")
     assert nnk.Network([layer])([-1.0])[0] == pytest.approx(1e300 * np.expm1(-1.0), rel=1e-15)
     for dtype in (np.float32, np.float16):
-        with pytest.raises(ValueError, match=rf"option that {np.dtype(dtype)} can compute with, got 'elu\(alpha=1e\+300\)'"):
+        with pytest.raises(ValueError, match=rf"option within the range of {np.dtype(dtype)}, got 'elu\(alpha=1e\+300\)'"):
             nnk.Network([layer], dtype)

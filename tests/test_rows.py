@@ -94,7 +94,9 @@ def test_first_line_with_a_field_that_is_no_name_is_no_header(reader: Reader, fi
     ):
         message = reader.error(f"{line}\n1,2,3\n", 3)
         assert re.search(rf"line 1, column {column}: expected a number, got {what}", message), message
-        assert re.search(rf"; no header either, for column {no_name} is {value}: say --header if it is one$", message), message
+        assert re.search(rf"; not a header either, since column {no_name} is {value}: use --header if it is one$", message), (
+            message
+        )
         assert reader.csv(f"{line}\n1,2,3\n", 3, header=True).tolist() == [[1, 2, 3]]
         assert "--header" not in reader.error(f"{line}\n1,2,3\n", 3, header=False)
     assert "line 1, column 1: expected a number" in reader.error(f"{field}\n1\n", 1)
@@ -124,7 +126,7 @@ def test_names_that_are_not_all_different(reader: Reader, line: str, repeated: i
     """They may be values, in any language."""
     message = reader.error(f"{line}\n1,2,3\n", 3)
     name = line.split(",")[repeated - 1]
-    assert message.endswith(f"; no header either, for column {repeated} is {name!r} again: say --header if it is one")
+    assert message.endswith(f"; not a header either, since column {repeated} is {name!r} again: use --header if it is one")
     assert reader.csv(f"{line}\n1,2,3\n", 3, header=True).tolist() == [[1, 2, 3]]
 
 
@@ -136,7 +138,7 @@ def test_numbers_from_zero_may_be_a_header_or_a_row(reader: Reader, inputs: int,
     content = f"\n{line}\n{','.join(map(str, row))}\n"
     message = reader.error(content, inputs)
     assert message.startswith("f.csv, line 2: '0,1,2")
-    assert message.endswith("may be a header or a row: say --header or --no-header")
+    assert message.endswith("may be a header or a row: use --header or --no-header")
     assert reader.csv(content, inputs, header=True).tolist() == [row]
     assert reader.csv(content, inputs, header=False).tolist() == [list(range(inputs)), row]
 
@@ -175,7 +177,7 @@ def test_no_header_is_advised_where_it_cannot_help(reader: Reader, case: str) ->
 @pytest.mark.parametrize("line", ["title", "Heights and weights", "# 2019", "a b c"])
 def test_title(reader: Reader, line: str) -> None:
     expected = "line 1: expected 3 numbers separated by ',', got 1 (--delimiter names another character)"
-    hint = "; if it is a title, say --header" if line != "# 2019" else ""
+    hint = "; if it is a title, use --header" if line != "# 2019" else ""
     assert reader.error(f"{line}\n1,2,3\n", 3) == f"f.csv, {expected}{hint}"
 
 
@@ -211,7 +213,7 @@ OTHER_COLUMNS = {
     "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
     "unknown": (
         "a,b c,2019,z\n1,2,3,4\n",
-        "line 1: the header has columns that the network was not trained on; take them out of the file: 'z'",
+        "line 1: the header has columns that the network was not trained on; remove them from the file: 'z'",
     ),
     "twice": ("a,b c,2019,a\n1,2,3,4\n", "line 1: the header repeats columns: 'a'"),
     "another letter case": ("A,b c,2019\n1,2,3\n", "line 1: the header lacks columns that the network was trained on: 'a'"),
@@ -241,7 +243,7 @@ def test_truth_values(reader: Reader) -> None:
         number = float(field.lower() == "true")
         assert reader.csv(f"2,{field}\n{field},3\n", 2).tolist() == [[2, number], [number, 3]]
         message = reader.error(f"a,{field}\n1,2\n", 2)
-        assert message.endswith(f"no header either, for column 2 is '{field}': say --header if it is one")
+        assert message.endswith(f"not a header either, since column 2 is '{field}': use --header if it is one")
     assert reader.csv('True,False\nFALSE, TRUE\n"true",0.5\n', 2).tolist() == expected
     assert reader.csv("True,False\n1,2\n", 2, header=True).tolist() == [[1, 2]]
     assert "may be a header or a row" in reader.error("True,False\n1,2\n", 2, columns=("False", "True"))
@@ -269,7 +271,7 @@ def test_npy_read_as_csv(reader: Reader, header: bool | None) -> None:
     content = io.BytesIO()
     np.save(content, np.ones((2, 3)))
     reader.path.write_bytes(content.getvalue())
-    for name, todo in (("standard input", "say --format npy"), ("f.csv", "give it a name that ends in .npy")):
+    for name, todo in (("standard input", "use --format npy"), ("f.csv", "rename it so that it ends in .npy")):
         with (
             open_input(str(reader.path)) as file,
             pytest.raises(ValueError, match=rf"^{name}: expected CSV, got .npy: {todo}$"),
@@ -462,7 +464,9 @@ def test_npy_of_a_negative_length(tmp_path: Path, through: Callable[..., NDArray
 def test_npy_in_fortran_order(tmp_path: Path) -> None:
     x = np.asfortranarray(np.arange(100.0).reshape(25, 4))
     assert np.array_equal(through_file(tmp_path, saved(x), 4), x)
-    with pytest.raises(ValueError, match=r"^f\.npy: a pipe cannot give .* Fortran order.* np\.ascontiguousarray\(array\)"):
+    with pytest.raises(
+        ValueError, match=r"^f\.npy: an array in Fortran order cannot be read .* np\.ascontiguousarray\(array\)"
+    ):
         through_pipe(tmp_path, saved(x), 4)
 
 

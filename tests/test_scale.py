@@ -492,15 +492,15 @@ def test_repr_of_a_network() -> None:
         ([1, 2], [1, 2, 3], ValueError, r"\(2,\).*\(3,\)"),
         ([[1, 2]], [1, 2], ValueError, "one axis"),
         (1, [[1, 2]], ValueError, "one axis"),
-        ([1, np.nan], 1, ValueError, "offset has nan at 1"),
-        (0, [1, 2, np.inf], ValueError, "scale has inf at 2; give a constant column the scale 1"),
-        (0, -np.inf, ValueError, "scale has -inf"),
+        ([1, np.nan], 1, ValueError, r"offset\[1\] is nan"),
+        (0, [1, 2, np.inf], ValueError, r"scale\[2\] is inf; give a constant column the scale 1"),
+        (0, -np.inf, ValueError, r"scale\[0\] is -inf"),
         (1j, 1, TypeError, "complex"),
-        (0, ["a"], TypeError, "no real dtype"),
-        (None, 1, TypeError, "no real dtype"),
+        (0, ["a"], TypeError, "not a real dtype"),
+        (None, 1, TypeError, "not a real dtype"),
         (np.ma.masked_array([1.0], [True]), 1, TypeError, "mask"),
-        (0, np.array([1], "m8[s]"), TypeError, "no real dtype"),
-        (0, np.longdouble(1), TypeError, "no real dtype"),
+        (0, np.array([1], "m8[s]"), TypeError, "not a real dtype"),
+        (0, np.longdouble(1), TypeError, "not a real dtype"),
     ],
     ids=str,
 )
@@ -512,8 +512,8 @@ def test_wrong_arguments(offset: Any, scale: Any, kind: type[Exception], match: 
 @pytest.mark.parametrize(
     ("layers", "match"),
     [
-        ([nnk.Scale(0, 1)], "single numbers alone"),
-        ([nnk.Scale(0, 1), nnk.Scale(2, 1)], "single numbers alone"),
+        ([nnk.Scale(0, 1)], "only Scale layers of single numbers"),
+        ([nnk.Scale(0, 1), nnk.Scale(2, 1)], "only Scale layers of single numbers"),
         ([nnk.Scale([0, 1], 1), nnk.Scale([0, 1, 2], 1)], "layer 1 has 2 outputs, layer 2 takes 3 inputs"),
         ([nnk.Scale([0, 1], 1), nnk.Scale(0, 1), nnk.Dense(np.ones((2, 3)))], "layer 2 has 2 outputs, layer 3 takes 3 inputs"),
         ([nnk.Dense(np.ones((2, 3))), nnk.Scale([0, 1, 2], 1)], r"2 outputs.*\(2, 3\) before float64 of shape \(3,\)"),
@@ -724,7 +724,7 @@ def test_a_state_of_other_layers(tmp_path: Path) -> None:
     x, targets = numbers(float, 20, 3), numbers(float, 20, 3)
     dense = some_dense(float, 3, 3)
     first = nnk.train(nnk.Network([some_scale(3), dense]), x, targets, epochs=1)
-    with pytest.raises(ValueError, match="activations scale,none, but this one has activations none,scale"):
+    with pytest.raises(ValueError, match="activations none,scale, got activations scale,none"):
         nnk.train(nnk.Network([dense, some_scale(3)]), x, targets, state=first.state)
     first.state.save(tmp_path / "state")
     header, data = take_apart((tmp_path / "state").read_bytes())
@@ -754,7 +754,7 @@ def test_scales_alone_do_not_learn() -> None:
         "Network.gradient": lambda: net.gradient([[1, 2]], [[1, 2]]),
         "Network.backward": lambda: net.backward([[1, 2]], [[1, 2]]),
     }.items():
-        with pytest.raises(ValueError, match=f"{name} expected a network with a Dense layer, got one of Scale layers alone"):
+        with pytest.raises(ValueError, match=f"{name} expected a network with a Dense layer, got only Scale layers"):
             call()
 
 

@@ -1005,7 +1005,7 @@ def test_weights_of_only_0_are_an_error(solver: str, given: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("y", [np.array(["1", "2"] * 60), np.arange(ROWS).astype("M8[D]")])
 def test_a_regressor_refuses_what_is_no_number(y: Array) -> None:
-    with pytest.raises(ValueError, match="expected y of real numbers"):
+    with pytest.raises(ValueError, match="expected y to be real numbers"):
         ours("number").fit(X, y)
 
 

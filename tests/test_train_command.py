@@ -174,7 +174,7 @@ def test_diabetes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     quality = 1 - (error**2).mean() / y[held].var()
     assert quality > 0.4
     trivial = math.sqrt(((y[held] - y[~held].mean()) ** 2).mean())
-    assert "\ntarget 'progression': regression (214 different integers; if they are classes, say --task classes)\n" in report
+    assert "\ntarget 'progression': regression (214 different integers; if they are classes, use --task classes)\n" in report
     assert "\n  from 25 to 346\n" in report
     assert (
         f"\nheld-back rows: R^2 {quality:.3f}, typical error {math.sqrt((error**2).mean()):.4g}; "
@@ -263,15 +263,15 @@ def test_a_column_named_as_a_number(folder: Path) -> None:
     [
         (["b", "a", "c", "B"], "classes (text)", ["B", "a", "b", "c"]),
         (["no", "yes", "none", "unknown"], "classes (text)", ["no", "none", "unknown", "yes"]),
-        (["10", "9", "-1", "2.0"], "classes (4 different integers; if they are quantities, say --task regression)",
+        (["10", "9", "-1", "2.0"], "classes (4 different integers; if they are quantities, use --task regression)",
          ["-1", "2.0", "9", "10"]),
-        (["01", "1", "1.0", "2"], "classes (2 different integers; if they are quantities, say --task regression)", ["1", "2"]),
-        (["01", "02", "10", "007"], "classes (4 different integers; if they are quantities, say --task regression)",
+        (["01", "1", "1.0", "2"], "classes (2 different integers; if they are quantities, use --task regression)", ["1", "2"]),
+        (["01", "02", "10", "007"], "classes (4 different integers; if they are quantities, use --task regression)",
          ["01", "02", "007", "10"]),
         (["1", "2", "x", "3"], "classes (text)", ["1", "2", "3", "x"]),
         (["1", "2", "2.5", "3"], "regression (not all are integers)", None),
         ([str(number) for number in range(40)],
-         "regression (40 different integers; if they are classes, say --task classes)", None),
+         "regression (40 different integers; if they are classes, use --task classes)", None),
     ],
 )  # fmt: skip
 def test_decisions(
@@ -437,7 +437,7 @@ def test_columns_that_number_the_rows(folder: Path, capfd: pytest.CaptureFixture
     lines = IRIS_CSV.splitlines()
     content = f"id,{lines[0]}\n" + "".join(f"{row},{line}\n" for row, line in enumerate(lines[1:], 1000))
     train_file(content, "--epochs", "1")
-    message = "\ncolumns that number the rows: 'id'; if they say nothing of new rows, --ignore them\n"
+    message = "\ncolumns that number the rows: 'id'; use --ignore unless they help to predict\n"
     assert message in capfd.readouterr().out
     train_file(content, "--epochs", "1", "--ignore", "id")
     assert "number the rows" not in capfd.readouterr().out
@@ -450,7 +450,7 @@ def test_no_better_than_the_trivial_answer(folder: Path, capfd: pytest.CaptureFi
     y = (generator.random(100) < 0.1).astype(int) if task == "classes" else generator.normal(size=100)
     train_file(table(x, y), "--epochs", "1", "--task", task)
     trivial = "0" if task == "classes" else "the mean"
-    assert f"\nthis network is no better than saying always {trivial}\n" in capfd.readouterr().out
+    assert f"\nthis network is no better than predicting always {trivial}\n" in capfd.readouterr().out
     train_file(IRIS_CSV)
     assert "no better" not in capfd.readouterr().out
 
@@ -545,9 +545,9 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "stray text in the target": (
         "".join(f"{row},{row}\n" for row in range(1, 30)) + "1,x\n",
         [],
-        "line 30, column 2: expected a number, as in most rows, got 'x'; if they are classes, say --task classes",
+        "line 30, column 2: expected a number, as in most rows, got 'x'; if they are classes, use --task classes",
     ),
-    "text in the first line": ("1,two,a\n2,3,b\n", [], "get_dummies); no header either, for column 1"),
+    "text in the first line": ("1,two,a\n2,3,b\n", [], "get_dummies); not a header either, since column 1"),
     "categories": (
         "color,size,kind\nred,1,a\nblue,2,b\n",
         [],
@@ -556,26 +556,30 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "one row of a class": (
         "x,kind\n1,a\n2,a\n\n3,b\n4,a\n",
         [],
-        "line 5, column 2 ('kind'): class 'b' has one row, and needs one to learn from and one to hold back",
+        "line 5, column 2 ('kind'): expected at least two rows of each class (one is held back), got one of class 'b'",
     ),
     "two classes of one row": (
         "1,a\n2,b\n3,c\n4,c\n",
         [],
-        "line 1, column 2: class 'a' has one row, and needs one to learn from and one to hold back; so has 1 other class",
+        "line 1, column 2: expected at least two rows of each class (one is held back), got one of class 'a' and of 1 other",
     ),
     "decimal comma": ("x;y;kind\n1;59,0;a\n", ["--delimiter", ";"], "column 2 ('y'): expected a number, got '59,0' (write a"),
     "all ignored": ("x,y,kind\n1,2,a\n", ["--ignore", "x,2"], "line 1: expected inputs and a target beside the columns to"),
     "target ignored": ("x,y,kind\n1,2,a\n", ["--ignore", "kind"], "line 1: expected inputs and a target beside the columns"),
-    "no column to ignore": ("x,y,kind\n1,2,a\n", ["--ignore", "z"], "line 1: no column is 'z': say its name, or a number"),
+    "no column to ignore": (
+        "x,y,kind\n1,2,a\n",
+        ["--ignore", "z"],
+        "line 1: expected the name of a column, or a number from 1 to 3, got 'z'",
+    ),
     "each row its own class": (
         "1,a\n2,b\n3,c\n",
         [],
-        "line 1, column 2: class 'a' has one row, and needs one to learn from and one to hold back; so have 2 other classes",
+        "line 1, column 2: expected at least two rows of each class (one is held back), got one of class 'a' and of 2 other",
     ),
     "one row of a number": (
         "1,1\n2,1\n3,2\n4,2\n5,3\n6,1\n",
         [],
-        "line 5, column 2: class '3' has one row, and needs one to learn from and one to hold back; if the targets",
+        "line 5, column 2: expected at least two rows of each class (one is held back), got one of class '3'; if the targets",
     ),
     "one class": ("1,a\n2,a\n", [], "line 1, column 2: expected at least two classes, got 'a' in all rows"),
     "one number": ("x,y\n1,2.5\n2,2.50\n", [], "line 2, column 2 ('y'): expected different numbers, got 2.5 in all rows"),
@@ -586,25 +590,33 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "no such column": (
         "x,y,kind\n1,2,a\n",
         ["--target", "z"],
-        "line 1: no column is 'z': say its name, or a number from 1 to 3; the columns are 'x', 'y', 'kind'",
+        "line 1: expected the name of a column, or a number from 1 to 3, got 'z'; the columns are 'x', 'y', 'kind'",
     ),
-    "no such number": (ROWS, ["--target", "4"], "line 1: no column is '4': say its name, or a number from 1 to 3; there"),
-    "column 0": (ROWS, ["--target", "0"], "line 1: no column is '0'"),
-    "a name without a header": (ROWS, ["--target", "kind"], "line 1: no column is 'kind'"),
+    "no such number": (
+        ROWS,
+        ["--target", "4"],
+        "line 1: expected the name of a column, or a number from 1 to 3, got '4'; the file has no header",
+    ),
+    "column 0": (ROWS, ["--target", "0"], "line 1: expected the name of a column, or a number from 1 to 3, got '0'"),
+    "a name without a header": (
+        ROWS,
+        ["--target", "kind"],
+        "line 1: expected the name of a column, or a number from 1 to 3, got 'kind'",
+    ),
     "index of pandas": (
         ",x,kind\n0,2,a\n1,3,b\n",
         [],
-        "line 1, column 1: expected a name of its own, got no name; if "
+        "line 1, column 1: expected a unique name, got no name; if "
         "the column numbers the rows, leave it out: --ignore 1, or to_csv(index=False)",
     ),
-    "names twice": ("x,x,kind\n1,2,a\n", ["--header"], "line 1, column 2: expected a name of its own, got 'x' again"),
+    "names twice": ("x,x,kind\n1,2,a\n", ["--header"], "line 1, column 2: expected a unique name, got 'x' again"),
     "names twice, not said": (
         "x,x,kind\n1,2,a\n",
         [],
-        "get_dummies); no header either, for column 2 is 'x' again: say --header if it is one",
+        "get_dummies); not a header either, since column 2 is 'x' again: use --header if it is one",
     ),
-    "numbers from 0": ("0,1,2\n1,2,3\n", [], "line 1: '0,1,2' may be a header or a row: say --header or --no-header"),
-    "name in Latin-1": ("größe,kind\n1,a\n".encode("latin-1"), [], "line 1, column 1: expected a name of its own, got 'gr"),
+    "numbers from 0": ("0,1,2\n1,2,3\n", [], "line 1: '0,1,2' may be a header or a row: use --header or --no-header"),
+    "name in Latin-1": ("größe,kind\n1,a\n".encode("latin-1"), [], "line 1, column 1: expected a unique name, got 'gr"),
     "class in Latin-1": (
         "1,a\n2,groß\n".encode("latin-1"),
         [],
@@ -710,7 +722,9 @@ def test_loss_that_is_not_finite(folder: Path, capfd: pytest.CaptureFixture[str]
     held = np.flatnonzero(held_back(np.arange(50) % 2))
     rows[held[0]] = 1e300
     (folder / "rows.csv").write_text(table(rows[:, np.newaxis], np.array(["a", "b"] * 25)))
-    message = "rows.csv: the loss is no longer finite after 0 epochs, and no network is written; another --optimizer or --batch"
+    message = (
+        "rows.csv: the loss is no longer finite after 0 epochs, and no network is written; try another --optimizer or --batch"
+    )
     assert_fails(folder, capfd, message, "train", "rows.csv", "-o", "net.safetensors")
 
 
@@ -749,7 +763,7 @@ def test_what_is_no_network_is_not_replaced(
 ) -> None:
     monkeypatch.delattr(train_module, "train_network")
     (folder / name).write_text(IRIS_CSV)
-    message = f"{name}: this file holds no network, so it is kept: say another name, or delete it"
+    message = f"{name}: this file is not a network and is kept: choose another name, or delete it"
     assert_fails(folder, capfd, message, "train", "iris.csv", "-o", name)
 
 
@@ -814,7 +828,7 @@ def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - begin < 3
-    message = "nnkernels: interrupted before the first epoch was over: no network is written\n"
+    message = "nnkernels: interrupted before the end of the first epoch: no network is written\n"
     assert (process.returncode, out, err.rpartition("\r")[2]) == (130, "", message)
     assert (folder / "net.safetensors").read_bytes() == before
 
@@ -915,7 +929,7 @@ BAD_COLUMNS = {
     ),
     "one is unknown": (
         IRIS_CSV.replace("species", "kind"),
-        "line 1: the header has columns that the network was not trained on; take them out of the file: 'kind'",
+        "line 1: the header has columns that the network was not trained on; remove them from the file: 'kind'",
     ),
     "one is there twice": (
         "species,petal length," + IRIS_CSV,
@@ -953,7 +967,7 @@ def test_column_names_that_would_be_no_header(folder: Path, capfd: pytest.Captur
     assert predict(capfd, "2020,2019\n2,1\n", "--header") == expected
     assert predict(capfd, "2020,2018\n2,1\n", "--no-header").splitlines()[1:] == predict(capfd, "2,1\n").splitlines()
     (folder / "x.csv").write_text("2020,2019\n2,1\n")
-    message = "x.csv, line 1: '2020,2019' may be a header or a row: say --header or --no-header"
+    message = "x.csv, line 1: '2020,2019' may be a header or a row: use --header or --no-header"
     assert_fails(folder, capfd, message, "predict", "net.safetensors", "x.csv")
 
 

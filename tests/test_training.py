@@ -740,7 +740,7 @@ def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
     add("labels of another loss", ValueError, "squared_error needs targets.*cross_entropy", loss="squared_error")
     eye, two = r"(?!.*loss='cross_entropy').*np\.eye\(2\)\[labels\]", nnk.Network([nnk.Dense(np.ones((2, 6)), None, "sigmoid")])
     of_two = {"net": two, "targets": labels % 2}
-    add("labels after a sigmoid", ValueError, f"{eye} makes them of labels of shape .300,.", **of_two)
+    add("labels after a sigmoid", ValueError, f"{eye} converts labels of shape .300,.", **of_two)
     add("column of labels after a sigmoid", ValueError, eye, net=two, targets=labels[:, np.newaxis] % 2)
     add("loss of labels after a sigmoid", ValueError, r"np\.eye\(classes\)\[labels\]", **of_two, loss="cross_entropy")
     add("validation of x alone", (TypeError, ValueError), "validation", validation=x)
@@ -870,7 +870,7 @@ def test_state_of_other_arrays() -> None:
         (state.parameters, state.moments[:1]),
     ):
         other = nnk.TrainingState(state.description, state.epochs, state.steps, first, moments)
-        with pytest.raises(ValueError, match=r"(?s)train.*state.*should be float32"):
+        with pytest.raises(ValueError, match=r"(?s)train.*state.*moments float32"):
             nnk.train(**given | {"state": other})
 
 

@@ -1,4 +1,4 @@
-"""Neural networks for NumPy: they predict and learn by C++ SIMD kernels, with the same bits on every CPU.
+"""Small neural networks for NumPy: prediction and training in C++, bit for bit equal on every CPU.
 
 >>> import nnkernels as nnk
 >>> nnk.softmax([2.5, 0.3, -1.2])
@@ -70,7 +70,8 @@ __all__ = [
     "train",
 ]
 
-_SOURCES = "from_"  # of models, each in a module of its own, which is imported when it is used
+# The converters from_torch, from_onnx, ... are imported on first use: their modules cost time.
+_SOURCES = "from_"
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""``python -m nnkernels``: a demonstration; or train a network on a CSV file, predict by it, show it, convert it."""
+"""``python -m nnkernels``: a demonstration, and commands to train, predict, show and convert."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from nnkernels.commands.predict import predict
 from nnkernels.commands.show import show
 from nnkernels.commands.train import PATIENCE, train
 
-# What shells report for a process that a signal has ended is 128 + its number.
+# Shells report a process that was ended by a signal as 128 + the signal's number.
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 128 + signal.SIGPIPE
 _FAILED = 2
 
-# Of a hidden layer.
+# Upper limit of the size of a hidden layer.
 _MOST_SIZE = 2**31 - 1
 
 
@@ -112,12 +112,12 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-_MODEL = "what train or net.save(path) wrote, or an ONNX, .keras or .h5 file"
+_MODEL = "a network from train or net.save(path), or an ONNX, .keras or .h5 file"
 
 _CONVERT = (
-    "Read a network, or a model of ONNX or Keras that is a chain of dense layers. Write it as a network, which is read "
-    "without other packages, or as an ONNX file. Print the layers and the SHA-256 of the weights. Exit status 2: the files or "
-    "arguments are wrong."
+    "Convert a network, or an ONNX or Keras model that is a chain of dense layers, to a .safetensors or .onnx file. A "
+    ".safetensors file can be read without other packages. Print the layers and the SHA-256 of the weights. Exit status 2: "
+    "a file or an argument is invalid."
 )
 
 
@@ -127,18 +127,18 @@ def _add_convert(parser: ArgumentParser) -> None:
         "converted",
         type=Path,
         metavar="OUTPUT",
-        help="where the network goes: a name that ends in .safetensors or .onnx; replaces a network, but no other file",
+        help="the file to write, which must end in .safetensors or .onnx; replaces a network, but no other file",
     )
-    parser.add_argument("--output", dest="name", metavar="NAME", help="which output of an ONNX model that has several")
+    parser.add_argument("--output", dest="name", metavar="NAME", help="the output to use, if an ONNX model has several")
 
 
 _TRAIN = (
-    "Train a network on the rows of a CSV file, write it, and print a report. All columns but the target are numbers, or True "
-    "and False, which count as 1 and 0. The network scales its inputs to mean 0 and standard deviation 1. Some rows are held "
-    f"back from training, which ends {PATIENCE} epochs after the lowest loss on them; the network of that lowest loss is "
+    "Train a network on the rows of a CSV file, write it, and print a report. All columns except the target must be numbers, "
+    "or True and False, which mean 1 and 0. The network scales its inputs to mean 0 and standard deviation 1. Some rows are "
+    f"held back. Training ends {PATIENCE} epochs after the lowest loss on these rows, and the network with that loss is "
     "written. The same rows and options give the same weights on every machine. Ctrl-C ends training early: the best network "
-    "so far is written (none before the end of the first epoch), and the exit status is 130. Exit status 2: the files or "
-    "arguments are wrong."
+    "so far is written, unless the first epoch is incomplete, and the exit status is 130. Exit status 2: a file or an "
+    "argument is invalid."
 )
 
 
@@ -150,43 +150,47 @@ def _add_train(parser: ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="MODEL",
-        help="where the network goes; replaces a network, but no other file",
+        help="the file to write; replaces a network, but no other file",
     )
     parser.add_argument(
-        "--target", metavar="COLUMN", help="what to predict: a column's name, or its number from 1; the last by default"
+        "--target", metavar="COLUMN", help="the column to predict: its name, or its number from 1; by default the last"
     )
     parser.add_argument(
         "--ignore",
         type=lambda text: text.split(","),
         default=[],
         metavar="COLUMN,COLUMN",
-        help="names or numbers of columns that are no inputs, such as numbers of rows, dates and text",
+        help="names or numbers of columns that are not inputs, such as row numbers, dates and text",
     )
     parser.add_argument(
         "--task",
         choices=("classes", "regression"),
-        help="what the target holds; by default classes if it has text, or at most 20 different numbers, all integers, each in "
-        "two rows on average",
+        help="what to learn; by default classes if the target is text, or has at most 20 different integers, each in two rows "
+        "on average",
     )
     parser.add_argument(
-        "--hidden", type=_sizes, default=(64, 64), metavar="N,N", help="sizes of the hidden layers, of relu; 64,64 by default"
+        "--hidden",
+        type=_sizes,
+        default=(64, 64),
+        metavar="N,N",
+        help="sizes of the hidden layers, with relu; 64,64 by default",
     )
     at_least_1 = _integer(1, 2**63 - 1)
-    parser.add_argument("--epochs", type=at_least_1, default=500, metavar="N", help="at most so many epochs; 500 by default")
-    parser.add_argument("--batch", type=at_least_1, default=32, metavar="N", help="rows in a step; 32 by default")
+    parser.add_argument("--epochs", type=at_least_1, default=500, metavar="N", help="maximum number of epochs; 500 by default")
+    parser.add_argument("--batch", type=at_least_1, default=32, metavar="N", help="rows per step; 32 by default")
     parser.add_argument(
         "--seed",
         type=_integer(0, MOST_SEED),
         default=0,
         metavar="N",
-        help="chooses the held-back rows, the first weights and the order of rows; 0 by default",
+        help="seed of the held-back rows, the initial weights and the order of rows; 0 by default",
     )
     parser.add_argument(
         "--validation",
         type=_fraction,
         default=0.2,
         metavar="FRACTION",
-        help="how many of the rows to hold back, of each class; 0.2 by default",
+        help="fraction of the rows, or of each class, to hold back; 0.2 by default",
     )
     parser.add_argument("--optimizer", choices=("adam", "adamw", "sgd"), default="adam", help="adam by default")
     parser.add_argument(
@@ -196,34 +200,34 @@ def _add_train(parser: ArgumentParser) -> None:
 
 
 _PREDICT = (
-    "Run a saved network on the rows of a file or a pipe, and write a line for each: the name of the class, or, if the network "
-    "has no class names, its outputs. CSV is UTF-8; numbers may be quoted. Blank lines are skipped, but not in a file of one "
-    "column. True and False count as 1 and 0. A header must have the columns that the network was trained on, in any order; it "
-    "may have the target and ignored columns, too. The "
-    "output has no header (pd.read_csv(path, header=None)): its row i is for the i-th row of INPUT that is not blank. Exit "
-    "status 2: the files or arguments are wrong."
+    "Run a saved network on the rows of a file or a pipe, and write a line for each row: the name of the class, or, if the "
+    "network has no class names, its outputs. CSV must be UTF-8; numbers may be quoted. Blank lines are skipped, except in a "
+    "file of one column. True and False mean 1 and 0. A header must have the columns that the network was trained on, in any "
+    "order; it may also have the target and ignored columns. The output has no header: read it by "
+    "pd.read_csv(path, header=None). Its row i is for the i-th non-blank row of INPUT. Exit status 2: a file or an argument "
+    "is invalid."
 )
 
 
 def _add_predict(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help=_MODEL)
-    parser.add_argument("input", metavar="INPUT", help="the rows: a name that ends in .csv or .npy, or - for standard input")
+    parser.add_argument("input", metavar="INPUT", help="the file of rows, which ends in .csv or .npy, or - for standard input")
     parser.add_argument(
         "-o",
         "--output",
         default="-",
         metavar="OUTPUT",
-        help="where the outputs go: a name that ends in .csv or .npy, or - for standard output (the default)",
+        help="the file to write, which ends in .csv or .npy, or - for standard output (the default)",
     )
     parser.add_argument(
         "--format",
         choices=("csv", "npy"),
-        help="format of INPUT and OUTPUT where the name ends in neither .csv nor .npy; csv by default for -, pipes and devices",
+        help="format of INPUT and OUTPUT if their names end in neither .csv nor .npy; csv by default for -, pipes and devices",
     )
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="write a column for each class rather than the name of the most probable one; CSV then has a header of names",
+        help="write a column for each class instead of the most probable class; CSV then has a header with the names",
     )
     _add_csv(parser, "INPUT and OUTPUT")
 
@@ -234,19 +238,19 @@ def _add_csv(parser: ArgumentParser, files: str) -> None:
         type=_delimiter,
         default=",",
         metavar="CHARACTER",
-        help=f"what separates the fields of a line of CSV, in {files}: comma (the default), semicolon, tab, or any "
-        "character that is in no number",
+        help=f"separator of the fields of CSV in {files}: comma (the default), semicolon, tab, or any character that is not "
+        "part of a number",
     )
     parser.add_argument(
         "--header",
         action=BooleanOptionalAction,
-        help="whether the first line of a CSV file is a header, and no row; by default it is if each field is a name: "
-        "it begins with a letter, is no missing value, boolean, amount or number, and differs from the others",
+        help="whether the first line of a CSV file is a header; by default it is if its fields are different names: each "
+        "begins with a letter and is not a missing value, boolean, amount or number",
     )
 
 
 def _integer(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of integers from least to most."""
+    """Return a parser of integers from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) <= 20 and least <= int(text) <= most):
@@ -276,13 +280,13 @@ def _fraction(text: str) -> float:
 def _delimiter(text: str) -> str:
     delimiter = {"comma": ",", "semicolon": ";", "tab": "\t"}.get(text, text)
     if len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n+-._':
-        raise ArgumentTypeError(f"expected comma, semicolon, tab or one character that is in no number, got {text!r}")
+        raise ArgumentTypeError(f"expected comma, semicolon, tab or a character that is not part of a number, got {text!r}")
     return delimiter
 
 
 def _report(message: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):  # the exit status tells what a full or closed standard error cannot
+        with suppress(OSError):  # standard error may be full or closed; the exit status remains
             print("nnkernels:", " ".join(message.split()), file=sys.stderr, flush=True)
 
 
@@ -292,7 +296,7 @@ def _flush() -> None:
 
 
 def _discard_stdout() -> None:
-    """Let what standard output cannot take go nowhere; Python would complain of it at exit."""
+    """Discard the rest of standard output, so that Python does not report an error at exit."""
     try:
         _flush()
     except OSError:
@@ -300,7 +304,7 @@ def _discard_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # Like Ctrl-C: what has been begun is put away first. Under nohup hanging up is ignored.
+    # Clean up, as after Ctrl-C. nohup ignores SIGHUP.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))

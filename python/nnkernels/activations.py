@@ -1,4 +1,4 @@
-"""The family of activations: one table, and the functions of those that are no ufuncs of one argument."""
+"""Activations: the functions that take an option, and a table of all activations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from nnkernels import _core
 from nnkernels.functions import log_softmax, softmax
 
-# A name, the function itself, a functools.partial of it that sets its option, or None.
+# A name, the function, a functools.partial that sets the function's option, or None.
 Activation: TypeAlias = str | Callable[..., Any] | None
 
 
@@ -26,30 +26,32 @@ def leaky_relu(
     Parameters
     ----------
     x : array_like
-        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
-    negative_slope : float or array_like
-        The slope below 0. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
-    out : array, optional
-        Where to write the result.
-    dtype : optional
-        The dtype of the result.
+        float16, float32 and float64 are kept. Other real dtypes promote as in ``np.tanh``.
+    negative_slope : float or array_like, default 0.01
+        Slope for negative x. It broadcasts with x. It is rounded to the dtype of the result, or to
+        float32 if that is float16.
+    out : ndarray, optional
+        Array for the result.
+    dtype : dtype, optional
+        dtype of the result.
 
     Returns
     -------
-    array of the shape of x
-        The product is rounded once. ``leaky_relu(-0.0)`` is ``-0.0`` for a positive slope; NaN propagates. pandas, xarray and
-        Dask objects come back as such.
+    ndarray of the broadcast shape
+        The product is rounded once. ``leaky_relu(-0.0)`` is ``-0.0`` for a positive slope. NaN
+        propagates. pandas, xarray and Dask objects keep their type.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime.
+        If an argument is longdouble, complex, object, string or datetime.
     ValueError
-        For shapes that do not broadcast.
+        If the shapes do not broadcast.
 
     Notes
     -----
-    Source: A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    Source: A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network
+    acoustic models", 2013.
 
     Examples
     --------
@@ -66,31 +68,32 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
     Parameters
     ----------
     x : array_like
-        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
-    alpha : float or array_like
-        The limit at -inf is -alpha. It broadcasts with x, and is rounded to the dtype of the result; for float16 to float32.
-    out : array, optional
-        Where to write the result.
-    dtype : optional
-        The dtype of the result.
+        float16, float32 and float64 are kept. Other real dtypes promote as in ``np.tanh``.
+    alpha : float or array_like, default 1.0
+        The limit at -inf is -alpha. It broadcasts with x. It is rounded to the dtype of the result,
+        or to float32 if that is float16.
+    out : ndarray, optional
+        Array for the result.
+    dtype : dtype, optional
+        dtype of the result.
 
     Returns
     -------
-    array of the shape of x
-        The largest error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha; NaN propagates. pandas, xarray
-        and Dask objects come back as such.
+    ndarray of the broadcast shape
+        The error is below 1 ULP. ``elu(-0.0)`` is ``-0.0`` for a positive alpha. NaN propagates.
+        pandas, xarray and Dask objects keep their type.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime.
+        If an argument is longdouble, complex, object, string or datetime.
     ValueError
-        For shapes that do not broadcast.
+        If the shapes do not broadcast.
 
     Notes
     -----
-    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, "Fast and accurate deep network learning by exponential linear
-    units (ELUs)", 2016. The method is in cpp/kernels/activations.h.
+    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, "Fast and accurate deep network
+    learning by exponential linear units (ELUs)", 2016. The method is in cpp/kernels/activations.h.
 
     Examples
     --------
@@ -104,35 +107,38 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0, *, out: NDArray[Any] | None = None
 def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Gaussian error linear unit, element-wise: x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
-    Phi is the distribution function of a normal random number.
+    Phi is the cumulative distribution function of the standard normal distribution.
 
     Parameters
     ----------
     x : array_like
-        float16, float32 and float64 are kept, other real dtypes promote as in ``np.tanh``.
-    approximate : {"none", "tanh"}
-        "tanh" is another function: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. It differs by up to 5e-4.
-    out : array, optional
-        Where to write the result.
-    dtype : optional
-        The dtype of the result.
+        float16, float32 and float64 are kept. Other real dtypes promote as in ``np.tanh``.
+    approximate : {"none", "tanh"}, default "none"
+        "tanh" computes x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which differs by up to
+        5e-4.
+    out : ndarray, optional
+        Array for the result.
+    dtype : dtype, optional
+        dtype of the result.
 
     Returns
     -------
-    array of the shape of x
-        The largest error is below 1 ULP in float32 and 1.5 ULP in float64, also of the smallest results. ``gelu(-0.0)`` is
-        ``-0.0``; gelu(-inf) is -0.0; NaN propagates. pandas, xarray and Dask objects come back as such.
+    ndarray of the shape of x
+        The error is below 1 ULP in float32 and below 1.5 ULP in float64, for subnormal results too.
+        ``gelu(-0.0)`` and ``gelu(-inf)`` are ``-0.0``. NaN propagates. pandas, xarray and Dask
+        objects keep their type.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime.
+        If x is longdouble, complex, object, string or datetime.
     ValueError
-        For another ``approximate``.
+        If ``approximate`` is neither "none" nor "tanh".
 
     Notes
     -----
-    Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", 2016. The method is in cpp/kernels/activations.h.
+    Source: D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", 2016. The method is
+    in cpp/kernels/activations.h.
 
     Examples
     --------
@@ -149,31 +155,31 @@ def gelu(x: ArrayLike, *, approximate: str = "none", out: NDArray[Any] | None = 
 
 
 def _with_option(ufunc: np.ufunc, x: ArrayLike, option: ArrayLike, out: NDArray[Any] | None, dtype: DTypeLike | None) -> Any:
-    # In float64, whatever x is: beside float16 a number would be rounded to that.
+    # As a Python number, the option would be rounded to the dtype of x, which may be float16.
     option = np.float64(option) if isinstance(option, (int, float)) else option
     return ufunc(x, option, out=out, dtype=dtype)
 
 
 class Kind(NamedTuple):
-    """An activation: its function and option, and the names that others have for it."""
+    """An activation: its function, its option, and its names in other libraries."""
 
     name: str
     function: Callable[..., Any] | None
-    option: str = ""  # the name of its option; "" where there is none
+    option: str = ""  # name of the option; "" if there is none
     default: float = 0.0
-    loss: str = "squared_error"  # its own, that of the logits
-    onnx: str = ""  # an operator
-    keras: tuple[str, ...] = ()  # an activation, and layers
-    torch: str = ""  # a module
+    loss: str = "squared_error"  # the matching loss, computed from the logits
+    onnx: str = ""  # operator
+    keras: tuple[str, ...] = ()  # activation and layers
+    torch: str = ""  # module
     sklearn: str = ""
 
     @property
     def activation(self) -> str | None:
-        """What Dense takes for it."""
+        """The argument of ``Dense`` for it."""
         return self.name if self.function else None
 
 
-# The place of each is its number in C++: enum class Activation in cpp/kernels.h.
+# In the order of the C++ enum class Activation in cpp/kernels.h.
 TABLE: tuple[Kind, ...] = (
     Kind("none", None, onnx="Identity", keras=("linear",), torch="Identity", sklearn="identity"),
     Kind("relu", _core.relu, onnx="Relu", keras=("relu", "ReLU"), torch="ReLU", sklearn="relu"),
@@ -221,7 +227,7 @@ TABLE: tuple[Kind, ...] = (
     ),
 )
 
-# What stands for each, and its number in C++.
+# The number of each activation in C++, by its name, its function and its ufunc.
 _NUMBERS: dict[object, int] = {
     None: 0,
     **{kind.name: number for number, kind in enumerate(TABLE) if number},
@@ -233,13 +239,13 @@ _WITH_OPTION = re.compile(r"(\w+)\((\w+)=([^()]+)\)")
 
 
 def number_of(activation: object) -> tuple[int, float]:
-    """Return an activation's place in ``TABLE``, which is its number in C++, and the value of its option, or 0."""
+    """Return the index of an activation in ``TABLE``, and the value of its option or 0."""
     options: dict[str, Any] = {}
     given = activation
     if isinstance(activation, partial):
         given, options = activation.func, dict(activation.keywords)
         if activation.args:
-            options["x"] = activation.args  # which no activation leaves to a partial
+            options["x"] = activation.args  # refused below: x is not an option
     elif isinstance(activation, str) and (match := _WITH_OPTION.fullmatch(activation)):
         given, options = match[1], {match[2]: match[3]}
     if given is gelu and options in ({"approximate": "none"}, {"approximate": "tanh"}):
@@ -266,7 +272,7 @@ def _refusal(activation: object, given: object, expected: str) -> Exception:
 
 
 def _expected_for(given: object) -> str:
-    """Return what to give for something else: the activation that has its name here or in other libraries, or any."""
+    """Describe the expected argument: the activation with this name in any library, else all."""
     word = given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
     name = _plain(word.partition("(")[0])
     for kind in TABLE:
@@ -274,7 +280,7 @@ def _expected_for(given: object) -> str:
             text = f"{kind.name}({kind.option}={kind.default!r})" if kind.option else kind.activation
             return repr(text) if isinstance(given, str) or text is None else f"{text!r} or nnk.{kind.name}"
     names = ", ".join(f"'{kind.name}'" for kind in TABLE[1:])
-    return f"None, {names}, one of these functions, or a functools.partial of it that sets its option"
+    return f"None, {names}, one of these functions, or a functools.partial that sets its option"
 
 
 def _plain(name: str) -> str:
@@ -282,7 +288,7 @@ def _plain(name: str) -> str:
 
 
 def name_of(number: int, option: float) -> str | None:
-    """Return the text for an activation in files and messages, such as "elu(alpha=0.5)"; None for none."""
+    """Return an activation as text, such as "elu(alpha=0.5)"; None for no activation."""
     kind = TABLE[number]
     if not kind.option or option == kind.default:
         return kind.name if number else None

@@ -1,4 +1,4 @@
-"""Files of tensors in the safetensors format: writing them, and reading them without trust."""
+"""Reading and writing safetensors files. Files to read are not trusted."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# What open() takes for a file's name.
+# The name of a file, as for open().
 Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 T = TypeVar("T")
 
-# What safetensors reads of a file's header.
+# Upper limit of safetensors for the size of a header, in bytes.
 _MOST_HEADER = 100_000_000
 
-# The names of dtypes in a file.
+# dtypes by their names in a file.
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 ONNX, KERAS, HDF5 = "an ONNX file", "a Keras file", "an HDF5 file"
 
-# What a network can be made of them with.
+# How to convert other kinds of files to a network.
 _LAYERS = "read its weights with {reader}, and save a Network([Dense(weights, bias, activation), ...])"
 _MODULE = (
-    "nnk.from_state_dict({reader}(path, weights_only=True), activations) makes a network of its tensors (of a checkpoint, give "
-    "the entry that holds them); if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
+    "nnk.from_state_dict({reader}(path, weights_only=True), activations) converts its tensors (for a checkpoint, pass the "
+    "entry that holds them); if it is a whole module that you trust, load it with weights_only=False for nnk.from_torch"
 )
 _IMPORT = "nnk.load and {reader} read it"
-_OBJECT = "read it with {reader}, and give the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
+_OBJECT = "read it with {reader}, and pass the model to nnk.from_sklearn, nnk.from_torch or nnk.from_keras"
 
-# Files of other kinds: how they begin, what they are, what reads them, and how a network comes of them.
+# Other kinds of files: a pattern of their first bytes, their name, their reader, how to convert
+# them.
 _OTHER_FILES = (
     (rb"PK\x03\x04.{26}[^\0]*FB|\x80\x02\x8a\nl\xfc\x9cF\xf9", "a PyTorch file", "torch.load", _MODULE),
     (rb"PK\x03\x04.{26}[^\0]*\.npy", "an .npz file", "numpy.load", _LAYERS),
@@ -51,10 +52,10 @@ _OTHER_FILES = (
 
 
 def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write C-contiguous arrays under their names; the bytes depend on the contents alone."""
+    """Write C-contiguous arrays to a safetensors file. The same arguments give the same bytes."""
     import json
 
-    # Written here, for safetensors' own writer has two copies of all tensors made, and panics where there is no memory.
+    # safetensors' own writer needs two copies of all tensors, and panics if memory runs out.
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name in sorted(tensors):
@@ -62,7 +63,7 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
         dtype = f"F{8 * tensors[name].itemsize}"
         header[name] = {"dtype": dtype, "shape": tensors[name].shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # what follows is aligned
+    text += b" " * (-len(text) % 8)  # aligns the tensors
     if len(text) > _MOST_HEADER:
         raise ValueError(f"{fsdecode(path)}: expected names and metadata of at most {_MOST_HEADER:,} bytes, got {len(text):,}")
     with open(path, "wb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
@@ -72,7 +73,7 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappin
 
 
 def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return the float32 of which bfloat16 are the upper halves.
+    """Convert bfloat16, given as uint16, to float32. It is the upper half of a float32.
 
     >>> widened(np.array([0x3F80, 0xC000], np.uint16))
     array([ 1., -2.], dtype=float32)
@@ -82,11 +83,11 @@ def widened(bfloat16: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 @contextmanager
 def open_regular(path: Path, content: str) -> Iterator[BinaryIO]:
-    """Open a file that is neither a pipe nor a device, for these could not be read twice, or without end."""
+    """Open a regular file. A pipe cannot be read twice, and a device may have no end."""
     name = fsdecode(path)
-    with open(name, "rb") as file:  # noqa: PTH123 - the system says best why a file cannot be read
+    with open(name, "rb") as file:  # noqa: PTH123 - importing pathlib costs milliseconds
         if not S_ISREG(fstat(file.fileno()).st_mode):
-            raise ValueError(f"{name}: {content} is read from a file, not from a pipe or a device")
+            raise ValueError(f"{name}: expected {content} in a regular file, got a pipe or a device")
         yield file
 
 
@@ -98,13 +99,29 @@ def read_file(
     advice: str,
     others: Mapping[str, Callable[[Path], T]] | None = None,
 ) -> T:
-    """Return what ``parse`` makes of a file, which it reads by ``read_metadata`` and ``read_tensors``.
+    """Read a safetensors file with ``parse``, which uses ``read_metadata`` and ``read_tensors``.
 
-    ``others`` reads files of other kinds, by the names above. For error messages: the content that the file should have ("a
-    network"), the function that writes it, and what to do with a file of another kind, where "{reader}" stands for what reads
-    that kind, "{network}" for how a network comes of it.
+    Parameters
+    ----------
+    path : str, bytes or path-like
+        A regular file.
+    parse : callable
+        Takes the open file, returns the result, and raises ValueError for wrong content.
+    content, writer : str
+        The expected content, such as "a network", and the function that writes it, for error
+        messages.
+    advice : str
+        What to do with a file of another kind, for error messages. "{reader}" stands for the
+        function that reads it, "{network}" for how to convert it to a network.
+    others : mapping, optional
+        Readers of other kinds of files, by kind: ONNX, KERAS, HDF5.
 
-    Raises ValueError for all that is wrong with the content, OSError and MemoryError.
+    Raises
+    ------
+    ValueError
+        If the content is wrong in any way.
+    OSError, MemoryError
+        If the file cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -123,7 +140,7 @@ def read_file(
             reason = f"it is {kind}; {todo}" if kind else f"{error}; expected a file that {writer} wrote"
             raise ValueError(f"{name} does not hold {content}: {reason}") from None
     except OSError as error:
-        if f"(os error {errno.ENOMEM})" in str(error):  # what safetensors before 0.8 makes of a MemoryError
+        if f"(os error {errno.ENOMEM})" in str(error):  # safetensors before 0.8 has no MemoryError
             raise MemoryError(f"{name}: {error}") from None
         raise type(error)(f"{name}: {error}") from None
     return reader(path)
@@ -138,33 +155,34 @@ def read_metadata(file: Any, key: str) -> str:
 
 
 def read_tensors(file: Any, expected: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Return the tensors of an open file, which has those expected and no others."""
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    """Return the tensors of an open file, which must have exactly the expected names."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
     for name in slices.keys() ^ expected:
         raise ValueError(f"tensor {name[:60]!r} is {'unexpected' if name in slices else 'missing'}")
     for name, tensor in slices.items():
         if tensor.get_dtype() not in _DTYPES:
-            raise ValueError(f"tensor {name!r} should be of dtype F16, F32 or F64, but is {tensor.get_dtype()}")
+            raise ValueError(f"expected tensor {name!r} to be F16, F32 or F64, got {tensor.get_dtype()}")
     return {name: _read_tensor(tensor) for name, tensor in slices.items()}
 
 
 def _read_tensor(tensor: Any) -> NDArray[Any]:
-    np.empty(tensor.get_shape(), _DTYPES[tensor.get_dtype()])  # Where there is no memory NumPy raises, and the reader panics.
+    # If memory runs out, this raises MemoryError. The reader would panic.
+    np.empty(tensor.get_shape(), _DTYPES[tensor.get_dtype()])
     whole: NDArray[Any] = tensor[()]
     return whole
 
 
 def _other_kind(beginning: bytes, advice: str) -> tuple[str, str]:
-    """Return what kind of file begins so, if it is a well-known one, and what to do; else empty strings."""
+    """Return the kind of a file by its first bytes, and advice; empty strings if it is unknown."""
     import re
 
     length, header = int.from_bytes(beginning[:8], "little"), beginning[8:9]
-    if not header or (header == b"{" and length <= _MOST_HEADER):  # as safetensors begins
+    if not header or (header == b"{" and length <= _MOST_HEADER):  # as in safetensors
         return "", ""
     if beginning.startswith((b"version https://git-lfs", b"version https://hawser")):
-        return "a Git LFS pointer, not the model", "git lfs pull fetches that"
+        return "a Git LFS pointer, not the model", "git lfs pull fetches the model"
     if re.match(rb"\s*<[!?\w]", beginning):
-        return "an HTML page, not the model", "download that"
+        return "an HTML page, not the model", "download the model itself"
     for pattern, kind, reader, network in _OTHER_FILES:
         if re.match(pattern, beginning, re.DOTALL):
             return kind, advice.format(reader=reader, network=network.format(reader=reader))

@@ -1,6 +1,7 @@
-"""What ``nnkernels.sklearn`` computes by: epochs, losses and scores in scikit-learn's conventions; without scikit-learn.
+"""Epochs, losses and scores by scikit-learn's conventions. scikit-learn is not imported.
 
-Rows may be a sparse matrix of SciPy in the CSR format. It becomes dense a batch at a time, with the bits of a dense array.
+Rows may be a SciPy sparse matrix in CSR format. It is made dense batch by batch, and gives the same
+bits as a dense array.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from nnkernels.arrays import as_contiguous
 from nnkernels.network import Network
 from nnkernels.problem import Problem, Rows
 
-# The numbers of the optimizers in C++: Optimizer::Kind in cpp/training.h.
+# Numbers of the optimizers in C++: Optimizer::Kind in cpp/training.h.
 _SGD, _ADAM_HAT = 0, 3
 
-# The smallest learning rate of "invscaling", relative to the first: it changes no parameter, and keeps the velocity finite.
+# Lower limit of the learning rate of "invscaling", relative to the first. Such a rate changes no
+# parameter, but keeps the velocity finite.
 _LEAST_RATE = 1e-20
 
-# Rows of a sparse matrix that predictions make dense at a time.
+# Rows per block when predicting from a sparse matrix.
 _DENSE_ROWS = 1024
 
-# The objective of L-BFGS takes as many rows at a time as keep about this many numbers of a network in the cache; at least 256.
+# L-BFGS takes rows in blocks, so that a block's activations, about this many numbers, fit into the
+# cache; but at least 256 rows.
 _NUMBERS_IN_CACHE = 2**16
 _LEAST_BLOCK = 256
 
@@ -35,23 +38,24 @@ _LOG_2 = 0.6931471805599453
 
 
 class Factors(NamedTuple):
-    """What a loss of scikit-learn's is beside ours, the mean over rows and outputs."""
+    """Factors from our loss, the mean over rows and outputs, to scikit-learn's."""
 
-    loss: float  # its factor in scikit-learn's reports
-    gradient: float  # its factor in the function that scikit-learn's gradient is of
-    poisson: bool  # whether scikit-learn's has a constant too
+    loss: float  # factor of the reported loss
+    gradient: float  # factor of the gradient
+    poisson: bool  # whether scikit-learn's loss adds a constant
 
     @classmethod
     def of(cls, loss: str, outputs: int) -> Factors:
-        """Return the factors of a loss of ours."""
-        if loss == "squared_error":  # without 1/2; scikit-learn's gradient is not divided by the number of outputs
+        """Return the factors for a loss and a number of outputs."""
+        # scikit-learn's has a factor of 1/2. Its gradient is not divided by the number of outputs.
+        if loss == "squared_error":
             return cls(0.5, 0.5 * outputs, False)
         factor = 1.0 if loss == "cross_entropy" else float(outputs)
         return cls(factor, factor, loss == "poisson")
 
 
 class StochasticOptimizer:
-    """scikit-learn's SGD or Adam, between epochs and between calls: settings, learning rate, steps and moments."""
+    """Settings and state of scikit-learn's SGD or Adam, kept between epochs and calls of fit."""
 
     def __init__(self, estimator: Any) -> None:
         self.learning_rate = self._first_rate = float(estimator.learning_rate_init)
@@ -68,36 +72,36 @@ class StochasticOptimizer:
 
     @property
     def count_of_moments(self) -> int:
-        """The arrays of moments that a Trainer needs."""
+        """The number of moments per parameter."""
         return 1 if self._kind == _SGD else 2
 
     def numbers(self, alpha: float) -> tuple[float, ...]:
-        """Return what C++ takes."""
+        """Return the arguments of C++."""
         return (self._kind, self.learning_rate, *self._settings, float(alpha))
 
     def fits(self, parameters: int) -> bool:
-        """Say whether the moments, if there are any yet, are of so many parameters."""
+        """Return whether the moments, if there are any yet, have this number of parameters."""
         return all(len(moment) == parameters for moment in self._moments)
 
     def restore(self, trainer: _core.Trainer) -> None:
-        """Let a new Trainer go on from the last one."""
+        """Copy the state to a new Trainer."""
         trainer.steps = self._steps
-        for moment, kept in zip(trainer.moments, self._moments, strict=False):  # none at first: they are 0
+        for moment, kept in zip(trainer.moments, self._moments, strict=False):  # at first there are none
             np.copyto(moment, kept)
 
     def keep(self, trainer: _core.Trainer) -> None:
-        """Remember where a Trainer stands."""
+        """Copy the state from a Trainer."""
         self._steps, self._moments = trainer.steps, [moment.copy() for moment in trainer.moments]
 
     def end_epoch(self, trainer: _core.Trainer, rows_seen: int) -> None:
         """Set the rate of "invscaling" to learning_rate_init / (rows_seen + 1)^power_t."""
         if self._schedule == "invscaling":
-            # The last bit of ** depends on the machine.
+            # Not by **, whose last bit depends on the machine.
             power = decimal.Context(prec=40, traps=[]).power(decimal.Decimal(rows_seen + 1), decimal.Decimal(self._power))
             self._set_rate(trainer, self._first_rate / float(power))
 
     def ends(self, trainer: _core.Trainer, message: str, verbose: object) -> bool:
-        """Say whether a fit that no longer improves is over. If not, lower the rate: it is "adaptive"."""
+        """Return whether a fit without progress ends. If it goes on, lower its learning rate."""
         over = self._schedule != "adaptive" or self.learning_rate <= 1e-6
         if not over:
             self._set_rate(trainer, self.learning_rate / 5.0)
@@ -111,7 +115,7 @@ class StochasticOptimizer:
         return over
 
     def _set_rate(self, trainer: _core.Trainer, rate: float) -> None:
-        """Change the learning rate, but not scikit-learn's velocity, which is -rate times that of the Trainer."""
+        """Change the learning rate, but keep scikit-learn's velocity, -rate times the Trainer's."""
         rate = max(rate, _LEAST_RATE * self._first_rate, sys.float_info.min)
         velocity = trainer.moments[0]
         np.multiply(velocity, self.learning_rate / rate, out=velocity)
@@ -127,7 +131,7 @@ class Epochs:
         self._constants = poisson_constants(rows.targets) if factors.poisson else None
 
     def run(self, order: NDArray[np.int64], optimizer: StochasticOptimizer) -> float:
-        """Make an epoch of steps, on the rows in this order, and return scikit-learn's loss of it."""
+        """Make the steps of an epoch, with rows in this order. Return scikit-learn's loss."""
         numbers = optimizer.numbers(self._alpha)
         trainer, rows = self._trainer, self._rows
         loss = penalty = 0.0
@@ -146,9 +150,9 @@ class Epochs:
 
 
 class Objective:
-    """What L-BFGS minimises: the loss of all rows with its penalty, and its gradient.
+    """The objective of L-BFGS: the loss of all rows plus the penalty, and its gradient.
 
-    Parameters and gradient are float64, and so is the sum of the losses; the network computes in its own dtype.
+    Parameters, gradient and the sum of losses are float64. The network computes in its own dtype.
     """
 
     def __init__(self, problem: Problem, rows: Rows, alpha: float, factors: Factors) -> None:
@@ -158,7 +162,7 @@ class Objective:
         block = min(count, max(_LEAST_BLOCK, _NUMBERS_IN_CACHE // sum(architecture.sizes)))
         self._trainer = problem.trainer(block)
         self._rows, self._factors = rows, factors
-        self._blocks = []  # of rows, with the sum of their weights, which is not 0
+        self._blocks = []  # pairs of rows and the sum of their weights, above 0
         for begin in range(0, count, block):
             part = take(rows, slice(begin, begin + block))
             weight = len(part.targets) if part.weights is None else math.fsum(part.weights)
@@ -170,7 +174,7 @@ class Objective:
             weights[:] = alpha / self._total
 
     def __call__(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Return value and gradient. The next call writes to the same array."""
+        """Return value and gradient. The next call reuses the array of the gradient."""
         trainer = self._trainer
         np.copyto(trainer.parameters, point)
         value = self._penalty(point)
@@ -182,7 +186,7 @@ class Objective:
         return value, self._gradient
 
     def loss(self, point: NDArray[np.float64], value: float) -> float:
-        """Return scikit-learn's loss at a point of this value."""
+        """Return scikit-learn's loss at a point, given the objective's value there."""
         penalty = self._penalty(point)
         loss = (value - penalty) * (self._factors.loss / self._factors.gradient) + penalty
         if self._factors.poisson:
@@ -191,23 +195,23 @@ class Objective:
         return loss
 
     def _penalty(self, point: NDArray[np.float64]) -> float:
-        """Return the penalty, and leave its gradient in an array."""
+        """Return the penalty, and store its gradient in ``_shrinkage``."""
         np.multiply(self._decay, point, out=self._shrinkage)
         return 0.5 * float(_core.dot(self._shrinkage, point))
 
 
 def is_sparse(x: Any) -> bool:
-    """Say whether rows are a sparse matrix."""
+    """Return whether rows are a sparse matrix."""
     return hasattr(x, "toarray")
 
 
 def take(rows: Rows, numbers: Any) -> Rows:
-    """Return some of the rows."""
+    """Return the rows with these numbers."""
     return Rows(rows.x[numbers], rows.targets[numbers], None if rows.weights is None else rows.weights[numbers])
 
 
 def dense(rows: Rows, dtype: DTypeLike) -> Rows:
-    """Return rows as a Trainer of this dtype takes them."""
+    """Convert rows for a Trainer of this dtype."""
     x, targets, weights = rows
     if is_sparse(x):
         x = x.toarray()  # type: ignore[attr-defined]
@@ -226,13 +230,13 @@ def apply(network: Network, x: Any) -> NDArray[Any]:
 
 
 def poisson_constants(targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Return y log(y) - y of each row, summed over its outputs: scikit-learn's Poisson loss has it, and ours has not."""
+    """Return the sum over outputs of y log(y) - y, which only scikit-learn's Poisson loss has."""
     y = targets.astype(np.float64)
     return _core.dot(np.where(y > 0, y * log(np.where(y > 0, y, 1.0)) - y, 0.0), np.ones(y.shape[1]))  # type: ignore[no-any-return]
 
 
 def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] | None, batch_size: int) -> float:
-    """Return the sum over batches of rows times weighted mean: losses are summed so."""
+    """Return the sum over batches of rows * weighted mean, as scikit-learn sums its losses."""
     if weights is None:
         return math.fsum(constants)
     total = 0.0
@@ -245,9 +249,10 @@ def sum_constants(constants: NDArray[np.float64], weights: NDArray[np.float64] |
 
 
 def log(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log(x) of numbers of at least 0, to 3 ULP; unlike that of np.log, its last bit is the same on every machine.
+    """Return log(x) for x >= 0 with an error of at most 3 ULP, and the same bits on every machine.
 
-    x is m 2^e with m from sqrt(1/2) to sqrt(2), and log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...) of s = (m - 1) / (m + 1).
+    np.log differs in the last bit. With x = m 2^e, m from sqrt(1/2) to sqrt(2), and s = (m - 1) /
+    (m + 1), log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
 
     >>> log(np.array([1.0, 8.0])) / log(np.array([2.0]))
     array([0., 3.])
@@ -263,7 +268,7 @@ def log(x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> float:
-    """Return the part of the rows that are right, by weight."""
+    """Return the weighted fraction of rows that are right."""
     if weights is None:
         return int(right.sum()) / len(right)
     total = math.fsum(weights)
@@ -271,7 +276,7 @@ def accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> f
 
 
 def r_squared(outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
-    """Return R^2, the mean over outputs (rows, outputs); NaN where one is not finite."""
+    """Return the mean R^2 over the outputs; NaN if an output is not finite."""
     if not np.isfinite(outputs).all():
         return math.nan
     ones = np.ones(len(outputs))

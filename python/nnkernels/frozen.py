@@ -1,10 +1,10 @@
-"""A base for objects that do not change."""
+"""A base class for immutable objects."""
 
 from typing import Any
 
 
 class Frozen:
-    """``__init__`` sets the attributes, by ``_set``; then they stay."""
+    """``__init__`` sets the attributes by ``_set``. Setting them later raises AttributeError."""
 
     __slots__ = ()
 
@@ -13,7 +13,7 @@ class Frozen:
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} is frozen: make a new one rather than set {name}")
+        raise AttributeError(f"{type(self).__name__} is frozen: create a new one instead of setting {name}")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be deleted")
+        raise AttributeError(f"{type(self).__name__} is frozen: cannot delete {name}")

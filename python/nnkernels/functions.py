@@ -1,4 +1,4 @@
-"""softmax, log_softmax and logsumexp: thin functions over generalized ufuncs of the same name."""
+"""softmax, log_softmax and logsumexp: thin wrappers around generalized ufuncs."""
 
 from __future__ import annotations
 
@@ -34,44 +34,47 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Softmax along an axis: exp(z - max) / sum exp(z - max).
 
-    Probabilities: in [0, 1], of sum 1 up to rounding, in the order of z; no finite z overflows.
+    The results are probabilities: each is in [0, 1], they sum to 1 up to rounding, and a larger z
+    never has a smaller probability. No finite z overflows.
 
     Parameters
     ----------
     z : array_like
-        Logits, of any shape with at least one dimension.
-    axis : int, tuple of int, or None
-        Each vector along this axis is one distribution. Several axes, or all (None), are treated as one flattened axis, in C
-        order.
-    out : array, optional
-        Where to write the result; of the shape of z.
-    dtype : optional
-        The dtype to compute in: float16, float32 or float64.
+        Logits, with at least one dimension.
+    axis : int, tuple of int, or None, default -1
+        The axis to sum over. A tuple of axes, or all axes (None), is flattened in C order and
+        treated as one axis.
+    out : ndarray, optional
+        Array for the result, of the shape of z.
+    dtype : dtype, optional
+        dtype of the computation: float16, float32 or float64.
 
     Returns
     -------
-    array of the shape of z
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes
-        promote as ``np.result_type(z, np.float32)``. pandas and xarray objects come back as such, with their labels (columns
-        without a common dtype of NumPy are taken as float64, NA as NaN). A Dask array gives a lazy one.
+    ndarray of the shape of z
+        float16, float32 and float64 input keeps its dtype; float16 is computed in float32 and
+        rounded once. Other real dtypes promote as ``np.result_type(z, np.float32)``. pandas and
+        xarray objects keep their type and labels. pandas columns without a common NumPy dtype
+        become float64, with NA as NaN. A Dask array gives a lazy Dask array.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for
-        another ``dtype``; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
+        If z is longdouble, complex, object, string or datetime, is masked or sparse, or has a unit.
+        If ``dtype`` is not float16, float32 or float64. If the result cannot be cast to the dtype
+        of ``out``. If ``out`` is given with a Dask array.
     ValueError
-        z is 0-d and axis is not None; axis out of range, or given twice; ``out`` of another shape; an axis that a Dask array
-        has in several chunks.
+        If z is 0-d and axis is not None. If an axis is out of range or repeated. If ``out`` has the
+        wrong shape. If a Dask array has several chunks along the axis.
 
     Notes
     -----
-    A row with NaN, with +inf, or of -inf only is NaN, without a warning. Source: J. S. Bridle, "Probabilistic interpretation of
-    feedforward classification network outputs", 1990.
+    A row that contains NaN or +inf, or only -inf, gives NaN without a warning. Source: J. S.
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
 
-    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
-    precision", 1971), and so softmax(z + c) has the bits of softmax(z) wherever every z + c is exact. The method is in
-    cpp/kernels/softmax.h.
+    The maximum is subtracted exactly, as a sum of two terms (T. J. Dekker, "A floating-point
+    technique for extending the available precision", 1971). Hence softmax(z + c) and softmax(z) are
+    bit for bit equal if each z + c is exact. The method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -88,19 +91,19 @@ def softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, d
 def log_softmax(z: ArrayLike, axis: Axis = -1, *, out: NDArray[Any] | None = None, dtype: DTypeLike | None = None) -> Any:
     """Logarithm of softmax along an axis: z - max - log(sum exp(z - max)).
 
-    Accurate where softmax itself underflows, and where one element dominates. Parameters, dtypes and errors are those
-    of ``softmax``; so are rows that are not finite.
+    It stays accurate where softmax underflows or one element dominates. Parameters, dtypes, errors
+    and the treatment of NaN and infinity are as in ``softmax``.
 
     Returns
     -------
-    array of the shape of z
-        Its dtype is that of ``softmax``, and so are the objects that come back as such.
+    ndarray of the shape of z
+        Types and dtypes are as in ``softmax``.
 
     Notes
     -----
-    Subtracting the maximum in two terms is exact (T. J. Dekker, "A floating-point technique for extending the available
-    precision", 1971), and so log_softmax(z + c) has the bits of log_softmax(z) wherever every z + c is exact. The logarithm is
-    that of ``logsumexp``; the method is in cpp/kernels/softmax.h.
+    The maximum is subtracted exactly, as in ``softmax``. Hence log_softmax(z + c) and
+    log_softmax(z) are bit for bit equal if each z + c is exact. The logarithm is that of
+    ``logsumexp``. The method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -122,19 +125,27 @@ def logsumexp(
 ) -> Any:
     """Logarithm of the sum of exponentials along an axis: log(sum exp(z)), without overflow.
 
-    Parameters, dtypes and errors are those of ``softmax``, but that ``out`` has the shape of the result. NaN propagates; a
-    row with +inf gives +inf; a row of -inf, or of no elements, gives -inf.
+    NaN propagates. A row that contains +inf gives +inf. A row of -inf, or an empty row, gives -inf.
+    Parameters, dtypes and errors are as in ``softmax``, except for the shape of ``out``.
+
+    Parameters
+    ----------
+    z, axis, dtype
+        As in ``softmax``.
+    keepdims : bool, default False
+        Whether to keep the axis, with length 1.
+    out : ndarray, optional
+        Array for the result, of the shape of the result.
 
     Returns
     -------
-    array of the shape of z without the axis
-        With ``keepdims`` the axis stays, of length 1. pandas and xarray objects give a NumPy array, for their labels are not
-        those of the result; a Dask array gives a lazy one.
+    ndarray of the shape of z without the axis
+        pandas and xarray objects give a NumPy array. A Dask array gives a lazy Dask array.
 
     Notes
     -----
-    Computed as max + log1p(the sum of the others' exponentials), which keeps its accuracy where one element dominates, as
-    SciPy's issues 18295 and 19521 ask; the method is in cpp/kernels/softmax.h.
+    Computed as max + log1p(sum of the other exponentials), which is accurate even if one element
+    dominates (SciPy issues 18295 and 19521). The method is in cpp/kernels/softmax.h.
 
     Examples
     --------
@@ -152,7 +163,7 @@ def logsumexp(
 def _along_axis(
     function: Callable[..., Any], ufunc: np.ufunc, z: Any, axis: Axis, out: Any, dtype: DTypeLike | None, **keepdims: bool
 ) -> Any:
-    """Return a function of ours along an axis, by its generalized ufunc."""
+    """Apply a generalized ufunc along an axis. ``function`` is its public wrapper."""
     try:
         if (
             type(z) is np.ndarray
@@ -160,7 +171,7 @@ def _along_axis(
             and dtype is None
             and not keepdims
             and (out is None or type(out) is np.ndarray)
-        ):  # the usual calls: in half the time
+        ):  # fast path: usual calls take half the time
             if out is None:
                 return ufunc(z) if axis == -1 else ufunc(z, axis=axis)
             shape = z.shape
@@ -180,14 +191,14 @@ def _along_axis(
         elif axis is None or isinstance(axis, tuple):
             result = _jointly(ufunc, array, axis, out, **keywords)
         else:
-            # Only what is given: an object with __array_ufunc__ need not know every keyword.
+            # Pass only given keywords: an object with __array_ufunc__ may not know the others.
             result = ufunc(array, axis=axis, **keywords) if out is None else ufunc(array, axis=axis, out=out, **keywords)
     except (OverflowError, TypeError, ValueError) as error:
-        expected = f"z of at least one dimension and {REAL}, axis an integer, a tuple of them or None (here {axis!r})"
+        expected = f"z with at least one dimension and {REAL}; axis an integer, a tuple of integers or None (got {axis!r})"
         if dtype is not None:
-            expected += f", dtype {FLOAT} (here {dtype!r})"
+            expected += f"; dtype {FLOAT} (got {dtype!r})"
         if out is not None:
-            expected += f", out of shape {_shape_along_axis(ufunc, z, axis, **keepdims)}"
+            expected += f"; out of shape {_shape_along_axis(ufunc, z, axis, **keepdims)}"
         raise explained(error, ufunc.__name__, expected, z=z, out=out) from None
     return result if out is not None or array is z or ufunc is _core.logsumexp else labelled(result, z)
 
@@ -197,12 +208,12 @@ def _sorted_axes(axis: Axis, dimensions: int) -> tuple[int, ...]:
         return tuple(range(dimensions))
     axes = axis if isinstance(axis, tuple) else (axis,)
     if any(isinstance(axis, (bool, np.bool_)) for axis in axes):
-        raise TypeError("a boolean is no axis")
+        raise TypeError("an axis must be an integer, not a boolean")
     return tuple(sorted(normalize_axis_tuple(axes, dimensions)))
 
 
 def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = False, **dtype: DTypeLike) -> Any:
-    """Return a function along several axes, as along one that has the elements of all."""
+    """Apply a ufunc along several axes, flattened into one."""
     axes = _sorted_axes(axis, z.ndim)
     order = (*(other for other in range(z.ndim) if other not in axes), *axes)
     moved = np.transpose(z, order)
@@ -213,7 +224,7 @@ def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = 
     elif isinstance(out, np.ndarray):
         result = ufunc(joined, out=np.empty(others if ufunc is _core.logsumexp else joined.shape, out.dtype), **dtype)
     else:
-        raise TypeError("out is no array")
+        raise TypeError("out must be an ndarray")
     if ufunc is _core.logsumexp:
         result = np.reshape(result, _result_shape(ufunc, z.shape, axis, keepdims=keepdims))
     else:
@@ -221,12 +232,12 @@ def _jointly(ufunc: np.ufunc, z: Any, axis: Axis, out: Any, *, keepdims: bool = 
     if out is not None:
         out[...] = result
         return out
-    # As from a ufunc: where no dimension is left, a scalar (but of a subclass an array).
+    # Like a ufunc, return a scalar if no dimension is left, but a 0-d array of a subclass.
     return result[()] if type(result) is np.ndarray else result
 
 
 def _lazily(function: Callable[..., Any], z: Any, axis: Axis, keywords: dict[str, Any]) -> Any:
-    """Return a function along one axis or more of a Dask array."""
+    """Apply a function along one or more axes of a Dask array."""
     axes = _sorted_axes(axis, z.ndim)
     lengths: list[int] | None = [z.shape[axis] for axis in axes]
     if function is logsumexp:
@@ -236,7 +247,7 @@ def _lazily(function: Callable[..., Any], z: Any, axis: Axis, keywords: dict[str
 
 
 def _result_shape(ufunc: np.ufunc, shape: tuple[int, ...], axis: Axis, *, keepdims: bool = False) -> tuple[int, ...]:
-    """Return the shape of a result along an axis, by the shape of z."""
+    """Return the shape of the result for z of this shape."""
     if ufunc is not _core.logsumexp:
         return shape
     axes = _sorted_axes(axis, len(shape))
@@ -244,7 +255,7 @@ def _result_shape(ufunc: np.ufunc, shape: tuple[int, ...], axis: Axis, *, keepdi
 
 
 def _shape_along_axis(ufunc: np.ufunc, z: Any, axis: Axis, **keepdims: bool) -> str:
-    """Return the shape of a result, for an error message."""
+    """Return the shape of the result as text, for an error message."""
     try:
         return str(_result_shape(ufunc, shape_of(z), axis, **keepdims))
     except (OverflowError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Layers: the dense layer as a function, and frozen descriptions, of which a Network is made."""
+"""Layers: the function ``dense``, and the layer descriptions ``Dense`` and ``Scale``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from nnkernels.arrays import (
 )
 from nnkernels.frozen import Frozen
 
-# What a layer expects, for error messages.
-LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all of {REAL}"
+# The arguments that a layer expects, for error messages.
+LAYER = f"weights (outputs, inputs) or (inputs,), and a bias that broadcasts with (outputs,), all with {REAL}"
 
-# Ufuncs with the activation in them. Other activations are called on the result, which gives the same bits.
+# Ufuncs with a fused activation. Other activations are applied to the result, with the same bits.
 _FUSED: dict[str, np.ufunc] = {
     "none": _core.dense,
     "relu": _core.dense_relu,
@@ -47,45 +47,51 @@ def dense(
     activation: Activation = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
-    """Dense layer: activation(x weights^T + bias), each row of the weights a neuron.
+    """Dense layer: activation(x weights^T + bias). Each row of the weights is a neuron.
 
     Parameters
     ----------
     x : array_like, shape (..., inputs)
-        A row of inputs, or a batch of them.
-    weights : array_like, shape (outputs, inputs)
-        Or (inputs,): one neuron, whose result has no axis for outputs.
+        One row of inputs, or a batch of rows.
+    weights : array_like, shape (outputs, inputs) or (inputs,)
+        The shape (inputs,) means one neuron. The result then has no axis of outputs.
     bias : array_like, optional
-        Of shape (outputs,), or one that broadcasts with the result; a scalar for one neuron. 0 by default.
-    activation : optional
-        A name of the table of activations ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets
-        its option, or None. softmax and log_softmax are over the outputs.
-    out : array, optional
-        Where to write the result: of its shape, and of a dtype that it can be cast to (same_kind). It may overlap the other
-        arguments.
+        Shape (outputs,), or a shape that broadcasts with the result. A scalar for one neuron.
+        Defaults to 0.
+    activation : str, callable or None, default None
+        A name such as "relu"; the function, such as ``nnkernels.relu``; or a ``functools.partial``
+        that sets the function's option. ``Dense`` lists the names. softmax and log_softmax act
+        along the axis of outputs.
+    out : ndarray, optional
+        Array for the result, of the shape of the result. The result is cast to its dtype
+        (same_kind). It may overlap the other arguments.
 
     Returns
     -------
-    array of shape (..., outputs)
-        Its dtype is ``np.result_type(x, weights, bias)`` where all are float16, float32 or float64, and
-        ``np.result_type(x, weights, bias, np.float32)`` where one is another real dtype; a bias that is a Python number has no
-        influence on it. float16 is summed in float32 and rounded once, the activation too.
+    ndarray of shape (..., outputs)
+        The dtype is ``np.result_type(x, weights, bias)`` if all are float16, float32 or float64,
+        else ``np.result_type(x, weights, bias, np.float32)``. A Python number as bias does not
+        change the dtype. float16 is computed in float32, including the activation, and rounded
+        once. pandas objects give NumPy arrays. Dask arrays give lazy Dask arrays.
 
     Raises
     ------
     TypeError
-        For longdouble, complex, object, string and datetime; for masked and sparse arrays, and numbers with a unit; for an
-        activation that is none; for ``out`` of a dtype that the result cannot be cast to, and ``out`` with a Dask array.
+        If an argument is longdouble, complex, object, string or datetime, is masked or sparse, or
+        has a unit. If the activation is unknown. If the result cannot be cast to the dtype of
+        ``out``. If ``out`` is given with a Dask array.
     ValueError
-        For shapes that do not fit, the name of an unknown activation, and a row that a Dask array has in several chunks.
+        If the shapes do not fit. If the name of the activation is unknown. If a Dask array has
+        several chunks along the axis of inputs.
     MemoryError
-        Where there is too little for the result, or for the layer's scratch.
+        If there is not enough memory for the result or for the layer's workspace.
 
     Notes
     -----
-    A row's result depends on this row, the weights and the bias alone, and an activation fused gives the same bits as the
-    activation called on the result: the order of summation is fixed (cpp/kernels/dense.h, with its sources). Overflow is
-    reported as ``np.errstate`` says. pandas objects come back as arrays, Dask arrays as lazy ones.
+    The result for a row depends only on that row, the weights and the bias: the order of summation
+    is fixed. A fused activation gives the same bits as the activation applied to the result. The
+    method and its sources are in cpp/kernels/dense.h. ``np.errstate`` controls warnings of
+    overflow.
 
     Examples
     --------
@@ -111,7 +117,7 @@ def dense(
             and weights.ndim == 2
             and bias.ndim == 1
             and len(bias) == len(weights)
-        ):  # the usual calls: in half the time
+        ):  # fast path: usual calls take half the time
             if out is None:
                 return ufunc(x, weights, bias)
             if type(out) is np.ndarray and out.shape == x.shape[:-1] + bias.shape:
@@ -120,22 +126,22 @@ def dense(
     except (OverflowError, TypeError, ValueError) as error:
         expected = f"x (..., inputs), {LAYER}"
         if out is not None:
-            with suppress(ValueError):  # the other shapes do not fit
-                expected += f", out of shape {_layer_shape(shape_of(x), shape_of(weights), shape_of(bias))}"
+            with suppress(ValueError):  # no shape to state if the other shapes do not fit
+                expected += f"; out of shape {_layer_shape(shape_of(x), shape_of(weights), shape_of(bias))}"
         inputs, shape = shape_of(x)[-1:], shape_of(weights)
         if isinstance(error, ValueError) and len(shape) == 2 and shape[:1] == inputs != shape[1:]:
-            error = ValueError("weights are (outputs, inputs): pass weights.T")
+            error = ValueError("weights must be (outputs, inputs): pass weights.T")
         raise explained(error, "dense", expected, x=x, weights=weights, bias=bias, out=out) from None
 
 
 def _layer_shape(x: tuple[int, ...], weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a layer's result, by the shapes of its arguments."""
+    """Return the shape of a layer's result, given the shapes of its arguments."""
     outputs = weights[:-1]
     return (*np.broadcast_shapes(x[:-1], bias[: max(0, len(bias) - len(outputs))]), *outputs)
 
 
 def _unfused(kind: Kind, option: float, x: Any, weights: Any, bias: Any, out: Any) -> Any:
-    """Return a layer whose activation is called on its result, element by element."""
+    """Compute a layer, then apply its element-wise activation."""
     function: Any = kind.function
     options = {kind.option: option} if kind.option else {}
     result = _layer(_core.dense, x, weights, bias, None)
@@ -147,10 +153,10 @@ def _unfused(kind: Kind, option: float, x: Any, weights: Any, bias: Any, out: An
 
 
 def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
-    """Return a layer of any arguments; one neuron is a layer of one output, whose axis goes."""
+    """Compute a layer for any arguments. One neuron is computed as a layer with one output."""
     rows, matrix = as_array(x), as_array(weights)
     if matrix.ndim not in (1, 2) or rows.ndim == 0:
-        raise ValueError("x needs at least one axis, weights one or two")
+        raise ValueError("x needs at least one axis, and weights one or two")
     one_neuron = matrix.ndim == 1
     if one_neuron:
         matrix = matrix[np.newaxis]
@@ -162,9 +168,9 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
     out = as_output(out, rows, matrix, offsets)
     if out is None:
         result = ufunc(rows, matrix, offsets)
-        return result[..., 0][()] if one_neuron else result  # as from a ufunc: a scalar where no dimension is left
+        return result[..., 0][()] if one_neuron else result  # like a ufunc: a scalar if 0-d
     if one_neuron and not isinstance(out, np.ndarray):
-        raise TypeError("out is no array")
+        raise TypeError("out must be an ndarray")
     target = out[..., np.newaxis] if one_neuron else out
     check_shape(target, _layer_shape(rows.shape, matrix.shape, offsets.shape))
     ufunc(rows, matrix, offsets, out=target)
@@ -172,7 +178,7 @@ def _layer(ufunc: np.ufunc, x: Any, weights: Any, bias: Any, out: Any) -> Any:
 
 
 def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
-    """Return the bias with as many elements on its last axis as there are outputs."""
+    """Return the bias as an array whose last axis has one element per output."""
     outputs = weights.shape[0]
     if bias is None:
         return np.zeros(outputs, weights.dtype)
@@ -186,7 +192,7 @@ def _as_bias(bias: Any, rows: Any, weights: Any) -> Any:
 
 
 class _Layer(Frozen):
-    """A base of layers. The attributes that ``_own`` names stay as they are; a subclass may have others."""
+    """Base class of layers. The attributes in ``_own`` are frozen; subclasses may add others."""
 
     __slots__ = ("__weakref__",)
 
@@ -194,7 +200,7 @@ class _Layer(Frozen):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self._own:
-            super().__setattr__(name, value)  # which raises AttributeError
+            super().__setattr__(name, value)  # raises AttributeError
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -203,7 +209,7 @@ class _Layer(Frozen):
         object.__delattr__(self, name)
 
     def __getstate__(self) -> tuple[Any, dict[str, Any]]:
-        """Return the attributes of a subclass: its dictionary and its slots."""
+        """Return the attributes that a subclass adds: its dictionary and its slots."""
         return attributes_of_subclass(self, self._own)
 
 
@@ -212,20 +218,34 @@ class Dense(_Layer):
 
     Parameters
     ----------
-    weights : array_like, shape (outputs, inputs)
-        Each row is a neuron. Or (inputs,): one neuron, whose result has no axis for outputs.
+    weights : array_like, shape (outputs, inputs) or (inputs,)
+        Each row is a neuron. The shape (inputs,) means one neuron. The result then has no axis of
+        outputs.
     bias : array_like, optional
-        Broadcastable to (outputs,). 0 by default.
-    activation : optional
-        A name ("relu"), the function (``nnkernels.relu``), a ``functools.partial`` of it that sets its option, or None. Names:
-        relu, sigmoid, tanh, exp, leaky_relu, elu, silu, gelu, gelu_tanh, softplus, softmax, log_softmax.
+        Broadcastable to (outputs,). Defaults to 0.
+    activation : str, callable or None, default None
+        A name such as "relu"; the function, such as ``nnkernels.relu``; or a ``functools.partial``
+        that sets the function's option. The names are relu, sigmoid, tanh, exp, leaky_relu, elu,
+        silu, gelu, gelu_tanh, softplus, softmax and log_softmax.
+
+    Attributes
+    ----------
+    weights, bias : ndarray
+        Read-only copies. float16, float32 and float64 are kept. Other real dtypes promote as
+        ``np.result_type(weights, np.float32)``.
+    activation : str or None
+        The name, followed by the option if that is not the default: "elu(alpha=0.5)".
+
+    Raises
+    ------
+    TypeError
+        If weights or bias have no real dtype, or the activation is unknown.
+    ValueError
+        If the shapes do not fit, or the name of the activation is unknown.
 
     Notes
     -----
-    The attributes of these names hold read-only copies, of dtype float16, float32 or float64 (other real dtypes promote as
-    ``np.result_type(weights, np.float32)``), and the activation as text: its name, with the option where that is not the
-    default ("elu(alpha=0.5)"). A subclass may have attributes of its own; copies and
-    pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit.
+    A subclass may add attributes; copies and pickles keep them.
 
     Examples
     --------
@@ -275,7 +295,7 @@ class Dense(_Layer):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype that weights and bias promote to."""
+        """The common dtype of weights and bias, by NumPy's promotion."""
         return np.result_type(self.weights, self.bias)
 
     def __repr__(self) -> str:
@@ -283,23 +303,36 @@ class Dense(_Layer):
 
 
 class Scale(_Layer):
-    """Description of a layer that shifts and scales each element of a row: (x - offset) * scale.
+    """Description of a layer that shifts and scales each input: (x - offset) * scale.
 
-    Put first, it standardises inputs: ``Scale(mean, 1 / std)``. Put last, it brings outputs to their units:
-    ``Scale(-mean / std, std)``. Training leaves it as it is.
+    As first layer, it standardises inputs: ``Scale(mean, 1 / std)``. As last layer, it converts
+    standardised outputs to their original units: ``Scale(-mean / std, std)``. Training does not
+    change it.
 
     Parameters
     ----------
-    offset, scale : array_like, shape (inputs,)
-        Finite real numbers. A single number counts for every element of a row.
+    offset, scale : array_like, shape (inputs,) or ()
+        Finite real numbers. A single number applies to all inputs. Give a constant column, whose
+        standard deviation is 0, the scale 1.
+
+    Attributes
+    ----------
+    offset, scale : ndarray of float64
+        Read-only copies.
+
+    Raises
+    ------
+    TypeError
+        If an argument has no real dtype.
+    ValueError
+        If the shapes do not fit, or a number is NaN or infinite.
 
     Notes
     -----
-    The attributes of these names hold read-only copies, of float64: an offset of 1e5 would be 4e-3 off in float32. They are
-    computed in float64 too, and the result is rounded once to the network's dtype. A network whose first layer is a Scale
-    takes inputs of any real dtype as float64, so that they are not rounded before. A subclass may have attributes of its own;
-    copies and pickles keep them. Raises TypeError for other dtypes and ValueError for shapes that do not fit, and for NaN and
-    infinity: a column that is constant has no standard deviation to divide by, give it the scale 1.
+    The layer is computed in float64, since an offset of 1e5 can be off by 4e-3 in float32. The
+    result is rounded once, to the network's dtype. If the first layer of a network is a Scale,
+    inputs are converted to float64, whatever the network's dtype. A subclass may add attributes;
+    copies and pickles keep them.
 
     Examples
     --------
@@ -320,16 +353,16 @@ class Scale(_Layer):
         try:
             arrays = np.broadcast_arrays(*(as_contiguous(as_real(value), np.float64) for value in (offset, scale)))
             if arrays[0].ndim > 1:
-                raise ValueError("offset and scale need one axis at most")
+                raise ValueError("offset and scale must have at most one axis")
             for name, array in zip(("offset", "scale"), arrays, strict=True):
                 if not np.isfinite(array).all():
                     place = int(np.flatnonzero(~np.isfinite(array))[0])
-                    raise ValueError(f"{name} has {array.flat[place]} at {place}; give a constant column the scale 1")
+                    raise ValueError(f"{name}[{place}] is {array.flat[place]}; give a constant column the scale 1")
                 copy = array.copy()
                 copy.flags.writeable = False
                 self._set(**{name: copy.view()})  # a view cannot be made writeable again
         except (TypeError, ValueError) as error:
-            expected = "offset (inputs,) and scale (inputs,), or single numbers, finite"
+            expected = "finite offset and scale, each (inputs,) or a single number"
             raise explained(error, "Scale", expected, offset=offset, scale=scale) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -337,7 +370,7 @@ class Scale(_Layer):
 
     @property
     def inputs(self) -> int | None:
-        """The number of inputs, and of outputs; None if a single offset and scale count for any number of them."""
+        """The number of inputs and of outputs; None if offset and scale are single numbers."""
         return self.offset.size if self.offset.ndim else None
 
     def __repr__(self) -> str:
@@ -350,13 +383,13 @@ def _promoted(value: ArrayLike) -> NDArray[Any]:
 
 
 def restored(base: Any, kind: type[Any], *arguments: Any) -> Any:
-    """Return a copy of a layer or network. The __init__ of a subclass may take other arguments, and is not called."""
+    """Return a copy of a layer or network, without calling ``__init__`` of a subclass."""
     value = base.__new__(kind)
     base.__init__(value, *arguments)
     return value
 
 
 def attributes_of_subclass(value: object, own: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    """Return the state of an object for a pickle: its dictionary, and its slots but for those of the base class."""
+    """Return the state to pickle: the dictionary, and the slots except those in ``own``."""
     dictionary, slots = cast(tuple[Any, dict[str, Any]], object.__getstate__(value))
     return dictionary, {name: attribute for name, attribute in slots.items() if name not in own}

@@ -1,4 +1,4 @@
-"""L-BFGS: minimises a smooth function of many parameters, with the same bits on every machine."""
+"""L-BFGS: minimises a smooth function of many variables, with the same bits on every machine."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from nnkernels._core import dot
 
 Vector: TypeAlias = NDArray[np.float64]
 
-# A function's value and gradient at a point. The gradient is copied, so its array may be used again.
+# Returns value and gradient at a point. The gradient is copied, so that its array may be reused.
 Evaluate: TypeAlias = Callable[[Vector], tuple[float, Vector]]
 
-# Steps that the approximation of the inverse Hessian is made of.
+# Number of steps that approximate the inverse Hessian.
 _MEMORY = 10
 
-# The constants of the Wolfe conditions, as in SciPy's L-BFGS-B: the least decrease, as a part of what the slope promises, and
-# the largest slope that may be left.
+# Constants of the Wolfe conditions, as in SciPy's L-BFGS-B.
 _SUFFICIENT_DECREASE = 1e-3
 _CURVATURE = 0.9
 
-# Trials along one direction; they end early in an interval of this part of its farther end.
+# Upper limit of trials in a line search. It ends early if the interval, relative to its larger end,
+# is at most _NARROW.
 _MOST_TRIALS = 20
 _NARROW = 0.1
 
-# An iteration that lowers the value by no more than this part is the last, as in SciPy's L-BFGS-B.
+# Relative decrease of the value below which the search has converged, as in SciPy's L-BFGS-B.
 _EPSILON = 2.0**-52
 _LEAST_PROGRESS = 1e7 * _EPSILON
 
@@ -38,16 +38,16 @@ _NO_EVALUATIONS = "the maximum number of evaluations is reached"
 
 
 class Minimum(NamedTuple):
-    """What ``minimize`` returns, and gives to its ``callback``.
+    """The result of ``minimize``, which ``callback`` gets too.
 
     Attributes
     ----------
-    x : array of float64
-        The point.
+    x : ndarray of float64
+        The point reached.
     value : float
-        The function there.
+        The value at ``x``.
     iterations, evaluations : int
-        How many were made.
+        Number of iterations and evaluations made.
     converged : bool
         Whether ``x`` is a minimum within the tolerances.
     message : str
@@ -74,30 +74,33 @@ def minimize(
 ) -> Minimum:
     """Minimise a function by L-BFGS with a line search for the strong Wolfe conditions.
 
-    The search has converged when no element of the gradient is above ``tolerance``, or when an iteration has lowered the value
-    by at most 2.2e-9 max(old value, new value, 1).
+    The search converges if no element of the gradient exceeds ``tolerance`` in magnitude, or if an
+    iteration lowers the value by at most 2.2e-9 max(|old value|, |new value|, 1).
 
     Parameters
     ----------
     evaluate : callable
-        Takes a point, whose array it must not keep, and returns the value and the gradient there.
-    start : array of float64
+        Takes a point and returns value and gradient. It must not keep the array of the point.
+    start : ndarray of float64
         The first point.
-    tolerance : float
-        Of the gradient.
-    max_iterations, max_evaluations : int
-        The search ends after this many; both at least 1.
+    tolerance : float, default 1e-5
+        Largest element of the gradient at a minimum.
+    max_iterations, max_evaluations : int, default 15000
+        Upper limits, at least 1.
     callback : callable, optional
-        Called after each iteration with a Minimum, whose ``x`` the next iteration changes. If it returns True, the search ends.
+        Function to call after each iteration with a Minimum. The search ends if it returns True.
+        The next iteration changes the Minimum's ``x``.
 
     Returns
     -------
     Minimum
+        The result.
 
     Notes
     -----
-    J. Nocedal and S. J. Wright, "Numerical optimization", 2nd edition, 2006: algorithms 7.4 (two-loop recursion, 10 pairs), 3.5
-    and 3.6 (line search, with cubic interpolation). Dot products are those of ``nnkernels.dot``; the rest is + - * / and sqrt.
+    Source: J. Nocedal and S. J. Wright, "Numerical optimization", 2nd edition, 2006: algorithms 7.4
+    (two-loop recursion, 10 pairs), 3.5 and 3.6 (line search, with cubic interpolation). The bits
+    are the same everywhere because only ``nnkernels.dot``, + - * / and sqrt are used.
 
     Examples
     --------
@@ -125,7 +128,7 @@ def minimize(
     def result(message: str, converged: bool = False) -> Minimum:
         return Minimum(x, value, iterations, evaluations, converged, message)
 
-    while not max(gradient.max(), -gradient.min()) <= tolerance:  # so that NaN is no convergence
+    while not max(gradient.max(), -gradient.min()) <= tolerance:  # "not": NaN does not converge
         if iterations >= max_iterations:
             return result("the maximum number of iterations is reached")
         if evaluations >= max_evaluations:
@@ -136,14 +139,15 @@ def minimize(
         found = None
         if -math.inf < slope < 0:
             start_step = 1.0 if history else 1.0 / math.sqrt(-slope)
-            trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))  # and one to go back to the best
+            # One evaluation is kept for a return to the best point.
+            trials = min(_MOST_TRIALS, max(1, max_evaluations - evaluations - 1))
             found = _line_search(at, _Trial(0.0, value, slope), start_step, trials)
         if found is None:
             if evaluations >= max_evaluations - 1:
                 return result(_NO_EVALUATIONS)
             if not history:
                 return result("no step along the gradient lowers the value")
-            history.clear()  # rounding errors may have spoilt the direction
+            history.clear()  # try the gradient next: rounding errors may have spoilt the direction
             continue
         history.add(x, new_x, gradient, new_gradient, -slope * found.step * _EPSILON)
         x, new_x, gradient, new_gradient = new_x, x, new_gradient, gradient
@@ -157,14 +161,14 @@ def minimize(
 
 
 class _History:
-    """The last steps s and changes y of the gradient: an approximation of the inverse Hessian."""
+    """Approximation of the inverse Hessian by pairs: a step s, and the change y of the gradient."""
 
     def __init__(self, size: int) -> None:
         self._steps, self._changes = np.empty((2, _MEMORY + 1, size))
         self._curvatures = [0.0] * (_MEMORY + 1)  # s.y
         self._scale = 1.0  # s.y / y.y of the last pair
-        self._rows: deque[int] = deque(maxlen=_MEMORY)  # of the pairs, the oldest first
-        self._free = 0  # the row of the next pair
+        self._rows: deque[int] = deque(maxlen=_MEMORY)  # of pairs, oldest first
+        self._free = 0  # row for the next pair
         self._product = np.empty(size)
 
     def __len__(self) -> int:
@@ -175,7 +179,7 @@ class _History:
         self._rows.clear()
 
     def add(self, x: Vector, new_x: Vector, gradient: Vector, new_gradient: Vector, least_curvature: float) -> None:
-        """Keep a step and its change of the gradient, if its curvature is large enough."""
+        """Add a pair, if its curvature s.y is large enough."""
         row = self._free
         step = np.subtract(new_x, x, out=self._steps[row])
         change = np.subtract(new_gradient, gradient, out=self._changes[row])
@@ -201,7 +205,7 @@ class _History:
 
 
 class _Trial(NamedTuple):
-    """A point on a line: the step to it, and the function's value and slope there."""
+    """A point of a line search: its step, value, and slope along the line."""
 
     step: float
     value: float
@@ -209,21 +213,21 @@ class _Trial(NamedTuple):
 
 
 def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most_trials: int) -> _Trial | None:
-    """Return the point that was evaluated last: one that satisfies the strong Wolfe conditions.
+    """Return a point that satisfies the strong Wolfe conditions. It is the last one evaluated.
 
-    If none is found, return one whose value is low enough; None if there is none either.
+    If there is none, return a point with sufficient decrease; if there is none either, None.
     """
-    low = start  # the best point so far
-    high = None  # the other end of an interval that holds a minimum
+    low = start  # best point so far
+    high = None  # other end of an interval with a minimum
     for _ in range(most_trials):
         trial = at(step)
         if not trial.value <= start.value + _SUFFICIENT_DECREASE * trial.step * start.slope or trial.value >= low.value:
-            high = trial  # also where the value is NaN or infinite
+            high = trial  # also if the value is NaN or infinite
         elif abs(trial.slope) <= -_CURVATURE * start.slope:
             return trial
         else:
             before, low = low, trial
-            if high is None and trial.slope < 0:  # the minimum is farther away
+            if high is None and trial.slope < 0:  # the minimum is beyond
                 reach = low.step - before.step
                 step = _cubic_minimizer(before, low)
                 step = min(max(step, low.step + 1.1 * reach), low.step + 4 * reach) if step > low.step else low.step + 4 * reach
@@ -233,7 +237,7 @@ def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most
         middle, half = 0.5 * (low.step + high.step), 0.5 * abs(high.step - low.step)
         step = _cubic_minimizer(low, high)
         step = min(max(step, middle - 0.8 * half), middle + 0.8 * half) if math.isfinite(step) else middle
-        if abs(high.step - low.step) <= _NARROW * max(high.step, low.step):  # a kink: no slope there is small enough
+        if abs(high.step - low.step) <= _NARROW * max(high.step, low.step):  # a kink: the slope jumps
             break
     if low is start:
         return None
@@ -241,7 +245,7 @@ def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most
 
 
 def _cubic_minimizer(a: _Trial, b: _Trial) -> float:
-    """Return the step to the minimum of the cubic polynomial through two points; NaN if there is none."""
+    """Return the step to the minimum of the cubic through two points and slopes, or NaN."""
     width = b.step - a.step
     first = a.slope + b.slope - 3 * (b.value - a.value) / width
     square = first * first - a.slope * b.slope

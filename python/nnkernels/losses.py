@@ -1,4 +1,4 @@
-"""Losses: how wrong the outputs are, and the gradient that reduces the error."""
+"""Losses, which compare outputs with targets, and their gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from nnkernels import _core
 from nnkernels.activations import TABLE
 from nnkernels.arrays import REAL, as_contiguous, as_number, as_real, as_targets, explained, promoted, rounded
 
-# What may stand for a loss: a name, a function of this module, a partial of it, or None: the last activation's own.
+# A name, a function of this module, a functools.partial of one, or None: the loss that matches the
+# last activation.
 LossLike: TypeAlias = str | Callable[..., Any] | None
 
 _REDUCTIONS = ("none", "sum", "mean")
@@ -31,48 +32,54 @@ def cross_entropy(
 ) -> Any:
     """Cross-entropy of softmax(logits): -sum t log softmax(z), over the last axis.
 
-    For classes that exclude each other. Of a label it is logsumexp(z) - z[label].
+    It is for classes that exclude each other. For an integer label it is logsumexp(z) - z[label].
 
     Parameters
     ----------
     logits : array_like, shape (..., classes)
-        The outputs z before softmax.
+        Outputs z before softmax.
     targets : array_like, shape (...) or (..., classes)
-        Integer labels from 0, or probabilities t, which are not negative.
+        Integer labels from 0, or probabilities t, each at least 0.
     sample_weight : array_like, shape (...), optional
-        What each row counts; finite and not negative. A row of weight 0 adds 0, even if it holds NaN or a label that is no
-        class.
-    label_smoothing : float
-        e in [0, 1]: the targets are (1 - e) t + e / classes.
-    reduction : {"mean", "sum", "none"}
-        "none" is each row's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights.
-    gradient : bool
-        Return the gradient by the logits too: weight (sum(t) softmax(z) - t), of "mean" over the sum of the weights, and of
-        "none" each row's own.
+        Weight of each row: finite and at least 0. A row of weight 0 contributes 0, even if it holds
+        NaN or an invalid label.
+    label_smoothing : float, default 0.0
+        e in [0, 1]. The targets become (1 - e) t + e / classes.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "none" returns the weighted loss of each row, "sum" their sum, and "mean" their sum divided
+        by the sum of the weights.
+    gradient : bool, default False
+        Whether to return the gradient by the logits too. For "none" and "sum" it is
+        ``weight (sum(t) softmax(z) - t)`` in each row. For "mean" this is divided by the sum of the
+        weights.
 
     Returns
     -------
-    value, or (value, gradient)
-        A NumPy scalar, with "none" an array of shape (...). The gradient has the logits' shape. Both have the logits' dtype:
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
+    value : NumPy scalar, or ndarray of shape (...) for "none"
+        The loss. Its dtype is that of the logits: float16, float32 and float64 are kept; float16 is
+        computed in float32 and rounded once. Other real dtypes promote as
         ``np.result_type(logits, np.float32)``.
+    gradient : ndarray of the shape of the logits
+        Only with ``gradient=True``. Its dtype is that of the value.
 
     Raises
     ------
     TypeError
-        For dtypes that are not real, labels that are no integers, masked and sparse arrays, and numbers with a unit.
+        If an argument has no real dtype, is masked or sparse, or has a unit. If labels are not
+        integers.
     ValueError
-        For shapes that do not fit, a label that is no class, a bad weight (the message has its row, counted from 0), and
-        another ``label_smoothing`` or ``reduction``.
+        If the shapes do not fit. If a label or a weight is out of range; the message names the row,
+        counted from 0. If ``label_smoothing`` or ``reduction`` is invalid.
     MemoryError
-        Where there is too little for the gradient, or for converted copies.
+        If there is not enough memory for the gradient or for converted copies.
 
     Notes
     -----
-    A target of 0 adds 0, also at a logit of -inf. A label there gives inf, NaN in a row NaN; so does the mean of no rows. The
-    gradient of a confident row is accurate where softmax(z) rounds to 1. Losses are added in double, in a fixed order: the bits
-    depend on the arguments alone (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking the Inception
-    architecture for computer vision", 2016.
+    A target probability of 0 contributes 0, even if its logit is -inf. A label whose logit is -inf
+    gives inf. NaN in a row gives NaN. The mean of no rows is NaN. The gradient is accurate even if
+    softmax(z) rounds to 1. Losses are summed in float64 in a fixed order, so that the bits depend
+    only on the arguments (cpp/kernels/losses.h). Label smoothing: C. Szegedy et al., "Rethinking
+    the Inception architecture for computer vision", 2016.
 
     Examples
     --------
@@ -97,36 +104,45 @@ def binary_cross_entropy(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Cross-entropy of sigmoid(logits): -(pos_weight y log sigmoid(z) + (1 - y) log(1 - sigmoid(z))), element by element.
+    """Cross-entropy of sigmoid(logits), element by element.
 
-    For one class or not, and for several classes that do not exclude each other. Computed as
-    (1 - y) softplus(z) + pos_weight y softplus(-z), which neither overflows nor cancels.
+    For target y the loss is::
+
+        -(pos_weight y log sigmoid(z) + (1 - y) log(1 - sigmoid(z)))
+
+    It is computed as ``(1 - y) softplus(z) + pos_weight y softplus(-z)``, which neither overflows
+    nor loses digits. It is for yes-or-no questions, with one output per question.
 
     Parameters
     ----------
     logits : array_like, shape (..., outputs)
-        The outputs z before sigmoid.
+        Outputs z before sigmoid.
     targets : array_like, shape (..., outputs)
-        Probabilities y in [0, 1]; NaN gives NaN.
-    pos_weight : float
-        What y counts beside 1 - y; from 0 to 2**127.
-    sample_weight, reduction, gradient
-        As in ``squared_error``. The gradient of a term is (1 - y) sigmoid(z) - pos_weight y sigmoid(-z).
+        Probabilities y in [0, 1]. NaN gives NaN.
+    pos_weight : float, default 1.0
+        Factor of the positive term, from 0 to 2**127.
+    sample_weight, reduction
+        As in ``squared_error``.
+    gradient : bool, default False
+        As in ``squared_error``. The gradient of an element is
+        ``(1 - y) sigmoid(z) - pos_weight y sigmoid(-z)``.
 
     Returns
     -------
-    value, or (value, gradient)
-        As from ``squared_error``.
+    value, gradient
+        As in ``squared_error``.
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As from ``squared_error``, and ValueError for a target outside [0, 1] (the message has its row, counted from 0) and for
-        another ``pos_weight``.
+    TypeError, MemoryError
+        As in ``squared_error``.
+    ValueError
+        As in ``squared_error``. If a target is outside [0, 1]; the message names the row, counted
+        from 0. If ``pos_weight`` is out of range.
 
     Notes
     -----
-    Source of the formula: D. R. Cox, "The regression analysis of binary sequences", 1958.
+    Source: D. R. Cox, "The regression analysis of binary sequences", 1958.
 
     Examples
     --------
@@ -145,43 +161,50 @@ def squared_error(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Squared error: (z - y)^2, element by element, without a factor of 1/2. Its gradient is 2 (z - y).
+    """Squared error: (z - y)^2, element by element, without a factor of 1/2.
+
+    Its gradient is 2 (z - y).
 
     Parameters
     ----------
     outputs : array_like, shape (..., outputs)
         Predictions z.
     targets : array_like, shape (..., outputs)
-        What they should be, y.
+        True values y.
     sample_weight : array_like, shape (...) or (..., outputs), optional
-        What each row or element counts; finite and not negative. An element of weight 0 adds 0, even if it is NaN.
-    reduction : {"mean", "sum", "none"}
-        "none" is each element's loss times its weight, "sum" their sum, and "mean" the sum over the sum of the weights, where a
-        row's weight counts once for each of its elements.
-    gradient : bool
-        Return the gradient by the outputs too, times the weight, of "mean" over the sum of the weights, and of "none" each
-        element's own.
+        Weight of each row or element: finite and at least 0. An element of weight 0 contributes 0,
+        even if it is NaN.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "none" returns the weighted loss of each element, "sum" their sum, and "mean" their sum
+        divided by the sum of the elements' weights. The weight of a row applies to each of its
+        elements.
+    gradient : bool, default False
+        Whether to return the gradient by the outputs too. For "none" and "sum" it is the weighted
+        gradient of each element. For "mean" this is divided by the sum of the elements' weights.
 
     Returns
     -------
-    value, or (value, gradient)
-        A NumPy scalar, with "none" an array of the outputs' shape, which the gradient has too. Both have the outputs' dtype:
-        float16, float32 and float64 are kept (float16 is computed in float32 and rounded once), other real dtypes promote as
+    value : NumPy scalar, or ndarray of the shape of the outputs for "none"
+        The loss. Its dtype is that of the outputs: float16, float32 and float64 are kept; float16
+        is computed in float32 and rounded once. Other real dtypes promote as
         ``np.result_type(outputs, np.float32)``.
+    gradient : ndarray of the shape of the outputs
+        Only with ``gradient=True``. Its dtype is that of the value.
 
     Raises
     ------
     TypeError
-        For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
+        If an argument has no real dtype, is masked or sparse, or has a unit.
     ValueError
-        For shapes that do not fit ((n,) beside (n, 1) is not broadcast), a bad weight (the message has its row, counted from
-        0), and another ``reduction``.
+        If the shapes do not fit: (n,) and (n, 1) are not broadcast. If a weight is out of range;
+        the message names the row, counted from 0. If ``reduction`` is invalid.
     MemoryError
-        Where there is too little for the gradient, or for converted copies.
+        If there is not enough memory for the gradient or for converted copies.
 
     Notes
     -----
-    The mean of no elements is NaN. Source: C. F. Gauss, "Theoria combinationis observationum", 1823.
+    The mean of no elements is NaN. Source: C. F. Gauss, "Theoria combinationis observationum",
+    1823.
 
     Examples
     --------
@@ -202,10 +225,14 @@ def absolute_error(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Absolute error: abs(z - y), element by element. Its gradient is the sign of z - y, and 0 where they are equal.
+    """Absolute error: ``|z - y|``, element by element.
 
-    Parameters, results and errors are those of ``squared_error``. Source: P.-S. Laplace, "Memoire sur la probabilite des causes
-    par les evenements", 1774.
+    Its gradient is the sign of z - y, and 0 if z = y. Parameters, results and errors are as in
+    ``squared_error``.
+
+    Notes
+    -----
+    Source: P.-S. Laplace, "Memoire sur la probabilite des causes par les evenements", 1774.
 
     Examples
     --------
@@ -225,11 +252,21 @@ def huber(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Huber's loss: d^2 / 2 where abs(d) <= delta, delta (abs(d) - delta / 2) beyond, of d = z - y, element by element.
+    """Huber loss, element by element: quadratic for small errors, linear for outliers.
 
-    Squared near 0, linear far from it: outliers count less. Its gradient is d, limited to [-delta, delta]. ``delta`` is at
-    least 2**-126. The other parameters, results and errors are those of ``squared_error``. Source: P. J. Huber, "Robust
-    estimation of a location parameter", 1964.
+    With d = z - y it is d^2 / 2 if ``|d| <= delta``, else ``delta (|d| - delta / 2)``. Its gradient
+    is d clipped to [-delta, delta]. Results and errors are as in ``squared_error``.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        At least 2**-126.
+    outputs, targets, sample_weight, reduction, gradient
+        As in ``squared_error``.
+
+    Notes
+    -----
+    Source: P. J. Huber, "Robust estimation of a location parameter", 1964.
 
     Examples
     --------
@@ -248,11 +285,15 @@ def poisson(
     reduction: str = "mean",
     gradient: bool = False,
 ) -> Any:
-    """Poisson loss of log rates: exp(z) - y z, element by element. Its gradient is exp(z) - y.
+    """Poisson loss of log rates: exp(z) - y z, element by element.
 
-    For counts y whose expectation is exp(z): the negative log-likelihood but for log(y!), which does not depend on z.
-    Parameters, results and errors are those of ``squared_error``. Source: J. A. Nelder and R. W. M. Wedderburn, "Generalized
-    linear models", 1972.
+    Its gradient is exp(z) - y. It is for counts y with expectation exp(z): the negative
+    log-likelihood without the term log(y!), which does not depend on z. Parameters, results and
+    errors are as in ``squared_error``.
+
+    Notes
+    -----
+    Source: J. A. Nelder and R. W. M. Wedderburn, "Generalized linear models", 1972.
 
     Examples
     --------
@@ -265,7 +306,7 @@ def poisson(
 
 _FUNCTIONS: tuple[Any, ...] = (cross_entropy, binary_cross_entropy, squared_error, absolute_error, huber, poisson)
 
-# The losses' names; the place of each is its number in C++.
+# Names, in the order of the losses' numbers in C++.
 LOSSES: tuple[str, ...] = tuple(function.__name__ for function in _FUNCTIONS)
 
 
@@ -275,46 +316,47 @@ class _Option(NamedTuple):
     accepts: Callable[[float], bool]
 
 
-# In these ranges float32 rounds no delta to 0, and no pos_weight to infinity.
+# In these ranges float32 does not round delta to 0 or pos_weight to infinity.
 _OPTIONS = {
     "cross_entropy": _Option("label_smoothing", "a number in [0, 1]", lambda value: 0 <= value <= 1),
     "binary_cross_entropy": _Option("pos_weight", "a number from 0 to 2**127", lambda value: 0 <= value <= 2.0**127),
     "huber": _Option("delta", "a number of at least 2**-126", lambda value: value >= 2.0**-126),
 }
 
-# The losses of logits, and the activations whose own loss is one of them.
+# The losses that take logits, and the activations with such a loss.
 _OF_LOGITS = ("cross_entropy", "binary_cross_entropy", "poisson")
 _OWN = {kind.name: kind.loss for kind in TABLE if kind.loss in _OF_LOGITS}
 
 
 class Loss(NamedTuple):
-    """A loss and the value of its option, as C++ takes them; 0 where it has no option."""
+    """A loss and the value of its option, or 0 if it has no option."""
 
     name: str
     option: float
 
     @property
     def number(self) -> int:
-        """The loss's number in C++."""
+        """The number of the loss in C++."""
         return LOSSES.index(self.name)
 
     @property
     def of_rows(self) -> bool:
-        """Whether each row of outputs has a loss, and not each output."""
+        """Whether there is one loss per row, not one per output."""
         return self.name == "cross_entropy"
 
     @property
     def expected(self) -> str:
-        """The targets and weights that it takes, for error messages."""
+        """The expected targets and weights, for error messages."""
         if self.of_rows:
             return "integer labels (...) or probabilities (..., classes) as targets, and a sample_weight (...) or None"
         return "targets of the outputs' shape, and a sample_weight of this shape, with or without the last axis, or None"
 
 
 def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[Loss, str | None]:
-    """Return the loss that an argument stands for, and the last activation for the outputs that it is a loss of.
+    """Return the loss for an argument, and the activation to apply before it.
 
-    That is None where the loss is the activation's own: it is computed from the logits.
+    If the loss matches the last activation, it is computed from the logits, and None is returned as
+    activation.
     """
     own = _OWN.get(activation or "", "squared_error")
     chosen = _as_loss(function, own if loss is None else loss)
@@ -322,8 +364,8 @@ def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[
         return chosen, activation
     if chosen.name != own:
         cause = f"{chosen.name} takes logits, but the last layer has {activation}"
-        advice = ", whose targets np.eye(classes)[labels] makes of labels" if own == "binary_cross_entropy" else ""
-        raise ValueError(f"{function}: {cause}; its own loss is {own}{advice}")
+        advice = "; np.eye(classes)[labels] converts labels to its targets" if own == "binary_cross_entropy" else ""
+        raise ValueError(f"{function}: {cause}, whose loss is {own}{advice}")
     return chosen, None
 
 
@@ -337,7 +379,7 @@ def _as_loss(function: str, loss: object) -> Loss:
     for keyword in options:
         if name not in _OPTIONS or keyword != _OPTIONS[name].name:
             allowed = f"only {_OPTIONS[name].name}" if name in _OPTIONS else "nothing"
-            raise TypeError(f"{function}: a functools.partial of {name} can set {allowed} for a loss, got {keyword}")
+            raise TypeError(f"{function}: a functools.partial of {name} may set {allowed}, got {keyword}")
     return _checked(name, {**_function(name).__kwdefaults__, **options})
 
 
@@ -360,9 +402,10 @@ def as_terms(
     shape: tuple[int, ...],
     dtype: DTypeLike,
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return targets and weights as C++ takes them: (rows,) or (rows, outputs).
+    """Return targets and weights for C++: each (rows,) or (rows, outputs).
 
-    The outputs have this shape and are computed in this dtype; their leading axes count rows.
+    ``shape`` and ``dtype`` are those of the outputs. ``leading`` is the part of ``shape`` that
+    counts rows.
     """
     rows, outputs = math.prod(leading), math.prod(shape[len(leading) :])
     weights = None if sample_weight is None else _as_weights(loss, sample_weight, leading, shape)
@@ -370,7 +413,7 @@ def as_terms(
     hidden = np.False_ if weights is None else weights.reshape(weights.shape + (1,) * (array.ndim - weights.ndim)) == 0
     if loss.of_rows and array.shape == leading:
         if array.dtype.kind not in "biu":
-            raise TypeError(f"labels are integers, not {array.dtype}: give targets.astype(int)")
+            raise TypeError(f"labels must be integers, not {array.dtype}: pass targets.astype(int)")
         good = (array >= 0) & (array < outputs)
         _need(good | hidden, array, len(leading), "label", f"no class from 0 to {outputs - 1}")
         array = as_contiguous(array if good.all() else np.where(good, array, 0), np.int64).reshape(rows)
@@ -386,9 +429,9 @@ def as_terms(
         if [n for n in array.shape if n > 1] == [n for n in fitting if n > 1]:
             advice = f": reshape them to {fitting}"
         elif not loss.of_rows and array.shape in (leading, (*leading, 1)) and array.dtype.kind in "biu":
-            advice = f": np.eye({outputs})[labels] makes them of labels of shape {leading}"
-            if loss.name != "binary_cross_entropy":  # which may come after a sigmoid, that cross_entropy cannot
-                advice += "; or have softmax as last activation, or none and loss='cross_entropy', which take labels"
+            advice = f": np.eye({outputs})[labels] converts labels of shape {leading}"
+            if loss.name != "binary_cross_entropy":  # cross_entropy does not go with its sigmoid
+                advice += "; or use softmax as last activation, or none with loss='cross_entropy': both take labels"
         raise ValueError(f"{loss.name} needs targets of shape {fitting}{advice}")
     if weights is not None:
         weights = as_contiguous(weights, np.float64).reshape((rows,) if weights.shape == leading else (rows, outputs))
@@ -396,12 +439,12 @@ def as_terms(
 
 
 def _as_weights(loss: Loss, sample_weight: Any, leading: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return weights of rows, of the shape of the leading axes, or of terms."""
+    """Return the weights of rows, of shape ``leading``, or of elements, of ``shape``."""
     weights = as_real(sample_weight)
     if weights.shape != leading and (loss.of_rows or weights.shape != shape):
         raise ValueError("the shape of sample_weight does not fit")
     _need((weights >= 0) & (weights < math.inf), weights, len(leading), "sample_weight", "negative or not finite")
-    terms = 1 if loss.of_rows or weights.shape == shape else shape[-1]  # that a weight counts for
+    terms = 1 if loss.of_rows or weights.shape == shape else shape[-1]  # per weight
     with np.errstate(over="ignore"):
         if math.isinf(terms * float(weights.sum(dtype=np.float64))):
             raise ValueError("the sum of sample_weight is not finite")
@@ -409,7 +452,7 @@ def _as_weights(loss: Loss, sample_weight: Any, leading: tuple[int, ...], shape:
 
 
 def _need(good: NDArray[np.bool_], array: NDArray[Any], axes: int, name: str, fault: str) -> None:
-    """Raise ValueError for the first element that is not good; the first axes count rows."""
+    """Raise ValueError for the first element that is not good. The first ``axes`` count rows."""
     if good.all():
         return
     place = tuple(map(int, np.unravel_index(np.argmin(good), good.shape)))
@@ -442,6 +485,6 @@ def _evaluate(
     rows = as_contiguous(array, computed).reshape(math.prod(leading), math.prod(shape[len(leading) :]))
     value, slope = _core.loss(loss.number, loss.option, rows, *terms, _REDUCTIONS.index(reduction), bool(gradient))
     if reduction == "none":
-        value = value.reshape(leading if loss.of_rows else shape)[()]  # as from a ufunc: a scalar where no dimension is left
+        value = value.reshape(leading if loss.of_rows else shape)[()]  # like a ufunc: a scalar if 0-d
     value = rounded(value, dtype)
     return value if slope is None else (value, rounded(slope.reshape(shape)[()], dtype))

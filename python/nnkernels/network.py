@@ -1,4 +1,4 @@
-"""Networks of layers: forward pass, gradients, files."""
+"""Networks: construction, forward pass, gradients, and files."""
 
 from __future__ import annotations
 
@@ -38,46 +38,55 @@ from nnkernels.problem import compute_gradient, propagate_back
 class Network(_core.Network):
     """Layers compiled to one function: ``net(x)`` is the forward pass.
 
-    Immutable and safe to call from many threads; it can be pickled, a subclass with its attributes. It keeps its own copy of
-    the weights, rearranged for the CPU.
+    A network is immutable and thread-safe. It can be pickled, and so can subclasses with their
+    attributes. It keeps its own copy of the weights, rearranged for the CPU.
 
     Parameters
     ----------
     layers : iterable of Dense and Scale
-        At least one. Each layer takes as many inputs as the layer before has outputs.
-    dtype : optional
-        float16, float32 or float64; by default the dtype that all weights and biases promote to (of Scale alone: float64).
-        What is beyond its range becomes infinite, with NumPy's warning of a cast.
+        At least one layer. The inputs of each layer are the outputs of the previous one.
+    dtype : dtype, optional
+        float16, float32 or float64. Defaults to the common dtype of all weights and biases, or
+        float64 if there are only Scale layers. Weights beyond its range become infinite, with
+        NumPy's warning.
     metadata : mapping of str to str, optional
-        Anything that belongs to the network, such as the names of classes. ``save``, ``load``, pickles and ``train`` keep it.
-        Names that begin with "nnkernels." are reserved.
+        Any information about the network, such as the names of classes. ``save``, ``load``, pickles
+        and ``train`` keep it. Names that begin with "nnkernels." are reserved.
 
     Raises
     ------
     TypeError
-        For a layer that is no Dense or Scale, for another dtype, and for metadata that are no strings.
+        If a layer is neither Dense nor Scale. If ``dtype`` is invalid. If metadata are not strings.
     ValueError
-        For no layers, for layers that do not chain, for one neuron ahead of another layer (but a Scale of single numbers), for
-        an activation's option that is infinite in the dtype, and for a reserved name.
+        If there are no layers, or their sizes do not match. If a layer of one neuron is followed by
+        a layer other than a Scale of single numbers. If the option of an activation is beyond the
+        range of the dtype. If a name of metadata is reserved.
     MemoryError
-        Where there is too little for the weights.
+        If there is not enough memory for the weights.
 
     Notes
     -----
-    ``net(x, out=None)``: x of shape (..., inputs) and any real dtype gives an array of shape (..., outputs) and the network's
-    dtype; (...) where the last layer is one neuron. x is converted to the network's dtype; what is beyond its range becomes
-    infinite, with NumPy's warning of a cast. ``out`` is an array of the result's shape, of a dtype that the result can be cast
-    to (same_kind); it may overlap x, and is returned. The bits are those of ``dense`` called layer by layer. Overflow in a
-    layer gives infinities without a warning. A pandas object gives an array, a Dask array a lazy one, which takes no ``out``.
+    **Call.** ``net(x, out=None)`` is the forward pass. x has the shape (..., inputs). The result
+    has the shape (..., outputs), or (...) if the last layer is one neuron, and the network's dtype.
+    It has the same bits as ``dense`` called layer by layer.
 
-    Raises TypeError for an x or ``out`` whose dtype does not fit, for masked and sparse arrays and numbers with a unit,
-    ValueError for a shape that does not fit, a read-only ``out`` and a row that a Dask array has in several chunks, and
-    MemoryError where there is too little for the result or for a block of rows.
+    x may have any real dtype. It is converted to the network's dtype. Numbers beyond its range
+    become infinite, with NumPy's warning. Overflow inside a layer gives infinity without a warning.
+    pandas objects give NumPy arrays. Dask arrays give lazy Dask arrays.
+
+    ``out`` is an array for the result. It must have the shape of the result, and a dtype to which
+    the result can be cast (same_kind). It may overlap x. It is returned. Dask arrays do not take
+    ``out``.
+
+    A call raises TypeError if x or ``out`` has an unsupported dtype, is masked or sparse, or has a
+    unit. It raises ValueError if a shape does not fit, ``out`` is read-only, or a Dask array has
+    several chunks along the axis of inputs. It raises MemoryError if there is not enough memory.
 
     Examples
     --------
     >>> import nnkernels as nnk
-    >>> net = nnk.Network([nnk.Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0], "relu"), nnk.Dense([[1.0, 1.0]])])
+    >>> hidden = nnk.Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0], "relu")
+    >>> net = nnk.Network([hidden, nnk.Dense([[1.0, 1.0]])])
     >>> net([[3.0, 1.0], [0.0, 2.0]])
     array([[6.5],
            [5. ]])
@@ -119,7 +128,7 @@ class Network(_core.Network):
         for layer in dense:
             option = abs(number_of(layer.activation)[1])
             if option > float(np.finfo(np.result_type(common, np.float32)).max):
-                raise ValueError(f"Network expected an option that {common} can compute with, got {layer.activation!r}")
+                raise ValueError(f"Network expected an option within the range of {common}, got {layer.activation!r}")
         super().__init__(
             [_for_core(layer, width) for layer, width in zip(checked, widths, strict=True)],
             common.num,
@@ -129,15 +138,15 @@ class Network(_core.Network):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What was given as metadata, read-only, in the order of the names."""
+        """The metadata, read-only and sorted by name."""
         return MappingProxyType(self._metadata)
 
     @property
     def layers(self) -> tuple[Dense | Scale, ...]:
-        """Descriptions of the layers, with copies of their weights. A Scale of single numbers has become one of vectors."""
+        """The layers, with copies of their weights. Single numbers of a Scale become vectors."""
         parts: list[tuple[Any, ...]] = [self._layer(index) for index in range(len(self))]
         last = max((index for index, part in enumerate(parts) if len(part) == 4), default=0)
-        if self.one_neuron:  # from it on there is no axis of outputs
+        if self.one_neuron:  # it and the layers after it have no axis of outputs
             parts[last:] = [(first[0], second[0], *activation) for first, second, *activation in parts[last:]]
         return tuple(Scale(*part) if len(part) == 2 else Dense(part[0], part[1], name_of(*part[2:])) for part in parts)
 
@@ -150,7 +159,7 @@ class Network(_core.Network):
         total = 0
         inputs = self.inputs
         for number, layer in enumerate(layers, 1):
-            outputs, activation, parameters = inputs, "(scale)", 0  # which are not learnt
+            outputs, activation, parameters = inputs, "(scale)", 0  # a Scale has no trainable ones
             if isinstance(layer, Dense):
                 outputs, activation, parameters = layer.outputs, layer.activation or "-", layer.weights.size + layer.bias.size
             lines.append(f"{number:7}{inputs:8}{outputs:9}  {activation:10}{parameters:12}")
@@ -163,11 +172,11 @@ class Network(_core.Network):
         return restored, (Network, type(self), self.layers, self.dtype, self._metadata), self.__getstate__()
 
     def __getstate__(self) -> tuple[Any, dict[str, Any]]:
-        """Return the attributes of a subclass: its dictionary and its slots."""
+        """Return the attributes that a subclass adds: its dictionary and its slots."""
         return attributes_of_subclass(self, Network.__slots__)
 
     def _call_converted(self, x: Any, out: Any) -> Any:
-        """Return the forward pass of arguments that C++ does not take: not plain arrays of NumPy with a real dtype."""
+        """Run the forward pass for arguments other than plain NumPy arrays. Called from C++."""
         try:
             array = as_array(x)
             out = as_output(out, array)
@@ -175,16 +184,16 @@ class Network(_core.Network):
                 return self._call_lazily(array)
             array = as_real(array)
             if out is not None and not isinstance(out, np.ndarray):
-                raise TypeError("out is no array")
+                raise TypeError("out must be an ndarray")
         except (TypeError, ValueError) as error:
-            raise explained(error, "Network", f"x of shape (..., {self.inputs}) and {REAL}", x=x, out=out) from None
+            raise explained(error, "Network", f"x of shape (..., {self.inputs}) with {REAL}", x=x, out=out) from None
         result = _core.Network.__call__(self, array, None if out is None else out.view(np.ndarray))
         return result if out is None else out
 
     def _call_lazily(self, x: Any) -> Any:
         need_known(x, *range(x.ndim)[-1:])
         if x.ndim == 0 or x.shape[-1] != self.inputs:
-            raise ValueError(f"x needs {self.inputs} elements on its last axis")
+            raise ValueError(f"the last axis of x must have {self.inputs} elements")
         lengths = None if self.one_neuron else [self.outputs]
         return map_chunks(partial(_core.Network.__call__, self), x, [x.ndim - 1], lengths, self.dtype)
 
@@ -201,38 +210,42 @@ class Network(_core.Network):
     ) -> Self:
         """Return a network with random weights, to be trained.
 
-        Each weight is (2 u - 1) bound, where u is uniform in [0, 1).
+        Weights are uniform in [-bound, bound). ``initializer`` chooses the bound.
 
         Parameters
         ----------
         sizes : iterable of int
-            The number of inputs, then the outputs of each layer; each at least 1.
-        activation, output : optional
-            The activation of the hidden layers, and that of the last, as in ``Dense``.
+            The number of inputs, then the number of outputs of each layer; each at least 1.
+        activation : str, callable or None, default "relu"
+            Activation of the hidden layers, as in ``Dense``.
+        output : str, callable or None, default None
+            Activation of the last layer, as in ``Dense``.
         seed : int
-            From 0 to 2**64 - 1. A seed gives the same bits on every machine.
-        initializer : {"glorot", "he", "torch"}
-            The bound: sqrt(6 / (inputs + outputs)), sqrt(6 / inputs), or 1 / sqrt(inputs) as in PyTorch's Linear. Biases are 0,
-            but with "torch" they are random in the same way.
-        dtype : optional
-            float16, float32 or float64. The numbers are float64, rounded once.
+            From 0 to 2**64 - 1. The same seed gives the same bits on every machine.
+        initializer : {"glorot", "he", "torch"}, default "glorot"
+            The bound is ``sqrt(6 / (inputs + outputs))`` for "glorot", ``sqrt(6 / inputs)`` for
+            "he", and ``1 / sqrt(inputs)`` for "torch", as in PyTorch's Linear. Biases are 0 for
+            "glorot" and "he", and random with the same bound for "torch".
+        dtype : dtype, default float32
+            float16, float32 or float64. Random numbers are drawn in float64 and rounded once.
 
         Returns
         -------
         Network
+            A network with Dense layers of these sizes.
 
         Raises
         ------
         TypeError, ValueError
-            For an argument that is not as above.
+            If an argument is invalid.
         MemoryError
-            Where there is too little for the weights.
+            If there is not enough memory for the weights.
 
         Notes
         -----
-        Random numbers: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011 (Philox4x64-10). Bounds:
-        X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; K. He et
-        al., "Delving deep into rectifiers", 2015.
+        Random numbers: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011
+        (Philox4x64-10). Bounds: X. Glorot and Y. Bengio, "Understanding the difficulty of training
+        deep feedforward neural networks", 2010; K. He et al., "Delving deep into rectifiers", 2015.
 
         Examples
         --------
@@ -251,12 +264,12 @@ class Network(_core.Network):
             raise TypeError(f"{function} expected sizes to be integers, inputs first; got {sizes!r}") from error
         if len(lengths) < 2:
             raise ValueError(f"{function} expected at least two sizes, inputs and outputs, got {sizes!r}")
-        if any(inputs * outputs >= 2**58 for inputs, outputs in pairwise(lengths)):  # their bytes might overflow
-            raise MemoryError(f"{function}: no memory holds a layer of 2**58 weights")
+        if any(inputs * outputs >= 2**58 for inputs, outputs in pairwise(lengths)):  # byte counts could overflow
+            raise MemoryError(f"{function}: a layer of 2**58 weights or more does not fit into memory")
         seed = as_integer(function, "seed", seed, 0, MOST_SEED)
         if initializer not in _INITIALIZERS:
             raise ValueError(f"{function} expected initializer to be one of {', '.join(_INITIALIZERS)}, got {initializer!r}")
-        number_of(activation)  # which no layer may have
+        number_of(activation)  # check it even if there is no hidden layer
         number = _INITIALIZERS.index(initializer)
         layers = []
         for index, (inputs, outputs) in enumerate(pairwise(lengths)):
@@ -271,47 +284,51 @@ class Network(_core.Network):
     def gradient(
         self, x: ArrayLike, targets: ArrayLike, loss: LossLike = None, *, sample_weight: ArrayLike | None = None
     ) -> tuple[Any, tuple[Dense, ...]]:
-        """Return the mean loss of the outputs for x, and its gradients by weights and biases.
+        """Return the mean loss of ``net(x)``, and its gradients by weights and biases.
 
         Parameters
         ----------
         x : array_like, shape (..., inputs)
             Rows of inputs.
         targets : array_like
-            What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
-        loss : optional
-            A name ("huber"), the function (``nnkernels.huber``), a ``functools.partial`` of it that sets its option
-            (label_smoothing, pos_weight or delta), or None for the last activation's own: softmax and log_softmax have
-            cross_entropy, sigmoid binary_cross_entropy, exp poisson, others squared_error. An activation's own loss is
-            computed from the logits, so that it is accurate where the outputs round to 0 or 1.
+            True outputs, of the shape of ``net(x)``. For cross_entropy labels (...), or
+            probabilities (..., classes).
+        loss : str, callable or None, default None
+            A name such as "huber"; the function, such as ``nnkernels.huber``; or a
+            ``functools.partial`` that sets the function's option: label_smoothing, pos_weight or
+            delta. None chooses the loss by the last activation: cross_entropy for softmax and
+            log_softmax, binary_cross_entropy for sigmoid, poisson for exp, else squared_error. A
+            loss that matches the last activation is computed from the logits, so that it stays
+            accurate if the outputs round to 0 or 1.
         sample_weight : array_like, shape (...) or that of the losses, optional
-            What each row or term of the loss counts; finite and not negative. A row of weight 0 counts nothing, even if it
-            holds NaN.
+            Weight of each row or of each element of the loss: finite and at least 0. A row of
+            weight 0 has no effect, even if it holds NaN.
 
         Returns
         -------
         value : NumPy scalar
-            The sum of weight times loss over the sum of the weights, of the network's dtype.
+            The weighted mean of the losses, in the network's dtype.
         gradients : tuple of Dense
-            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias. A Scale
-            has none.
-
-        A float16 network is computed in float32; value and gradients are rounded once.
+            The gradients by weights and bias of each Dense layer, as a Dense of the same shapes
+            without activation. Scale layers are left out. A float16 network is computed in float32;
+            value and gradients are rounded once.
 
         Raises
         ------
         TypeError
-            For arguments of the wrong kind, as in the losses.
+            If an argument has the wrong type, as in the losses.
         ValueError
-            For shapes that do not fit, a label or target out of range, a bad weight (the message has its row, counted from 0),
-            an unknown loss, and a loss of logits after softmax or sigmoid that is not its own.
+            If the shapes do not fit. If a label, target or weight is out of range; the message
+            names the row, counted from 0. If the loss is unknown. If the loss and the last
+            activation do not go together, such as binary_cross_entropy and softmax.
         MemoryError
-            Where there is too little for the activations of all rows.
+            If there is not enough memory for the activations of all rows.
 
         Notes
         -----
-        Backpropagation: D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
-        errors", 1986. The value is the loss of ``net(x)``. No rows, or weights that are all 0, give NaN.
+        If there are no rows, or all weights are 0, the value is NaN. Source of backpropagation: D.
+        E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
+        errors", 1986.
 
         Examples
         --------
@@ -325,37 +342,41 @@ class Network(_core.Network):
         return value, tuple(Dense(weights, bias) for weights, bias in layers)
 
     def backward(self, x: ArrayLike, upstream: ArrayLike) -> tuple[tuple[Dense, ...], NDArray[Any]]:
-        """Return the gradients of a loss of one's own, from its gradient by the outputs.
+        """Return the gradients of your own loss, given its gradient by the outputs.
 
         Parameters
         ----------
         x : array_like, shape (..., inputs)
             Rows of inputs.
         upstream : array_like, shape (..., outputs)
-            The gradient by ``net(x)``, of its shape; (...) where the last layer is one neuron.
+            Gradient by ``net(x)``, of the same shape: (...) if the last layer is one neuron.
 
         Returns
         -------
         gradients : tuple of Dense
-            For each Dense layer a Dense of its shapes, without activation: the gradients by its weights and its bias, sums over
-            all rows. A Scale has none.
-        x_gradient : array of the shape of x
-            The gradient by x, of the network's dtype. A float16 network is computed in float32; gradients are rounded once.
+            The gradients by weights and bias of each Dense layer, summed over all rows, as a Dense
+            of the same shapes without activation. Scale layers are left out.
+        x_gradient : ndarray of the shape of x
+            The gradient by x, in the network's dtype. A float16 network is computed in float32; the
+            gradients are rounded once.
 
         Raises
         ------
         TypeError
-            For dtypes that are not real, masked and sparse arrays, and numbers with a unit.
+            If an argument has no real dtype, is masked or sparse, or has a unit.
         ValueError
-            For shapes that do not fit.
+            If the shapes do not fit.
         MemoryError
-            Where there is too little for the activations of all rows.
+            If there is not enough memory for the activations of all rows.
 
         Notes
         -----
-        For each layer, with activation f, inputs x and z = x weights^T + bias: by z it is d = upstream f'(z) (of softmax the
-        product with its Jacobian), by the weights d^T x, by the bias the sum of d over the rows, and by x, which is upstream
-        for the layer before, d weights.
+        A layer with activation f and z = x weights^T + bias has these gradients:
+
+        - by z: d = upstream f'(z); for softmax, upstream times its Jacobian,
+        - by the weights: d^T x,
+        - by the bias: the sum of d over the rows,
+        - by x: d weights, which is ``upstream`` of the previous layer.
 
         Examples
         --------
@@ -374,14 +395,29 @@ class Network(_core.Network):
     def save(self, path: Path) -> None:
         """Write the network to a file in the safetensors format, which ``nnkernels.load`` reads.
 
-        Tensors ``layers.0.weights``, ``layers.0.bias``, ``layers.1.weights``, ..., or ``offset`` and ``scale``; the entry
-        ``nnkernels.activations`` of the file's metadata holds the activations as in ``Dense.activation``, separated by commas
-        ("none" where there is none, "scale" for a Scale); the other entries are the network's metadata. The same network gives
-        the same bytes.
+        An existing file is overwritten. The same network gives the same bytes.
 
-        A file that is there is overwritten. Raises ValueError for a name that ends in .onnx, .keras, .h5 or .pt, and for
-        metadata of more than 100 MB; OSError where the system cannot write the file, of which a part may then be left; and
-        MemoryError where there is too little for a copy of the weights.
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            The name of the file. It must not end in .onnx, .keras, .h5 or .pt.
+
+        Raises
+        ------
+        ValueError
+            If the name ends in the suffix of another format, or the metadata exceed 100 MB.
+        OSError
+            If the system cannot write the file. It may be left incomplete.
+        MemoryError
+            If there is not enough memory for a copy of the weights.
+
+        Notes
+        -----
+        A Dense has the tensors ``layers.0.weights`` and ``layers.0.bias``, a Scale
+        ``layers.0.offset`` and ``layers.0.scale``, where 0 is the index of the layer. The file's
+        metadata entry ``nnkernels.activations`` lists the activations as in ``Dense.activation``,
+        separated by commas, with "none" for no activation and "scale" for a Scale. The other
+        entries are the network's metadata.
 
         Examples
         --------
@@ -394,7 +430,7 @@ class Network(_core.Network):
         ['layers.0.bias', 'layers.0.weights']
         """
         if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
-            advice = "expected a name that ends in .safetensors, say; Network.to_onnx writes ONNX"
+            advice = "expected a name that ends in .safetensors, for example; Network.to_onnx writes ONNX"
             raise ValueError(f"{fsdecode(path)}: Network.save writes the safetensors format: {advice}")
         layers = self.layers
         names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
@@ -405,22 +441,39 @@ class Network(_core.Network):
         }
         own = {_ACTIVATIONS: ",".join(names)}
         if set(names) == {_SCALE}:
-            own[_DTYPE] = self.dtype.name  # no weights tell it
+            own[_DTYPE] = self.dtype.name  # there are no weights to infer it from
         write_file(path, tensors, own | self._metadata)
 
     def to_onnx(self, path: Path) -> None:
-        """Write the network to a file in the ONNX format, which ONNX Runtime and many others read, and ``nnkernels.from_onnx``.
+        """Write the network to an ONNX file, which ONNX Runtime and ``nnkernels.from_onnx`` read.
 
-        One file of opset 17, with gelu 20: an input "x" (batch, inputs) and an output "y" (batch, outputs), or (batch,) after
-        one neuron, of the network's dtype. A Dense becomes Gemm and its activation, a Scale is Sub and Mul in float64. The
-        network's metadata are the model's. The same network gives the same bytes, and ``from_onnx`` gives the same network,
-        if each layer has inputs and outputs.
+        An existing file is overwritten. The same network gives the same bytes. ``from_onnx``
+        restores the network, unless a layer has no inputs or no outputs.
 
-        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, for those of ONNX hold numbers in
-        float32. gelu then needs the operator Erf, which ONNX Runtime has in float32 and float16 alone.
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            The name of the file.
 
-        A file that is there is overwritten. Raises ImportError where the package onnx is not installed, OSError where the
-        system cannot write the file, and ValueError for weights of 2 GB and more, which no ONNX file holds.
+        Raises
+        ------
+        ImportError
+            If the package onnx is not installed.
+        OSError
+            If the system cannot write the file.
+        ValueError
+            If the weights take 2 GB or more, the limit of the ONNX format.
+
+        Notes
+        -----
+        The file uses opset 17, or 20 if it has gelu. The input "x" has the shape (batch, inputs),
+        and the output "y" (batch, outputs), or (batch,) after one neuron; both have the network's
+        dtype. A Dense becomes Gemm and its activation. A Scale becomes Sub and Mul in float64. The
+        network's metadata become the model's.
+
+        In float64, leaky_relu, elu, softplus and gelu are composed of other operators, because
+        ONNX's own use float32 numbers. gelu then needs the operator Erf, which ONNX Runtime
+        supports only in float32 and float16.
 
         Examples
         --------
@@ -436,55 +489,56 @@ class Network(_core.Network):
         to_onnx(self, path)
 
 
-# How random weights are bounded; the place of each is its number in C++.
+# In the order of their numbers in C++.
 _INITIALIZERS = ("glorot", "he", "torch")
 
-# The beginning of the names of a file's metadata that are not the network's, and these names.
+# Metadata of a file with this prefix belong to the format, not to the network.
 _RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
 _DTYPE = "nnkernels.dtype"
 
-# Ends of names that promise another format.
+# Suffixes of other formats.
 _OTHER_SUFFIXES = (".onnx", ".keras", ".h5", ".pt")
 
-# What stands for a Scale among the activations.
+# Marks a Scale in the list of activations.
 _SCALE = "scale"
 
 
 def _parts(activation: str) -> tuple[str, str]:
-    """Return the names of a layer's tensors."""
+    """Return the names of the two tensors of a layer."""
     return ("offset", "scale") if activation == _SCALE else ("weights", "bias")
 
 
 def load(path: Path) -> Network:
-    """Read a network that ``Network.save`` wrote, or a model of ONNX or Keras.
+    """Read a network from a file of ``Network.save``, or from an ONNX or Keras model.
 
-    The content decides, whatever the name: an ONNX file is read as by ``from_onnx``, a .keras or .h5 file as by ``from_keras``.
-    Nothing in a file is ever executed, and memory stays in proportion to its size.
+    The content of the file decides how it is read, not its name: ONNX files are read by
+    ``from_onnx``, .keras and .h5 files by ``from_keras``. Nothing in a file is executed, and memory
+    stays proportional to the file's size.
 
     Parameters
     ----------
     path : str, bytes or path-like
-        A regular file: a pipe cannot be mapped into memory.
+        A regular file, not a pipe or a device: the file is mapped into memory.
 
     Returns
     -------
     Network
-        With the bits of the network that was saved.
+        A network saved by ``Network.save`` is restored bit for bit.
 
     Raises
     ------
     TypeError
-        For what is no path, such as a model.
+        If ``path`` is not a path.
     ValueError
-        The file does not hold a whole network: it is malformed, truncated, or of another kind. The message names the kind if
-        another library or Git LFS wrote it, and says how a network comes of it. Or it is a pipe or a device.
+        If the file is damaged, incomplete, of another format, or not a regular file. If the format
+        is known, the message names it and says how to convert it.
     ImportError
-        For a model of ONNX or Keras, where the package ``onnx`` or ``h5py`` is missing.
+        If the package ``onnx`` or ``h5py`` is missing for an ONNX or Keras model.
     FileNotFoundError, OSError
-        The file is missing, or the system cannot read it.
+        If the file is missing, or the system cannot read it.
     MemoryError
-        The file is too large for the memory.
+        If there is not enough memory for the file.
 
     Examples
     --------
@@ -497,17 +551,17 @@ def load(path: Path) -> Network:
     array([0.5])
     """
     if not isinstance(path, (str, bytes, PathLike)):
-        advice = "models that are objects are for nnk.from_torch, nnk.from_keras and nnk.from_sklearn"
+        advice = "for model objects use nnk.from_torch, nnk.from_keras or nnk.from_sklearn"
         raise TypeError(f"load expected the path of a file, got a {type(path).__name__}; {advice}")
     return read_file(path, _read_network, "a network", "Network.save", "{network}", _OTHERS)
 
 
 def read_saved(path: Path) -> Network:
-    """Read a network that ``Network.save`` wrote, but no file of another library."""
+    """Read a network that ``Network.save`` wrote, and no other format."""
     return read_file(path, _read_network, "a network", "Network.save", "{network}")
 
 
-# The modules of models.* are imported where they are needed.
+# These imports are deferred: most networks need no converter.
 def _load_onnx(path: Path) -> Network:
     from nnkernels.models.onnx import from_onnx
 
@@ -524,12 +578,12 @@ _OTHERS = {ONNX: _load_onnx, KERAS: _load_keras, HDF5: _load_keras}
 
 
 def _widths(layers: list[Dense | Scale]) -> list[int]:
-    """Return the number of inputs of each layer. Raise ValueError where layers do not chain."""
+    """Return the number of inputs of each layer. Raise ValueError if their sizes do not match."""
     width = next((layer.inputs for layer in layers if layer.inputs is not None), None)
     if width is None:
-        raise ValueError("Network expected a layer that tells the number of inputs, got Scale of single numbers alone")
+        raise ValueError("Network expected a layer with a fixed number of inputs, got only Scale layers of single numbers")
     widths = []
-    one_neuron = 0  # the number of the layer that is
+    one_neuron = 0  # number of the previous layer if it is one neuron
     for number, layer in enumerate(layers, 1):
         cause = None
         if layer.inputs is not None and one_neuron:
@@ -551,7 +605,7 @@ def _first_array(layer: Dense | Scale) -> str:
 
 
 def _for_core(layer: Dense | Scale, width: int) -> tuple[Any, ...]:
-    """Return a layer of so many inputs as C++ takes it."""
+    """Return the arguments of C++ for a layer with ``width`` inputs."""
     if isinstance(layer, Scale):
         return np.broadcast_to(layer.offset, (width,)), np.broadcast_to(layer.scale, (width,))
     return np.atleast_2d(layer.weights), np.atleast_1d(layer.bias), *number_of(layer.activation)
@@ -565,11 +619,11 @@ def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     for item in metadata.items():
         for text in item:
             if not isinstance(text, str):
-                raise TypeError(f"Network expected metadata of strings, got {text!r} in {item}")
+                raise TypeError(f"Network expected metadata to be strings, got {text!r} in {item}")
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise ValueError(f"Network expected metadata that UTF-8 can hold, got {text!r}") from None
+                raise ValueError(f"Network expected metadata that can be encoded in UTF-8, got {text!r}") from None
         if item[0].startswith(_RESERVED):
             raise ValueError(f"Network expected names of metadata that do not begin with {_RESERVED!r}, got {item[0]!r}")
     return {str(name): str(metadata[name]) for name in sorted(metadata)}
@@ -577,9 +631,9 @@ def _as_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 def _read_network(file: Any) -> Network:
     if _ACTIVATIONS not in (file.metadata() or {}):
-        advice = "of tensors of other libraries nnk.from_state_dict(path, activations) makes a network"
+        advice = "nnk.from_state_dict(path, activations) converts tensors of other libraries"
         raise ValueError(f"its metadata has no entry {_ACTIVATIONS!r}; {advice}")
-    activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # no longer list than the tensors are worth
+    activations = read_metadata(file, _ACTIVATIONS).split(",", len(file.keys()))  # bounded by the number of tensors
     parts = [[f"layers.{index}.{part}" for part in _parts(name)] for index, name in enumerate(activations)]
     tensors = read_tensors(file, list(chain(*parts)))
     layers: list[Dense | Scale] = []
@@ -594,6 +648,6 @@ def _read_network(file: Any) -> Network:
     metadata = file.metadata()
     dtype = read_metadata(file, _DTYPE) if set(activations) == {_SCALE} else None
     if dtype not in (None, "float16", "float32", "float64"):
-        raise ValueError("a bad dtype is in its metadata")
+        raise ValueError(f"its metadata has an invalid dtype, {str(dtype)[:20]!r}")
     own = {name: text for name, text in metadata.items() if not name.startswith(_RESERVED)}
     return Network(layers, dtype, own)

@@ -1,4 +1,4 @@
-"""Optimizers: how a step changes parameters p by their gradient g. Frozen descriptions, which ``train`` takes."""
+"""Optimizers: frozen descriptions of how a step changes parameters p, given their gradient g."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Optimizer(Frozen):
 
     __slots__ = ()
 
-    # Its settings, in the order of __init__; its number in C++; and what its moments are called in a state of training.
+    # The names of the settings, in the order of __init__; the number in C++; a key of MOMENTS.
     _names: tuple[str, ...]
     _number: int
     _kind: str
@@ -35,7 +35,7 @@ class Optimizer(Frozen):
         return self._kind
 
     def numbers(self) -> tuple[float, ...]:
-        """Return what C++ takes: number, learning rate, momentum or beta_1, nesterov or beta_2, epsilon, weight decay."""
+        """Return the arguments of C++: the number of the optimizer, then its five settings."""
         return (self._number, *self._settings())
 
     def __repr__(self) -> str:
@@ -55,24 +55,35 @@ class Optimizer(Frozen):
 class SGD(Optimizer):
     """Stochastic gradient descent: v = momentum v + g; p = p - learning_rate v.
 
-    With ``nesterov`` p = p - learning_rate (g + momentum v). These are PyTorch's formulas; v is 0 at first.
+    With ``nesterov``, p = p - learning_rate (g + momentum v). v starts at 0. The formulas are
+    PyTorch's.
 
     Parameters
     ----------
-    learning_rate, momentum : float
-        Finite and not negative.
-    nesterov : bool
-        Look ahead; needs a momentum above 0.
-    weight_decay : float
-        Finite and not negative; weight_decay p is added to g, of weights but not of biases.
+    learning_rate : float, default 0.01
+        Finite and at least 0.
+    momentum : float, default 0.0
+        Finite and at least 0.
+    nesterov : bool, default False
+        Whether to use Nesterov momentum. Requires a momentum above 0.
+    weight_decay : float, default 0.0
+        Finite and at least 0. weight_decay p is added to g for weights, but not for biases.
 
-    The attributes have these names. Equal descriptions are equal; they can be hashed and pickled. Raises TypeError for what is
-    no number, and ValueError for another number.
+    Raises
+    ------
+    TypeError
+        If an argument is not a number, or ``nesterov`` not a bool.
+    ValueError
+        If an argument is out of range.
 
     Notes
     -----
-    Sources: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Y. Nesterov, "A method for
-    solving the convex programming problem with convergence rate O(1/k^2)", 1983.
+    The attributes have the names of the parameters. Optimizers with equal settings are equal; they
+    can be hashed and pickled.
+
+    Sources: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964;
+    Y. Nesterov, "A method for solving the convex programming problem with convergence rate
+    O(1/k^2)", 1983.
 
     Examples
     --------
@@ -102,11 +113,11 @@ class SGD(Optimizer):
 
     @property
     def kind(self) -> str:
-        """A key of ``MOMENTS``: without momentum there are none."""
+        """A key of ``MOMENTS``."""
         return "sgd with momentum" if self.momentum else "sgd"
 
     def numbers(self) -> tuple[float, ...]:
-        """Return what C++ takes; there is no epsilon."""
+        """Return the arguments of C++, with 0 as epsilon."""
         return (self._number, self.learning_rate, self.momentum, self.nesterov, 0.0, self.weight_decay)
 
 
@@ -132,28 +143,44 @@ class _AdamLike(Optimizer):
 
 
 class Adam(_AdamLike):
-    """Adam: steps of about the learning rate, whatever the gradient's scale.
+    """Adam: steps of about the learning rate, independent of the gradient's scale.
 
-    In step t = 1, 2, ...: m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2;
-    p = p - learning_rate m' / (sqrt(v') + epsilon), where m' = m / (1 - beta_1^t) and v' = v / (1 - beta_2^t). m and v are 0 at
-    first.
+    Step t = 1, 2, ... is::
+
+        m = beta_1 m + (1 - beta_1) g
+        v = beta_2 v + (1 - beta_2) g^2
+        p = p - learning_rate m' / (sqrt(v') + epsilon)
+
+    where m' = m / (1 - beta_1^t) and v' = v / (1 - beta_2^t). m and v start at 0.
 
     Parameters
     ----------
-    learning_rate, epsilon : float
-        Finite and not negative.
-    beta_1, beta_2 : float
+    learning_rate : float, default 0.001
+        Finite and at least 0.
+    beta_1 : float, default 0.9
         At least 0 and below 1.
-    weight_decay : float
-        Finite and not negative; weight_decay p is added to g, of weights but not of biases.
+    beta_2 : float, default 0.999
+        At least 0 and below 1.
+    epsilon : float, default 1e-8
+        Finite and at least 0.
+    weight_decay : float, default 0.0
+        Finite and at least 0. weight_decay p is added to g for weights, but not for biases.
 
-    The attributes have these names. Equal descriptions are equal; they can be hashed and pickled. Raises TypeError for what is
-    no number, and ValueError for another number.
+    Raises
+    ------
+    TypeError
+        If an argument is not a number.
+    ValueError
+        If an argument is out of range.
 
     Notes
     -----
-    Source: D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1; PyTorch's formula.
-    Moments too small to matter become 0 (cpp/kernels/optimizers.h): subnormal numbers would slow the steps.
+    The attributes have the names of the parameters. Optimizers with equal settings are equal; they
+    can be hashed and pickled.
+
+    Source: D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1;
+    PyTorch's formula. Moments too small to affect p become 0, because subnormal numbers are slow
+    (cpp/kernels/optimizers.h).
 
     Examples
     --------
@@ -178,14 +205,15 @@ class Adam(_AdamLike):
 
 
 class AdamW(_AdamLike):
-    """Adam with weight decay of its own: p = p - learning_rate weight_decay p before each of Adam's steps.
+    """Adam with decoupled weight decay: p = p - learning_rate weight_decay p before each Adam step.
 
-    The decay is of weights but not of biases, and does not pass through the moments. Parameters, attributes and errors are
-    those of ``Adam``.
+    The decay applies to weights, but not to biases, and does not enter the moments. Parameters and
+    errors are as in ``Adam``; the default of ``weight_decay`` is 0.01.
 
     Notes
     -----
-    Source: I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019; PyTorch's formula.
+    Source: I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019; PyTorch's
+    formula.
 
     Examples
     --------
@@ -209,22 +237,22 @@ class AdamW(_AdamLike):
         self._check(learning_rate, beta_1, beta_2, epsilon, weight_decay)
 
 
-# An optimizer, or the name of one with its defaults.
+# An optimizer, or its name, which means its default settings.
 OptimizerLike: TypeAlias = Optimizer | str
 
 _NAMES: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
-# The number of moments that each kind keeps for a parameter.
+# The number of moments per parameter.
 MOMENTS = {"sgd": 0, "sgd with momentum": 1, "adam": 2, "adamw": 2}
 
 
 def as_optimizer(function: str, optimizer: object) -> Optimizer:
-    """Return the optimizer that an argument stands for."""
+    """Return the optimizer for an argument: an optimizer or a name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str) and optimizer in _NAMES:
         return _NAMES[optimizer]()
     message = f"{function} expected optimizer to be an SGD, Adam or AdamW, or one of {', '.join(_NAMES)}, got {optimizer!r}"
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-        message += f"; call it: {optimizer.__name__}()"
+        message += f"; create an instance: {optimizer.__name__}()"
     raise (ValueError if isinstance(optimizer, str) else TypeError)(message)

@@ -1,4 +1,4 @@
-"""Plots of losses, by matplotlib, which is imported where it is used."""
+"""Plots of losses. matplotlib is imported on first use."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from nnkernels.files import Path
 
-# By the suffix of a file's name: the format, and what is left out of the file, so that the same losses give the same bytes.
+# Suffix of the file: format and metadata. Without a date the same losses give the same bytes.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {".png": ("png", {}), ".svg": ("svg", {"Date": None})}
 
-# Losses that fall by more than this factor are plotted on a logarithmic axis.
+# The axis is logarithmic if the losses span more than this factor.
 _LOGARITHMIC = 10
 
-# Few epochs are shown as points, too.
+# Up to this many epochs are marked as points.
 _FEW_EPOCHS = 30
 
 
 def plot_format(function: str, path: Path) -> str:
-    """Return the suffix of a plot's name: .png or .svg. Raises ValueError for others, ImportError without matplotlib."""
+    """Return the suffix of a plot's name, .png or .svg.
+
+    Raises ValueError for other suffixes, and ImportError if matplotlib is not installed.
+    """
     name = fsdecode(path)
     suffix = splitext(name)[1].lower()  # noqa: PTH122 - importing pathlib costs milliseconds
     if suffix not in _FORMATS:
@@ -34,7 +37,7 @@ def plot_format(function: str, path: Path) -> str:
 
 
 def draw_losses(file: BinaryIO, suffix: str, losses: Sequence[float], validation_losses: Sequence[float]) -> None:
-    """Write a plot of losses over epochs. Nothing of pyplot is touched, so no window opens and no figure stays."""
+    """Write a plot of losses over epochs. Without pyplot, no window opens and no figure leaks."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

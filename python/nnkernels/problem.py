@@ -1,4 +1,4 @@
-"""A network, its data and a loss as the C++ ``Trainer`` takes them; gradients from it."""
+"""Conversion of a network, data and a loss for the C++ ``Trainer``; gradients."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nnkernels.losses import Loss, LossLike, as_terms, choose_loss
 if TYPE_CHECKING:
     from nnkernels.network import Network
 
-# Weights and bias of each layer.
+# The weights and the bias of each layer.
 Layers: TypeAlias = list[tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Rows(NamedTuple):
-    """Inputs, targets and weights of a Trainer: x (rows, inputs), targets (rows,) or (rows, outputs)."""
+    """Data of a Trainer: x (rows, inputs); targets and weights (rows,) or (rows, outputs)."""
 
     x: NDArray[Any]
     targets: NDArray[Any]
@@ -33,41 +33,41 @@ class Rows(NamedTuple):
 class Architecture(NamedTuple):
     """A network without its parameters."""
 
-    sizes: tuple[int, ...]  # the inputs, and the outputs of each layer
+    sizes: tuple[int, ...]  # number of inputs, then outputs of each layer
     activations: tuple[str | None, ...]  # "scale" for a Scale
-    scales: tuple[Scale | None, ...]  # one for each layer; None for a Dense
+    scales: tuple[Scale | None, ...]  # per layer; None for a Dense
     one_neuron: bool
     dtype: np.dtype[Any]
-    computed: np.dtype[Any]  # the dtype of a Trainer: a float16 network learns in float32
+    computed: np.dtype[Any]  # dtype of the Trainer: float32 for a float16 network
     metadata: dict[str, str]
 
     def shape_of_outputs(self, leading: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the outputs for rows of inputs in these axes."""
+        """Return the shape of the outputs for inputs of shape (*leading, inputs)."""
         return leading if self.one_neuron else (*leading, self.sizes[-1])
 
     @property
     def outputs_text(self) -> str:
-        """The shape of the outputs, for error messages."""
+        """The shape of the outputs as text, for error messages."""
         return "(...)" if self.one_neuron else f"(..., {self.sizes[-1]})"
 
     @property
     def leading(self) -> int:
-        """The number of Scale layers before the first Dense. A Trainer has none of them: they scale its inputs before."""
+        """The number of Scale layers before the first Dense. They are applied before training."""
         return next(number for number, scale in enumerate(self.scales) if scale is None)
 
     def scale_inputs(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return what the first Dense takes for these inputs of the network, in the dtype of a Trainer."""
+        """Apply the leading Scale layers, and convert to the dtype of the Trainer."""
         leading = [scale for scale in self.scales[: self.leading] if scale is not None]
         return _scaled(x, leading, self.computed) if leading else as_contiguous(x, self.computed)
 
     @property
     def count_of_parameters(self) -> int:
-        """The length of a flat array of a Trainer."""
+        """The length of the flat array of all parameters."""
         layers = zip(pairwise(self.sizes), self.scales, strict=True)
         return sum((inputs + 1) * outputs for (inputs, outputs), scale in layers if scale is None)
 
     def split(self, flat: NDArray[Any]) -> Layers:
-        """Return views of the weights and bias of each Dense in a flat array of a Trainer."""
+        """Return views of the weights and bias of each Dense in a flat array of parameters."""
         layers = []
         begin = 0
         for (inputs, outputs), scale in zip(pairwise(self.sizes), self.scales, strict=True):
@@ -83,38 +83,38 @@ class Architecture(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A network to be improved, and by which loss."""
+    """An architecture and the loss to minimise."""
 
     function: str  # the caller, for error messages
     architecture: Architecture
     loss: Loss
-    last_activation: str | None  # gives the outputs that the loss is of
+    last_activation: str | None  # to apply before the loss
 
     def as_x(self, x: Any) -> NDArray[Any]:
-        """Return inputs (..., inputs) as a Trainer takes them, but for the leading axes."""
+        """Return inputs (..., inputs) scaled, and converted for the Trainer."""
         array = as_real(x)
         if array.shape[-1:] != self.architecture.sizes[:1]:
-            raise ValueError(f"x needs {self.architecture.sizes[0]} elements on its last axis")
+            raise ValueError(f"the last axis of x must have {self.architecture.sizes[0]} elements")
         return self.architecture.scale_inputs(array)
 
     def as_rows(self, x: Any, targets: Any, sample_weight: Any) -> Rows:
-        """Return data as a Trainer takes them."""
+        """Check data, and convert them for the Trainer."""
         architecture, loss = self.architecture, self.loss
         try:
             if loss.of_rows and architecture.one_neuron:
-                raise ValueError(f"{loss.name} needs an axis of classes, which the outputs of one neuron do not have")
+                raise ValueError(f"{loss.name} needs an axis of classes, but the network's output is one neuron without it")
             array = self.as_x(x)
             leading = array.shape[:-1]
             terms = as_terms(
                 loss, targets, sample_weight, leading, architecture.shape_of_outputs(leading), architecture.computed
             )
         except (TypeError, ValueError) as error:
-            expected = f"x (..., {architecture.sizes[0]}) for outputs {architecture.outputs_text}; {loss.expected}, of {REAL}"
+            expected = f"x (..., {architecture.sizes[0]}) for outputs {architecture.outputs_text}; {loss.expected}; {REAL}"
             raise explained(error, self.function, expected, x=x, targets=targets, sample_weight=sample_weight) from None
         return Rows(array.reshape(math.prod(leading), array.shape[-1]), *terms)
 
     def trainer(self, batch_size: int, moments: int = 0) -> _core.Trainer:
-        """Return a new Trainer, whose parameters are 0."""
+        """Return a new Trainer. Its parameters are 0."""
         architecture = self.architecture
         layers: list[tuple[Any, Any]] = [
             number_of(activation) if scale is None else (np.atleast_1d(scale.offset), np.atleast_1d(scale.scale))
@@ -135,15 +135,15 @@ class Problem(NamedTuple):
 
 
 def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
-    """Return the problem of a network and a loss, and the network's parameters as a Trainer has them."""
+    """Return the problem of a network and a loss, and the network's parameters in a flat array."""
     layers = [net._layer(index) for index in range(len(net))]
     sizes = (net.inputs, *(len(layer[1]) for layer in layers))
-    if net.one_neuron:  # after it there is no axis of outputs
+    if net.one_neuron:  # the layers after it act on single numbers
         last = max(index for index, layer in enumerate(layers) if len(layer) == 4)
         layers[last + 1 :] = [(offset[0], scale[0]) for offset, scale in layers[last + 1 :]]
     scales = tuple(Scale(*layer) if len(layer) == 2 else None for layer in layers)
     if None not in scales:
-        raise ValueError(f"{function} expected a network with a Dense layer, got one of Scale layers alone")
+        raise ValueError(f"{function} expected a network with a Dense layer, got only Scale layers")
     activations = tuple("scale" if len(layer) == 2 else name_of(*layer[2:]) for layer in layers)
     computed = np.result_type(net.dtype, np.float32)
     architecture = Architecture(sizes, activations, scales, net.one_neuron, net.dtype, computed, dict(net.metadata))
@@ -155,7 +155,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
 
 
 def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
-    """Return the loss of a network, and its gradients by the parameters of each layer."""
+    """Return the loss of a network, and its gradients by each layer's parameters."""
     problem, parameters = take_apart("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
     trainer = problem.trainer(max(1, len(rows.x)))
@@ -165,17 +165,17 @@ def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_
 
 
 def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
-    """Return the gradients by the parameters of each layer and by x, from those by the outputs."""
-    problem, parameters = take_apart("Network.backward", net, "squared_error")  # a loss of the outputs themselves
+    """Return the gradients by each layer's parameters and by x, given that by the outputs."""
+    problem, parameters = take_apart("Network.backward", net, "squared_error")  # the loss is not used
     architecture = problem.architecture
     try:
         array = problem.as_x(x)
         shape = architecture.shape_of_outputs(array.shape[:-1])
         by_outputs = as_real(upstream)
         if by_outputs.shape != shape:
-            raise ValueError("upstream needs the shape of the outputs")
+            raise ValueError("upstream must have the shape of the outputs")
     except (TypeError, ValueError) as error:
-        expected = f"x (..., {architecture.sizes[0]}) and upstream {architecture.outputs_text}, of {REAL}"
+        expected = f"x (..., {architecture.sizes[0]}) and upstream {architecture.outputs_text}, both with {REAL}"
         raise explained(error, problem.function, expected, x=x, upstream=upstream) from None
     rows = math.prod(array.shape[:-1])
     trainer = problem.trainer(max(1, rows))
@@ -193,6 +193,6 @@ def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray
 
 
 def _scaled(x: NDArray[Any], scales: list[Scale], dtype: np.dtype[Any]) -> Any:
-    from nnkernels.network import Network  # which imports this module
+    from nnkernels.network import Network  # a circular import at the top
 
     return Network(scales, dtype)(x)

@@ -1,4 +1,4 @@
-"""What runs where: the CPU target and the number of threads."""
+"""The CPU target and the number of threads."""
 
 import operator
 from typing import SupportsIndex, TypedDict
@@ -9,7 +9,7 @@ _MOST_THREADS = 2**31 - 1
 
 
 class Config(TypedDict):
-    """What ``config`` returns."""
+    """The result of ``config``."""
 
     version: str
     target: str
@@ -19,13 +19,19 @@ class Config(TypedDict):
 
 
 def config() -> Config:
-    """Return how this installation runs.
+    """Return the version, CPU target and threads of this installation.
 
-    Keys: ``version``; ``target``, the CPU target in use; ``targets``, those that this machine can run, ``generic`` among
-    them; ``threads``, the maximum number of threads of a call (``get_num_threads``); ``compiler``, which built the kernels.
+    The environment variable ``NNKERNELS_TARGET``, read at import, forces another CPU target. All
+    targets give the same bits.
 
-    The environment variable ``NNKERNELS_TARGET`` chooses another target before the import; all of them give the same bits.
+    Returns
+    -------
+    dict
+        ``version``; ``target``, the CPU target in use; ``targets``, the list of targets that this
+        machine can run; ``threads``, as ``get_num_threads``; ``compiler``, which built the kernels.
 
+    Examples
+    --------
     >>> import nnkernels as nnk
     >>> nnk.config()["target"] in nnk.config()["targets"]
     True
@@ -34,8 +40,10 @@ def config() -> Config:
 
 
 def show_config() -> None:
-    """Print what ``config`` returns, a line each: version, target, targets, threads, compiler.
+    """Print the result of ``config``, one line per entry.
 
+    Examples
+    --------
     >>> import nnkernels as nnk
     >>> nnk.show_config()  # doctest: +ELLIPSIS
     version   ...
@@ -49,16 +57,25 @@ def show_config() -> None:
 
 
 def get_num_threads() -> int:
-    """Return the limit of threads that one call may use, the calling thread included.
+    """Return the maximum number of threads per call, including the calling thread.
 
-    The default is the environment variable ``NNKERNELS_NUM_THREADS``. Without it, it is the least of
+    Results do not depend on it. The default is the environment variable ``NNKERNELS_NUM_THREADS``.
+    If that is not set, it is the minimum of
 
-    - the CPUs of the process's affinity,
-    - the CPU quota of the container (Linux control groups, versions 1 and 2), rounded up,
-    - the environment variable ``OMP_NUM_THREADS``, of a list its first number. joblib and Dask set it for their workers.
+    - the number of CPUs in the process's affinity mask,
+    - the container's CPU quota (Linux control groups, versions 1 and 2), rounded up,
+    - the environment variable ``OMP_NUM_THREADS``, or its first number if it is a list. joblib and
+      Dask set it for their workers.
 
-    They are read at import. Results do not depend on the number of threads.
+    All are read at import.
 
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
     >>> import nnkernels as nnk
     >>> nnk.get_num_threads() >= 1
     True
@@ -67,11 +84,24 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: SupportsIndex) -> None:
-    """Limit the threads that one call may use, the calling thread included, for the whole process.
+    """Set the maximum number of threads per call, including the calling thread.
 
-    The number is taken as given, also where it is above the number of CPUs. Raises TypeError for what is no
-    integer, and ValueError unless it is from 1 to 2**31 - 1.
+    It applies to the whole process, and may exceed the number of CPUs.
 
+    Parameters
+    ----------
+    n : int
+        From 1 to 2**31 - 1.
+
+    Raises
+    ------
+    TypeError
+        If ``n`` is not an integer.
+    ValueError
+        If ``n`` is out of range.
+
+    Examples
+    --------
     >>> import nnkernels as nnk
     >>> before = nnk.get_num_threads()
     >>> nnk.set_num_threads(7)

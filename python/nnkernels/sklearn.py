@@ -1,6 +1,6 @@
-"""``MLPClassifier`` and ``MLPRegressor`` as in scikit-learn: change one import, and they learn by the kernels of nnkernels.
+"""``MLPClassifier`` and ``MLPRegressor``: drop-in replacements of scikit-learn's.
 
-No code of scikit-learn's own perceptrons is run; its tools check parameters and data.
+scikit-learn only validates parameters and data. Training and prediction use our kernels.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ except ImportError as error:
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-# By scikit-learn's names of activations: ours, and its loss.
+# scikit-learn's names of activations: our name, and the matching loss.
 _ACTIVATIONS = {kind.sklearn: (kind.activation, kind.loss) for kind in TABLE if kind.sklearn}
 
 
-# Up to so many rows are predicted layer by layer, by weights as they are: a Network packs them first.
+# Up to this many rows are predicted layer by layer, because creating a Network copies the weights.
 _FEW_ROWS = 64
 
 
 class _MLP(BaseEstimator):  # type: ignore[misc]
-    """What both estimators have in common."""
+    """Base class of both estimators."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -82,7 +82,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     }
 
     def _keep(self, parameters: dict[str, Any]) -> None:
-        """Keep the arguments of __init__ as they are."""
+        """Set the arguments of __init__ as attributes, unchanged."""
         for name, value in parameters.items():
             if name != "self":
                 setattr(self, name, value)
@@ -98,9 +98,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     def network_(self) -> Network:
         """The network of ``coefs_`` and ``intercepts_``, to save and deploy.
 
-        Two classes have two sigmoid neurons, of weights (-w, w); ``loss="poisson"`` gives rates. Its metadata has
-        the names of columns and classes, for ``python -m nnkernels predict``. In a pipeline, a StandardScaler before it becomes
-        a layer: ``Network([Scale(scaler.mean_, 1 / scaler.scale_), *network_.layers])``.
+        For two classes it has two sigmoid neurons with weights (-w, w). For ``loss="poisson"`` it
+        gives rates. Its metadata has the names of columns and classes, for
+        ``python -m nnkernels predict``. A StandardScaler before it can become its first layer:
+        ``Network([Scale(scaler.mean_, 1 / scaler.scale_), *network_.layers])``.
         """
         check_is_fitted(self)
         return self._network(self._metadata())
@@ -109,7 +110,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return Network((Dense(*layer) for layer in self._layers()), metadata=metadata)
 
     def _layers(self) -> list[tuple[NDArray[Any], NDArray[Any], str | None]]:
-        """Return the arguments of each Dense."""
+        """Return the arguments of ``Dense`` for each layer."""
         layers = [(np.transpose(coefs), np.asarray(bias)) for coefs, bias in zip(self.coefs_, self.intercepts_, strict=True)]
         if self._has_one_label():
             weights, bias = layers[-1]
@@ -121,21 +122,21 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return tuple(_ACTIVATIONS[name][0] for name in names)
 
     def _has_one_label(self) -> bool:
-        """Say whether there are two classes, or one: a network learns one output for them."""
+        """Return whether one output is trained: for two classes, or for one class."""
         return bool(self.out_activation_ == "logistic" and self.n_outputs_ == 1)
 
     def _metadata(self) -> dict[str, str]:
         return Names(columns=tuple(getattr(self, "feature_names_in_", ()))).metadata()
 
     def _outputs(self, x: Any) -> NDArray[Any]:
-        """Return what the network makes of the rows that a user gives."""
+        """Validate rows, and return the network's outputs for them."""
         check_is_fitted(self)
         x = validate_data(self, x, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         if x.shape[0] > _FEW_ROWS or fitting.is_sparse(x):
             return fitting.apply(self._network(), x)
         layers = self._layers()
         dtype = np.result_type(*(array for weights, bias, _ in layers for array in (weights, bias)))
-        with np.errstate(all="ignore"):  # as a Network
+        with np.errstate(all="ignore"):  # like a Network
             for weights, bias, activation in layers:
                 x = dense(as_contiguous(x, dtype), weights.astype(dtype), bias.astype(dtype), activation=activation)
         return x  # type: ignore[no-any-return]
@@ -170,7 +171,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize([x.shape[1], *hidden, self.n_outputs_], x.dtype if dtype is None else dtype)
-        elif not hasattr(self, "t_"):  # coefs_ were set before the first fit
+        elif not hasattr(self, "t_"):  # the user set coefs_ before the first fit
             self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(self.coefs_) + 1
 
@@ -193,18 +194,19 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if sample_weight is None:
             return None
         weights = as_contiguous(_check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True), np.float64)
-        if not weights.any():  # scikit-learn before 1.9 lets it pass
+        if not weights.any():  # scikit-learn before 1.9 accepts it
             raise ValueError("Sample weights must contain at least one non-zero number.")
         return weights
 
     def _initialize(self, sizes: list[int], dtype: Any) -> None:
-        """Draw scikit-learn's initial weights, and forget what was learnt."""
+        """Draw scikit-learn's initial weights, and reset the results of previous fits."""
         coefs: list[NDArray[Any]] = []
         intercepts: list[NDArray[Any]] = []
         for inputs, outputs in pairwise(sizes):
             bound = math.sqrt((2.0 if self.activation == "logistic" else 6.0) / (inputs + outputs))
             for arrays, shape in ((coefs, (inputs, outputs)), (intercepts, (outputs,))):
-                # What random_state.uniform draws; but a compiler may fuse its multiplication and addition.
+                # The same numbers as random_state.uniform, but without its fused multiply-add,
+                # which depends on the compiler.
                 uniform = self._random_state.random_sample(shape)
                 uniform *= 2 * bound
                 uniform -= bound
@@ -212,7 +214,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
             self.__dict__.pop(name, None)
         self.n_iter_ = self.t_ = 0
-        self.coefs_, self.intercepts_ = coefs, intercepts  # both at once: Ctrl-C may come at any time
+        self.coefs_, self.intercepts_ = coefs, intercepts  # together, in case of Ctrl-C
 
     def _begin_curve(self) -> None:
         self.loss_curve_: list[float] = []
@@ -222,7 +224,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_: Any = -math.inf if self.early_stopping else None
 
     def _problem(self, inputs: int) -> Problem:
-        """Return the network and its loss as a Trainer takes them: two classes have one output."""
+        """Return the network and its loss for a Trainer. Two classes have one output."""
         try:
             arrays = [np.asarray(array) for pair in zip(self.coefs_, self.intercepts_, strict=True) for array in pair]
             sizes = (inputs, *(array.shape[1] for array in arrays[::2]))
@@ -231,7 +233,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             sizes, shapes = (0,), []
         if not shapes or [array.shape for array in arrays] != shapes or sizes[-1] != self.n_outputs_:
             raise ValueError(
-                f"{type(self).__name__} expected coefs_ (inputs, outputs) and intercepts_ (outputs,) of layers that chain, "
+                f"{type(self).__name__} expected coefs_ (inputs, outputs) and intercepts_ (outputs,) of matching layers "
                 f"from {inputs} inputs to {self.n_outputs_} outputs, got {[np.shape(array) for array in self.coefs_]} and "
                 f"{[np.shape(array) for array in self.intercepts_]}"
             )
@@ -244,23 +246,23 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return Problem(name, architecture, loss, last)
 
     def _pack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
-        """Write ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
+        """Copy ``coefs_`` and ``intercepts_`` to a flat array of a Trainer."""
         for layer, coefs, intercepts in zip(architecture.split(flat), self.coefs_, self.intercepts_, strict=True):
             layer[0][:], layer[1][:] = np.transpose(coefs), intercepts
 
     def _unpack(self, architecture: Architecture, flat: NDArray[Any]) -> None:
-        """Set ``coefs_`` and ``intercepts_`` to the contents of a flat array, which is copied."""
+        """Set ``coefs_`` and ``intercepts_`` to copies of the contents of a flat array."""
         layers = architecture.split(flat.astype(architecture.dtype))
         self.coefs_, self.intercepts_ = [weights.T for weights, _ in layers], [bias for _, bias in layers]
 
     def _training(self, losses: list[float], steps: int) -> Training:
-        """Return what ``callback`` gets; its state has no moments."""
+        """Return the argument of ``callback``. Its state has no moments."""
         problem, parameters = take_apart("callback", self.network_, _ACTIVATIONS[self.out_activation_][1])
         state = TrainingState(description_of(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 
     def _callback_ends(self, losses: list[float], steps: int) -> bool:
-        """Call ``callback``, and say whether it ends the fit."""
+        """Call ``callback``, and return whether it ends the fit."""
         return self.callback is not None and is_true(self.callback(self._training(losses, steps)))
 
     # --- lbfgs ---
@@ -328,7 +330,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         trainer = problem.trainer(batch_size, optimizer.count_of_moments)
         self._pack(architecture, trainer.parameters)
         optimizer.restore(trainer)
-        best = trainer.parameters.copy()  # those of the best validation score
+        best = trainer.parameters.copy()  # with the best validation score
         factors = fitting.Factors.of(problem.loss.name, self.n_outputs_)
         epochs = fitting.Epochs(trainer, rows, batch_size, self.alpha, factors)
         self.n_iter_ = 0
@@ -370,7 +372,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         self._unpack(architecture, best if self.early_stopping else trainer.parameters)
 
     def _hold_back(self, rows: Rows) -> tuple[NDArray[np.int64], Rows]:
-        """Split the rows into those to learn from, and those that early stopping is decided by."""
+        """Split the rows into training rows and held-back rows for early stopping."""
         stratify = rows.targets.astype(bool) if self._has_one_label() else None
         order, held_back = train_test_split(
             np.arange(len(rows.targets)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
@@ -380,7 +382,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         return order, fitting.take(rows, held_back)
 
     def _improves(self, held_back: Rows | None) -> bool:
-        """Say whether the loss, or the score of the rows held back, is the best; count epochs without progress by ``tol``."""
+        """Return whether the loss, or the score of held-back rows, is the best so far.
+
+        Count the epochs that improve it by less than ``tol``.
+        """
         if held_back is None:
             stands = self.loss_ > self.best_loss_ - self.tol
             improves = self.loss_ < self.best_loss_
@@ -408,124 +413,143 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
 
 def _warn(message: str, category: type[Warning] = UserWarning) -> None:
-    warnings.warn(message, category, stacklevel=6)  # as from the line that calls fit
+    warnings.warn(message, category, stacklevel=6)  # report the line that calls fit
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for classes, with the parameters, attributes and methods of scikit-learn's.
+    """Multi-layer perceptron classifier, a replacement of scikit-learn's.
 
-    It makes scikit-learn's steps: the same ``random_state`` gives the same initial weights, order of rows and, up to rounding
-    errors, the same network. In addition it has ``dtype``, ``class_weight``, ``callback``, ``progress`` and ``network_``.
+    It has the parameters, attributes and methods of scikit-learn 1.9, and ``dtype``,
+    ``class_weight``, ``callback``, ``progress`` and ``network_`` in addition. It makes the same
+    steps: the same ``random_state`` gives the same initial weights, order of rows and, up to
+    rounding errors, the same network.
 
     Parameters
     ----------
-    hidden_layer_sizes : array_like of int
-        Neurons of each hidden layer.
-    activation : {"identity", "logistic", "tanh", "relu"}
-        Of the hidden layers.
-    solver : {"lbfgs", "sgd", "adam"}
-        "sgd" and "adam" make a step for each batch; "lbfgs" takes all rows at a time.
-    alpha : float
-        Strength of the penalty of large weights: alpha / 2 times the sum of their squares is added to the loss.
-    batch_size : int or "auto"
-        Rows of a batch; "auto" is min(200, rows).
-    learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" is ``learning_rate_init / (t_ + 1)^power_t`` after each epoch. "adaptive" is divided by 5 when
-        epochs no longer improve; the fit ends when it is at most 1e-6.
-    learning_rate_init : float
-        The first learning rate of "sgd", and the one of "adam".
-    power_t : float
-        The exponent of "invscaling".
-    max_iter : int
-        The most epochs of "sgd" and "adam", or iterations of "lbfgs".
-    shuffle : bool
-        Whether each epoch has its own random order of rows.
-    random_state : int, RandomState or None
-        Of initial weights, the rows that early stopping holds back, and the order of rows. None: others each time.
-    tol : float
-        What an epoch must improve the loss or the score by. "lbfgs": the largest element of the gradient at a minimum.
-    verbose : bool
+    hidden_layer_sizes : array_like of int, default (100,)
+        Number of neurons of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}, default "relu"
+        Activation of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default "adam"
+        "sgd" and "adam" make a step per batch. "lbfgs" uses all rows in each step.
+    alpha : float, default 0.0001
+        Strength of the L2 penalty: alpha / 2 times the sum of squared weights is added to the loss.
+    batch_size : int or "auto", default "auto"
+        Rows per batch. "auto" is min(200, rows).
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        Schedule of "sgd". "invscaling" sets the rate to ``learning_rate_init / (t_ + 1)**power_t``
+        after each epoch. "adaptive" divides the rate by 5 when epochs stop improving, and ends the
+        fit when it is at most 1e-6.
+    learning_rate_init : float, default 0.001
+        Initial learning rate of "sgd", and learning rate of "adam".
+    power_t : float, default 0.5
+        Exponent of "invscaling".
+    max_iter : int, default 200
+        Upper limit of epochs of "sgd" and "adam", or of iterations of "lbfgs".
+    shuffle : bool, default True
+        Whether each epoch has a new random order of rows.
+    random_state : int, RandomState or None, default None
+        Seed of the initial weights, the held-back rows, and the order of rows. None gives different
+        results each time.
+    tol : float, default 1e-4
+        Minimum improvement of the loss or score by an epoch. For "lbfgs", the largest element of
+        the gradient at a minimum.
+    verbose : bool, default False
         Whether to print the loss of each iteration.
-    warm_start : bool
-        Whether ``fit`` goes on from ``coefs_`` and ``intercepts_``, which may have been set.
-    momentum : float
-        Of "sgd".
-    nesterovs_momentum : bool
-        Whether the momentum of "sgd" looks ahead.
-    early_stopping : bool
-        Whether to hold rows back, end when their score no longer improves, and keep the weights of the best score.
-    validation_fraction : float
-        The part of the rows to hold back.
-    beta_1, beta_2, epsilon : float
-        Of "adam".
-    n_iter_no_change : int
-        The fit ends after more epochs in a row than this without improvement.
-    max_fun : int
-        The most evaluations of the loss by "lbfgs".
-    dtype : {None, "float32", "float64"}
-        Of the weights and of all computation. None: that of X if it is float32, else float64. float32 is faster.
-    class_weight : dict, "balanced", list of dict, or None
-        Factors of the sample weights, by class; a list has a dict for each label. "balanced" is
-        rows / (classes * rows of the class).
+    warm_start : bool, default False
+        Whether ``fit`` starts from ``coefs_`` and ``intercepts_``, which you may set.
+    momentum : float, default 0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default True
+        Whether "sgd" uses Nesterov momentum.
+    early_stopping : bool, default False
+        Whether to hold rows back, to end the fit when their score stops improving, and to keep the
+        weights with the best score.
+    validation_fraction : float, default 0.1
+        Fraction of rows to hold back.
+    beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
+        Settings of "adam".
+    n_iter_no_change : int, default 10
+        The fit ends after more than this number of consecutive epochs without improvement.
+    max_fun : int, default 15000
+        Upper limit of evaluations of the loss by "lbfgs".
+    dtype : {None, "float32", "float64"}, default None
+        dtype of weights and computation. None means float32 if X is float32, else float64. float32
+        is faster.
+    class_weight : dict, "balanced", list of dict, or None, default None
+        Factor of the sample weights for each class. "balanced" is
+        ``rows / (classes * rows of the class)``. For several labels, a list with a dict for each.
     callback : callable, optional
-        Called after each iteration of ``fit`` with an ``nnkernels.Training`` of the network and losses so far (its state has no
-        moments); if it returns True, the fit ends.
-    progress : bool or None
-        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over. False by default, for
-        searches fit many times.
+        Function to call after each iteration of ``fit`` with an ``nnkernels.Training``: the current
+        network and losses, and a state without moments. The fit ends if it returns True.
+    progress : bool or None, default False
+        Whether to show a progress bar on standard error. None shows it after half a second if
+        standard error is a terminal.
 
     Attributes
     ----------
-    classes_ : array
+    classes_ : ndarray
         The classes, sorted.
-    coefs_, intercepts_ : lists of arrays
-        Of each layer the weights (inputs, outputs) and the bias (outputs,). They may be set, or changed in place.
+    coefs_, intercepts_ : list of ndarray
+        Weights (inputs, outputs) and bias (outputs,) of each layer. You may set them, or change
+        them in place.
     network_ : Network
-        An ``nnkernels.Network`` of them, made at each access, to save and deploy. Of two classes it gives both probabilities.
+        An ``nnkernels.Network`` of ``coefs_`` and ``intercepts_``, to save and deploy. It is
+        created at each access. For two classes it outputs both probabilities.
     loss_ : float
-        The loss of the last iteration.
+        Loss of the last iteration.
     best_loss_ : float or None
-        The lowest loss; None with ``early_stopping``.
+        Lowest loss; None with ``early_stopping``.
     loss_curve_ : list of float
-        The loss of each epoch: the mean over its batches, each taken before its step.
+        Loss of each epoch: the mean over its batches, each taken before its step.
     validation_scores_ : list of float or None
-        The accuracy on the rows held back, after each epoch; None without ``early_stopping``.
+        Accuracy on the held-back rows after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
-        The highest of them.
+        Highest validation score; None without ``early_stopping``.
     t_ : int
-        The rows seen in all epochs.
+        Number of rows seen in all epochs.
     n_iter_ : int
-        Iterations of the last fit.
+        Number of iterations of the last fit.
     n_features_in_, feature_names_in_
-        The number of features, and their names if X had any.
-    n_layers_, n_outputs_, out_activation_
-        The number of layers, the inputs among them; of outputs: 1 for two classes; and the activation of the outputs.
+        Number of features, and their names if X has any.
+    n_layers_ : int
+        Number of layers, including the inputs.
+    n_outputs_ : int
+        Number of outputs; 1 for two classes.
+    out_activation_ : str
+        Activation of the outputs.
 
     Notes
     -----
-    Results depend on data, parameters and ``random_state`` alone: their bits are the same on every CPU, for any number of
-    threads, and for sparse and dense X.
+    Results depend only on data, parameters and ``random_state``. Their bits are the same on every
+    CPU, for any number of threads, and for sparse and dense X.
 
-    These habits of scikit-learn are kept, so that parameters mean the same:
+    These conventions are scikit-learn's, so that parameters keep their meaning:
 
-    - The penalty, and so ``alpha``, is divided by the sum of a batch's sample weights, its rows if there are none.
-    - The fit ends after n_iter_no_change + 1 epochs without improvement: of the loss, or with ``early_stopping`` of accuracy or
-      R^2.
-    - ``loss_curve_`` counts batches by their rows, not by their sample weights.
-    - "adam" adds epsilon before it corrects the bias: p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
-    - ``fit`` with ``warm_start`` begins anew with moments, learning rate and ``n_iter_``, but goes on with ``loss_curve_`` and
-      the count of epochs without improvement; ``partial_fit`` keeps all of them.
-    - The gradient of a squared error is not divided by the number of outputs, but its reported loss is.
+    - The penalty is divided by the sum of the batch's sample weights, or by its number of rows.
+    - The fit ends after n_iter_no_change + 1 epochs without improvement of the loss, or of accuracy
+      or R^2 with ``early_stopping``.
+    - ``loss_curve_`` weights batches by their rows, not by their sample weights.
+    - "adam" adds epsilon before the bias correction:
+      ``p = p - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)``.
+    - ``fit`` with ``warm_start`` resets moments, learning rate and ``n_iter_``, but continues
+      ``loss_curve_`` and the count of epochs without improvement. ``partial_fit`` resets nothing.
+    - The gradient of a squared error is not divided by the number of outputs, but the reported loss
+      is.
 
-    These habits differ:
+    These differ from scikit-learn:
 
-    - Probabilities are not clipped in the loss: ``loss_curve_`` is higher where a network is very wrong.
-    - "lbfgs" is our own (``nnkernels.lbfgs``). For several outputs it minimises the sum of their squared errors, whose gradient
-      scikit-learn gives to SciPy together with their mean.
-    - A ``sample_weight`` below 0 is refused, and a batch whose weights are all 0 makes no step.
-    - With ``beta_2=0`` "adam" makes no step where the gradient is 0; scikit-learn's then divides the momentum by epsilon.
-    - Sparse X is made dense a batch at a time: above some thousand features scikit-learn predicts faster.
-    - A fit with ``warm_start`` and ``early_stopping`` that does not improve the best score leaves the best weights.
+    - Probabilities are not clipped in the loss. ``loss_curve_`` is higher for a network that is
+      certain and wrong.
+    - "lbfgs" is ``nnkernels.lbfgs``. For several outputs it minimises the sum of their squared
+      errors. scikit-learn gives SciPy the gradient of the sum, but the value of the mean.
+    - A negative ``sample_weight`` is refused. A batch whose weights are all 0 makes no step.
+    - With ``beta_2=0``, "adam" does not change a parameter whose gradient is 0. scikit-learn
+      divides its momentum by epsilon.
+    - Sparse X is made dense batch by batch. With thousands of features scikit-learn predicts
+      faster.
+    - If a fit with ``warm_start`` and ``early_stopping`` does not improve the best score, it keeps
+      the weights that it started from.
 
     Examples
     --------
@@ -592,40 +616,43 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the classes of rows.
 
-        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+        Ctrl-C ends the fit with a warning, and keeps the weights so far.
 
         Parameters
         ----------
         X : array_like or sparse matrix, shape (rows, features)
+            Rows of features.
         y : array_like, shape (rows,) or (rows, labels)
-            Classes; or a matrix of 0 and 1 where a row may have several labels
+            Classes, or a matrix of 0 and 1 if a row can have several labels.
         sample_weight : array_like, shape (rows,), optional
-            What each row counts; finite, not negative, and not all 0.
+            Weight of each row: finite, at least 0, and not all 0.
 
         Returns
         -------
         self
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+            If data or parameters are invalid, or the weights are not finite after the fit.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> Self:
-        """Go on learning: an epoch over these rows, by "sgd" or "adam".
+        """Train one more epoch on these rows, by "sgd" or "adam".
 
-        Parameters and errors are those of ``fit``; ``classes`` are all classes, which the first call needs.
+        The first call needs ``classes``, the list of all classes. The other parameters and errors
+        are as in ``fit``.
         """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """Return the most probable class of each row (rows,), or a matrix of 0 and 1 (rows, labels)."""
+        """Return the most probable classes (rows,), or a matrix of 0 and 1 (rows, labels)."""
         outputs = self.predict_proba(X)
         if self.out_activation_ == "softmax":
             return self.classes_[outputs.argmax(axis=1)]
@@ -634,11 +661,11 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return self._label_binarizer.inverse_transform(outputs)
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class of ``classes_`` (rows, classes), or of each label (rows, labels)."""
+        """Return the probabilities of classes (rows, classes) or of labels (rows, labels)."""
         return self._outputs(X)
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return the logarithms of ``predict_proba``; -inf for 0."""
+        """Return the logarithm of ``predict_proba``; -inf for a probability of 0."""
         probabilities = self.predict_proba(X)
         return fitting.log(probabilities).astype(probabilities.dtype)
 
@@ -677,8 +704,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
             return weights
         if incremental and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight 'balanced' is not supported for partial_fit: its weights depend on all rows. Give the dict of "
-                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y)."
+                "class_weight 'balanced' is not supported for partial_fit: its weights depend on all rows. Pass a dict with "
+                "the weights of sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y)."
             )
         if y.ndim == 1:
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
@@ -690,26 +717,29 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     def _score(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
         if self.out_activation_ == "softmax":
             return fitting.accuracy(outputs.argmax(axis=1) == targets, weights)
-        answers = (outputs[:, -self.n_outputs_ :] > 0.5) & (len(self.classes_) > 1)  # as in predict
+        answers = (outputs[:, -self.n_outputs_ :] > 0.5) & (len(self.classes_) > 1)  # like predict
         return fitting.accuracy((answers == targets).all(axis=1), weights)
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """Multi-layer perceptron for numbers, with the parameters, attributes and methods of scikit-learn's.
+    """Multi-layer perceptron regressor, a replacement of scikit-learn's.
+
+    Scores are R^2. The other parameters, the attributes and the notes are as in ``MLPClassifier``,
+    without classes.
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}
-        "poisson" is for y of at least 0, such as counts: the last activation is exp, and its outputs are rates.
-
-    The other parameters, the attributes and the notes are those of ``MLPClassifier``, but that there are no classes, and scores
-    are R^2.
+    loss : {"squared_error", "poisson"}, default "squared_error"
+        "poisson" is for y of at least 0, such as counts. The last activation is then exp, and the
+        predictions are rates.
 
     Examples
     --------
     >>> from nnkernels.sklearn import MLPRegressor
-    >>> model = MLPRegressor(hidden_layer_sizes=8, activation="tanh", solver="lbfgs", random_state=0, max_iter=1000)
-    >>> model.fit([[-1.0], [-0.5], [0.0], [0.5], [1.0]], [1.0, 0.25, 0.0, 0.25, 1.0]).predict([[0.5], [1.0]]).round(1).tolist()
+    >>> model = MLPRegressor(hidden_layer_sizes=8, activation="tanh", solver="lbfgs")
+    >>> model = model.set_params(max_iter=1000, random_state=0)
+    >>> x, y = [[-1.0], [-0.5], [0.0], [0.5], [1.0]], [1.0, 0.25, 0.0, 0.25, 1.0]
+    >>> model.fit(x, y).predict([[0.5], [1.0]]).round(1).tolist()
     [0.3, 1.0]
     """
 
@@ -760,41 +790,47 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the numbers of rows.
 
-        A KeyboardInterrupt ends it with a warning, and leaves what was learnt so far.
+        Ctrl-C ends the fit with a warning, and keeps the weights so far.
 
         Parameters
         ----------
         X : array_like or sparse matrix, shape (rows, features)
+            Rows of features.
         y : array_like, shape (rows,) or (rows, outputs)
+            True values.
         sample_weight : array_like, shape (rows,), optional
-            What each row counts; finite, not negative, and not all 0.
+            Weight of each row: finite, at least 0, and not all 0.
 
         Returns
         -------
         self
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For data or parameters that do not fit, and for weights that are no longer finite after the fit.
+            If data or parameters are invalid, or the weights are not finite after the fit.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(lambda estimator: estimator._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Go on learning: an epoch over these rows, by "sgd" or "adam". Parameters and errors are those of ``fit``."""
+        """Train one more epoch on these rows, by "sgd" or "adam".
+
+        Parameters and errors are as in ``fit``.
+        """
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the numbers of each row: (rows,) or (rows, outputs)."""
+        """Return the predicted numbers, of shape (rows,) or (rows, outputs)."""
         numbers = self._outputs(X)
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _as_targets(self, y: Any, incremental: bool) -> NDArray[Any]:
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         if y.dtype.kind not in "biuf":
-            raise ValueError(f"MLPRegressor expected y of real numbers, got {y.dtype}")
+            raise ValueError(f"MLPRegressor expected y to be real numbers, got {y.dtype}")
         targets = y.reshape(len(y), -1)
         self.n_outputs_ = targets.shape[1]
         if self.loss == "poisson" and (targets < 0).any():

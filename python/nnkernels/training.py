@@ -1,4 +1,4 @@
-"""The training loop, and what it leaves: a network, the losses of its epochs, and a state to go on from."""
+"""The training loop ``train``, its result ``Training``, and ``TrainingState`` to resume from."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from nnkernels.network import Network
 from nnkernels.optimizers import MOMENTS, Optimizer, OptimizerLike, as_optimizer
 from nnkernels.problem import Architecture, Problem, Rows, take_apart
 
-# What train calls after each epoch; True ends the training.
+# A function to call after each epoch. It ends training by returning True.
 Callback: TypeAlias = Callable[["Training"], object]
 
-# A run that takes more seconds than this shows its progress.
+# Seconds before the progress bar is shown.
 _PROGRESS_DELAY = 0.5
 
-# Run more epochs in a call of C++ while a call takes fewer seconds than this: Python's part takes longer than an epoch of a
-# tiny network.
+# While a call of C++ takes fewer seconds than this, the next call runs more epochs. For a tiny
+# network, the overhead of a call exceeds the time of an epoch.
 _LEAST_CALL = 0.01
 
 
 class Description(NamedTuple):
-    """Identifies a training. A state can go on only if every field matches."""
+    """The properties of a training that must match those of the state to resume from."""
 
     sizes: str
     activations: str
@@ -46,23 +46,24 @@ class Description(NamedTuple):
 
 
 class TrainingState(Frozen):
-    """Where a training stands: ``train(..., state=training.state)`` goes on from there.
+    """State of a training: ``train(..., state=training.state)`` resumes from it.
 
-    4 epochs and 6 more are 10 epochs, bit for bit, if data and settings are the same. ``train`` and ``load`` make states, which
-    are frozen.
+    With the same data and settings, 4 epochs and then 6 give the same bits as 10 epochs. States are
+    immutable. ``train`` and ``TrainingState.load`` create them.
 
     Attributes
     ----------
     epochs, steps : int
-        How many were made so far.
-    parameters : array
-        Weights (outputs, inputs) and bias of layer after layer, flat and read-only: float64 for a float64 network, and float32
-        for a float32 or float16 one.
-    moments : tuple of arrays
-        Of the optimizer, each of the parameters' shape: m and v of Adam, v of SGD with momentum.
+        Number of epochs and steps so far.
+    parameters : ndarray
+        Weights (outputs, inputs) and bias of each layer in turn, as one flat read-only array:
+        float64 for a float64 network, else float32.
+    moments : tuple of ndarray
+        Moments of the optimizer, each of the shape of ``parameters``: m and v for Adam, v for SGD
+        with momentum.
     description : tuple of str
-        The network's sizes, activations and dtype, the loss, and the kind of optimizer, which must be the same to go on. Their
-        settings may change: a learning rate, for example.
+        The network's sizes, activations and dtype, the loss, and the kind of optimizer. They must
+        match to resume. Settings such as the learning rate may change.
 
     Examples
     --------
@@ -99,21 +100,34 @@ class TrainingState(Frozen):
         return f"TrainingState(epochs={self.epochs}, steps={self.steps}, {', '.join(texts)})"
 
     def restore(self, trainer: _core.Trainer) -> None:
-        """Let a Trainer go on from here. Raises ValueError if its arrays have other shapes: NumPy would broadcast."""
+        """Copy the state to a Trainer. Raises ValueError if the shapes differ."""
         arrays, values = (trainer.parameters, *trainer.moments), (self.parameters, *self.moments)
         if [(array.dtype, array.shape) for array in arrays] != [(value.dtype, value.shape) for value in values]:
             expected, got = (", ".join(map(describe, several)) for several in (arrays, values))
-            raise ValueError(f"train: the state's parameters and moments should be {expected}, but are {got}")
+            raise ValueError(f"train expected a state with parameters and moments {expected}, got {got}")
         for array, value in zip(arrays, values, strict=True):
             array[:] = value
         trainer.steps = self.steps
 
     def save(self, path: Path) -> None:
-        """Write the state to a file in the safetensors format, which ``load`` reads; the same state gives the same bytes.
+        """Write the state to a file in the safetensors format, which ``load`` reads.
 
-        Tensors ``parameters``, ``moments.0``, ``moments.1``; entries ``nnkernels.training.epochs``, ``.steps``, ``.sizes``, ...
-        of the metadata. A file that is there is overwritten. Raises OSError where the system cannot write it, of which a part
-        may then be left.
+        An existing file is overwritten. The same state gives the same bytes.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            The name of the file.
+
+        Raises
+        ------
+        OSError
+            If the system cannot write the file. It may be left incomplete.
+
+        Notes
+        -----
+        The tensors are ``parameters``, ``moments.0`` and ``moments.1``. The file's metadata entries
+        are ``nnkernels.training.epochs``, ``.steps``, ``.sizes`` and so on.
         """
         tensors = dict(zip(_tensor_names(len(self.moments)), (self.parameters, *self.moments), strict=True))
         values = {"epochs": self.epochs, "steps": self.steps, **self.description._asdict()}
@@ -123,8 +137,26 @@ class TrainingState(Frozen):
     def load(cls, path: Path) -> Self:
         """Read a state that ``save`` wrote.
 
-        Nothing in a file is ever executed, and memory stays in proportion to its size. Raises ValueError where the file does
-        not hold a whole state, OSError where the system cannot read it, and MemoryError.
+        Nothing in a file is executed, and memory stays proportional to the file's size.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            A regular file.
+
+        Returns
+        -------
+        TrainingState
+            The saved state, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold a whole state.
+        OSError
+            If the system cannot read the file.
+        MemoryError
+            If there is not enough memory for the state.
         """
         return read_file(
             path,
@@ -135,10 +167,10 @@ class TrainingState(Frozen):
         )
 
 
-# The beginning of the keys of a file's metadata.
+# Prefix of the entries of a file's metadata.
 _PREFIX = "nnkernels.training."
 
-# Epochs and steps are below this.
+# Upper limit of epochs and steps.
 _MOST_STEPS = 2**63
 
 
@@ -174,7 +206,7 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
         (description.optimizer in MOMENTS, "optimizer"),
     ):
         if not good:
-            raise ValueError(f"a bad {what} is in its metadata")
+            raise ValueError(f"its metadata has an invalid {what}")
     names = _tensor_names(MOMENTS[description.optimizer])
     tensors = read_tensors(file, names)
     layers = zip(pairwise(sizes), activations, strict=True)
@@ -182,26 +214,23 @@ def _read_state(file: Any) -> tuple[Description, int, int, NDArray[Any], list[ND
     dtype = np.result_type(description.dtype, np.float32)
     for name, tensor in tensors.items():
         if tensor.shape != (length,) or tensor.dtype != dtype:
-            raise ValueError(f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, and should be {dtype} of ({length},)")
+            raise ValueError(f"expected tensor {name!r} to be {dtype} of shape ({length},), got {describe(tensor)}")
     return description, epochs, steps, tensors[names[0]], [tensors[name] for name in names[1:]]
 
 
 class Training(Frozen):
-    """What ``train`` returns, and gives to its ``callback``. Frozen.
+    """The result of ``train``, which ``callback`` gets too. Immutable.
 
     Attributes
     ----------
-    losses : tuple of float
-        One for each epoch of this call: the mean over its rows, each batch's loss taken before its step.
-    validation_losses : tuple of float
-        One for each epoch, taken after it; () without ``validation``.
     state : TrainingState
-        To go on from.
+        The state after the last epoch, to resume from.
 
     Examples
     --------
     >>> import nnkernels as nnk
-    >>> nnk.train(nnk.Network([nnk.Dense([[0.0]])]), [[1.0]], [[1.0]], optimizer=nnk.SGD(0.125), epochs=3)
+    >>> net = nnk.Network([nnk.Dense([[0.0]])])
+    >>> nnk.train(net, [[1.0]], [[1.0]], optimizer=nnk.SGD(0.125), epochs=3)
     Training(epochs=3, loss=0.0625)
     """
 
@@ -224,7 +253,7 @@ class Training(Frozen):
         state: TrainingState,
     ) -> None:
         self._set(_architecture=architecture, _parameters=parameters, _network=None, state=state)
-        # The lists of the run, which go on growing: copies for each callback would take quadratic time.
+        # The run appends to these lists. Copying them for each callback would take quadratic time.
         self._set(_losses=losses, _validation_losses=validation_losses, _epochs=len(losses))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,17 +261,17 @@ class Training(Frozen):
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The mean loss in each epoch."""
+        """The mean loss of each epoch. The loss of a batch is taken before its step."""
         return tuple(self._losses[: self._epochs])
 
     @property
     def validation_losses(self) -> tuple[float, ...]:
-        """The validation loss after each epoch."""
+        """The validation loss after each epoch; () without ``validation``."""
         return tuple(self._validation_losses[: self._epochs])
 
     @property
     def network(self) -> Network:
-        """The network that has learnt."""
+        """The trained network."""
         if self._network is None:
             architecture = self._architecture
             learnt = iter(architecture.split(rounded(self._parameters, architecture.dtype)))
@@ -254,10 +283,11 @@ class Training(Frozen):
         return cast(Network, self._network)
 
     def plot(self, path: Path) -> None:
-        """Write a plot of the losses over the epochs to a PNG or SVG file; the lowest validation loss is marked.
+        """Plot the losses over the epochs to a PNG or SVG file.
 
-        The loss has a logarithmic axis where it falls by more than a factor of ten. The same losses give the same bytes, for a
-        version of matplotlib and its settings. A file that is there is overwritten.
+        The lowest validation loss is marked. The axis of the loss is logarithmic if the loss falls
+        by more than a factor of ten. An existing file is overwritten. The same losses give the same
+        bytes for the same version and settings of matplotlib.
 
         Parameters
         ----------
@@ -267,16 +297,17 @@ class Training(Frozen):
         Raises
         ------
         ImportError
-            Without matplotlib: ``pip install 'nnkernels[plot]'``.
+            If matplotlib is not installed: ``pip install 'nnkernels[plot]'``.
         ValueError
-            For another suffix.
+            If the name has another suffix.
         OSError
-            Where the system cannot write the file.
+            If the system cannot write the file.
 
         Examples
         --------
         >>> import nnkernels as nnk, pathlib, tempfile
-        >>> training = nnk.train(nnk.Network.random([1, 4, 1], seed=0), [[-1.0], [1.0]], [[0.5], [2.0]])
+        >>> net = nnk.Network.random([1, 4, 1], seed=0)
+        >>> training = nnk.train(net, [[-1.0], [1.0]], [[0.5], [2.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     training.plot(pathlib.Path(folder, "losses.svg"))
         """
@@ -294,12 +325,12 @@ class Training(Frozen):
 
 
 class TrainingError(FloatingPointError):
-    """A loss, or a parameter, is no longer finite.
+    """Raised by ``train`` when a loss or a parameter becomes NaN or infinite.
 
     Attributes
     ----------
     training : Training
-        Up to the last epoch in which all was finite.
+        The training up to the last finite epoch.
 
     Examples
     --------
@@ -338,69 +369,79 @@ def train(
     progress: bool | None = None,
     state: TrainingState | None = None,
 ) -> Training:
-    """Train a network: return one with a lower loss; the given one stays as it is.
+    """Train a network to lower its loss. The given network is unchanged; the result has a new one.
 
-    Each step takes ``batch_size`` rows, computes the gradient of their mean loss by the network's parameters, and lets the
-    optimizer change these. The last batch of an epoch may be shorter.
+    Each step computes the gradient of the mean loss of ``batch_size`` rows, and the optimizer
+    changes the parameters. The last batch of an epoch may be smaller.
 
     Parameters
     ----------
     net : Network
-        For example of ``Network.random``. A float16 network learns in float32.
+        The network to start from, such as a ``Network.random``. A float16 network is trained in
+        float32.
     x : array_like, shape (..., inputs)
-        Rows of inputs. They are not copied if they are C-contiguous and of the dtype the network learns in.
+        Rows of inputs. They are not copied if they are C-contiguous and have the dtype of the
+        training.
     targets : array_like
-        What the outputs should be, of their shape; for cross_entropy labels (...) or probabilities (..., classes).
-    loss : optional
-        As in ``Network.gradient``: a name, a function, a ``functools.partial`` of it that sets its option, or None for the last
-        activation's own.
-    optimizer : SGD, Adam or AdamW
-        Or "sgd", "adam" or "adamw", with their defaults.
-    epochs : int
-        Passes over the rows, beside those of ``state``; 0 makes no step.
-    batch_size : int
-        At least 1; all rows if there are fewer.
-    seed : int
-        Of the order of rows, from 0 to 2**64 - 1.
-    shuffle : bool
-        Whether each epoch has its own random order of rows, or all have the given one.
+        True outputs, of the shape of ``net(x)``. For cross_entropy labels (...), or probabilities
+        (..., classes).
+    loss : str, callable or None, default None
+        As in ``Network.gradient``. None chooses the loss that matches the last activation.
+    optimizer : SGD, Adam, AdamW or str, default "adam"
+        An optimizer; or "sgd", "adam" or "adamw", with default settings.
+    epochs : int, default 10
+        Number of passes over the rows in this call. 0 makes no step.
+    batch_size : int, default 32
+        Number of rows per step, at least 1. It is limited to the number of rows in ``x``.
+    seed : int, default 0
+        Seed of the order of rows, from 0 to 2**64 - 1.
+    shuffle : bool, default True
+        Whether each epoch has a new random order of rows. Otherwise rows keep their order.
     sample_weight : array_like, shape (...) or that of the losses, optional
-        What each row or term of the loss counts; finite and not negative, and not all 0. A row of weight 0 counts nothing, even
-        if it holds NaN; a batch of such rows makes no step.
+        Weight of each row or of each element of the loss: finite, at least 0, and not all 0. A row
+        of weight 0 has no effect, even if it holds NaN. A batch of such rows makes no step.
     validation : (x, targets) or (x, targets, sample_weight), optional
         Rows whose loss is computed after each epoch.
     patience : int, optional
-        End after this many epochs without a lower validation loss (at least 1), and return the network whose validation loss
-        was the lowest. The state is that after the last epoch.
+        Training ends after this many epochs, at least 1, without a lower validation loss. The
+        result then has the network with the lowest validation loss, and the state after the last
+        epoch. Requires ``validation``.
     callback : callable, optional
-        Called after each epoch with a Training of the present network, losses and state; if it returns True, training ends.
-    progress : bool, optional
-        Whether to show a bar on standard error. None: if that is a terminal, once half a second is over.
+        Function to call after each epoch with the current Training. Training ends if it returns
+        True.
+    progress : bool or None, default None
+        Whether to show a progress bar on standard error. None shows it after half a second if
+        standard error is a terminal.
     state : TrainingState, optional
-        Where to go on, rather than at the network's weights: that of a training with a network of the same sizes, activations
-        and dtype, the same loss, and the same kind of optimizer.
+        State to resume from; the parameters of ``net`` are then not used. It must be from a
+        training with the same sizes, activations, dtype, loss, and kind of optimizer.
 
     Returns
     -------
     Training
-        With attributes ``network``, ``losses``, ``validation_losses`` and ``state``.
+        The result, with attributes ``network``, ``losses``, ``validation_losses`` and ``state``.
 
     Raises
     ------
-    TypeError, ValueError
-        Before the first step: for arguments of the wrong kind, shapes that do not fit, no rows, weights that are all 0, a
-        state of another training, ``patience`` without ``validation``, and a label, target or weight out of range (the message
-        has its row, counted from 0).
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If the shapes do not fit. If there are no rows, or all weights are 0. If the state does not
+        match. If ``patience`` is given without ``validation``. If a label, target or weight is out
+        of range; the message names the row, counted from 0. It is raised before the first step.
     TrainingError
-        A loss or a parameter is no longer finite: a FloatingPointError whose ``training`` is that of the last finite epoch.
+        If a loss or a parameter becomes NaN or infinite. Its attribute ``training`` is the training
+        up to the last finite epoch. It is a FloatingPointError.
     MemoryError
-        Where there is too little for parameters, gradient, moments, and the activations of a batch.
+        If there is not enough memory for the parameters, gradients, moments, and the activations of
+        a batch.
 
     Notes
     -----
-    The trained network depends on data, settings and seed alone: its bits are the same on every CPU, for any number of threads,
-    and in one call or several by ``state``. Order of rows: Fisher-Yates by Philox4x64-10 (J. K. Salmon et al., "Parallel random
-    numbers: as easy as 1, 2, 3", 2011), keyed by seed and epoch.
+    The trained network depends only on data, settings and seed. Its bits are the same on every CPU,
+    for any number of threads, and in one call or several with ``state``. Rows are shuffled by
+    Fisher-Yates with random numbers from Philox4x64-10, keyed by seed and epoch (J. K. Salmon et
+    al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
     Examples
     --------
@@ -423,7 +464,7 @@ def train(
     if patience is not None:
         patience = as_integer("train", "patience", patience, 1)
         if validation is None:
-            raise ValueError("train expected validation where there is patience: it waits for a lower validation loss")
+            raise ValueError("train expected validation=(x, targets) with patience, which waits for a lower validation loss")
     if callback is not None and not callable(callback):
         raise TypeError(f"train expected callback to be a function, got {callback!r}")
     if progress is not None:
@@ -438,11 +479,11 @@ def train(
     else:
         _check_state(state, description)
     if not _are_finite(state.parameters, problem.architecture.dtype):
-        raise ValueError("train: a parameter is NaN or infinite before the first step")
+        raise ValueError("train expected finite parameters, got NaN or infinity before the first step")
     run = _Run(problem, min(batch_size, len(rows.x)), state)
-    del parameters, state  # the run frees them when it has newer ones
+    del parameters, state  # so that the run can free them
 
-    lowest, best, best_parameters = math.inf, 0, None  # validation loss, epochs until then, and parameters after these
+    lowest, best, best_parameters = math.inf, 0, None  # validation loss, epoch, parameters
     with Progress(epochs, progress) as bar:
         for _ in run.make_epochs(epochs, rows, held_back, chosen, seed, shuffle, one_by_one=callback is not None):
             bar.update(len(run.losses), run.losses[-1], *run.validation_losses[-1:])
@@ -456,7 +497,7 @@ def train(
 
 
 class _Run:
-    """A call of ``train``: its losses so far, and its state after the last finite epoch."""
+    """A running call of ``train``: its losses, and the state after the last finite epoch."""
 
     def __init__(self, problem: Problem, batch_size: int, state: TrainingState) -> None:
         self._architecture = problem.architecture
@@ -467,7 +508,7 @@ class _Run:
         self.validation_losses: list[float] = []
 
     def training(self, parameters: NDArray[Any]) -> Training:
-        """Return a Training with these parameters of the network."""
+        """Return the current Training with these parameters of the network."""
         return Training(self._architecture, parameters, self.losses, self.validation_losses, self.state)
 
     def make_epochs(
@@ -480,18 +521,21 @@ class _Run:
         shuffle: bool,
         one_by_one: bool,
     ) -> Iterator[None]:
-        """Train, and yield after each epoch, or after several short ones. Raise TrainingError where one is not finite."""
+        """Train, and yield after each epoch, or after several short ones.
+
+        Raises TrainingError if an epoch is not finite.
+        """
         trainer = self._trainer
         numbers = optimizer.numbers()
         one_by_one = one_by_one or held_back is not None
-        count = 1  # epochs in a call of C++
+        count = 1  # epochs per call of C++
         while len(self.losses) < epochs:
             begin = perf_counter()
             count = min(count, epochs - len(self.losses))
             losses = trainer.epochs(*rows, numbers, seed, self.state.epochs, count, shuffle)
             validation_loss = None if held_back is None else trainer.evaluate(*held_back)
             failure = _find_failure(losses, validation_loss, trainer.parameters, self._architecture.dtype)
-            if failure and count > 1:  # Go back, and find the last finite epoch one by one: the bits will be the same.
+            if failure and count > 1:  # Repeat these epochs one by one, with the same bits.
                 self.state.restore(trainer)
                 count, one_by_one = 1, True
                 continue
@@ -500,11 +544,11 @@ class _Run:
                 raise TrainingError(
                     f"train: no longer finite after {self.state.epochs} epochs: {failure}; "
                     f"{cause or f'try a learning_rate below {optimizer.learning_rate}'}; "
-                    "the exception's training has those epochs",
+                    "the exception's attribute training holds the finite epochs",
                     self.training(self.state.parameters),
                 )
             description, made = self.state.description, self.state.epochs + count
-            del self.state  # free it first: the next one is as large
+            del self.state  # free its memory before the next state takes as much
             self.state = TrainingState(description, made, trainer.steps, trainer.parameters, trainer.moments)
             self.losses += losses
             if validation_loss is not None:
@@ -515,13 +559,13 @@ class _Run:
 
 
 def _as_rows(problem: Problem, x: Any, targets: Any, sample_weight: Any) -> Rows:
-    """Return data with at least one loss that counts."""
+    """Check and convert data. Raise ValueError if there are no rows, or all weights are 0."""
     rows = problem.as_rows(x, targets, sample_weight)
     if rows.targets.size == 0:
         got = f"x of shape {shape_of(x)} and targets of shape {shape_of(targets)}"
-        raise ValueError(f"{problem.function} expected at least one row, and one output, got {got}")
+        raise ValueError(f"{problem.function} expected at least one row and one output, got {got}")
     if rows.weights is not None and not rows.weights.any():
-        raise ValueError(f"{problem.function} expected a sample_weight above 0, got weights that are all 0")
+        raise ValueError(f"{problem.function} expected a sample_weight above 0, got only zeros")
     return rows
 
 
@@ -534,7 +578,7 @@ def _as_validation(problem: Problem, validation: object) -> Rows:
 
 
 def description_of(problem: Problem, optimizer: Optimizer) -> Description:
-    """Return what a state of this training is checked by."""
+    """Return the description that a state must match."""
     architecture = problem.architecture
     return Description(
         "-".join(map(str, architecture.sizes)),
@@ -547,7 +591,7 @@ def description_of(problem: Problem, optimizer: Optimizer) -> Description:
 
 def _first_state(description: Description, parameters: NDArray[Any]) -> TrainingState:
     zeros = np.zeros(parameters.shape, parameters.dtype)
-    zeros.flags.writeable = False  # so that the state has no copies
+    zeros.flags.writeable = False  # so that the state does not copy it
     return TrainingState(description, 0, 0, parameters, [zeros] * MOMENTS[description.optimizer])
 
 
@@ -556,13 +600,13 @@ def _check_state(state: object, description: Description) -> None:
         raise TypeError(f"train expected state to be a TrainingState, got a {type(state).__name__}")
     for name, theirs, ours in zip(Description._fields, state.description, description, strict=True):
         if theirs != ours:
-            raise ValueError(f"train: the state is of a training with {name} {theirs}, but this one has {name} {ours}")
+            raise ValueError(f"train expected a state with {name} {ours}, got {name} {theirs}")
 
 
 def _find_failure(
     losses: list[float], validation_loss: float | None, parameters: NDArray[Any], dtype: np.dtype[Any]
 ) -> str | None:
-    """Say what is not finite. The network holds the parameters in this dtype."""
+    """Describe the first value that is not finite; None if all are. ``dtype`` is the network's."""
     for loss in losses:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
@@ -572,14 +616,14 @@ def _find_failure(
 
 
 def _are_finite(parameters: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    """Say whether all parameters are finite in the network's dtype."""
-    # NaN if one is; np.isfinite of all would need an array.
+    """Return whether all parameters are finite in the network's dtype."""
+    # min and max propagate NaN. np.isfinite of all parameters would need a temporary array.
     extremes = np.array([parameters.min(initial=0), parameters.max(initial=0)])
     return bool(np.isfinite(rounded(extremes, dtype)).all())
 
 
 def _find_bad_row(whose: str, rows: Rows) -> str | None:
-    """Name the first row that counts, but holds NaN or infinity."""
+    """Describe the first row with NaN or infinity whose weight is not 0."""
     for name, array in (("x", rows.x), ("targets", rows.targets)):
         bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
         if rows.weights is not None:
@@ -590,19 +634,19 @@ def _find_bad_row(whose: str, rows: Rows) -> str | None:
 
 
 def is_true(value: object) -> bool:
-    """Say whether a callback has returned True, not only something that counts as true."""
+    """Return whether a callback's result is True, not merely truthy."""
     return isinstance(value, (bool, np.bool_)) and bool(value)
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Say whether a stream is a terminal. Programs replace sys.stderr by objects that can only write, or close it."""
+    """Return whether a stream is a terminal. sys.stderr may be closed, or lack ``isatty``."""
     with suppress(AttributeError, ValueError):
         return bool(stream.isatty())
     return False
 
 
 class Progress:
-    """A bar of tqdm, which is imported when the bar is first shown."""
+    """A tqdm progress bar. tqdm is imported when the bar is first shown."""
 
     def __init__(self, epochs: int, show: bool | None) -> None:
         self._epochs = epochs
@@ -613,7 +657,7 @@ class Progress:
             self._due = 0.0 if show else perf_counter() + _PROGRESS_DELAY
 
     def update(self, epochs: int, loss: float, validation_loss: float | None = None) -> None:
-        """Show how many epochs were made, and the losses of the last."""
+        """Show the number of epochs so far, and the losses of the last one."""
         if self._bar is None:
             if perf_counter() < self._due:
                 return

@@ -1,1 +1,1 @@
-"""What ``python -m nnkernels`` runs, a module for each command."""
+"""The commands of ``python -m nnkernels``, each in a module."""

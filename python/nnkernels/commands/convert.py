@@ -8,15 +8,15 @@ from nnkernels.commands.report import say, weights_sha256
 from nnkernels.commands.rows import check_replaceable, named, open_replacement
 from nnkernels.network import load, read_saved
 
-# What each suffix of the output's name stands for: whether a file there is a network that may be replaced.
+# Readers by suffix of the output: they check that an existing file, to be replaced, is a network.
 _READERS = {".safetensors": read_saved, ".onnx": load}
 
 
 def convert(model: Path, output: Path, name: str | None = None) -> None:
-    """Write a network, or what ``load`` makes one of, to a .safetensors or .onnx file, and print its layers.
+    """Write a network or model that ``load`` reads to a .safetensors or .onnx file.
 
-    ``name`` is the output to take of an ONNX model that has several. Raises OSError, ValueError, and ImportError where a
-    package is missing. Then no file is written.
+    ``name`` chooses an output of an ONNX model with several. Raises OSError, ValueError, and
+    ImportError if a package is missing. Then no file is written.
     """
     reader = _READERS.get(output.suffix.lower())
     if reader is None:

@@ -1,4 +1,4 @@
-"""What ``python -m nnkernels`` shows: a small network, then one that learns to read handwritten digits, beside NumPy."""
+"""The demonstration: a small network, and one that learns handwritten digits."""
 
 import hashlib
 import math
@@ -20,19 +20,19 @@ from nnkernels.optimizers import Adam
 from nnkernels.settings import config
 from nnkernels.training import Training, train
 
-# SHA-256 of the weights and biases that ``learn_digits`` gives, on every machine. python/train_digits.py prints it.
+# SHA-256 of the weights and biases from ``learn_digits``. python/train_digits.py prints it.
 DIGITS_SHA256 = "2ff706b81cbde7107aa2bb9edd098a731cada5e887af93107d1e993e5a12474b"
 
 _BATCH_SIZE = 32
 _BAR_LENGTH = 64
 
-# Of float32.
+# Constants of float32.
 _UNIT_ROUNDOFF = 2.0**-24
 _LEAST_SUBNORMAL = 2.0**-149
 
 
 class Digits(NamedTuple):
-    """Pictures of 8 x 8 pixels from 0 to 16, one a row, and the digits that they show. Training takes two thirds."""
+    """Images of 8 x 8 pixels from 0 to 16, one per row, and labels. Two thirds are for training."""
 
     train_pixels: NDArray[np.uint8]
     train_labels: NDArray[np.uint8]
@@ -42,22 +42,22 @@ class Digits(NamedTuple):
 
 
 def read_digits(folder: Path = Path(__file__).parent.parent) -> Digits:
-    """Read the digits that the package, or another folder, holds."""
+    """Read the digits from the package, or from another folder."""
     with np.load(folder / "digits.npz") as data:
         arrays = data["train_pixels"], data["train_labels"], data["held_pixels"], data["held_labels"]
         return Digits(*arrays, source=str(data["source"]))
 
 
 def as_inputs(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return pictures as inputs from 0 to 1."""
+    """Return images as inputs from 0 to 1."""
     return pixels.astype(np.float32) / 16
 
 
 def learn_digits(digits: Digits) -> Training:
-    """Train the network of the demonstration. The package ships it as digits.safetensors.
+    """Train the network of the demonstration, which the package contains as digits.safetensors.
 
-    The learning rate was chosen without the held-back digits: of 0.001, 0.002, 0.003, 0.005, 0.01 and 0.02 it had the highest
-    accuracy in a cross-validation on the others (five folds, five seeds).
+    The learning rate was chosen from 0.001, 0.002, 0.003, 0.005, 0.01 and 0.02 by cross-validation
+    on the training digits (five folds, five seeds). It had the highest accuracy.
     """
     net = Network.random([64, 64, 10], "relu", "softmax", seed=0)
     x = as_inputs(digits.train_pixels)
@@ -65,15 +65,15 @@ def learn_digits(digits: Digits) -> Training:
 
 
 def sha256(training: Training) -> str:
-    """Return the SHA-256 of weights and biases, layer after layer."""
+    """Return the SHA-256 of the weights and biases of all layers in turn."""
     return hashlib.sha256(training.state.parameters.tobytes()).hexdigest()
 
 
 def demonstrate() -> int:
     """Print the demonstration and return the exit status.
 
-    It is 1 if the trained weights are not the committed ones, if the outputs differ from NumPy's by more than rounding, or if a
-    row alone has other bits than in a batch; otherwise 0.
+    It is 1 if the trained weights differ from the expected ones, if the outputs differ from NumPy's
+    by more than rounding errors, or if a row alone has other bits than in a batch; else 0.
     """
     settings = config()
     print(f"nnkernels {settings['version']}, target {settings['target']}, threads {settings['threads']}\n")
@@ -137,7 +137,7 @@ def _show_digits() -> int:
     for name, rows in (("64 rows in a call", x[:64]), ("one row in a call", x[:1])):
         ours, theirs = _rows_per_second(rows, net, with_numpy)
         speed.append(f"{name:24}{ours:12,.0f}{theirs:12,.0f}")
-    _show("rows per second, best of 40 turns, each with its own choice of threads:", "\n".join(speed))
+    _show("rows per second, best of 40 runs, each library with its default threads:", "\n".join(speed))
 
     difference = np.abs(probabilities.astype(np.float64) - with_numpy(x))
     bound = 2 * rounding_bound(layers, x)
@@ -145,9 +145,10 @@ def _show_digits() -> int:
     _show(
         f"{'equal' if equal else 'NOT EQUAL'} to NumPy up to rounding:",
         f"the largest difference of a probability is {difference.max():.1e}, the largest bound {bound.max():.1e}\n"
-        "it is |difference| <= 2 p (exp(2 e) - 1) + 2^-148, where rounding can move a logit by e: from n inputs h,\n"
-        "each up to d off, a layer's sums are up to d |W| + (n + 1) 2^-24 ((|h| + d) |W| + |b|) off\n"
-        "(softmax itself adds a little to e: rounding_bound in nnkernels/commands/demonstration.py)",
+        "the bound is |difference| <= 2 p (exp(2 e) - 1) + 2^-148, where e is the rounding error of a logit:\n"
+        "with n inputs h, each off by up to d, a layer's sums are off by up to\n"
+        "d |W| + (n + 1) 2^-24 ((|h| + d) |W| + |b|); softmax adds a little to e\n"
+        "(rounding_bound in nnkernels/commands/demonstration.py)",
     )
     alike, alike_numpy = _rows_alike(net, x), _rows_alike(with_numpy, x)
     _show("rows with the same bits alone and in the batch:", f"nnkernels {alike} of {len(x)}, NumPy {alike_numpy} of {len(x)}")
@@ -155,7 +156,7 @@ def _show_digits() -> int:
 
 
 def _show_learning(digits: Digits) -> tuple[Training, bool]:
-    """Train and show it; return the training, and whether its weights are the committed ones."""
+    """Train and show it. Return the training, and whether its weights are the expected ones."""
     begin = perf_counter()
     training = learn_digits(digits)
     seconds = perf_counter() - begin
@@ -163,7 +164,7 @@ def _show_learning(digits: Digits) -> tuple[Training, bool]:
     _show("network:", training.network)
     _show(
         f"trained from random weights in {seconds:.3f} seconds:",
-        f"{epochs} epochs, each over all {rows:,} digits for training; {steps:,} steps, each with up to {_BATCH_SIZE} of them",
+        f"{epochs} epochs over {rows:,} training digits; {steps:,} steps, each with up to {_BATCH_SIZE} digits",
     )
     _show("mean loss in an epoch:", _loss_bars(training.losses))
     found = sha256(training)
@@ -176,9 +177,9 @@ def _show_learning(digits: Digits) -> tuple[Training, bool]:
 
 
 def _loss_bars(losses: Sequence[float]) -> str:
-    """Return a bar for each of the first five epochs, and for every fifth."""
+    """Return a bar chart of the first five epochs and every fifth one."""
     parts = _printable(" ▏▎▍▌▋▊▉█", " #")
-    steps = len(parts) - 1  # by which a character fills up
+    steps = len(parts) - 1  # in which a character fills up
     lines = []
     for epoch, loss in enumerate(losses, 1):
         if epoch <= 5 or epoch % 5 == 0:
@@ -188,7 +189,7 @@ def _loss_bars(losses: Sequence[float]) -> str:
 
 
 def numpy_network(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[Any]:
-    """Return the forward pass in NumPy, in place wherever it can be: ReLU, but softmax at the end."""
+    """Return the forward pass in NumPy, in place where possible, with ReLU and a final softmax."""
     z: NDArray[Any] = x
     for number, layer in enumerate(layers, 1):
         z = z @ layer.weights.T
@@ -202,13 +203,14 @@ def numpy_network(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[Any]:
 
 
 def rounding_bound(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how far from the exact probabilities a float32 forward pass can be, whatever its order of summation.
+    """Return a bound of the error of probabilities in float32, for any order of summation.
 
-    A sum of n products and a bias has at most n + 1 roundings on the way of any term, so it is wrong by at most
-    (n + 1) u / (1 - (n + 1) u) times the sum of magnitudes, u = 2**-24 (N. J. Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2nd edition, section 3.1); ReLU does not make an error larger. In softmax the difference from the maximum is
-    rounded, exp is good to 4 ULP, and the m terms of the sum and the quotient are rounded; together that is as if the
-    logits were wrong by u (range of logits + m + 16).
+    In a sum of n products and a bias, each term is rounded at most n + 1 times. The error is at
+    most (n + 1) u / (1 - (n + 1) u) times the sum of magnitudes, with u = 2**-24 (N. J. Higham,
+    "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1). ReLU does not
+    increase an error. In softmax the difference to the maximum is rounded, exp has an error of up
+    to 4 ULP, and the m additions and the division are rounded. Together this is at most the effect
+    of an error of u (range of logits + m + 16) in the logits.
     """
     u = _UNIT_ROUNDOFF
     exact: NDArray[np.float64] = x.astype(np.float64)
@@ -230,7 +232,7 @@ def rounding_bound(layers: Sequence[Dense], x: NDArray[Any]) -> NDArray[np.float
 
 
 def _rows_per_second(rows: NDArray[Any], *functions: Callable[[NDArray[Any]], Any]) -> list[float]:
-    """Return each function's best of 40 turns of about 2 ms; they take turns, so that what else runs disturbs all alike."""
+    """Time functions: the best of 40 runs of 2 ms each. They alternate, to share disturbances."""
     repeats = []
     for function in functions:
         function(rows)
@@ -248,13 +250,13 @@ def _rows_per_second(rows: NDArray[Any], *functions: Callable[[NDArray[Any]], An
 
 
 def _rows_alike(function: Callable[[NDArray[Any]], NDArray[np.float32]], x: NDArray[Any]) -> int:
-    """Count the rows that have the same bits in a batch of one and in the whole batch."""
+    """Count the rows with the same bits in a batch of one and in the whole batch."""
     alone = np.concatenate([function(row[np.newaxis]) for row in x])
     return int(np.count_nonzero((alone.view(np.uint32) == function(x).view(np.uint32)).all(axis=-1)))
 
 
 def _pictures(rows: NDArray[Any], pixels: NDArray[Any], labels: NDArray[Any], probabilities: NDArray[Any]) -> str:
-    """Return pictures side by side, with the three most probable readings of each."""
+    """Return images side by side, with the three most probable digits for each."""
     shades = _printable(" ░▒▓█", " .:*#")
     columns = []
     for row in rows:
@@ -267,7 +269,7 @@ def _pictures(rows: NDArray[Any], pixels: NDArray[Any], labels: NDArray[Any], pr
 
 
 def _printable(blocks: str, plain: str) -> str:
-    """Return the blocks if standard output can show them."""
+    """Return ``blocks`` if standard output can encode them, else ``plain``."""
     try:
         blocks.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What the commands take as a model."""
+"""Reading the model argument of the commands."""
 
 import sys
 import warnings
@@ -10,9 +10,10 @@ from nnkernels.network import Network, load
 
 
 def read_model(path: Path, output: str | None = None) -> tuple[Network, Names]:
-    """Return the network that a file holds, and the names in it. Say on standard error what of a model is left out.
+    """Return the network in a file, and its names. Print warnings on standard error.
 
-    ``output`` is the output to take of an ONNX model that has several. Raises OSError, ValueError and ImportError.
+    ``output`` chooses an output of an ONNX model with several. Raises OSError, ValueError and
+    ImportError.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

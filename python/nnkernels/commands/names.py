@@ -1,4 +1,4 @@
-"""The names of classes and columns, which a network has in its metadata."""
+"""Names of classes and columns in a network's metadata."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,10 +8,11 @@ from nnkernels.network import Network
 
 
 class Names(NamedTuple):
-    """Names in a network's metadata: "classes", "columns" and "ignored" are JSON lists, "target" is plain text.
+    """Names in a network's metadata.
 
-    ``classes`` has a name for each output, ``columns`` one for each input; () without. ``target`` is the column to predict,
-    ``ignored`` are columns that are no inputs.
+    ``classes`` are the names of the outputs, ``columns`` the names of the inputs; () if there are
+    none. ``target`` is the name of the column to predict, ``ignored`` are the names of columns that
+    are not inputs. In the metadata "target" is plain text; the others are JSON lists.
 
     >>> names = Names(("cat", "dog"), ("weight", "height"), "animal")
     >>> names.metadata()
@@ -31,13 +32,16 @@ class Names(NamedTuple):
 
 
 def names_of(net: Network, file: str) -> Names:
-    """Return the names in a network's metadata. Raises ValueError, which tells the file, if they do not fit the network."""
+    """Return the names in a network's metadata.
+
+    Raises ValueError with the name of the file if they do not fit the network.
+    """
     classes, columns = _read_list(net, "classes", net.outputs, file), _read_list(net, "columns", net.inputs, file)
     return Names(classes, columns, net.metadata.get("target"), _read_list(net, "ignored", None, file))
 
 
 def class_names(net: Network) -> tuple[str, ...]:
-    """Return the names of classes in a network's metadata; () if there are none, or if they do not fit the network."""
+    """Return the names of classes in a network's metadata; () if they are missing or do not fit."""
     try:
         return _read_list(net, "classes", net.outputs, "")
     except ValueError:
@@ -53,24 +57,24 @@ def _read_list(net: Network, name: str, length: int | None, file: str) -> tuple[
     except (RecursionError, ValueError):
         several = None
     if not isinstance(several, list) or not all(isinstance(item, str) and _is_line(item) for item in several):
-        raise ValueError(f"{file}: expected metadata {name!r} to be a JSON list of strings, without NUL and carriage return")
+        raise ValueError(f"{file}: expected metadata {name!r} to be a JSON list of strings without NUL and carriage return")
     if length is not None and (len(several) != length or len(set(several)) != length):
         raise ValueError(f"{file}: expected metadata {name!r} to be {length} different strings, got {len(several)}")
     return tuple(several)
 
 
 def _is_line(text: str) -> bool:
-    """JSON can hold what files do not give back: halves of surrogate pairs, and what NumPy's strings and CSV leave out."""
+    """Return whether UTF-8 (no surrogates), NumPy (no NUL) and CSV (no CR) preserve a text."""
     return not any("\ud800" <= character <= "\udfff" or character in "\0\r" for character in text)
 
 
 def shown(text: str) -> str:
-    """Return a name as a terminal can show it: without line breaks and control characters, and not empty."""
+    """Return a printable name: ``repr`` if it is empty or has control characters."""
     return text if text and text.isprintable() else repr(text)
 
 
 def listed(several: Sequence[str], most: int, label: Callable[[str], str] = shown) -> str:
-    """Return the first names, and how many more there are.
+    """Return the first names, and the number of further ones.
 
     >>> listed(["a", "b", "c"], 3), listed(["a", "b", "c"], 2)
     ('a, b, c', 'a, b and 1 more')

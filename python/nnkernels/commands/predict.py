@@ -1,4 +1,4 @@
-"""Run a saved network on the rows of a file, block by block: memory does not grow with the file."""
+"""Run a saved network on the rows of a file, in blocks: memory does not grow with the file."""
 
 import sys
 from collections.abc import Iterator
@@ -24,16 +24,17 @@ from nnkernels.commands.rows import (
 )
 from nnkernels.layers import Dense
 
-# Multiplications in a block, which an interruption waits for: less than half a second, on any CPU target.
+# Upper limit of multiplications in a block: less than half a second on any CPU target, so that
+# Ctrl-C is quick.
 _BLOCK_WORK = 2**28
 
-# But no fewer rows than this, which make it worth while to read a large network's weights.
+# Lower limit of rows in a block, so that reading a large network's weights pays.
 _FEW_ROWS = 16
 
-# The class of a row whose outputs are NaN.
+# The class of a row with NaN in its outputs.
 _NO_CLASS = "nan"
 
-# A run is long, and shows its progress, after this many seconds.
+# Seconds before the progress bar is shown.
 PROGRESS_DELAY = 0.5
 
 
@@ -47,16 +48,31 @@ def predict(
     header: bool | None = None,
     probabilities: bool = False,
 ) -> None:
-    """Write what a saved network gives for each row of the source. "-" is standard input or output.
+    """Write the predictions of a saved network for each row of a file.
 
-    That is a class name where the network has such names; else, or with ``probabilities``, all outputs. Above probabilities in
-    CSV stand the names.
+    A prediction is a class name, or all outputs if the network has no class names. With
+    ``probabilities`` it is all outputs, and CSV has a header with the class names.
 
-    ``fallback`` is the format where a name ends in neither .csv nor .npy. ``delimiter`` separates the fields of CSV, ``header``
-    tells whether its first line is one (None: if it looks like names).
+    Parameters
+    ----------
+    model : Path
+        The file of the network.
+    source, output : str
+        Names of files; "-" is standard input and output.
+    fallback : {"csv", "npy"}, optional
+        The format if a name ends in neither .csv nor .npy.
+    delimiter : str, default ","
+        Separates the fields of CSV.
+    header : bool or None, default None
+        Whether the first line of CSV is a header. None decides by its content.
+    probabilities : bool, default False
+        Whether to write all outputs rather than class names.
 
-    Raises OSError or ValueError for what cannot be read or written, is malformed or does not fit; the output then is as it
-    was before.
+    Raises
+    ------
+    OSError, ValueError
+        If a file cannot be read or written, is malformed, or does not fit the network. The output
+        is then as before.
     """
     from tqdm import tqdm
 
@@ -75,7 +91,7 @@ def predict(
         open_output(output, output_format) as output_file,
     ):
         if output_file.isatty():
-            bar.disable = True  # it would be among the rows
+            bar.disable = True  # or it would mix with the rows
         if source_format == "csv":
             ignored = names.ignored if names.target is None else (*names.ignored, names.target)
             blocks = read_csv(source_file, input_label(source), inputs, block_rows, delimiter, header, names.columns, ignored)
@@ -84,9 +100,9 @@ def predict(
 
         def results() -> Iterator[NDArray[Any]]:
             for rows, percent in blocks:
-                with np.errstate(over="ignore"):  # What is beyond the network's dtype becomes infinite.
+                with np.errstate(over="ignore"):  # numbers beyond the network's dtype become infinite
                     result = net(rows)
-                yield result.reshape(len(rows), outputs)  # One neuron makes one column.
+                yield result.reshape(len(rows), outputs)  # one neuron: one column
                 bar.update(percent - bar.n)
 
         if names.classes and not probabilities:

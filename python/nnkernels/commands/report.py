@@ -1,4 +1,4 @@
-"""What the commands print of data and networks."""
+"""Output of the commands."""
 
 import hashlib
 import sys
@@ -9,7 +9,7 @@ from nnkernels.network import Network
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print lines at once. Characters that standard output's encoding lacks are written as backslash escapes."""
+    """Print and flush lines. Characters that cannot be encoded become backslash escapes."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     with named("standard output"):
         for line in lines:
@@ -17,7 +17,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number of things.
+    """Return a number with its noun, in the plural if needed.
 
     >>> count(1, "row"), count(2000, "row")
     ('1 row', '2,000 rows')
@@ -26,7 +26,7 @@ def count(number: int, noun: str) -> str:
 
 
 def weights_sha256(net: Network) -> str:
-    """Return the SHA-256 of all weights and biases, layer after layer, as little-endian bytes; of a Scale, offset and scale."""
+    """Return the SHA-256 of the little-endian bytes of each layer's arrays in turn."""
     digest = hashlib.sha256()
     for layer in net.layers:
         for name in ("weights", "bias", "offset", "scale"):

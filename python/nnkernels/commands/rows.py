@@ -1,7 +1,7 @@
-"""Rows of numbers in CSV and .npy: files, pipes, and the standard streams by the name "-".
+"""Reading and writing rows of numbers as CSV and .npy, in files, pipes and standard streams ("-").
 
-Both are read and written block by block, so memory does not grow with the file. No row is lost or invented: anything but a row
-of numbers is a ValueError that names the file, the line and the column.
+Files are processed in blocks, so that memory does not grow with the file. Each row must be numbers;
+otherwise a ValueError names the file, the line and the column.
 """
 
 import csv
@@ -28,27 +28,27 @@ from nnkernels.commands.names import listed
 
 Format = Literal["csv", "npy"]
 
-# Rows, and the percentage of the file read with them (0 where the size of the file is unknown).
+# Rows, and the percentage of the file read so far; 0 if the file's size is unknown.
 Blocks = Iterator[tuple[NDArray[Any], int]]
 
 _STANDARD_STREAM = "-"
 
-# Numbers in a block of inputs or outputs: 2 MB in float64.
+# Upper limit of numbers in a block of inputs or outputs: 2 MB in float64.
 BLOCK_NUMBERS = 2**18
 
-# Links to follow, as many as Linux does.
+# Upper limit of symbolic links to follow, as in Linux.
 _MOST_LINKS = 40
 
 
 def input_label(name: str) -> str:
-    """Return what messages call an input."""
+    """Return the name of an input for messages."""
     return "standard input" if name == _STANDARD_STREAM else name
 
 
 def file_format(name: str, fallback: Format | None = None) -> Format:
-    """Return the format that a name ends in; else the fallback; else CSV for pipes, devices and the standard streams.
+    """Return the format of a file by its suffix, else the fallback, else CSV for a stream.
 
-    Raises ValueError for other names.
+    Streams are pipes, devices and standard streams. Raises ValueError for other names.
 
     >>> file_format("rows.NPY", "csv"), file_format("-", "npy"), file_format("-")
     ('npy', 'npy', 'csv')
@@ -62,18 +62,18 @@ def file_format(name: str, fallback: Format | None = None) -> Format:
 
 
 def _is_stream(name: str) -> bool:
-    """Return whether a name is a pipe, a device, or a file that is open already: it can only be read or written in order."""
+    """Return whether a name is a stream: a pipe, a device, or a file that is already open."""
     if name == _STANDARD_STREAM or _descriptor(name) is not None:
         return True
     try:
         mode = Path(name).stat().st_mode
     except OSError:
-        return False  # opening it says why
+        return False  # opening it will report the error
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _descriptor(name: str) -> int | None:
-    """Return the number of a file that is open already, if its name says so: /dev/fd/3, or a link such as /dev/stdout."""
+    """Return the descriptor of an open file, named as /dev/fd/3 or by a link like /dev/stdout."""
     path = Path(name)
     for _ in range(_MOST_LINKS):
         if path.name.isdecimal() and os.path.realpath(path.parent) == os.path.realpath("/dev/fd"):
@@ -94,7 +94,7 @@ def file_size(file: BinaryIO) -> int | None:
 
 
 class _File(FileIO):
-    """A file whose errors tell its label. Given by its descriptor, it goes on where it is, and stays open."""
+    """A file whose errors have its label. A file given by its descriptor is not closed."""
 
     def __init__(self, file: Path | int, mode: str, label: str) -> None:
         self._label = label
@@ -112,7 +112,7 @@ class _File(FileIO):
 
 @contextmanager
 def named(label: str) -> Iterator[None]:
-    """Let errors of the system tell the label of the file."""
+    """Set the file name of an OSError to a label."""
     try:
         yield
     except OSError as error:
@@ -121,7 +121,7 @@ def named(label: str) -> Iterator[None]:
 
 
 def _open(name: str, mode: str, standard: TextIO | None, label: str) -> _File:
-    """Open a file by its name. One that is open already is not opened again, which would begin at its start."""
+    """Open a file by name. A file that is already open continues at its current position."""
     if name != _STANDARD_STREAM:
         descriptor = _descriptor(name)
         return _File(Path(name) if descriptor is None else descriptor, mode, label)
@@ -139,9 +139,10 @@ def open_input(name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
-    """Open a file to write from its start; on any exception a regular file is as it was before.
+    """Open a file to write from its start. After an exception a regular file is unchanged.
 
-    A .npy file begins with its number of rows, which is known at the end. For a stream it waits in a temporary file.
+    A .npy file begins with its number of rows, which is known only at the end. For a stream it is
+    therefore written to a temporary file first.
     """
     if not _is_stream(name):
         with open_replacement(Path(name)) as file:
@@ -160,14 +161,14 @@ def open_output(name: str, kind: Format) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_replacement(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside the path, which takes its place when it is complete; on any exception nothing is left of it."""
+    """Open a temporary file that replaces ``path`` at the end, or is deleted after an exception."""
     if _is_stream(str(path)):
         raise ValueError(f"{path}: expected the name of a file, not of a pipe or a device")
-    target = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
+    target = Path(os.path.realpath(path))  # replace the target of a link
     temporary = target.with_name(f".nnkernels-{os.urandom(8).hex()}")
     try:
         with named(str(path)), suppress(FileNotFoundError):
-            target.open("r+b").close()  # A folder or a write-protected file is an error; replacing would not notice.
+            target.open("r+b").close()  # fails for a folder or a write-protected file
         with BufferedWriter(_File(temporary, "xb", str(path))) as file:
             with named(str(path)), suppress(FileNotFoundError):
                 shutil.copymode(target, temporary)
@@ -181,20 +182,20 @@ def open_replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_replaceable(path: Path, read: Callable[[Path], object]) -> None:
-    """Raise ValueError for a file that ``read`` refuses, such as a table: it is there for something else."""
+    """Raise ValueError if an existing file is not a network that ``read`` accepts."""
     if path.exists() and path.stat().st_size:
         try:
-            with warnings.catch_warnings(action="ignore"):  # of what a model that is replaced has
+            with warnings.catch_warnings(action="ignore"):  # about the old model
                 read(path)
         except ValueError:
-            raise ValueError(f"{path}: this file holds no network, so it is kept: say another name, or delete it") from None
+            raise ValueError(f"{path}: this file is not a network and is kept: choose another name, or delete it") from None
 
 
 # --- .npy ---
 
 
 def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
-    """Yield the rows of a .npy file with the shape (rows, inputs), or of one row with the shape (inputs,)."""
+    """Yield the rows of a .npy file of shape (rows, inputs), or (inputs,) for one row."""
     shape, fortran_order, dtype = _read_npy_header(file, name)
     if dtype.kind not in "biu" and dtype.type not in (np.float16, np.float32, np.float64):
         raise ValueError(f"{name}: expected a real dtype (bool, integer, float16, float32 or float64), got {dtype}")
@@ -208,14 +209,15 @@ def read_npy(file: BinaryIO, name: str, inputs: int, block_rows: int) -> Blocks:
     by_columns = fortran_order and len(shape) == 2
     if by_columns and size is None:
         raise ValueError(
-            f"{name}: a pipe cannot give the rows of an array in Fortran order, whose columns come first: "
+            f"{name}: an array in Fortran order cannot be read by rows from a pipe: "
             "save np.ascontiguousarray(array), or read it from a file"
         )
     offset = file.tell() if by_columns else 0
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         if by_columns:
-            # A new map each time: what has been read through a map counts as memory of the process as long as the map lives.
+            # A new map for each block, since pages that were read count as memory until it is
+            # closed.
             block = np.memmap(file, dtype, "r", offset, shape, "F")[start:stop]
         else:
             data = file.read((stop - start) * row_bytes)
@@ -231,7 +233,7 @@ def _read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, 
     try:
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"expected version 1.0 or 2.0, got {version}")  # 3.0 is for records with Unicode names
+            raise ValueError(f"expected version 1.0 or 2.0, got {version}")  # 3.0: Unicode field names
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
         if min(shape, default=0) < 0:
@@ -239,7 +241,7 @@ def _read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, 
     except OSError:
         raise
     except Exception as error:
-        # A malformed header raises whatever NumPy's parser meets: ValueError, TypeError, SyntaxError, OverflowError, ...
+        # NumPy's parser raises many types of errors: ValueError, TypeError, SyntaxError, ...
         raise _not_whole(name, error) from None
     return shape, fortran_order, dtype
 
@@ -249,8 +251,9 @@ def _not_whole(name: str, reason: object) -> ValueError:
 
 
 def write_npy(file: BinaryIO, results: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
-    """Write blocks of rows of this shape as one array, to a file at its start that can be written again there."""
-    # The number of rows is known at the end. NumPy leaves room for it in a header, which then is written again.
+    """Write blocks of rows of this shape as one array. ``file`` is seekable and at its start."""
+    # The number of rows is known only at the end. NumPy's header leaves room for any number, so
+    # that it can be overwritten.
     header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
     np.lib.format.write_array_header_1_0(file, header)
     rows = 0
@@ -274,18 +277,31 @@ def read_csv(
     columns: Sequence[str] = (),
     ignored: Collection[str] = (),
 ) -> Blocks:
-    """Yield the rows of a CSV file: UTF-8, quotes as in RFC 4180, any end of line. True counts as 1, False as 0.
+    """Yield the rows of a CSV file in UTF-8, with quotes as in RFC 4180. True is 1, False is 0.
 
-    ``header`` tells whether the first line is one. With None it is one if all its fields are different names (``_is_name``). A
-    line that may be a header or a row, such as 0,1,2, is an error.
+    Blank lines are skipped, except in a file of one column, where they are missing numbers.
 
-    ``columns`` are the names of the inputs, if they have any. A header must have all of them, in any order; rows are yielded in
-    the order of ``columns``. It may also have those in ``ignored``, whatever is in them.
-
-    Blank lines are skipped, but not in a file of one column, where each is a number that is missing.
+    Parameters
+    ----------
+    file : binary file
+        The file.
+    name : str
+        Its name, for error messages.
+    inputs, block_rows : int
+        Number of inputs, and upper limit of rows in a block.
+    delimiter : str, default ","
+        Separates fields.
+    header : bool or None, default None
+        Whether the first line is a header. None means that it is if its fields are different names
+        (``_is_name``). An ambiguous line such as 0,1,2 is an error.
+    columns : sequence of str, default ()
+        Names of the inputs, if they have names. A header must have all of them, in any order. Rows
+        are yielded in the order of ``columns``.
+    ignored : collection of str, default ()
+        Names of columns that a header may have in addition. Their content is not read.
     """
     size, characters = file_size(file), 0
-    advice = "give it a name that ends in .npy" if Path(name).suffix else "say --format npy"
+    advice = "rename it so that it ends in .npy" if Path(name).suffix else "use --format npy"
     with csv_lines(file, name, f": {advice}") as lines:
         first, lines = first_record(lines, delimiter, inputs)
         table, order = CsvTable(lines, inputs, delimiter), None
@@ -303,8 +319,9 @@ def read_csv(
 
 @contextmanager
 def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[str]]:
-    """Give the lines of a CSV file, and let errors begin with its name. The advice is for a .npy file."""
-    # A byte that is not UTF-8 becomes a surrogate, which is in no number: the error names its line and column.
+    """Yield the lines of a CSV file. Errors get its name, and ``advice`` if it is a .npy file."""
+    # Invalid UTF-8 becomes surrogates, which are never part of a number: the error can name the
+    # line and column.
     with TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape") as text:
         beginning = next(text, "")
         if beginning.startswith("\udc93NUMPY"):
@@ -316,7 +333,7 @@ def csv_lines(file: BinaryIO, name: str, advice: str = "") -> Iterator[Iterator[
 
 
 class Record(NamedTuple):
-    """Fields of one row, and the numbers of its first and last line: quotes may enclose line breaks."""
+    """The fields of a row, and its first and last line. A quoted field may span several lines."""
 
     first: int
     last: int
@@ -329,20 +346,20 @@ class Record(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The names in a header. np.savetxt begins it with a number sign."""
+        """The names in a header, without the "# " at the beginning from np.savetxt."""
         texts = self.texts
         return [*(text.removeprefix("# ") for text in texts[:1]), *texts[1:]]
 
 
 class Field(NamedTuple):
-    """How a field becomes a number, where ``parse`` does not raise ValueError, and what is expected there."""
+    """A function that parses a field, or raises ValueError, and a description of valid fields."""
 
     parse: Callable[[str], float]
     expected: str
 
 
 class Block(NamedTuple):
-    """Rows of a CSV file, the line where each begins, and the number of characters read."""
+    """Rows of a CSV file, the line number of each, and the number of characters read."""
 
     numbers: NDArray[np.float64]
     lines: Sequence[int]
@@ -350,18 +367,22 @@ class Block(NamedTuple):
 
 
 class CsvTable:
-    """The lines of a CSV file, and how they become numbers.
+    """A parser of CSV lines.
 
     Parameters
     ----------
-    lines, columns, delimiter
-        The lines, the number of fields in each, and what separates these.
-    names : sequence of str
-        Of the columns, for error messages; may be empty.
-    fields : mapping
-        How columns are read, by their numbers from 0; numbers otherwise.
+    lines : iterator of str
+        The lines.
+    columns : int
+        Number of fields in each line.
+    delimiter : str
+        Separates fields.
+    names : sequence of str, default ()
+        Names of the columns, for error messages.
+    fields : mapping of int to Field, optional
+        Parsers of columns that are not numbers, by index.
     missing, text : str
-        What to do about a missing value, and about text where a number is expected.
+        Advice for a missing value, and for text in a column of numbers.
     """
 
     def __init__(
@@ -384,7 +405,7 @@ class CsvTable:
         self._number = 0  # of lines read
 
     def skip(self, record: Record) -> None:
-        """Go past the first record."""
+        """Skip the first record."""
         self._number = sum(1 for _ in islice(self._lines, record.last))
 
     def blocks(self, block_rows: int) -> Iterator[Block]:
@@ -393,21 +414,21 @@ class CsvTable:
             yield self._parse(lines)
 
     def _parse(self, lines: list[str]) -> Block:
-        """Return the rows in lines, and in the lines after them up to the end of the last row."""
+        """Return the rows that begin in ``lines``. The last one may continue in further lines."""
         characters, begin, end = sum(map(len, lines)), self._number + 1, self._number + len(lines)
-        if not all(map(str.isspace, lines)):  # np.loadtxt warns where there is nothing else
+        if not all(map(str.isspace, lines)):  # np.loadtxt warns about blank lines only
             converters: Any = {column: _without_quotes(field.parse) for column, field in self._fields.items()}
             try:
                 table = np.loadtxt(lines, delimiter=self._delimiter, comments=None, ndmin=2, converters=converters or None)
             except ValueError as error:
-                # NumPy makes a ValueError of all that a converter raises: of Ctrl-C, too.
+                # NumPy converts every exception in a converter to ValueError, including Ctrl-C.
                 if error.__cause__ is not None and not isinstance(error.__cause__, ValueError):
                     raise error.__cause__ from None
             else:
                 if table.shape == (len(lines), self.columns):
                     self._number = end
                     return Block(table, range(begin, end + 1), characters)
-        # There are quotes, blank lines or faults. This takes more than twice as long.
+        # Quotes, blank lines or errors need this parser, which takes more than twice as long.
         rows, numbers = [], []
         for record in _records(chain(lines, self._lines), self._delimiter, self.columns, self._number):
             rows.append(self.parse_record(record))
@@ -446,18 +467,24 @@ class CsvTable:
         return numbers
 
     def label(self, column: int) -> str:
-        """Return what messages call a column."""
+        """Return the name of a column for messages."""
         return f"column {column + 1}" + (f" ({reprlib.repr(self._names[column])})" if self._names else "")
 
 
 def first_record(lines: Iterator[str], delimiter: str, columns: int | None = None) -> tuple[Record | None, Iterator[str]]:
-    """Return the first record, and the lines again. Without the number of columns blank lines are no records."""
+    """Return the first record, and an iterator of all lines, including it.
+
+    Blank lines are skipped, except if ``columns`` is 1.
+    """
     ahead, lines = tee(lines)
     return next(_records(ahead, delimiter, columns), None), lines
 
 
 def _records(lines: Iterator[str], delimiter: str, columns: int | None, before: int = 0) -> Iterator[Record]:
-    """Yield the records in lines, before which there are others. In one column a blank line is one."""
+    """Yield the records in lines. ``before`` is the number of lines before them.
+
+    Blank lines are skipped, except if ``columns`` is 1.
+    """
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != " ", strict=True)
     while True:
         first = before + reader.line_num + 1
@@ -475,7 +502,7 @@ def _records(lines: Iterator[str], delimiter: str, columns: int | None, before: 
 
 
 def _is_header(record: Record, table: CsvTable, delimiter: str, columns: Sequence[str]) -> bool:
-    """Return whether the first record is no row of the table, but has names, or those of the columns."""
+    """Return whether the first record is a header, by known names of columns or by its form."""
     known = set(columns).intersection(record.names)
     if known and len(known) == len(columns) and all(map(_is_input, record.texts)):
         raise _ambiguous(record, delimiter)
@@ -484,7 +511,7 @@ def _is_header(record: Record, table: CsvTable, delimiter: str, columns: Sequenc
     check_ambiguous(record, delimiter)
     length = len(record.fields)
     are_names = first_no_name(record.texts) is None
-    fits = length == table.columns or bool(columns and length > 1)  # its names will be compared with the columns
+    fits = length == table.columns or bool(columns and length > 1)  # names are checked later
     if fits and are_names:
         return True
     try:
@@ -494,42 +521,42 @@ def _is_header(record: Record, table: CsvTable, delimiter: str, columns: Sequenc
         if length == table.columns:
             hint = header_hint(record)
         elif length == 1 and are_names and not _OTHER_DELIMITER.search(record.texts[0]):
-            hint = "; if it is a title, say --header"
+            hint = "; if it is a title, use --header"
         raise ValueError(f"{error}{hint}") from None
     return False
 
 
 def header_hint(record: Record) -> str:
-    """Say why a record is no header, if it is none."""
+    """Return why a record is not taken as a header; "" if it could be one."""
     texts = record.texts
     column = first_no_name(texts)
     if column is None:
         return ""
     name = texts[column - 1]
     got = reprlib.repr(name) + " again" * (name in texts[: column - 1])
-    return f"; no header either, for column {column} is {got}: say --header if it is one"
+    return f"; not a header either, since column {column} is {got}: use --header if it is one"
 
 
 def check_ambiguous(record: Record, delimiter: str) -> None:
-    """Raise ValueError for 0,1,2: a header, or a row."""
+    """Raise ValueError for a record 0,1,2, which may be a header or a row."""
     if len(record.fields) > 2 and record.texts == [str(column) for column in range(len(record.fields))]:
         raise _ambiguous(record, delimiter)
 
 
 def _ambiguous(record: Record, delimiter: str) -> ValueError:
     line = reprlib.repr(delimiter.join(record.texts))
-    return ValueError(f"line {record.first}: {line} may be a header or a row: say --header or --no-header")
+    return ValueError(f"line {record.first}: {line} may be a header or a row: use --header or --no-header")
 
 
 def _column_order(header: Record, columns: Sequence[str], ignored: Collection[str]) -> list[int]:
-    """Return where a header has the columns."""
+    """Return the index of each of ``columns`` in a header."""
     names = header.names
     places = {name: place for place, name in enumerate(names)}
     expected = {*columns, *ignored}
     for what, several in (
         ("lacks columns that the network was trained on", [name for name in columns if name not in places]),
         (
-            "has columns that the network was not trained on; take them out of the file",
+            "has columns that the network was not trained on; remove them from the file",
             [name for name in names if name not in expected],
         ),
         ("repeats columns", [name for place, name in enumerate(names) if places[name] != place]),
@@ -539,12 +566,12 @@ def _column_order(header: Record, columns: Sequence[str], ignored: Collection[st
     return [places[name] for name in columns]
 
 
-# Names in an error message.
+# Upper limit of names in an error message.
 _MOST_NAMES = 5
 
 
 def _without_quotes(parse: Callable[[str], float]) -> Callable[[str], float]:
-    """Return a function for np.loadtxt, which does not know quotes."""
+    """Return a parser for np.loadtxt that refuses quotes, which np.loadtxt does not support."""
 
     def parse_plain(field: str) -> float:
         if '"' in field:
@@ -554,25 +581,25 @@ def _without_quotes(parse: Callable[[str], float]) -> Callable[[str], float]:
     return parse_plain
 
 
-# Usual delimiters: a title has none of them.
+# Common delimiters, which do not occur in a title.
 _OTHER_DELIMITER = re.compile("[,;|\t]")
 
-# 59,0 and 1.000,5, as some countries write numbers.
+# Numbers with a decimal comma: 59,0 and 1.000,5.
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\d\s*")
 
-# What text in another encoding has, such as UTF-16 or Latin-1.
+# Characters that result from other encodings, such as UTF-16 or Latin-1.
 NOT_UTF_8 = re.compile("[\0\ud800-\udfff]")
 
 
 def parse_number(field: str) -> float:
-    """Return what np.loadtxt reads. Python alone reads 1_000, and digits of other scripts."""
+    """Parse a number as np.loadtxt, which refuses 1_000 and digits of other scripts."""
     if "_" in field or not field.strip().isascii():
         raise ValueError
     return float(field)
 
 
 def is_number(field: str) -> bool:
-    """Return whether a field can be read as a number."""
+    """Return whether a field is a number."""
     try:
         parse_number(field)
     except ValueError:
@@ -580,7 +607,7 @@ def is_number(field: str) -> bool:
     return True
 
 
-# As pandas, R and others write truth values: pd.get_dummies makes such columns of text.
+# Booleans as written by pandas, for example from pd.get_dummies, and by R.
 _TRUTH = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
 
 
@@ -597,10 +624,10 @@ _INPUT = Field(_parse_input, "a number")
 IGNORED = Field(lambda field: 0.0, "anything")
 
 
-# Written as letters and digits alone: n/a is na.
+# Compared without punctuation: n/a is na.
 _MISSING_WORDS = {
     *("na", "nan", "nat", "nd", "nil", "none", "null", "missing", "undefined", "unknown"),
-    *("qnan", "snan", "nanq", "nans", "nainteger", "nareal", "nacharacter", "nacomplex"),  # as C libraries and R have them
+    *("qnan", "snan", "nanq", "nans", "nainteger", "nareal", "nacharacter", "nacomplex"),  # of C libraries and R
 }
 _MISSING_SIGNS = "-\u2013\u2014?*. \t\r\n"
 _BOOLEANS = {
@@ -610,14 +637,14 @@ _BOOLEANS = {
 _INFINITY = {"inf", "infinity"}
 _BOOLEAN_LETTERS = {"t", "f", "y", "n"}
 
-# A number after a short word and a space or a sign (EUR 5, US$5, ca. 5), or right after what looks like a currency (EUR5, Rs5).
+# A number after a short word and a space or sign (EUR 5, US$5, ca. 5), or after a currency (EUR5).
 _AMOUNT = re.compile(r"[^\W\d_]{1,3}\W+\d|([A-Z]{3}|[A-Z][a-zč]|RM|TL|kr)\d")
 
 
 def first_no_name(fields: list[str]) -> int | None:
-    """Return the first column that is no name, or has that of an earlier column, if any.
+    """Return the first column, from 1, that is not a name, or repeats an earlier one; else None.
 
-    A single t, f, y or n is a name only beside others, as in x, y.
+    If all fields are t, f, y or n, they are booleans, not names.
     """
     if {field.lower() for field in fields} <= _BOOLEAN_LETTERS:
         return 1
@@ -630,16 +657,17 @@ def first_no_name(fields: list[str]) -> int | None:
 
 
 def _is_name(field: str) -> bool:
-    """Return whether a field begins with a letter and is no missing value, boolean, amount or number, however written.
+    """Return whether a field is a name: it begins with a letter and cannot be a value.
 
-    A row that is taken for a header would be lost, so what may be a value is no name: neither EUR5 nor PCA1.
+    Values are numbers, booleans, amounts and missing values in any spelling. A row taken as a
+    header would be lost, so ambiguous fields, such as EUR5 and PCA1, are not names.
 
-    >>> [_is_name(field) for field in ("age", "x1", "_id", "Größe in m", "# x", "PM2.5", "Feature 1")]
-    [True, True, True, True, True, True, True]
-    >>> [_is_name(field) for field in ("N/A", "", "-", "True", "EUR 5", "$1.50", "inf", "nan(ind)", "1e5", "0x1F", "2019")]
-    [False, False, False, False, False, False, False, False, False, False, False]
+    >>> all(map(_is_name, ("age", "x1", "_id", "Größe in m", "# x", "PM2.5", "Feature 1")))
+    True
+    >>> any(map(_is_name, ("N/A", "", "-", "True", "EUR 5", "$1.50", "inf", "nan(ind)", "1e5")))
+    False
     """
-    field = field.removeprefix("# ")  # as np.savetxt begins a header
+    field = field.removeprefix("# ")  # of np.savetxt
     word = _word(field)
     has_letter_first = field[:1].isalpha() or field[:1] == "_"
     return has_letter_first and not (word in _MISSING_WORDS | _BOOLEANS | _INFINITY or word.isnumeric() or _AMOUNT.match(field))
@@ -650,19 +678,19 @@ def _word(field: str) -> str:
 
 
 def _is_missing(field: str) -> bool:
-    """Return whether a field stands for a missing value: empty, a dash or the like, or a word such as N/A."""
+    """Return whether a field is a missing value: empty, a dash, or a word such as N/A."""
     return not field.strip(_MISSING_SIGNS) or _word(field) in _MISSING_WORDS
 
 
 def write_csv(file: BinaryIO, results: Iterable[NDArray[Any]], delimiter: str = ",") -> None:
-    """Write blocks of rows, a line for each row."""
+    """Write blocks of rows, one line per row."""
     for block in results:
-        # str of NumPy's numbers gives the fewest digits that no other number of the dtype has.
+        # str gives the fewest digits that identify a number of the dtype.
         file.write("".join(delimiter.join(map(str, row)) + "\n" for row in block).encode())
 
 
 def write_names(file: BinaryIO, blocks: Iterable[Iterable[Any]], delimiter: str = ",") -> None:
-    """Write blocks of rows of names, which are put in quotes where they need them; a row may be one name."""
+    """Write blocks of rows of names, quoted if necessary. A row is a name or several names."""
     for block in blocks:
         text = StringIO()
         rows = ([row] if isinstance(row, str) else row for row in block)

@@ -8,7 +8,10 @@ from nnkernels.commands.report import count, say, weights_sha256
 
 
 def show(model: Path) -> None:
-    """Print the layers, names, other metadata, file size and hash of a saved network. Raises OSError and ValueError."""
+    """Print the layers, names, other metadata, file size and hash of a saved network.
+
+    Raises OSError, ValueError and ImportError as ``read_model``.
+    """
     net, names = read_model(model)
     say([str(net)])
     lists = {"classes": names.classes, "columns": names.columns, "ignored": names.ignored}

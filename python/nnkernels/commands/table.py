@@ -1,6 +1,7 @@
-"""Tables to learn from: CSV with numbers, and a target column of numbers or class names.
+"""Reading training data: CSV with columns of numbers, and a target of numbers or class names.
 
-All rows are in memory at once. What cannot be learnt from is a ValueError that names the file, the line and the column.
+All rows are in memory at once. Invalid data raise a ValueError that names the file, the line and
+the column.
 """
 
 import math
@@ -29,25 +30,43 @@ from nnkernels.commands.rows import (
 
 Task = Literal["classes", "regression"]
 
-# Names in an error message.
+# Upper limit of names in an error message.
 _MOST_NAMES = 10
 
-# What stands for a missing class name. Other words, such as none and unknown, may be classes.
+# Missing class names. Other words, such as none and unknown, may be classes.
 _MISSING = {"", "NA", "na", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "NaT", "NULL", "null"}
 
 
-# What to do about them.
-_IF_MISSING = "fill in missing values, or leave such rows out"
-_IF_TEXT = "leave the column out by --ignore, or turn it into numbers by pandas.get_dummies"
+# Advice for missing values and for text.
+_IF_MISSING = "fill in missing values, or remove such rows"
+_IF_TEXT = "leave the column out by --ignore, or convert it to numbers by pandas.get_dummies"
 
 
 class Table(NamedTuple):
-    """Rows to learn from.
+    """Training data.
 
-    ``columns`` and ``ignored`` are names, of the inputs and of what is no input, ``target`` is that of the target; (), () and
-    None for a file without a header. ``places`` are the columns of the inputs, ``target_column`` is that of the target, from 0.
-    ``texts`` are the different texts of the target column, ``numbers`` the same as numbers (NaN: no number), ``codes`` the
-    place of each row's text there. ``lines`` has the line where each row begins.
+    Attributes
+    ----------
+    file : str
+        Name of the file.
+    inputs : ndarray, shape (rows, inputs)
+        The inputs.
+    texts : list of str
+        The different texts in the target column.
+    numbers : ndarray, shape (texts,)
+        ``texts`` as numbers; NaN for text that is not a number.
+    codes : ndarray, shape (rows,)
+        The index of each row's target in ``texts``.
+    lines : ndarray, shape (rows,)
+        The line number of each row.
+    columns, ignored : tuple of str
+        Names of the inputs and of ignored columns; () without a header.
+    target : str or None
+        Name of the target; None without a header.
+    places : list of int
+        Column indices of the inputs.
+    target_column : int
+        Column index of the target.
     """
 
     file: str
@@ -63,7 +82,7 @@ class Table(NamedTuple):
     target_column: int
 
     def input_label(self, column: int) -> str:
-        """Return what messages and reports call an input."""
+        """Return the name of an input for messages and reports."""
         if self.columns:
             return reprlib.repr(self.columns[column])
         return f"column {self.places[column] + 1}"
@@ -75,7 +94,7 @@ class Table(NamedTuple):
 
     @property
     def target_label(self) -> str:
-        """What messages and reports call the target."""
+        """The name of the target for messages and reports."""
         return f"column {self.target_column + 1}" if self.target is None else reprlib.repr(self.target)
 
     def error(self, row: int, message: str) -> ValueError:
@@ -93,10 +112,11 @@ def read_table(
     task: Task | None,
     ignore: Sequence[str] = (),
 ) -> Table:
-    """Read a CSV file whose columns are numbers, but for the target (None: the last column) and columns to ignore.
+    """Read training data from a CSV file.
 
-    Columns are said by their names, or their numbers from 1. With the task "regression" the target must be a number, too.
-    ``header`` is as in ``read_csv``.
+    All columns must be numbers, except the target and the columns to ignore. ``target`` and
+    ``ignore`` are names of columns, or numbers from 1; the default target is the last column. For
+    the task "regression", the target must be numbers too. ``header`` is as in ``read_csv``.
     """
     with csv_lines(file, name) as lines:
         first, lines = first_record(lines, delimiter)
@@ -140,7 +160,7 @@ def read_table(
         if not any(map(len, inputs)):
             raise ValueError(f"line {first.last + 1}: expected rows after the header, got none")
     texts = list(parse.codes)
-    used, ranks = np.unique(np.concatenate(codes), return_inverse=True)  # a text in quotes may have been read as another one
+    used, ranks = np.unique(np.concatenate(codes), return_inverse=True)  # parsing twice may leave unused codes
     return Table(
         file=name,
         inputs=np.concatenate(inputs),
@@ -157,9 +177,9 @@ def read_table(
 
 
 class _Target:
-    """Reads the target column: a code for each different text, from 0 in the order in which they first come.
+    """A parser of the target column. Each different text gets a code, counted from 0.
 
-    ``numbers`` are the texts as numbers; NaN for one that is none.
+    ``numbers`` are the texts as numbers; NaN for text that is not a number.
     """
 
     def __init__(self, numeric: bool) -> None:
@@ -185,14 +205,14 @@ class _Target:
 
 
 def _looks_like_header(first: Record, delimiter: str) -> bool:
-    """Return whether all fields are names, or all but the first, which names the rows' numbers in what pandas writes."""
+    """Return whether all fields are names. The first may be empty, as pandas writes its index."""
     check_ambiguous(first, delimiter)
     texts = first.texts
     return first_no_name(texts if texts[0] else texts[1:]) is None
 
 
 def _check_names(header: Record, names: Sequence[str], ignored: Sequence[int]) -> None:
-    """Raise ValueError if the names of columns that are not ignored are not all there, text and different."""
+    """Raise ValueError if the name of a used column is empty, not UTF-8, or repeated."""
     earlier: set[str] = set()
     for place, name in enumerate(names):
         got = None
@@ -203,18 +223,18 @@ def _check_names(header: Record, names: Sequence[str], ignored: Sequence[int]) -
         elif name in earlier:
             got = f"{reprlib.repr(name)} again"
         if got and place not in ignored:
-            raise ValueError(f"line {header.first}, column {place + 1}: expected a name of its own, got {got}")
+            raise ValueError(f"line {header.first}, column {place + 1}: expected a unique name, got {got}")
         earlier.add(name)
 
 
 def _find_column(name: str, names: list[str], first: Record) -> int:
-    """Return the place of the column that has a name, or a number from 1."""
+    """Return the index of a column, given its name or its number from 1."""
     columns = len(first.fields)
     if name in names:
         return names.index(name)
     if name.isascii() and name.isdecimal() and len(name) < 10 and 1 <= int(name) <= columns:
         return int(name) - 1
-    known = f"the columns are {listed(names, _MOST_NAMES, reprlib.repr)}" if names else "there are no names in it"
+    known = f"the columns are {listed(names, _MOST_NAMES, reprlib.repr)}" if names else "the file has no header"
     raise ValueError(
-        f"line {first.first}: no column is {reprlib.repr(name)}: say its name, or a number from 1 to {columns}; {known}"
+        f"line {first.first}: expected the name of a column, or a number from 1 to {columns}, got {reprlib.repr(name)}; {known}"
     )

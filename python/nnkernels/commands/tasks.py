@@ -1,4 +1,4 @@
-"""What ``train`` can learn, classes and quantities: targets, the rows to hold back, and how good the outputs for these are."""
+"""The tasks of ``train``, ``Classes`` and ``Quantities``: targets, held-back rows, scores."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from nnkernels.commands.report import count
 from nnkernels.commands.table import Table, Task
 from nnkernels.layers import Scale
 
-# The number of the permutation that chooses the held-back rows; the orders of epochs have those from 0.
+# Number of the permutation that chooses held-back rows. Epochs use the permutations from 0.
 _HOLDING_BACK = 2**64 - 1
 
-# A numeric target with at most this many different numbers, all integers, has classes.
+# A target with at most this many different integers has classes.
 _MOST_CLASSES = 20
 
-# Classes and confusions that are shown.
+# Upper limits of classes and confusions in the report.
 _MOST_COUNTS = 20
 _MOST_CONFUSIONS = 5
 
-# Targets of more standard deviations than this need float64: float32 has steps of 0.001 deviations there.
+# Targets beyond this many standard deviations need float64: float32 has a spacing of 0.001
+# deviations there.
 _MOST_DEVIATIONS = 2**14
 
-# So do larger ones, and those of a smaller standard deviation: outputs are rounded to the network's dtype.
+# Targets beyond these limits need float64 too, because outputs are rounded to the network's dtype.
 _LARGEST_FLOAT32 = 2.0**120
 _LEAST_DEVIATION = 2.0**-100
 
 
 class Standard(NamedTuple):
-    """Mean and standard deviation, which have the same bits on every machine. That of equal numbers is 1."""
+    """Mean and standard deviation, with the same bits on every machine.
+
+    The deviation of equal numbers is set to 1.
+    """
 
     mean: float
     deviation: float
 
     @classmethod
     def of(cls, numbers: NDArray[np.float64]) -> Standard | None:
-        """Return them; None if one of them, its inverse or their ratio does not fit into float64."""
+        """Compute both; None if one, its inverse or their ratio overflows or underflows."""
         if numbers.min() == numbers.max():
             return cls(float(numbers[0]), 1.0)
         try:
@@ -52,7 +56,7 @@ class Standard(NamedTuple):
         with np.errstate(over="ignore"):
             differences = numbers - mean
         largest = float(np.abs(differences).max())
-        ratios = differences / largest  # whose squares do not overflow, nor all underflow
+        ratios = differences / largest  # their squares neither overflow nor all underflow
         deviation = largest * math.sqrt(math.fsum((ratios * ratios).tolist()) / len(numbers))
         return cls(mean, deviation) if _is_normal(deviation) and math.isfinite(mean / deviation) else None
 
@@ -62,18 +66,20 @@ def _is_normal(number: float) -> bool:
 
 
 class Classes:
-    """One of several classes, each of which is among the rows to learn from and the held-back ones.
+    """Classification. Each class has training rows and held-back rows.
 
     Attributes
     ----------
     classes : tuple of str
-        Their names: sorted, numbers as such.
-    targets : array of int
-        The class of each row.
-    held_back : array of bool
+        Names of the classes, sorted as numbers or as text.
+    targets : ndarray of int
+        Class of each row.
+    held_back : ndarray of bool
         Whether a row is held back.
-    activation, dtype
-        Of the network's last layer, and of the network.
+    activation : str or None
+        Activation of the last layer.
+    dtype : dtype
+        dtype of the network.
     """
 
     activation = "softmax"
@@ -88,13 +94,13 @@ class Classes:
         alone = np.flatnonzero(self._counts[self.targets] == 1)
         if len(alone):
             name = reprlib.repr(self.classes[self.targets[alone[0]]])
-            message = f"class {name} has one row, and needs one to learn from and one to hold back"
+            message = f"expected at least two rows of each class (one is held back), got one of class {name}"
             if len(alone) > 1:
-                message += f"; so {'has 1 other class' if len(alone) == 2 else f'have {len(alone) - 1} other classes'}"
+                message += f" and of {'1 other class' if len(alone) == 2 else f'{len(alone) - 1} other classes'}"
             if table.is_numeric:
-                message += "; if the targets are quantities, say --task regression"
+                message += "; if the targets are quantities, use --task regression"
             raise table.error(int(alone[0]), message)
-        left = [_share(rows, fraction) for rows in self._counts.tolist()]  # to hold back
+        left = [_share(rows, fraction) for rows in self._counts.tolist()]  # number to hold back
         self.held_back = np.zeros(len(self.targets), bool)
         order = _core.permutation(seed, _HOLDING_BACK, len(self.targets))
         for row, label in zip(order.tolist(), self.targets[order].tolist(), strict=True):
@@ -109,7 +115,7 @@ class Classes:
 
     @property
     def last_layers(self) -> list[Scale]:
-        """What comes after the trained layers."""
+        """Layers to append after training."""
         return []
 
     def describe(self) -> Iterator[str]:
@@ -130,7 +136,7 @@ class Classes:
         rate = f"{right / len(labels):.1%}; {trivial}: {baseline / len(labels):.1%}"
         yield f"{right:,} of {len(labels):,} held-back rows right, {rate}"
         if right <= baseline:
-            yield f"this network is no better than saying {trivial}"
+            yield f"this network is no better than predicting {trivial}"
         wrong = answers != labels
         pairs, counts = np.unique(np.stack([labels[wrong], answers[wrong]]), axis=1, return_counts=True)
         for place in np.argsort(-counts, kind="stable")[:_MOST_CONFUSIONS]:
@@ -140,7 +146,7 @@ class Classes:
 
 
 def _name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the classes and the class of each row. Numbers that are equal are one class, however they are written."""
+    """Return the classes, and the class of each row. Equal numbers are one class: 1 and 1.0."""
     if not table.is_numeric:
         order = sorted(range(len(table.texts)), key=table.texts.__getitem__)
         ranks = np.empty(len(order), np.int64)
@@ -154,14 +160,14 @@ def _name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
 
 
 def _share(rows: int, fraction: float) -> int:
-    """Return how many of the rows to hold back: not all, and not none."""
+    """Return the number of rows to hold back: at least one, but not all."""
     return min(max(1, round(fraction * rows)), rows - 1)
 
 
 class Quantities:
-    """Numbers, which are standardised to be learnt.
+    """Regression. Targets are standardised for training.
 
-    Attributes are those of ``Classes``; there are no classes, and ``targets`` has the shape (rows, 1).
+    Attributes are as in ``Classes``. ``classes`` is empty, and ``targets`` has the shape (rows, 1).
     """
 
     activation = None
@@ -186,7 +192,7 @@ class Quantities:
 
     @property
     def last_layers(self) -> list[Scale]:
-        """What comes after the trained layers: (z + mean / deviation) * deviation."""
+        """Layers to append after training: (z + mean / deviation) * deviation."""
         return [Scale([-self._mean / self._deviation], [self._deviation])]
 
     def describe(self) -> Iterator[str]:
@@ -202,16 +208,16 @@ class Quantities:
         quality = f"R^2 {1 - error / spread * (error / spread):.3f}, " if spread > 0 else ""
         yield f"held-back rows: {quality}typical error {error:.4g}; always the mean, {self._mean:.4g}: {trivial:.4g}"
         if not error < trivial:
-            yield "this network is no better than saying always the mean"
+            yield "this network is no better than predicting always the mean"
 
 
 def _error(differences: NDArray[Any]) -> float:
-    """Return the root of the mean square."""
+    """Return the root mean square."""
     return math.hypot(*differences.tolist()) / math.sqrt(len(differences))
 
 
 def decide_task(table: Table) -> tuple[Task, str]:
-    """Return what to learn, and why: text and few different integers are classes."""
+    """Return the task, and why: text or few different integers mean classes."""
     if not table.is_numeric:
         _refuse_stray_text(table)
         return "classes", "text"
@@ -220,15 +226,15 @@ def decide_task(table: Table) -> tuple[Task, str]:
         return "regression", "not all are integers"
     reason = f"{len(different)} different integers"
     if len(different) <= min(_MOST_CLASSES, max(2, len(table.inputs) // 2)):
-        return "classes", f"{reason}; if they are quantities, say --task regression"
-    return "regression", f"{reason}; if they are classes, say --task classes"
+        return "classes", f"{reason}; if they are quantities, use --task regression"
+    return "regression", f"{reason}; if they are classes, use --task classes"
 
 
 def _refuse_stray_text(table: Table) -> None:
-    """Raise ValueError for a text among quantities, which would make a class of each."""
+    """Raise ValueError for text among quantities, each of which would become a class."""
     is_text = np.isnan(table.numbers)
     of_rows = is_text[table.codes]
     if np.count_nonzero(~is_text) > _MOST_CLASSES and np.count_nonzero(of_rows) < len(of_rows) / 2:
         row = int(of_rows.argmax())
         got = reprlib.repr(table.texts[table.codes[row]])
-        raise table.error(row, f"expected a number, as in most rows, got {got}; if they are classes, say --task classes")
+        raise table.error(row, f"expected a number, as in most rows, got {got}; if they are classes, use --task classes")

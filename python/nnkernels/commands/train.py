@@ -1,4 +1,4 @@
-"""From a CSV file to a network: scale the inputs, hold rows back, learn until these get no better, report."""
+"""Train a network on a CSV file: scale inputs, hold rows back for early stopping, report."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nnkernels.plots import draw_losses, plot_format
 from nnkernels.training import Training, TrainingError
 from nnkernels.training import train as train_network
 
-# Epochs without a lower loss of the held-back rows, after which training ends.
+# Training ends after this many epochs without a lower loss on the held-back rows.
 PATIENCE = 20
 
-# Constant columns that are named.
+# Upper limit of column names in a line of the report.
 _MOST_NAMES = 20
 
 
@@ -46,21 +46,48 @@ def train(
     delimiter: str = ",",
     header: bool | None = None,
 ) -> bool:
-    """Train a network on the rows of a CSV file ("-" is standard input), write it, and print a report.
+    """Train a network on the rows of a CSV file, write it, and print a report.
 
-    Return False if Ctrl-C has ended it early; the network is the best until then. ``target`` is a column's name, or its number
-    from 1 (None: the last), ``ignore`` are columns that are no inputs; ``task`` is what to learn (None: ``decide_task`` says
-    it); ``validation`` is the fraction of the rows to hold back.
+    Parameters
+    ----------
+    source : str
+        Name of the CSV file; "-" is standard input.
+    output : Path
+        File of the network.
+    target : str, optional
+        Column to predict: a name, or a number from 1. Defaults to the last column.
+    task : {"classes", "regression"}, optional
+        Defaults to the result of ``decide_task``.
+    hidden : sequence of int
+        Sizes of the hidden layers.
+    epochs, batch, seed, optimizer
+        As in ``nnkernels.train``.
+    validation : float
+        Fraction of rows to hold back.
+    plot : Path, optional
+        File of a plot of the losses.
+    ignore : sequence of str
+        Columns that are not inputs.
+    delimiter, header
+        As in ``read_csv``.
 
-    Raises OSError, ValueError, and ImportError where ``plot`` needs matplotlib. Then no file is written, but a network is where
-    only the plot fails.
+    Returns
+    -------
+    bool
+        False if Ctrl-C ended training early. The network is then the best so far.
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        If a file or an argument is invalid, or matplotlib is missing for ``plot``. Then no file is
+        written, except for the network if only the plot fails.
     """
     suffix = None if plot is None else plot_format("--plot", plot)
     paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]
     if len(set(paths)) < len(paths):
         raise ValueError(f"{output}: expected different files for the rows, the network and the plot")
     with ExitStack() as files:
-        # What cannot be written is an error before the first epoch.
+        # Open the outputs first, so that errors come before training.
         plot_file = None if plot is None else files.enter_context(open_replacement(plot))
         with open_replacement(output) as network_file:
             check_replaceable(output, read_saved)
@@ -88,7 +115,7 @@ def train(
 
 
 class _Run(NamedTuple):
-    """A training: as it is after the last epoch, and as it was when the loss of the held-back rows was the lowest."""
+    """A training after its last epoch, and after the epoch with the lowest validation loss."""
 
     sizes: Sequence[int]
     latest: Training
@@ -96,7 +123,7 @@ class _Run(NamedTuple):
     interrupted: bool
 
     def describe(self, epochs: int) -> Iterator[str]:
-        """Yield lines about the network and its epochs."""
+        """Yield lines of the report about the network and its epochs."""
         made, best = len(self.latest.losses), len(self.best.losses)
         end = count(made, "epoch")
         if self.interrupted:
@@ -120,7 +147,10 @@ def _learn(
     seed: int,
     optimizer: str,
 ) -> _Run:
-    """Train until all epochs are made, or no more help, or Ctrl-C. Before the first is made that is KeyboardInterrupt."""
+    """Train until the last epoch, early stopping or Ctrl-C.
+
+    Raises KeyboardInterrupt if there is no complete epoch.
+    """
     sizes = [table.inputs.shape[1], *hidden, problem.outputs]
     latest: Training | None = None
     best: Training | None = None
@@ -152,14 +182,14 @@ def _learn(
     except TrainingError as error:
         made = len(error.training.losses)
         message = f"{table.file}: the loss is no longer finite after {count(made, 'epoch')}, and no network is written"
-        raise ValueError(f"{message}; another --optimizer or --batch may help") from None
+        raise ValueError(f"{message}; try another --optimizer or --batch") from None
     if latest is None or best is None:
-        raise KeyboardInterrupt("interrupted before the first epoch was over: no network is written")
+        raise KeyboardInterrupt("interrupted before the end of the first epoch: no network is written")
     return _Run(sizes, latest, best, interrupted)
 
 
 def _standardise(table: Table, rows: NDArray[np.bool_]) -> tuple[Scale, list[str]]:
-    """Return a Scale to mean 0 and standard deviation 1 in these rows, and the names of the columns that are constant there."""
+    """Return a Scale to mean 0 and deviation 1 in these rows, and the names of constant columns."""
     standards, constant = [], []
     for column in range(table.inputs.shape[1]):
         numbers = table.inputs[rows, column]
@@ -184,6 +214,6 @@ def _describe_data(table: Table, task: str, problem: Classes | Quantities, const
     counts = np.arange(rows)
     numbered = [table.input_label(place) for place, column in enumerate(table.inputs.T) if (column == column[0] + counts).all()]
     if numbered:
-        yield f"columns that number the rows: {listed(numbered, _MOST_NAMES)}; if they say nothing of new rows, --ignore them"
+        yield f"columns that number the rows: {listed(numbered, _MOST_NAMES)}; use --ignore unless they help to predict"
     if constant:
         yield f"constant columns, not scaled: {listed(constant, _MOST_NAMES)}"

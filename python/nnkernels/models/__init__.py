@@ -1,1 +1,1 @@
-"""Networks of other libraries: a module for each source fills a ``Chain``; ``to_onnx`` writes them; the others help."""
+"""Conversion from and to other libraries: a module for each source, and what they share."""

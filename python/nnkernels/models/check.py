@@ -1,4 +1,4 @@
-"""Comparison of a network with the model that it was made of."""
+"""Comparison of a converted network with its source model."""
 
 from __future__ import annotations
 
@@ -13,33 +13,37 @@ from nnkernels.commands.names import class_names
 from nnkernels.layers import Dense, Scale, dense
 from nnkernels.network import Network
 
-# Rows to probe with, and their sizes, a quarter of the rows each.
+# Number of probe rows, and their magnitudes, each for a quarter of the rows.
 _ROWS = 64
 _SIZES = (0.5, 1.0, 2.0, 4.0)
 
-# Steps of the search for the inputs around which to probe, and the mean square of outputs that ends it.
+# The search for inputs with outputs near 0: upper limit of steps, and mean square of outputs at
+# which it ends.
 _STEPS = 24
 _NEAR = 0.1
 
-# Tolerance in float64, relative to the largest output: correct networks differ by at most 1.9e-15, wrong ones by 4e-7 and more.
+# Tolerance in float64, relative to the largest output. Correct networks differ by at most 1.9e-15,
+# wrong ones by at least 4e-7.
 _TOLERANCE = 1e-10
 
-# Further tolerance in float64, in multiples of what one rounding of the inputs changes: a model subtracts a mean of 1e6 first,
-# but the network, where that is folded, last.
+# Additional tolerance in float64, in multiples of the effect of rounding the inputs once. It is for
+# large means: a model subtracts them first, but in the network they are folded into the bias.
 _SENSITIVITY = 32.0
 
-# Tolerance in float32 and float16, in rounding errors of the network: correct ones differ by at most 2.2, wrong ones by 18.
+# Tolerance in float32 and float16, in rounding errors of the network. Correct networks differ by at
+# most 2.2, wrong ones by 18.
 _ROUNDING = 8.0
 
-# Activations whose outputs a model rounds as if they were of order 1, however small they are: gelu is x (1 + erf(x / sqrt(2))).
+# Activations with rounding errors of order eps even for small outputs, since they add or subtract
+# numbers of order 1.
 _AS_1 = ("sigmoid", "softmax", "gelu", "gelu_tanh")
 
 
 def probe(network: Network) -> NDArray[np.float64]:
-    """Return rows of inputs (64, inputs) that tell networks apart, the same on every machine.
+    """Return rows of inputs (64, inputs) that distinguish networks, the same on every machine.
 
-    They are random, and such that the outputs of the first dense layer, before its activation, are of order 1. So a network
-    that takes inputs around 1e5, or of the size of 1e-3, is probed there.
+    They are random, and scaled and shifted so that the outputs of the first dense layer, before its
+    activation, are of order 1. A network is usually trained on inputs in this range.
 
     Examples
     --------
@@ -65,15 +69,16 @@ def probe(network: Network) -> NDArray[np.float64]:
 
 
 def _before_dense(layer: Dense, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return inputs for which the layer's outputs, without its activation, are of order 1."""
+    """Scale and shift rows so that the layer's outputs, before its activation, are of order 1."""
     weights, bias = (_finite(as_contiguous(array, np.float64)) for array in (np.atleast_2d(layer.weights), layer.bias))
-    lengths = np.sqrt(_core.dot(weights.T, weights.T))  # of the columns
+    lengths = np.sqrt(_core.dot(weights.T, weights.T))  # norms of the columns
     lengths = np.where(lengths == 0.0, 1.0, lengths)
     weights = weights / lengths
     outputs = dense(rows, weights).ravel()
     size = np.sqrt(_core.dot(outputs, outputs) / max(1, outputs.size))
     rows = rows / (size if size > 0.0 else 1.0)
-    # A large bias belongs to inputs far from 0: conjugate gradients find the smallest ones of outputs near 0.
+    # A large bias means that inputs are far from 0. Conjugate gradients find the smallest inputs
+    # whose outputs are near 0.
     centre = np.zeros(weights.shape[1])
     residual = -np.broadcast_to(bias, len(weights))
     direction = gradient = _core.dot(weights.T, residual)
@@ -103,31 +108,32 @@ def compare(
     x: NDArray[Any],
     kind: Literal["float64", "float32", "float16"],
 ) -> None:
-    """Raise ValueError where a network's outputs are not those of the model that it was made of.
+    """Raise ValueError if a network's outputs differ from those of its source model.
 
-    With y the largest of the model's outputs, at least 1 after a sigmoid, softmax or gelu, what is allowed is 1e-10 y for a
-    model that computes in float64, and what rounding its inputs changes; and 8 (max |network - network64| + eps y) for one
-    that computes in float32 or float16. The network's outputs are to be finite where those of ``network64`` are.
+    Let y be the model's largest output, and at least 1 after a sigmoid, softmax or gelu. The
+    allowed difference is 1e-10 y + 32 (effect of rounding the inputs once) for a model in float64,
+    and 8 (max |network - network64| + eps y) for a model in float32 or float16. Outputs of the
+    network must be finite if the outputs of ``network64`` are.
 
     Parameters
     ----------
     source : str
-        The beginning of the error message: "from_torch".
+        Prefix of the error message, such as "from_torch".
     network : Network
-        In the model's dtype.
+        The network in the model's dtype.
     network64 : Network
-        The same network in float64, its weights not rounded.
-    expected : array, shape (rows, outputs)
+        The same network in float64, with unrounded weights.
+    expected : ndarray, shape (rows, outputs)
         The model's outputs.
-    x : array, shape (rows, inputs)
+    x : ndarray, shape (rows, inputs)
         The model's inputs.
     kind : {"float64", "float32", "float16"}
-        What the model computed in.
+        dtype of the model's computation.
     """
     exact = network64(x)
     expected = np.asarray(expected, np.float64)
     if expected.shape != exact.shape:
-        raise ValueError(f"{source}: expected outputs of shape {exact.shape}, the model gave {expected.shape}")
+        raise ValueError(f"{source}: expected outputs of shape {exact.shape}, got {expected.shape} from the model")
     if not expected.size:
         return
     last = network.layers[-1]
@@ -150,25 +156,25 @@ def compare(
     classes = class_names(network)
     name = f" ({classes[output]!r})" if classes else ""
     raise ValueError(
-        f"{source}: the network does not compute what the model computes: output {output}{name} of row {row} is "
+        f"{source}: the network and the model differ: output {output}{name} of row {row} is "
         f"{exact[row, output]:.17g}, the model's is {expected[row, output]:.17g}; allowed is a difference of {allowed:.2g}"
     )
 
 
 def arrays_of(source: str, check: object) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the rows and outputs that a user gives. Raise TypeError where these are no two arrays of real numbers."""
+    """Return the rows and outputs in ``check``. Raise TypeError if it is not two real arrays."""
     if not isinstance(check, (tuple, list)) or len(check) != 2:
         got = f"{len(check)} in a {type(check).__name__}" if isinstance(check, (tuple, list)) else f"a {type(check).__name__}"
         raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, got {got}")
     try:
         x, y = (as_real(value) for value in check)
     except TypeError as error:
-        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, in numbers: {error}") from None
+        raise TypeError(f"{source} expected check=(x, y), rows and the model's outputs for them, as numbers: {error}") from None
     return x, y
 
 
 def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[Any]) -> None:
-    """Raise ValueError if a network's outputs are not finite where those in float64 are."""
+    """Raise ValueError if an output is not finite, but would be in float64."""
     with np.errstate(all="ignore"):
         rows = np.isfinite(x.astype(network.dtype)).all(axis=-1)
         lost = np.isfinite(exact[rows]) & ~np.isfinite(network(x[rows]))
@@ -176,15 +182,15 @@ def _check_range(source: str, network: Network, exact: NDArray[Any], x: NDArray[
         row = int(np.flatnonzero(rows)[np.argmax(lost.any(axis=-1))])
         wide = "float32" if network.dtype == np.float16 else "float64"
         raise ValueError(
-            f"{source}: the outputs of row {row} leave the range of {network.dtype}: convert the model to {wide} first"
+            f"{source}: the outputs of row {row} exceed the range of {network.dtype}: convert the model to {wide} first"
         )
 
 
 def compare_rows(source: str, network: Network, network64: Network, check: tuple[ArrayLike, ArrayLike]) -> None:
-    """Compare a network with rows (..., inputs) that a user gives, and the outputs (..., outputs) of the model for them.
+    """Compare a network with a user's rows (..., inputs) and the model's outputs (..., outputs).
 
-    The model computed in the network's dtype. Raises ValueError as ``compare``, and for shapes that do not fit; and TypeError
-    for what is no pair of arrays.
+    The model is assumed to compute in the network's dtype. Raises ValueError if the outputs differ
+    or the shapes do not fit, and TypeError if ``check`` is not two arrays.
     """
     x, y = (as_contiguous(array, np.float64) for array in arrays_of(source, check))
     rows = x.size // max(1, network.inputs)

@@ -1,4 +1,4 @@
-"""Activations that ONNX files compose of several operators: what ``to_onnx`` writes and what ``from_onnx`` recognises."""
+"""Activations composed of several ONNX operators: ``to_onnx`` writes, ``from_onnx`` recognises."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ Formula: TypeAlias = str | float | tuple[Any, ...]
 
 X = "x"
 
-# What stands for an activation's option in a formula: no other number there is this one.
+# Placeholder of an activation's option in a formula: a number that does not occur otherwise.
 OPTION = 0.7310585786300049
 
 _ERF = ("Add", ("Erf", ("Div", X, sqrt(2.0))), 1.0)
 _CUBIC = ("Add", X, ("Mul", 0.044715, ("Mul", X, ("Mul", X, X))))
 _TANH = ("Add", ("Tanh", ("Mul", sqrt(2.0 / pi), _CUBIC)), 1.0)
 
-# Formulas by name. The first of each name is the one that is written, "complement" is no activation: both classes of a sigmoid.
+# Formulas by name. The first formula of a name is the one to write. "complement" is not an
+# activation, but gives both classes of a sigmoid.
 FORMULAS: tuple[tuple[str, Formula], ...] = (
     ("silu", ("Mul", X, ("Sigmoid", X))),
     ("leaky_relu", ("Where", ("Less", X, 0.0), ("Mul", X, OPTION), X)),
@@ -29,22 +30,24 @@ FORMULAS: tuple[tuple[str, Formula], ...] = (
     ("complement", ("Concat", ("Sub", 1.0, X), X)),
 )
 
-# The operators of formulas whose inputs and outputs are numbers; the others do arithmetic.
+# Operators that an expression keeps as functions, and operators that it turns into sums and
+# products.
 _FUNCTIONS = frozenset(
     ("Abs", "Concat", "Erf", "Exp", "Greater", "Less", "Log", "Relu", "Sigmoid", "Softplus", "Tanh", "Where")
 )  # fmt: skip
 _ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Pow", "Cast", "Identity"))
 OPERATORS = _FUNCTIONS | _ARITHMETIC
 
-# The length of the longest text by which an expression is ordered: those above have up to 60 characters.
+# Upper limit of the length of a sort key. The formulas above have up to 60 characters.
 _MOST_TEXT = 500
 
 
 class Expression(NamedTuple):
-    """A formula in a form that does not depend on the order of factors and terms: a number times what it multiplies.
+    """A formula in normal form, independent of the order of factors and terms.
 
-    ``body`` is "x", "1", or a tuple: a function and its inputs, "product" and its factors, which are bodies, or "sum" and its
-    terms, of which the first has the coefficient 1.
+    Its value is coefficient * body. ``body`` is "x", "1", or one of these tuples: an operator and
+    its inputs; "product" and the bodies of its factors; "sum" and its terms, the first with
+    coefficient 1.
     """
 
     coefficient: float
@@ -62,7 +65,7 @@ def number(value: float) -> Expression:
 
 
 def expression(operator: str, *inputs: Expression) -> Expression | None:
-    """Return the expression of an operator's output; None if it is not one that is known, or longer than any that is."""
+    """Return the expression of an operator's output; None if it is unsupported or too long."""
     result = _expression(operator, *inputs)
     return result if result and len(_order(result.body)) <= _MOST_TEXT else None
 
@@ -89,9 +92,9 @@ def _expression(operator: str, *inputs: Expression) -> Expression | None:
 
 
 def recognise(found: Expression | None, tolerance: float) -> tuple[str, float] | None:
-    """Return the name and the option (0 without one) of the formula that an expression is; None if it is none of them.
+    """Return the name and option, or 0, of the formula that equals an expression, or None.
 
-    ``tolerance`` is the largest relative difference of their numbers.
+    ``tolerance`` is the relative tolerance of numbers.
 
     >>> x = INPUT
     >>> recognise(expression("Mul", expression("Sigmoid", x), x), 1e-6)
@@ -105,7 +108,7 @@ def recognise(found: Expression | None, tolerance: float) -> tuple[str, float] |
 
 
 def _product(*inputs: Expression) -> Expression:
-    """Return a product; its factors that are products are taken apart."""
+    """Return a product, with nested products flattened."""
     coefficient = 1.0
     factors: list[Any] = []
     for part in inputs:
@@ -115,7 +118,7 @@ def _product(*inputs: Expression) -> Expression:
 
 
 def _sum(*inputs: Expression) -> Expression | None:
-    """Return a sum; its terms that are sums are taken apart."""
+    """Return a sum, with nested sums flattened."""
     terms: list[Expression] = []
     for part in inputs:
         inner = part.body[1:] if part.body[0] == "sum" else (Expression(1.0, part.body),)
@@ -128,14 +131,14 @@ def _sum(*inputs: Expression) -> Expression | None:
 
 
 def _order(body: Any) -> str:
-    """Return a text by which bodies are put in order, whatever their numbers; a plain number comes last."""
+    """Return a sort key of a body, independent of its numbers. A plain number comes last."""
     if isinstance(body, str):
         return "~" if body == _ONE else body
     return f"{body[0]}({','.join(_order(part.body if isinstance(part, Expression) else part) for part in body[1:])})"
 
 
 def _same(found: Any, known: Any, tolerance: float, options: list[float]) -> bool:
-    """Tell whether an expression or body is a known one, and note the number that stands where that has OPTION."""
+    """Return whether two expressions or bodies are equal. Append the number at OPTION."""
     if isinstance(known, float):
         if known == OPTION:
             options.append(found)
@@ -147,7 +150,7 @@ def _same(found: Any, known: Any, tolerance: float, options: list[float]) -> boo
 
 
 def _parsed(formula: Formula) -> Expression:
-    """Return a formula as an expression."""
+    """Convert a formula to an expression."""
     if isinstance(formula, tuple):
         parsed = expression(formula[0], *map(_parsed, formula[1:]))
         assert parsed is not None

@@ -1,6 +1,6 @@
-"""Reading HDF5 files without trust: groups and whole arrays of numbers, in memory in proportion to the file's size.
+"""Reading groups and arrays from untrusted HDF5 files. Memory stays proportional to their size.
 
-Refused are links to other names or files, and arrays that lie elsewhere, are in chunks, or claim more than the file holds.
+Soft and external links, and arrays in chunks, in other files or larger than the file are refused.
 """
 
 from __future__ import annotations
@@ -16,59 +16,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What h5py raises for a damaged file.
+# Errors of h5py for a damaged file.
 _ERRORS = (AttributeError, LookupError, OSError, OverflowError, RuntimeError, SystemError, TypeError, ValueError)
 
-# Groups within groups.
+# Upper limit of nested groups.
 _MOST_DEPTH = 32
 
-# Bytes of a name.
+# Upper limit of the bytes of a name.
 _MOST_NAME = 1000
 
-# A link takes more than this many bytes times the variables of a layer, for each of which it may be looked at.
+# Upper limit of link reads: one per this many bytes of the file. Files of Keras need fewer.
 _LINK_BYTES = 8
 
-# Kinds of messages in the header of a group that hold two numbers: addresses, or an address and a size.
+# Kinds of messages in a group's header with two numbers: two addresses, or an address and a size.
 _CONTINUATION, _SYMBOL_TABLE = _ADDRESSES = (0x10, 0x11)
 
-# What stands for the next free block of a heap where there is none.
+# Marks the end of a heap's list of free blocks.
 _NO_BLOCK = 1
 
-# Places in a file where the name of an attribute is looked for.
+# Upper limit of the places in a file to search for an attribute.
 _MOST_PLACES = 100
 
 
 class Group:
-    """A group of an HDF5 file. Messages of its ValueErrors name the place in the file.
-
-    ``open_hdf5`` gives the first one.
-    """
+    """A group of an HDF5 file. ``open_hdf5`` returns the root group."""
 
     def __init__(self, group: Any, room: _Room, address: int = 0) -> None:
         self._group = group
         self._room = room
-        self._address = address  # of all but the first one
+        self._address = address  # 0 for the root group
 
     def group(self, path: str) -> Group | None:
-        """Return the group of a path below this one, or None."""
+        """Return the group at a path below this one, or None."""
         found = self._find(path)
         return found if isinstance(found, Group) else None
 
     def array(self, path: str) -> NDArray[Any] | None:
-        """Return the numbers of a path below this one, or None where there are none."""
+        """Return the array at a path below this one, or None."""
         found = self._find(path)
         return None if found is None or isinstance(found, Group) else self._room.read(found)
 
     def arrays(self) -> list[tuple[list[str], Any]]:
-        """Return the paths of all arrays below this group, as lists of names, and with each a function that reads the array."""
+        """Return all arrays below this group: for each the path, and a function that reads it."""
         found: list[tuple[list[str], Any]] = []
         self._search([], set(), found)
         return found
 
     def _search(self, path: list[str], seen: set[int], found: list[tuple[list[str], Any]]) -> None:
         if len(path) > _MOST_DEPTH:
-            raise ValueError(f"expected at most {_MOST_DEPTH} groups within each other at {self._group.name!r}")
-        if self._address in seen:  # a link led back to it
+            raise ValueError(f"expected at most {_MOST_DEPTH} nested groups, got more at {self._group.name!r}")
+        if self._address in seen:  # a cycle of links
             return
         seen.add(self._address)
         for name in self._room.names(self._address):
@@ -79,7 +76,7 @@ class Group:
                 found.append(([*path, name], partial(self._room.read, child)))
 
     def text(self, name: str) -> str | None:
-        """Return an attribute that is one string, or None."""
+        """Return an attribute, which must be one string; None if there is none."""
         import h5py
 
         with _damaged():
@@ -95,11 +92,11 @@ class Group:
             elif shape == () and kind.kind == "O":
                 content = _variable_length(self._room.content, name.encode())
         if content is None:
-            raise ValueError(f"expected attribute {name!r} to be a string that the file holds")
+            raise ValueError(f"expected attribute {name!r} to be a string within the file")
         return content.decode("utf-8", "replace")
 
     def _find(self, path: str) -> Any:
-        """Return a Group, what h5py has for an array, or None."""
+        """Return the Group or the h5py.Dataset at a path, or None."""
         found: Any = self
         for name in path.split("/"):
             if not isinstance(found, Group):
@@ -110,8 +107,8 @@ class Group:
     def _member(self, name: str) -> Any:
         import h5py
 
-        if "/" in name:  # HDF5 would take it for a path, and follow every link on the way
-            raise ValueError(f"the HDF5 file is damaged: {name!r} is no name")
+        if "/" in name:  # HDF5 would follow it as a path, with all links
+            raise ValueError(f"the HDF5 file is damaged: {name!r} is not a name")
         with _damaged():
             links, text = self._group.id.links, name.encode("utf-8", "surrogateescape")
             if not links.exists(text):
@@ -121,16 +118,16 @@ class Group:
             found = self._group[text] if hard else None
         place = f"{self._group.name}/{name}".replace("//", "/")
         if not hard:
-            raise ValueError(f"{place!r} is a link to another name or file, which is not followed")
+            raise ValueError(f"expected {place!r} in the file itself, got a link to another name or file")
         if isinstance(found, h5py.Group):
             return Group(found, self._room, link.u)
         if isinstance(found, h5py.Dataset):
             return found
-        raise ValueError(f"{place!r} is no group and no array")
+        raise ValueError(f"expected {place!r} to be a group or an array")
 
 
 class _Room:
-    """The content of a file, how many bytes its arrays may still claim, and how often its links may be looked at."""
+    """The content of a file, with budgets: bytes left for arrays, and reads left for links."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -140,20 +137,20 @@ class _Room:
     def names(self, group: int) -> list[str]:
         """Return the names in the group at an address.
 
-        HDF5 itself would go round in circles, or crash, where the nodes of a damaged tree lead back to each other.
+        HDF5 itself loops for ever, or crashes, if the nodes of a damaged tree form a cycle.
         """
         try:
             tree, heap = _symbol_table(self.content, group)
             (texts,) = struct.unpack_from("<24xQ", self.content, heap)
             names = [self._name(texts + place) for place in _name_places(self.content, tree)]
         except (OverflowError, struct.error):
-            raise ValueError("the HDF5 file is damaged: an address leads out of it") from None
+            raise ValueError("the HDF5 file is damaged: an address is beyond its end") from None
         return names
 
     def _name(self, place: int) -> str:
         self._links -= 1
         if self._links < 0:
-            raise ValueError("its groups hold more than such a file has room for")
+            raise ValueError("the HDF5 file is damaged: its groups have more names than fit into the file")
         return self.content[place : place + _MOST_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
     def read(self, dataset: Any) -> NDArray[Any]:
@@ -165,12 +162,12 @@ class _Room:
             whole = properties.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) and not properties.get_external_count()
             stored = dataset.id.get_storage_size()
         if not whole or shape is None:
-            raise ValueError(f"expected {place!r} to be stored in one piece in this file, as Keras does")
+            raise ValueError(f"expected {place!r} to be stored in one piece in this file, as by Keras")
         if dtype.kind != "f" and dtype != "V2":
             raise ValueError(f"expected {place!r} to hold floating-point numbers, got {dtype}")
         size = prod(shape) * dtype.itemsize
         if size > min(stored, self.left):
-            raise ValueError(f"{place!r} claims {size:,} bytes, more than the file holds for it")
+            raise ValueError(f"the HDF5 file is damaged: {place!r} claims {size:,} bytes, more than it holds")
         self.left -= size
         with _damaged():
             array = dataset[()]
@@ -178,10 +175,10 @@ class _Room:
 
 
 def _symbol_table(content: bytes, group: int) -> tuple[int, int]:
-    """Return the addresses of a group's tree and of the heap with its names, which a message in its header tells.
+    """Return the addresses of a group's tree and of the heap with its names, from its header.
 
-    A header of version 1 has 16 bytes, among them how many messages there are. Each has 8 bytes before it, its kind and size
-    among them. Some tell where a part of the header goes on.
+    A header of version 1 has 16 bytes, with the number of messages. Each message begins with 8
+    bytes, with its kind and size. Some messages have the address of the header's next part.
     """
     version, count, size = struct.unpack_from("<BxH4xI", content, group)
     parts = [(group + 16, size)] if version == 1 else []
@@ -196,16 +193,16 @@ def _symbol_table(content: bytes, group: int) -> tuple[int, int]:
                     return addresses
                 parts.append(addresses)
             place += 8 + length
-    raise ValueError("expected groups in the first format of HDF5, which h5py writes unless it is told otherwise")
+    raise ValueError("expected groups in the oldest format of HDF5, the default of h5py")
 
 
 def _name_places(content: bytes, tree: int) -> Iterator[int]:
-    """Yield where in the heap the names of a group begin: leaves of a tree whose nodes each come once."""
+    """Yield the offsets of a group's names in the heap, from the leaves of its tree."""
     nodes, seen = [tree], set()
     while nodes:
         node = nodes.pop()
         if node in seen:
-            raise ValueError("the HDF5 file is damaged: a node of a tree comes twice")
+            raise ValueError("the HDF5 file is damaged: a node occurs twice in a tree")
         seen.add(node)
         (count,) = struct.unpack_from("<6xH", content, node)
         match content[node : node + 4]:
@@ -214,14 +211,14 @@ def _name_places(content: bytes, tree: int) -> Iterator[int]:
             case b"SNOD":  # a header of 8 bytes, then entries of 40
                 yield from (struct.unpack_from("<Q", content, node + 8 + 40 * index)[0] for index in range(count))
             case _:
-                raise ValueError("the HDF5 file is damaged: an address leads to no node of a tree")
+                raise ValueError("the HDF5 file is damaged: there is no node at an address in a tree")
 
 
 @contextmanager
 def open_hdf5(content: bytes) -> Iterator[Group]:
-    """Open the content of an HDF5 file, and yield its first group.
+    """Open the content of an HDF5 file, and yield its root group.
 
-    Raises ImportError where h5py is missing, and ValueError for what is damaged.
+    Raises ImportError if h5py is missing, and ValueError if the file is damaged.
 
     Examples
     --------
@@ -237,7 +234,7 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
     try:
         import h5py
     except ImportError:
-        raise ImportError("files of Keras need the package h5py: pip install 'nnkernels[keras]'") from None
+        raise ImportError("Keras files need the package h5py: pip install 'nnkernels[keras]'") from None
     _check_heaps(content)
     with _damaged():
         file = h5py.File(BytesIO(content), "r")
@@ -249,11 +246,12 @@ def open_hdf5(content: bytes) -> Iterator[Group]:
 
 
 def _check_heaps(content: bytes) -> None:
-    """Raise ValueError where the list of free blocks of a heap leads back: HDF5 follows it until there is no memory.
+    """Raise ValueError if a heap's list of free blocks has a cycle, in which HDF5 would not stop.
 
-    A heap has the place of its first free block and its address after 16 bytes; each block has the place of the next.
+    A heap has the offset of its first free block at byte 16, then its address. Each free block
+    begins with the offset of the next one.
     """
-    left = len(content)  # of all lists together
+    left = len(content)  # budget for all lists
     place = content.find(b"HEAP")
     while 0 <= place <= len(content) - 32:
         free, heap = struct.unpack_from("<QQ", content, place + 16)
@@ -261,7 +259,7 @@ def _check_heaps(content: bytes) -> None:
         while free != _NO_BLOCK and heap + free + 16 <= len(content):
             left -= 1
             if free in seen or left < 0:
-                raise ValueError("the HDF5 file is damaged: the free blocks of a heap have no end")
+                raise ValueError("the HDF5 file is damaged: the list of free blocks of a heap has no end")
             seen.add(free)
             (free,) = struct.unpack_from("<Q", content, heap + free)
         place = content.find(b"HEAP", place + 1)
@@ -269,7 +267,7 @@ def _check_heaps(content: bytes) -> None:
 
 @contextmanager
 def _damaged() -> Iterator[None]:
-    """Explain an error of h5py's."""
+    """Convert errors of h5py to ValueError."""
     try:
         yield
     except _ERRORS as error:
@@ -277,17 +275,18 @@ def _damaged() -> Iterator[None]:
 
 
 def _variable_length(content: bytes, name: bytes) -> bytes | None:
-    """Return the string of an attribute of variable length, or None where none is found.
+    """Return the string of an attribute of variable length, or None.
 
-    HDF5 itself would first take as much memory as the attribute claims, up to 4 GB. An attribute is a header, its name, type
-    and shape, then the string's length, the address of a heap, and the number of an object there.
+    HDF5 itself would allocate the memory that the attribute claims, up to 4 GB. An attribute is a
+    header, name, type, shape, the length of the string, the address of a heap, and the number of an
+    object there.
     """
     place = -1
     for _ in range(_MOST_PLACES):
         place = content.find(name + b"\0", place + 1)
         if place < 0:
             break
-        for version, header, unit in ((1, 8, 8), (2, 8, 1), (3, 9, 1)):  # the parts begin at multiples of the unit
+        for version, header, unit in ((1, 8, 8), (2, 8, 1), (3, 9, 1)):  # parts are aligned to the unit
             start = max(place - header, 0)
             sizes = struct.unpack_from("<4H", content[start : start + 8].ljust(8, b"\0"))
             if sizes[0] & 255 == version and sizes[1] == len(name) + 1:
@@ -299,7 +298,7 @@ def _variable_length(content: bytes, name: bytes) -> bytes | None:
 
 
 def _heap_object(content: bytes, length: int, heap: int, number: int) -> bytes | None:
-    """Return an object of a global heap: a header of 16 bytes, then objects, each with its number and size before it."""
+    """Return an object of a global heap: 16 bytes, then for each object number, size and bytes."""
     place = heap + 16
     if content[heap : heap + 4] != b"GCOL":
         return None

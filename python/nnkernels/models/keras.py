@@ -1,4 +1,4 @@
-"""Networks of Keras: model objects, .keras files and .h5 files."""
+"""Conversion of Keras models: objects, .keras files and .h5 files."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from nnkernels.models.check import compare, probe
 from nnkernels.models.hdf5 import Group, open_hdf5
 from nnkernels.network import Network
 
-# Models within models.
+# Upper limit of nested models.
 _MOST_DEPTH = 20
 
-# Rescaling and Normalization by single numbers, which in a network become as many numbers as there are inputs.
+# Upper limit of layers that scale by single numbers, which in a network become vectors.
 _MOST_SCALES = 16
 
-# How many times its size the members of a .keras file may take; Keras does not compress them.
+# Upper limit of the ratio of uncompressed to compressed size. Keras does not compress.
 _MOST_EXPANSION = 64
 
-# Kinds of models, by the names of their classes.
+# Classes of models.
 _MODELS = ("Sequential", "Functional", "Model")
 
-# The groups of a .keras file, for layers that have variables.
+# Names of the groups in a .keras file, for layers with variables.
 _GROUPS = {
     "Dense": "dense",
     "BatchNormalization": "batch_normalization",
@@ -43,7 +43,7 @@ _GROUPS = {
     "Model": "functional",
 }
 
-# Layers that do something in training only, or nothing.
+# Layers without effect in predictions.
 _IDLE = (
     *("InputLayer", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization", "Identity"),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
@@ -53,52 +53,61 @@ _IDLE = (
 _ACTIVATIONS = {name: kind.name for kind in TABLE[1:] for name in kind.keras if name.islower()}
 _ACTIVATIONS["leaky_relu"] = "leaky_relu(negative_slope=0.2)"  # 0.3 in the layer LeakyReLU
 
-# Classes that stand for functions of one's own; a lambda may also be a mapping with "value", its code.
+# Classes of user-defined functions. A lambda may also be a mapping with its code as "value".
 _FUNCTIONS = ("function", "__lambda__")
 _CODE = "Python code, which is not executed"
 
-# The least standard deviation that Normalization divides by.
+# Lower limit of the standard deviation in Normalization.
 _LEAST_DEVIATION = 1e-7
 
 
 def from_keras(model_or_path: object) -> Network:
-    """Return the network of a Keras model.
+    """Convert a Keras model to a network.
 
-    A model is Sequential, or functional without branches. Its layers are Dense, activations (Activation, ReLU, LeakyReLU, ELU,
-    PReLU of one slope, Softmax), BatchNormalization (folded into the Dense beside it; a Scale where it comes first),
-    Normalization and Rescaling (each a Scale), Flatten, models of these, and layers that act in training only, such as Dropout.
-    The network has the dtype of the model's variables; bfloat16 becomes float32, exactly. If Flatten comes first, the network
-    takes rows that are flat: ``net(x.reshape(len(x), -1))``.
-
-    Keras itself is not imported. Files are read by the package h5py; nothing in them is executed.
+    The model must be Sequential, or functional without branches. Its layers may be Dense,
+    activations (Activation, ReLU, LeakyReLU, ELU, PReLU with one slope, Softmax),
+    BatchNormalization, Normalization, Rescaling, Flatten, nested models, and layers that act only
+    in training, such as Dropout. Normalization and Rescaling become a ``Scale``. BatchNormalization
+    is folded into the adjacent Dense; as first layer it becomes a ``Scale``.
 
     Parameters
     ----------
     model_or_path : Keras model, str, bytes or path-like
-        A model that is built, or a .keras or .h5 file of a whole model. The outputs of a model object are compared with the
-        network's on 64 rows, unless it computes in bfloat16. A file is not checked: names of layers and activations in it are
-        taken as Keras's own. If functions or classes of one's own have such names, give the model.
+        A built model; or a .keras or .h5 file of a whole model.
 
     Returns
     -------
     Network
+        A network with the dtype of the model's variables; bfloat16 becomes float32. If Flatten is
+        the first layer, the network takes flat rows: ``net(x.reshape(len(x), -1))``.
 
     Raises
     ------
     TypeError
-        For what is no Keras model and no path.
+        If the argument is neither a Keras model nor a path.
     ValueError
-        For a model that is no chain of these layers, which names the layer and the reason; for a file that is malformed, or
-        that holds weights alone; where folded numbers leave the range of the dtype; and where the model and the network differ.
+        If the model is unsupported; the message names the layer and the reason. If a file is
+        damaged, or holds only weights. If folded weights exceed the range of the dtype. If the
+        outputs differ.
     ImportError
-        Where a file is to be read and h5py is missing.
+        If h5py is missing for a file.
     OSError, MemoryError
-        As for other files.
+        As in ``load``.
+
+    Notes
+    -----
+    Keras is not imported. Files are read by the package h5py, and nothing in them is executed.
+
+    As a check, the network's outputs for 64 rows are compared with those of a model object, unless
+    it computes in bfloat16. A file cannot be checked in this way: names of layers and activations
+    are assumed to be Keras's own. If user-defined functions or classes have such names, pass the
+    model object.
 
     Examples
     --------
-    >>> import nnkernels as nnk, keras  # doctest: +SKIP
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])  # doctest: +SKIP
+    >>> import nnkernels as nnk
+    >>> from keras import Input, Sequential, layers  # doctest: +SKIP
+    >>> model = Sequential([Input((4,)), layers.Dense(3, "softmax")])  # doctest: +SKIP
     >>> nnk.from_keras(model)  # doctest: +SKIP
     Network of 1 layer, float32
       layer  inputs  outputs  activation  parameters
@@ -111,12 +120,12 @@ def from_keras(model_or_path: object) -> Network:
     model: Any = model_or_path
     if not _is_of_keras(kind.__module__) or kind.__name__ not in _MODELS:
         if any(_is_of_keras(base.__module__) for base in kind.__mro__):
-            reason = "what other classes compute is known to their code alone"
+            reason = "other classes may compute anything"
             raise ValueError(f"from_keras expected a Sequential or a functional model, got a {kind.__name__}; {reason}")
         raise TypeError(f"from_keras expected a Keras model, or the path of a .keras or .h5 file, got a {kind.__name__}")
     try:
         item = {"class_name": kind.__name__, "config": model.get_config()}
-    except OSError as error:  # Keras wants to show a lambda's source
+    except OSError as error:  # Keras cannot find the source of a lambda
         raise ValueError(f"from_keras: a lambda in the model is {_CODE} ({error})") from None
     reader = _Reader("from_keras")
     reader.read(item, _LayerWeights(model))
@@ -127,8 +136,8 @@ def from_keras(model_or_path: object) -> Network:
         x = probe(exact).astype(precision)
         try:
             outputs = model.predict_on_batch(x.reshape(-1, *reader.shape) if reader.shape else x)
-        except Exception as error:  # of any backend
-            raise ValueError(f"from_keras: the model cannot be run: {error}") from error
+        except Exception as error:  # depends on the backend
+            raise ValueError(f"from_keras: the model raised an error: {error}") from error
         rounded = reader.chain.network(dtype=precision)
         compare("from_keras", rounded, exact, np.asarray(outputs), x, precision)
     return network
@@ -152,8 +161,8 @@ def _from_file(path: Path) -> Network:
                 text = root.text("model_config")
                 weights = root.group("model_weights")
                 if text is None or weights is None:
-                    advice = "give from_keras the model after model.load_weights(path), or a file that model.save wrote"
-                    raise ValueError(f"it holds weights alone, and no layers; {advice}")
+                    advice = "pass the model after model.load_weights(path), or a file that model.save wrote"
+                    raise ValueError(f"it holds weights, but no layers; {advice}")
                 reader.read(_parse(text), _LegacyWeights(weights))
         return reader.chain.network()
     except ValueError as error:
@@ -172,7 +181,7 @@ def _unpack(file: Any, source: str) -> tuple[bytes, bytes]:
         with zipfile.ZipFile(file) as archive:
             for name in ("config.json", "model.weights.h5"):
                 if name not in archive.namelist():
-                    raise ValueError(f"it has no {name}; expected a .keras file, as model.save writes")
+                    raise ValueError(f"expected a .keras file, as model.save writes; it has no {name}")
                 member = archive.getinfo(name)
                 room -= member.file_size
                 if member.compress_size > size:
@@ -197,22 +206,22 @@ def _parse(text: bytes | str) -> Any:
 
 
 class _Layer(NamedTuple):
-    """A layer as its model describes it."""
+    """A layer in the description of its model."""
 
     kind: str
     name: str
-    path: str  # with the names of the models around it
-    place: int  # among the layers of its class in the same model
+    path: str  # includes the names of enclosing models
+    place: int  # index among the layers of its class in its model
     config: Mapping[str, Any]
     refuse: Callable[[str], NoReturn]
 
     @property
     def label(self) -> str:
-        """Its name in error messages."""
+        """The name of the layer in error messages."""
         return f"layer {self.path!r} ({self.kind})"
 
     def number(self, name: str, default: float) -> float:
-        """Return a finite number."""
+        """Return an option that must be a finite number."""
         value = self.config.get(name, default)
         try:
             if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
@@ -222,14 +231,14 @@ class _Layer(NamedTuple):
         return self.refuse(f"expected {name} to be a finite number, got {_shown(value)}")
 
     def flag(self, name: str, default: bool) -> bool:
-        """Return whether an option is on."""
+        """Return an option that must be a bool."""
         value = self.config.get(name, default)
         if not isinstance(value, bool):
             self.refuse(f"expected {name} to be true or false, got {_shown(value)}")
         return value
 
     def row(self, name: str) -> NDArray[np.float64] | None:
-        """Return a number, or a list of numbers, or None."""
+        """Return an option that must be a number, a list of numbers, or None."""
         value = self.config.get(name)
         if value is None:
             return None
@@ -242,7 +251,7 @@ class _Layer(NamedTuple):
         return array
 
     def check_last_axis(self) -> None:
-        """Refuse an axis that is not the last of an array (rows, inputs)."""
+        """Refuse an ``axis`` other than the last axis of an array (rows, inputs)."""
         axis = self.config.get("axis", -1)
         axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
         if len(axes) != 1 or isinstance(axes[0], bool) or axes[0] not in (-1, 1):
@@ -253,10 +262,10 @@ class _Weights(Protocol):
     """The variables of a model's layers."""
 
     def arrays(self, layer: _Layer, names: Sequence[str]) -> list[NDArray[Any] | None]:
-        """Return a layer's first variables, for which there are these names; None for those that are missing."""
+        """Return the variables of a layer, in the order of ``names``; None for a missing one."""
 
     def inside(self, layer: _Layer) -> _Weights | None:
-        """Return the variables of a model within the model."""
+        """Return the variables of a nested model."""
 
 
 class _LayerWeights:
@@ -274,10 +283,10 @@ class _LayerWeights:
 
 
 class _ArchiveWeights:
-    """Variables in a .keras file: groups have the names of classes, numbered in the order of the layers."""
+    """Variables in a .keras file. Groups are named by class, and numbered in order of layers."""
 
     def __init__(self, model: Group) -> None:
-        # The second is of Keras 2.12.
+        # The second name is from Keras 2.12.
         self._layers = model.group("layers") or model.group("_layer_checkpoint_dependencies")
 
     def _group(self, layer: _Layer) -> Group | None:
@@ -295,7 +304,7 @@ class _ArchiveWeights:
 
 
 class _LegacyWeights:
-    """Variables in an .h5 file: groups have the names of layers, arrays those of variables, with more groups between."""
+    """Variables in an .h5 file: arrays named by variable, within groups named by layer."""
 
     def __init__(self, model: Group) -> None:
         self._model = model
@@ -310,7 +319,7 @@ class _LegacyWeights:
 
 
 class _Named:
-    """Variables below one group of an .h5 file, which belongs to a layer or to a model within the model."""
+    """Variables below the group of a layer or of a nested model in an .h5 file."""
 
     def __init__(self, group: Group, model: list[str]) -> None:
         self._model = model
@@ -325,7 +334,7 @@ class _Named:
 
     def _read(self, layer: _Layer, name: str) -> NDArray[Any] | None:
         path = layer.path.split("/")
-        if self._model:  # the groups around an array are named as its layer, and perhaps as the models around that
+        if self._model:  # groups are named by layer, and perhaps by enclosing models
             found = self._arrays.get((path[-1], name), [])
             near = [_common_end(place[:-1], path) for place, _ in found]
             least = max([len(layer.name.split("/")), *near])
@@ -333,7 +342,7 @@ class _Named:
         else:
             found = self._arrays.get((name,), [])
         if len(found) > 1:
-            layer.refuse(f"the file has {len(found)} arrays {name!r} for it, expected one")
+            layer.refuse(f"expected one array {name!r} in the file, got {len(found)}")
         return found[0][1]() if found else None
 
     def inside(self, layer: _Layer) -> _Named:
@@ -341,23 +350,23 @@ class _Named:
 
 
 class _Reader:
-    """Fills a chain with the layers that a model's configuration describes.
+    """Adds the layers in a model's configuration to a chain.
 
     Attributes
     ----------
     chain : Chain
         The layers so far.
     shape : tuple of int or None
-        The shape of one row of the model's inputs, if the model tells it.
+        The shape of one row of inputs, if the model declares it.
     """
 
     def __init__(self, source: str) -> None:
         self.chain = Chain(source)
         self.shape: tuple[int, ...] | None = None
-        self._now: tuple[int, ...] | None = None  # the shape of a row after the layers so far
+        self._now: tuple[int, ...] | None = None  # shape of a row after the layers so far
         self._begun = False
         self._policies: set[str] = set()
-        self._scales = 0  # by single numbers
+        self._scales = 0  # layers that scale by single numbers
 
     def read(self, item: Any, weights: _Weights) -> None:
         """Read a whole model."""
@@ -366,9 +375,9 @@ class _Reader:
         self._model(self._layer(item, "", {}), weights, 1)
 
     def precision(self) -> Literal["float16", "float32"] | None:
-        """Return the dtype that the model computes in, which may be less than that of its weights; None for bfloat16.
+        """Return the least precise dtype of the model's computation; None for bfloat16.
 
-        Keras on PyTorch multiplies float64 matrices in float32.
+        It is never float64: Keras on PyTorch multiplies float64 matrices in float32.
         """
         names = {policy.removeprefix("mixed_") for policy in self._policies}
         if "bfloat16" in names:
@@ -376,26 +385,26 @@ class _Reader:
         return "float16" if "float16" in names else "float32"
 
     def _layer(self, item: Any, prefix: str, places: dict[str, int]) -> _Layer:
-        """Return the description of a layer, or of a model."""
+        """Return the description of a layer or nested model."""
         config = item.get("config") if isinstance(item, Mapping) else None
         if isinstance(config, list):  # a Sequential of Keras before 2.2.3
             config = {"layers": config}
         kind = item.get("class_name") if isinstance(item, Mapping) else None
         if not isinstance(config, Mapping) or not isinstance(kind, str):
-            self.chain.refuse(f"a layer in {prefix!r}", f"expected its class and its options, got {_shown(item)}")
+            self.chain.refuse(f"a layer in {prefix!r}", f"expected class_name and config, got {_shown(item)}")
         group = _GROUPS.get(kind, kind)
         place = places[group] = places.get(group, -1) + 1
         name = str(config.get("name", item.get("name", "")))
         layer = _Layer(kind, name, prefix + name, place, config, lambda reason: self.chain.refuse(layer.label, reason))
         if not _is_of_keras(item.get("module", "keras")):  # Keras 2 has no modules
-            layer.refuse("a class of your own; what it computes is known to its code alone")
+            layer.refuse("expected a class of Keras, got a user-defined class, which may compute anything")
         return layer
 
     def _model(self, model: _Layer, weights: _Weights | None, depth: int) -> None:
         if model.kind not in _MODELS:
             model.refuse("expected a Sequential or a functional model")
         if depth > _MOST_DEPTH:
-            model.refuse(f"expected at most {_MOST_DEPTH} models within each other")
+            model.refuse(f"expected at most {_MOST_DEPTH} nested models, got more")
         items = model.config.get("layers")
         if not isinstance(items, (list, tuple)) or not items:
             model.refuse(f"expected a list of layers, got {_shown(items)}")
@@ -403,7 +412,7 @@ class _Reader:
         places: dict[str, int] = {}
         layers = [self._layer(item, prefix, places) for item in items]
         if len({layer.name for layer in layers}) < len(layers):
-            model.refuse("expected layers of different names")
+            model.refuse("expected layers with different names")
         for layer in layers if model.kind == "Sequential" else _follow(model, layers, items):
             self._declare(layer)
             if layer.kind in _MODELS:
@@ -412,13 +421,13 @@ class _Reader:
                 self._add(layer, weights)
 
     def _declare(self, layer: _Layer) -> None:
-        """Note the policy of a layer, and the shape of its inputs where it tells that."""
+        """Record the dtype policy of a layer, and the shape of its inputs if it is declared."""
         policy = layer.config.get("dtype", "float32")
         options = policy.get("config") if isinstance(policy, Mapping) else None
         name = options.get("name") if isinstance(options, Mapping) else policy
         quantized = isinstance(policy, Mapping) and "Quantized" in str(policy.get("class_name"))
         if quantized or (isinstance(name, str) and "_from_" in name):
-            layer.refuse("quantised weights")
+            layer.refuse("quantised weights are not supported")
         if layer.kind not in ("InputLayer", *_MODELS):
             self._policies.add(name if isinstance(name, str) else "float32")
         shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
@@ -431,10 +440,10 @@ class _Reader:
             self.shape = self._now = row
             self._begun = True
         elif self._now not in (None, row):
-            layer.refuse(f"expected inputs of shape {self._now}, as they are before it, got {row}")
+            layer.refuse(f"expected inputs of shape {self._now}, the outputs of the layer before, got {row}")
 
     def _add(self, layer: _Layer, weights: _Weights | None) -> None:
-        """Add what a layer computes to the chain."""
+        """Add a layer to the chain."""
         self._begun = True
         if layer.kind in _IDLE:
             return
@@ -459,9 +468,9 @@ class _Reader:
 
     def _dense(self, layer: _Layer, weights: _Weights | None) -> None:
         if layer.config.get("lora_rank"):
-            layer.refuse("a LoRA beside its kernel; merge it into the kernel first")
+            layer.refuse("LoRA is not supported: merge it into the kernel first")
         if layer.config.get("quantization_config"):
-            layer.refuse("quantised weights")
+            layer.refuse("quantised weights are not supported")
         self._need_row(layer)
         names = ["kernel", "bias"] if layer.flag("use_bias", True) else ["kernel"]
         kernel, *bias = self._variables(layer, weights, names)
@@ -469,7 +478,7 @@ class _Reader:
         if kernel.ndim != 2 or kernel.shape[1] != units:
             layer.refuse(f"expected a kernel (inputs, {_shown(units)}), got {kernel.shape}")
         if self._now is not None and self._now != kernel.shape[:1]:
-            layer.refuse(f"expected {self._now[0]} inputs, as many as there are before it, got a kernel {kernel.shape}")
+            layer.refuse(f"expected {self._now[0]} inputs, the outputs of the layer before, got a kernel {kernel.shape}")
         if bias and bias[0].shape != (units,):
             layer.refuse(f"expected a bias ({_shown(units)},), got {bias[0].shape}")
         self.chain.dense(layer.label, kernel.T, *bias)
@@ -486,7 +495,7 @@ class _Reader:
         arrays = dict(zip(names, self._variables(layer, weights, names), strict=True))
         mean, variance = arrays["moving_mean"], arrays["moving_variance"]
         if any(array.shape != mean.shape for array in arrays.values()) or mean.ndim != 1:
-            layer.refuse("expected arrays of one shape")
+            layer.refuse("expected 1-d arrays of equal length")
         gamma, beta = arrays.get("gamma", 1.0), arrays.get("beta", 0.0)
         self.chain.batch_norm(layer.label, mean, variance, layer.number("epsilon", 1e-3), gamma, beta)
 
@@ -515,13 +524,13 @@ class _Reader:
             self._need_row(layer)
         if not factor.all():
             layer.refuse("expected a scale other than 0")
-        with np.errstate(all="ignore"):  # what is not finite the chain refuses
+        with np.errstate(all="ignore"):  # the chain refuses NaN and infinity
             self._scale(layer, 0.0 - shift / factor, factor)
 
     def _scale(self, layer: _Layer, offset: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
         self._scales += offset.size == scale.size == 1
         if self._scales > _MOST_SCALES:
-            layer.refuse(f"expected at most {_MOST_SCALES} layers that scale by single numbers")
+            layer.refuse(f"expected at most {_MOST_SCALES} layers that scale by single numbers, got more")
         self.chain.scale(layer.label, offset, scale)
 
     def _parametric_relu(self, layer: _Layer, weights: _Weights | None) -> None:
@@ -532,7 +541,7 @@ class _Reader:
         self._leaky_relu(layer, float(slopes[0]))
 
     def _activation_layer(self, layer: _Layer) -> None:
-        """Add a layer that is an activation, with options of its own."""
+        """Add a layer that is an activation with options."""
         match layer.kind:
             case "LeakyReLU":
                 self._leaky_relu(layer, layer.number("alpha" if "alpha" in layer.config else "negative_slope", 0.3))
@@ -549,7 +558,7 @@ class _Reader:
                 layer.refuse(f"it is {_CODE}")
             case _:
                 supported = "Dense, activations, BatchNormalization, Normalization, Rescaling, Dropout and Flatten"
-                layer.refuse(f"not supported; layers that are: {supported}")
+                layer.refuse(f"expected one of the supported layers: {supported}")
 
     def _leaky_relu(self, layer: _Layer, slope: float) -> None:
         if slope:
@@ -558,7 +567,7 @@ class _Reader:
             self.chain.activation(layer.label, "relu")
 
     def _activation(self, layer: _Layer, activation: Any) -> None:
-        """Add an activation that is given by its name, or is a layer."""
+        """Add an activation, given as a name or as a layer."""
         if activation in (None, "linear"):
             return
         if isinstance(activation, Mapping) and ("value" in activation or activation.get("class_name") in _FUNCTIONS):
@@ -573,14 +582,14 @@ class _Reader:
         elif isinstance(activation, str) and activation in _ACTIVATIONS:
             self.chain.activation(layer.label, _ACTIVATIONS[activation])
         else:
-            layer.refuse(f"expected an activation out of {', '.join(_ACTIVATIONS)}, selu, celu; got {_shown(activation)}")
+            layer.refuse(f"expected an activation of {', '.join(_ACTIVATIONS)}, selu, celu; got {_shown(activation)}")
 
     def _variables(self, layer: _Layer, weights: _Weights | None, names: Sequence[str]) -> list[NDArray[Any]]:
         found = weights.arrays(layer, names) if weights else [None] * len(names)
         arrays = []
         for name, array in zip(names, found, strict=True):
             if array is None:
-                layer.refuse(f"its {name} is missing; call or build the model before it is saved")
+                layer.refuse(f"its {name} is missing; call or build the model before saving it")
             arrays.append(_widened(array))
         return arrays
 
@@ -590,14 +599,14 @@ class _Reader:
 
 
 def _follow(model: _Layer, layers: list[_Layer], items: Sequence[Any]) -> list[_Layer]:
-    """Return the layers of a functional model in the order of the one path through it, from its output back to its input."""
+    """Return the layers of a functional model in order. Refuse a model with branches."""
     rest = {layer.name: (layer, item) for layer, item in zip(layers, items, strict=True)}
     name = _only_end(model, "output")
     _only_end(model, "input")
     path: list[_Layer] = []
     while True:
         if name not in rest:
-            model.refuse(f"expected a chain of layers; {name!r} is no layer of it, or comes twice")
+            model.refuse(f"expected a chain of layers, but {name!r} is missing or occurs twice")
         layer, item = rest.pop(name)
         path.append(layer)
         nodes = item.get("inbound_nodes")
@@ -605,15 +614,15 @@ def _follow(model: _Layer, layers: list[_Layer], items: Sequence[Any]) -> list[_
             break
         if not isinstance(nodes, (list, tuple)) or len(nodes) != 1:
             times = len(nodes) if isinstance(nodes, (list, tuple)) else 0
-            layer.refuse(f"expected a layer that is called once, it is called {times} times")
+            layer.refuse(f"expected a layer that is called once, got {times} calls")
         name = _source(layer, nodes[0])
     for layer, _ in rest.values():
-        layer.refuse("a branch: it is not on the path from the input to the output")
+        layer.refuse("expected no branches, but it is not on the path from input to output")
     return path[::-1]
 
 
 def _only_end(model: _Layer, kind: str) -> str:
-    """Return the name of the one input or output layer of a model."""
+    """Return the name of a model's only input or output layer."""
     ends = model.config.get(f"{kind}_layers")
     if isinstance(ends, Mapping):
         ends = list(ends.values())
@@ -626,7 +635,7 @@ def _only_end(model: _Layer, kind: str) -> str:
 
 
 def _source(layer: _Layer, node: Any) -> str:
-    """Return the name of the layer that gives a layer's one input."""
+    """Return the name of the layer before a layer, which must have one input."""
     options: Any
     if isinstance(node, Mapping):  # Keras 3
         inputs, options = node.get("args"), node.get("kwargs")
@@ -650,19 +659,19 @@ def _source(layer: _Layer, node: Any) -> str:
     options = tensor[3] if len(tensor) > 3 else options
     for name, value in options.items() if isinstance(options, Mapping) else ():
         if value not in (None, False):
-            layer.refuse(f"expected one input, and no other arguments; it is called with {name}={_shown(value)}")
+            layer.refuse(f"expected one input, and no other arguments, got {name}={_shown(value)}")
     return tensor[0]
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    """Return bfloat16 as float32, which holds it exactly; other dtypes as they are."""
+    """Convert bfloat16 to float32, exactly. Other dtypes are returned unchanged."""
     if array.dtype.name == "bfloat16" or array.dtype == "V2":
         return widened(array.view(np.uint16))
     return array
 
 
 def _common_end(first: list[str], second: list[str]) -> int:
-    """Return how many names at the end of two lists are the same."""
+    """Return the length of the common end of two lists."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first[::-1], second[::-1], strict=False)))
 
 

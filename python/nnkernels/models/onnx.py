@@ -1,4 +1,4 @@
-"""Networks from ONNX files: the chain of operators from the input to the output becomes layers."""
+"""Conversion of ONNX models: the chain of operators from input to output becomes layers."""
 
 from __future__ import annotations
 
@@ -22,50 +22,54 @@ from nnkernels.network import Network
 
 
 def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, ArrayLike] | None = None) -> Network:
-    """Read a network from an ONNX file: a chain of dense layers, whichever exporter wrote it.
+    """Read a network from an ONNX file of any exporter.
 
-    It holds Gemm, or MatMul and Add, with activations, also those that are composed of several operators (SiLU, GELU, ...).
-    Batch normalisation, and what else is linear, is folded into the dense layers in float64. Batch normalisation that comes
-    first, Sub and then Mul by constants, and Scaler become a ``Scale``. Operators that keep the rows are left out: Identity,
-    Dropout, Cast, Flatten, Reshape, ...
+    The model must be a chain of dense layers: Gemm, or MatMul and Add, with activations, including
+    activations composed of several operators, such as SiLU and GELU. Batch normalisation and other
+    linear operators are folded into dense layers, in float64. Scaler, Sub followed by Mul, and
+    batch normalisation as first layer become a ``Scale``. Operators that do not change the rows,
+    such as Identity, Dropout, Cast, Flatten and Reshape, are left out.
 
     Parameters
     ----------
     path : str, bytes or path-like
-        The file. Weights beside it (external data) are read from its own folder alone.
+        The file. Weights in other files (external data) must be in the same folder.
     output : str, optional
-        The output of the model that is wanted, if it has several.
+        The name of an output, if the model has several.
     check : (x, y), optional
-        Inputs (rows, inputs), and what the model gives for them: outputs (rows, outputs), from ONNX Runtime say.
+        Inputs (rows, inputs) and the model's outputs for them (rows, outputs), from ONNX Runtime
+        for example, to compare with the network's outputs.
 
     Returns
     -------
     Network
-        Of the dtype of the model's weights; bfloat16 becomes float32. The model's metadata are kept. Classes that the model
-        names are in the entry "classes", a JSON list.
+        A network with the dtype of the model's weights; bfloat16 becomes float32. It keeps the
+        model's metadata. Names of classes in the model become the entry "classes", a JSON list.
 
     Raises
     ------
     TypeError
-        For what is no path, and where ``check`` is no pair of arrays.
+        If ``path`` is not a path, or ``check`` is not two arrays.
     ValueError
-        For a file that is no ONNX model, and for a model that is no such chain; the message names the node and the reason. For
-        folded numbers that leave the range of the dtype, and outputs that differ from ``check`` by more than rounding.
+        If the file is not an ONNX model, or the model is not such a chain; the message names the
+        node and the reason. If folded weights exceed the range of the dtype. If the outputs differ
+        from ``check`` by more than rounding errors.
     ImportError
-        Where the package onnx is not installed.
+        If the package onnx is not installed.
     FileNotFoundError, OSError
-        Where a file is missing, or the system cannot read it.
+        If a file is missing, or the system cannot read it.
 
     Warns
     -----
     UserWarning
-        For operators at the end that make labels of probabilities (ArgMax, ZipMap, ...): they are left out.
+        If operators at the end that convert probabilities to labels, such as ArgMax and ZipMap, are
+        left out.
 
     Notes
     -----
-    Nothing in a file is ever executed, and memory stays in proportion to its size. An input with several axes ahead of a
-    Flatten is a row of all their elements. An attribute, which is float32 in a file, is read as the shortest decimal number
-    that float32 rounds to it: 0.01 is 0.01.
+    Nothing in a file is executed, and memory stays proportional to the file's size. If an input
+    with several axes is flattened, the network takes flat rows. Attributes in a file are float32;
+    they are read as the shortest decimal number, so that 0.01 is 0.01.
 
     Examples
     --------
@@ -79,23 +83,23 @@ def from_onnx(path: Path, *, output: str | None = None, check: tuple[ArrayLike, 
     """
     model = Model(path)
     end, dropped = model.cut(output)
-    with np.errstate(all="ignore"):  # numbers that are not finite are kept
+    with np.errstate(all="ignore"):  # NaN and infinity are kept
         walk = _Walk(model, end, dropped)
         network, network64 = walk.networks()
         if check is not None:
             x, y = arrays_of(model.source, check)
             if x.ndim > 2 and x.shape[-1] != network.inputs:
-                x = x.reshape(len(x), -1)  # the model flattens them
+                x = x.reshape(len(x), -1)  # as the model does
             compare_rows(model.source, network, network64, (x, y))
     if dropped:
         names = ", ".join(model.node(number).name for number in dropped[:8]) + ", ..." * (len(dropped) > 8)
-        message = f"{model.source}: left out what makes labels of the outputs: {names}"
+        message = f"{model.source}: left out the conversion of outputs to labels: {names}"
         warnings.warn(message, UserWarning, stacklevel=_callers_level())
     return walk.one_neuron(network)
 
 
 def _callers_level() -> int:
-    """Return the ``stacklevel`` of the caller's line that called this package, be it from_onnx or load."""
+    """Return the ``stacklevel`` of the line outside this package that called from_onnx or load."""
     level, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("nnkernels."):
         level, frame = level + 1, frame.f_back
@@ -103,11 +107,12 @@ def _callers_level() -> int:
 
 
 class _Walk:
-    """The way from a model's input to its output, which fills a chain of layers.
+    """A walk from a model's input to its output, which adds layers to a chain.
 
-    ``axes`` are the lengths of the axes of the value on the way, None where unknown; ``features`` is the place of the axis
-    that is a row of the network, None after one neuron, whose value has no such axis. As long as nothing depends on which
-    axis that is, ``fixed`` is False. ``last`` is what was added to the chain last: "", "dense", "scale" or an activation.
+    ``axes`` has the lengths of the current value's axes, or None for an unknown length.
+    ``features`` is the index of the axis of features, or None after one neuron. ``fixed`` is False
+    until an operator depends on ``features``; until then it may change. ``last`` is the last
+    addition to the chain: "", "dense", "affine", "scale" or an activation.
     """
 
     def __init__(self, model: Model, end: str, dropped: list[int]) -> None:
@@ -118,7 +123,7 @@ class _Walk:
         self._check_operators(numbers)
         start = self._find_input(numbers, end)
         self.axes = self._find_axes(model.inputs[start])
-        self._place = max(0, len(self.axes) - 1)  # of the features on the input's axes
+        self._place = max(0, len(self.axes) - 1)  # axis of features of the input
         self.features: int | None = self._place
         self.fixed = self.moved = self.both_classes = False
         self.last = ""
@@ -130,23 +135,23 @@ class _Walk:
         self._consumers: dict[str, list[int]] = {}
         for number in numbers:
             node = model.node(number)
-            if model.batch_of(node.outputs[0]) is None:  # Shape takes no part
+            if model.batch_of(node.outputs[0]) is None:  # Shape does not consume the value
                 for name in dict.fromkeys(node.inputs):
                     self._consumers.setdefault(name, []).append(number)
-        self.same_rows: set[str] = set()  # values before, with the same first axis
+        self.same_rows: set[str] = set()  # earlier values with the same first axis
         self._follow(start)
 
-    # The way
+    # The walk
 
     def _check_operators(self, numbers: list[int]) -> None:
-        """Refuse operators that no chain of dense layers has, before anything else is said about the model."""
+        """Refuse unsupported operators first: this is the most useful error message."""
         for number in numbers:
             node = self.model.node(number)
             if node.has_subgraph():
-                node.refuse("subgraphs are not read")
+                node.refuse("subgraphs are not supported")
             known = node.operator in OPERATORS or node.operator in composed.OPERATORS or node.operator == "Constant"
             if not known and self.model.batch_of(node.outputs[0]) is None:
-                node.refuse("this operator is none that a chain of dense layers has: Gemm, MatMul, Add, Relu, ...")
+                node.refuse("expected an operator of a chain of dense layers, such as Gemm, MatMul, Add or Relu")
             if not node.inputs and node.operator != "Constant":
                 node.refuse("expected an input, found none")
 
@@ -156,11 +161,11 @@ class _Walk:
         given = [name for name in dict.fromkeys(needed) if model.is_given(name)]
         if len(given) != 1:
             names = ", ".join(repr(shown(name)) for name in given[:20]) or "none"
-            raise ValueError(f"{model.source}: expected one input that the output depends on, found {names}")
+            raise ValueError(f"{model.source}: expected the output to depend on one input, got {names}")
         return given[0]
 
     def _find_axes(self, value: Any) -> list[int | None]:
-        """Return the declared shape of the input; rows of any length if there is none."""
+        """Return the declared shape of the input, with None for unknown lengths."""
         if not value.type.tensor_type.HasField("shape"):
             return [None, None]
         dims = value.type.tensor_type.shape.dim
@@ -169,37 +174,40 @@ class _Walk:
         return [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
 
     def _follow(self, value: str) -> None:
-        """Go from a value to the end: each node on the way adds to the chain, and tells the value that follows."""
+        """Walk from a value to the end. Each node adds to the chain, and returns the next value."""
         while value != self._end:
             self.same_rows.add(value)
             numbers = self._consumers.get(value, [])
             if not numbers:
-                self.model.refuse(f"output {shown(self._end)!r}", f"expected it to follow from {shown(value)!r}, which ends")
+                self.model.refuse(f"output {shown(self._end)!r}", f"expected a node that takes {shown(value)!r}, found none")
             node = self.model.node(numbers[0])
             branches = len(numbers) > 1 or node.inputs.count(value) > 1
             value = self._merge(value, numbers) if branches else self._step(node, value)
         after = [] if self.features is None else self.axes[self.features + 1 :]
         if any(length != 1 for length in after) and self.features != self._place:
-            self.model.refuse(f"output {shown(self._end)!r}", "expected its features on the last axis, or on that of the input")
+            self.model.refuse(f"output {shown(self._end)!r}", "expected its features on the last axis, or on the input's axis")
 
     def _step(self, node: Node, value: str) -> str:
-        """Add a node's operator to the chain, and return the value that follows."""
+        """Add a node's operator to the chain, and return the next value."""
         for name in node.inputs:
             if name and name != value and self.model.constant(name) is None:
-                node.refuse(f"its input {shown(name)!r} is computed: expected a constant beside the one value of the chain")
+                node.refuse(f"expected a constant as the other input, but {shown(name)!r} is computed")
         handler = OPERATORS.get(node.operator)
         if handler is None:
-            node.refuse("expected this operator only as a part of an activation that is composed, such as GELU")
+            node.refuse("expected this operator only as part of a composed activation, such as GELU")
         if node.inputs[0] != value and node.operator not in _EITHER:
-            node.refuse("its first input is a constant: expected the value of the chain there")
+            node.refuse("expected the value of the chain as first input, got a constant")
         if self.both_classes and handler not in _KEEPING:
-            node.refuse("expected nothing to follow both classes of a sigmoid")
+            node.refuse("expected no operator after the concatenation of both classes of a sigmoid")
         return handler(self, node) or node.outputs[0]
 
     def _merge(self, value: str, numbers: list[int]) -> str:
-        """Add the activation that several operators compose, of which these have the value; return what follows."""
+        """Add an activation composed of several operators, which starts with these nodes.
+
+        Return the next value.
+        """
         known = {value: composed.INPUT}
-        waiting = dict.fromkeys(numbers)  # in this order
+        waiting = dict.fromkeys(numbers)  # an ordered set
         tolerance = 1e-6
         for _ in range(_MOST_COMPOSED):
             number = next((number for number in waiting if self._inputs(number, known) is not None), None)
@@ -221,18 +229,18 @@ class _Walk:
                 return node.outputs[0]
             waiting |= dict.fromkeys(self._consumers.get(node.outputs[0], []))
         nodes = ", ".join(self.model.node(number).name for number in numbers[:4])
-        reason = "expected a chain, but several nodes take it, which compose no activation that is known"
+        reason = "expected a chain, but several nodes take this value, and they are not a known activation"
         raise ValueError(f"{self.model.source}: value {shown(value)!r}: {reason}: {nodes}")
 
     def _inputs(self, number: int, known: Mapping[str, composed.Expression]) -> list[composed.Expression] | None:
-        """Return the expressions of a node's inputs; None if there is one that is neither known nor a single number."""
+        """Return the expressions of a node's inputs; None unless all are known or numbers."""
         inputs = []
         for name in self.model.node(number).inputs:
             array = self.model.constant(name)
             if name in known:
                 inputs.append(known[name])
             elif array is not None and array.size == 1 and array.ndim <= len(self.axes) and array.dtype.kind in "fiu":
-                inputs.append(composed.number(float(str(array.reshape(-1)[0]))))  # the shortest decimal
+                inputs.append(composed.number(float(str(array.reshape(-1)[0]))))  # shortest decimal
             else:
                 return None
         return inputs
@@ -242,23 +250,23 @@ class _Walk:
             self.activation(node, name, option)
             return
         if self.last != "sigmoid" or self.chain.width is None:
-            node.refuse("expected both classes to be those of a sigmoid")
+            node.refuse("expected both classes to be computed from a sigmoid")
         self.both_classes = True
         self.chain.width *= 2
 
-    # What operators add to the chain
+    # Additions to the chain
 
     def constant(self, node: Node, place: int) -> NDArray[Any]:
-        """Return a constant input of floating numbers."""
+        """Return a constant input, which must have a floating-point dtype."""
         array = self.model.constant(node.inputs[place]) if place < len(node.inputs) else None
         if array is None:
             node.refuse(f"expected a constant as input {place}, found none")
         if array.dtype.kind != "f":
-            node.refuse(f"expected floating numbers as input {place}, got {array.dtype}")
+            node.refuse(f"expected floating-point numbers as input {place}, got {array.dtype}")
         return array
 
     def integers(self, node: Node, name: str) -> list[int] | None:
-        """Return integers that are an attribute, or the second input, as since opset 13; None if there are none."""
+        """Return integers from an attribute, or from the second input since opset 13, or None."""
         values: Any = node.numbers(name)
         if len(node.inputs) > 1 and node.inputs[1]:
             array = self.model.constant(node.inputs[1])
@@ -268,7 +276,7 @@ class _Walk:
         return list(values) if values is not None else None
 
     def row(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
-        """Return what elements are shifted or multiplied by: one number, or one for each feature."""
+        """Return a constant as one number, or as one number for each feature."""
         shape = array.shape
         if node.integer("broadcast", 0) and node.attribute("axis") is not None:  # before opset 7
             first = node.integer("axis", 0) % max(1, len(self.axes))
@@ -287,16 +295,16 @@ class _Walk:
         return array.reshape(-1)
 
     def need_features(self, node: Node, place: int) -> None:
-        """Check that the axis of features is the one that an operator acts along."""
-        if not self.fixed and not self.moved and len(self.axes) > 2 and place == 1:  # images and sequences: channels
+        """Refuse an operator that does not act along the axis of features."""
+        if not self.fixed and not self.moved and len(self.axes) > 2 and place == 1:  # channels are the features
             self.features = self._place = place
             self.chain.width = self.axes[place]
         if self.features is None or place != self.features:
-            node.refuse(f"expected it to act along the features, axis {self.features}, but it acts along axis {place}")
+            node.refuse(f"expected it to act along axis {self.features}, the features, got axis {place}")
         self.fixed = True
 
     def _places(self) -> tuple[int, ...]:
-        """Return both numbers of the axis of features: from the first axis, and from the last."""
+        """Return both indices of the axis of features: from the front, and from the end."""
         return () if self.features is None else (self.features, self.features - len(self.axes))
 
     def dense(self, node: Node, weights: NDArray[Any], bias: NDArray[Any] | None = None) -> None:
@@ -328,38 +336,38 @@ class _Walk:
         self.last = "scale"
 
     def activation(self, node: Node, name: str, option: float | None = None) -> None:
-        """Add an activation, with its option unless that is the default."""
+        """Add an activation. ``option`` may be None for the default."""
         self.chain.activation(node.name, name, option)
         self.last = name
 
     def following(self, value: str) -> Node | None:
-        """Return the one node that takes a value; None if there are several or none."""
+        """Return the only node that takes a value; None if there is not exactly one."""
         numbers = self._consumers.get(value, [])
         return self.model.node(numbers[0]) if len(numbers) == 1 and value != self._end else None
 
     # The end
 
     def networks(self) -> tuple[Network, Network]:
-        """Return the network, and the same in float64 of numbers that are not rounded."""
+        """Return the network, and the same network in float64 without rounding."""
         model, width = self.model, self.chain.width or 0
-        if width > 2**16 + model.size:  # it would be broadcast to them
-            model.refuse("its input", f"expected fewer elements in a file of {model.size} bytes, got {width}")
+        if width > 2**16 + model.size:  # a Scale is broadcast to this length
+            model.refuse("its input", f"expected fewer elements for a file of {model.size} bytes, got {width}")
         model.count("its layers", 2 * self._scales * max(width, self._widest))
-        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # they do not exclude each other
+        several = self.last == "sigmoid" and not (self.both_classes and self.chain.width == 2)  # independent labels
         classes = None if several else model.classes(self._dropped, self.chain.width)
         metadata = ({} if classes is None else {"classes": classes}) | model.metadata()
-        dtype = None if self._widest else model.float_type_of(self._end)  # no weights tell it
+        dtype = None if self._widest else model.float_type_of(self._end)  # without weights
         network, network64 = self.chain.network(metadata, dtype), self.chain.network64()
         return (_of_both_classes(network), _of_both_classes(network64)) if self.both_classes else (network, network64)
 
     def one_neuron(self, network: Network) -> Network:
-        """Return the network without the axis of outputs, if its model has none."""
+        """Return the network, without the axis of outputs if its model has none."""
         if self.features is not None:
             return network
         layers = list(network.layers)
         dense = [place for place, layer in enumerate(layers) if isinstance(layer, Dense)]
         if not dense:
-            self.model.refuse(f"output {shown(self._end)!r}", "expected an axis of features, for no dense layer is before it")
+            self.model.refuse(f"output {shown(self._end)!r}", "expected an axis of features, since no dense layer is before it")
         for place, layer in enumerate(layers[dense[-1] :], dense[-1]):
             if isinstance(layer, Dense):
                 layers[place] = Dense(layer.weights[0], layer.bias[0], layer.activation)
@@ -369,7 +377,7 @@ class _Walk:
 
 
 def _of_both_classes(network: Network) -> Network:
-    """Return a network that ends in sigmoids p as one of 1 - p and p: the sigmoid of -x is 1 - p."""
+    """Replace outputs p = sigmoid(x) by 1 - p and p, with 1 - p = sigmoid(-x)."""
     *layers, last = network.layers
     assert isinstance(last, Dense)
     weights, bias = (np.concatenate([-array, array]) for array in (last.weights, last.bias))
@@ -381,7 +389,7 @@ def _of_both_classes(network: Network) -> Network:
 
 def _gemm(walk: _Walk, node: Node) -> None:
     if node.integer("transA", 0):
-        node.refuse("expected transA 0, for its first input is rows")
+        node.refuse("expected transA=0, since its first input is the rows")
     if len(walk.axes) != 2:
         node.refuse(f"expected rows (batch, inputs), got {len(walk.axes)} axes: flatten them before")
     weights, alpha, beta = walk.constant(node, 1), node.number("alpha", 1.0), node.number("beta", 1.0)
@@ -403,7 +411,7 @@ def _matmul(walk: _Walk, node: Node) -> None:
 
 
 def _other(walk: _Walk, node: Node) -> tuple[NDArray[Any], bool]:
-    """Return the constant beside the chain's value as a row, and whether it comes second."""
+    """Return the constant operand as a row, and whether it is the second operand."""
     second = walk.model.constant(node.inputs[0]) is None
     return walk.row(node, walk.constant(node, int(second))), second
 
@@ -421,7 +429,7 @@ def _div(walk: _Walk, node: Node) -> None:
 
 
 def _divisor(walk: _Walk, node: Node) -> NDArray[np.float64]:
-    """Return what a quotient's divisor multiplies by."""
+    """Return the reciprocal of a constant divisor."""
     row, second = _other(walk, node)
     if not second or not row.all():
         node.refuse("expected a constant other than 0 as the divisor")
@@ -453,10 +461,10 @@ def _scaler(walk: _Walk, node: Node) -> None:
 
 def _batch_normalization(walk: _Walk, node: Node) -> None:
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
-        node.refuse("expected batch normalisation in inference, got training mode")
+        node.refuse("expected batch normalisation in inference mode, got training mode")
     scale, shift, mean, variance = (walk.constant(node, place) for place in range(1, 5))
     if not scale.shape == shift.shape == mean.shape == variance.shape == (scale.size,):
-        node.refuse(f"expected scale, B, mean and var of one axis and length, got shapes {scale.shape}, {shift.shape}, ...")
+        node.refuse(f"expected 1-d scale, B, mean and var of equal length, got shapes {scale.shape}, {shift.shape}, ...")
     walk.need_features(node, 1)
     walk.batch_norm(node, mean, variance, node.number("epsilon", 1e-5), scale, shift)
 
@@ -468,7 +476,7 @@ def _activation(walk: _Walk, node: Node) -> None:
     kind = ACTIVATIONS[node.operator]
     option = node.number("alpha", kind.default)
     try:
-        number, exact = number_of(node.comment)  # to_onnx writes all digits there
+        number, exact = number_of(node.comment)  # where to_onnx writes all digits
     except ValueError:
         number, exact = 0, 0.0
     if TABLE[number] is kind and np.float32(exact) == np.float32(option):
@@ -480,9 +488,9 @@ def _softmax(walk: _Walk, node: Node) -> None:
     old = walk.model.opset < 13
     axis = node.integer("axis", 1 if old else -1)
     place = axis + len(walk.axes) if axis < 0 else axis
-    if old and walk.features is not None and place <= walk.features:  # along this axis and all that follow
+    if old and walk.features is not None and place <= walk.features:  # along this axis and all later ones
         if any(length != 1 for number, length in enumerate(walk.axes) if number >= place and number != walk.features):
-            node.refuse("expected it to act along the features alone")
+            node.refuse("expected it to act along the features only")
         place = walk.features
     walk.need_features(node, place)
     _activation(walk, node)
@@ -500,7 +508,7 @@ def _prelu(walk: _Walk, node: Node) -> None:
     if not slopes.size or (slopes != slopes.flat[0]).any():
         node.refuse("expected one slope, got several")
     slope = slopes.flat[0]
-    walk.activation(node, "leaky_relu", float(slope if slope.dtype == np.float16 else str(slope)))  # the shortest decimal
+    walk.activation(node, "leaky_relu", float(slope if slope.dtype == np.float16 else str(slope)))  # shortest decimal
 
 
 def _selu(walk: _Walk, node: Node) -> None:
@@ -517,7 +525,7 @@ def _celu(walk: _Walk, node: Node) -> None:
 
 def _swish(walk: _Walk, node: Node) -> None:
     if node.number("alpha", 1.0) != 1.0:
-        node.refuse("expected alpha 1, that of silu")
+        node.refuse("expected alpha=1, as in silu")
     walk.activation(node, "silu")
 
 
@@ -535,7 +543,7 @@ def _cast(walk: _Walk, node: Node) -> None:
 def _dropout(walk: _Walk, node: Node) -> None:
     mode = walk.model.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if (walk.model.opset < 7 and not node.integer("is_test", 0)) or (mode is not None and mode.any()):
-        node.refuse("expected dropout in inference, got training mode")
+        node.refuse("expected dropout in inference mode, got training mode")
 
 
 def _flatten(walk: _Walk, node: Node) -> None:
@@ -544,14 +552,14 @@ def _flatten(walk: _Walk, node: Node) -> None:
 
 
 def _join(walk: _Walk, node: Node, first: int) -> None:
-    """Make one axis, that of features, of this and all that follow, and one of those before."""
+    """Flatten the axes from ``first`` on into the features, and the axes before into one."""
     joined = walk.axes[first:]
     if walk.fixed:
         rest = [length for place, length in enumerate(walk.axes) if place >= first and place != walk.features]
         if walk.features is None or walk.features < first or any(length != 1 for length in rest):
             node.refuse("expected it to keep the features of a row")
     elif walk.moved or not 0 < first < len(walk.axes):
-        node.refuse("expected it to make a row of each of the batch")
+        node.refuse("expected it to flatten each element of the batch to a row")
     else:
         walk.chain.width = _product(joined)
     if first > 1:
@@ -572,10 +580,10 @@ def _reshape(walk: _Walk, node: Node) -> None:
     shape = [axes[place] if new == 0 and copies else None if new == -1 else new for place, new in enumerate(target)]
     if target[0] == FIRST_LENGTH:
         if walk.model.batch_of(node.inputs[1]) not in walk.same_rows:
-            node.refuse("expected the number of rows of its own input in its shape")
+            node.refuse("expected its shape to begin with the number of rows of its input")
         shape[0] = walk.axes[0]
     if any(length is not None and length < 0 for length in shape):
-        node.refuse(f"expected lengths from 0, -1 or the number of rows, got shape {target}")
+        node.refuse(f"expected lengths of at least 0, -1, or the number of rows, got shape {target}")
     rows_stay = target[0] != -1 and shape[0] == walk.axes[0]
     row = _product(walk.axes[1:])
     if not walk.fixed and len(shape) == 2 and (rows_stay if shape[1] is None else row in (None, shape[1])):
@@ -615,7 +623,7 @@ def _squeeze(walk: _Walk, node: Node) -> None:
             node.refuse(f"expected an axis of length 1, got axis {place} of length {length[place]}")
     walk.axes = [length[place] for place in length if place not in chosen]
     walk.same_rows.clear()
-    if walk.features in chosen and not walk.fixed:  # so the features of a row are those of the axis before
+    if walk.features in chosen and not walk.fixed:  # the axis before becomes the features
         if walk.moved or not walk.axes:
             node.refuse("expected it to keep the features of a row")
         walk.features, walk.chain.width = len(walk.axes) - 1, walk.axes[-1]
@@ -629,7 +637,7 @@ def _unsqueeze(walk: _Walk, node: Node) -> None:
     rank = len(walk.axes) + len(axes)
     chosen = sorted({_place(node, axis, rank) for axis in axes})
     if not axes or len(chosen) != len(axes) or rank > MOST_AXES:
-        node.refuse(f"expected different axes, at most {MOST_AXES} with those there are, got {axes}")
+        node.refuse(f"expected different new axes, at most {MOST_AXES} in all, got {axes}")
     walk.same_rows.clear()
     for place in chosen:
         walk.axes.insert(place, 1)
@@ -643,7 +651,7 @@ def _transpose(walk: _Walk, node: Node) -> None:
     rank = len(walk.axes)
     order = node.numbers("perm") or list(reversed(range(rank)))
     if sorted(order) != list(range(rank)):
-        node.refuse(f"expected perm to be an order of {rank} axes, got {shown(order)}")
+        node.refuse(f"expected perm to be a permutation of {rank} axes, got {shown(order)}")
     walk.axes = [walk.axes[place] for place in order]
     walk.same_rows.clear()
     walk.features = None if walk.features is None else order.index(walk.features)
@@ -651,16 +659,16 @@ def _transpose(walk: _Walk, node: Node) -> None:
 
 
 def _place(node: Node, axis: int, rank: int) -> int:
-    """Return an axis counted from the first one."""
+    """Return an axis as an index from the front."""
     if not -rank <= axis < rank:
         node.refuse(f"expected axes from {-rank} to {rank - 1}, got {axis}")
     return axis % rank
 
 
-# Activations that ONNX has as one operator, by its names.
+# Activations with an ONNX operator, by its name.
 ACTIVATIONS = {kind.onnx: kind for kind in TABLE[1:] if kind.onnx}
 
-# What reads each operator.
+# Handlers of operators.
 OPERATORS: dict[str, Callable[[_Walk, Node], str | None]] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
@@ -688,9 +696,9 @@ OPERATORS: dict[str, Callable[[_Walk, Node], str | None]] = {
     "Transpose": _transpose,
 }
 
-# Those that may follow both classes of a sigmoid, and those whose constant may come first.
+# Operators allowed after both classes of a sigmoid, and operators with a constant as first input.
 _KEEPING = (_keep, _cast, _dropout, _flatten, _reshape, _squeeze, _unsqueeze, _transpose)
 _EITHER = ("Add", "Sub", "Mul", "Div")
 
-# How many operators an activation is composed of, at most: GELU of 9, and casts.
+# Upper limit of operators in a composed activation. GELU has 9, and casts.
 _MOST_COMPOSED = 16

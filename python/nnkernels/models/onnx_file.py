@@ -1,4 +1,4 @@
-"""ONNX files: their nodes, constants and outputs, read without trust."""
+"""Nodes, constants and outputs of untrusted ONNX files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 
 from nnkernels.files import Path, open_regular
 
-# Numbers that a network may hold beyond one for each byte of its files; and what a layer counts for, whatever it holds.
+# A network may have as many numbers as its files have bytes, plus _MOST_NUMBERS. A layer counts for
+# its numbers plus _LAYER.
 _MOST_NUMBERS = 2**16
 _LAYER = 100
 
-# How many axes a tensor may have.
+# Upper limit of the axes of a tensor.
 MOST_AXES = 8
 
-# Operators at the end of a model that make labels of probabilities, and which of their inputs these are.
+# Operators that convert probabilities to labels, and the index of their input with probabilities.
 _LABELS = {"ArgMax": 0, "ai.onnx.ml.ArrayFeatureExtractor": 1, "ai.onnx.ml.Binarizer": 0, "ai.onnx.ml.LabelEncoder": 0}
 _ZIPMAP = "ai.onnx.ml.ZipMap"
-_MOST_BEHIND = 50  # of such, after each other
+_MOST_BEHIND = 50  # in a row
 _AROUND_LABELS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
-# Where the names of classes are: an operator's attributes.
+# Attributes with the names of classes.
 _CLASSES = {
     _ZIPMAP: ("classlabels_strings", "classlabels_int64s"),
     "ai.onnx.ml.LabelEncoder": ("values_strings", "values_int64s"),
@@ -34,7 +35,7 @@ _CLASSES = {
 
 
 class Node:
-    """A node of the graph, by its place in the file."""
+    """A node of the graph. ``number`` is its index in the file."""
 
     __slots__ = ("_number", "_proto", "_source", "inputs", "operator", "outputs")
 
@@ -46,21 +47,21 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The name for messages."""
+        """The name of the node for messages."""
         own = f" {shown(self._proto.name)!r}" if self._proto.name else ""
         return f"node {self._number} ({shown(self.operator)}{own})"
 
     @property
     def comment(self) -> str:
-        """What the file says about it."""
+        """The documentation string of the node."""
         return str(self._proto.doc_string)
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise the ValueError that names the node and the reason."""
+        """Raise a ValueError with the node and the reason."""
         raise ValueError(f"{self._source}: {self.name}: {reason}")
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Return an attribute's value: numbers, bytes, lists of them, or a tensor. A single float32 is the shortest decimal."""
+        """Return an attribute: number, bytes, list or tensor; float32 as its shortest decimal."""
         from onnx import AttributeProto, helper
 
         found = next((attribute for attribute in self._proto.attribute if attribute.name == name), None)
@@ -73,21 +74,21 @@ class Node:
         return float(str(np.float32(value))) if found.type == AttributeProto.FLOAT else value
 
     def number(self, name: str, default: float) -> float:
-        """Return an attribute that is a number."""
+        """Return an attribute, which must be a number."""
         value = self.attribute(name, default)
         if not isinstance(value, (int, float)):
             self.refuse(f"expected attribute {name!r} to be a number, got {shown(value)}")
         return value
 
     def integer(self, name: str, default: int) -> int:
-        """Return an attribute that is an integer."""
+        """Return an attribute, which must be an integer."""
         value = self.attribute(name, default)
         if not isinstance(value, int):
             self.refuse(f"expected attribute {name!r} to be an integer, got {shown(value)}")
         return value
 
     def numbers(self, name: str) -> list[Any] | None:
-        """Return an attribute that is a list of numbers; None if there is none."""
+        """Return an attribute, which must be a list of numbers; None if there is none."""
         value = self.attribute(name)
         if value is None:
             return None
@@ -96,12 +97,16 @@ class Node:
         return value
 
     def has_subgraph(self) -> bool:
-        """Tell whether it holds a graph of its own."""
+        """Return whether the node contains a graph."""
         return any(attribute.HasField("g") or attribute.graphs for attribute in self._proto.attribute)
 
 
 class Model:
-    """An ONNX file: ``source`` begins error messages, ``size`` is the number of bytes that it and its external data have."""
+    """An ONNX file.
+
+    ``source`` is the prefix of error messages. ``size`` is the number of bytes of the file and of
+    its external data.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -116,9 +121,9 @@ class Model:
         with open_regular(path, "a model") as file:
             content = file.read()
         if not content:
-            raise ValueError(f"{self.source}: expected an ONNX model, but the file is empty")
+            raise ValueError(f"{self.source}: expected an ONNX model, got an empty file")
         self.size = len(content)
-        self._external: dict[str, int] = {}  # the bytes of each file that no tensor has taken yet
+        self._external: dict[str, int] = {}  # bytes left for tensors in each file
         self._counted = 0
         model = onnx.ModelProto()
         try:
@@ -131,9 +136,9 @@ class Model:
         if not graph.node and not graph.output:
             raise ValueError(f"{self.source}: expected an ONNX model with a graph, found none")
         if model.functions:
-            self.refuse(f"function {shown(model.functions[0].name)!r}", "functions of a model's own are not read")
+            self.refuse(f"function {shown(model.functions[0].name)!r}", "functions in a model are not supported")
         if graph.sparse_initializer:
-            self.refuse("its graph", "sparse initializers are not read")
+            self.refuse("its graph", "sparse initializers are not supported")
         self._metadata = model.metadata_props
         self.opsets = {entry.domain: entry.version for entry in model.opset_import}
         self.opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
@@ -143,43 +148,43 @@ class Model:
         self._initializers: dict[str, Any] = {}
         for tensor in graph.initializer:
             if tensor.name in self._initializers:
-                self.refuse(f"initializer {shown(tensor.name)!r}", "expected each name once")
+                self.refuse(f"initializer {shown(tensor.name)!r}", "expected unique names, got this one twice")
             self._initializers[tensor.name] = tensor
         self._producers: dict[str, int] = {}
         for number, node in enumerate(graph.node):
             for name in node.output:
                 if name and (name in self._producers or name in self._initializers or name in self.inputs):
-                    self.node(number).refuse(f"expected each name once, output {shown(name)!r} is there already")
+                    self.node(number).refuse(f"expected unique names, got output {shown(name)!r} twice")
                 self._producers[name] = number
         self._producers.pop("", None)
         self._constants: dict[str, NDArray[Any] | None] = {}
         self._batches: dict[str, tuple[str, int]] = {}
 
     def refuse(self, name: str, reason: str) -> NoReturn:
-        """Raise the ValueError that names a part of the model and the reason."""
+        """Raise a ValueError with a part of the model and the reason."""
         raise ValueError(f"{self.source}: {name}: {reason}")
 
     def node(self, number: int) -> Node:
-        """Return a node by its place in the file."""
+        """Return a node by its index in the file."""
         return Node(self.source, number, self._nodes[number])
 
     def count(self, name: str, numbers: int) -> None:
-        """Refuse a network that holds more numbers than files of this size are worth, as where layers share their weights."""
+        """Count the numbers of a layer. Refuse a network that is much larger than its file."""
         self._counted += numbers + _LAYER
         if self._counted > _MOST_NUMBERS + self.size:
             self.refuse(
-                name, f"expected weights of each layer's own, got more numbers than a model of {self.size:,} bytes holds"
+                name, f"expected each layer to have its own weights, got more numbers than fit into {self.size:,} bytes"
             )
 
     def metadata(self) -> dict[str, str]:
-        """Return the model's metadata, without names that are reserved for nnkernels."""
+        """Return the model's metadata, without the names that nnkernels reserves."""
         entries = [(entry.key, entry.value) for entry in self._metadata]
         if not all(isinstance(text, str) for entry in entries for text in entry):
             self.refuse("its metadata", "expected UTF-8")
         return {key: value for key, value in entries if not key.startswith("nnkernels.")}
 
     def ancestors(self, names: Iterable[str]) -> list[int]:
-        """Return the nodes that values need, in the order of the file."""
+        """Return the nodes that values depend on, in the order of the file."""
         found: set[int] = set()
         waiting = list(names)
         while waiting:
@@ -190,15 +195,15 @@ class Model:
         return sorted(found)
 
     def cut(self, output: str | None) -> tuple[str, list[int]]:
-        """Return the value at the end of the network, and the nodes behind it, which make labels of it."""
+        """Return the last value of the network, and the nodes after it, which compute labels."""
         if output is not None and output not in self.outputs:
             raise ValueError(f"{self.source}: expected output to be one of {self._output_names()}; got {output!r}")
         names = list(self.outputs) if output is None else [output]
         ends = {name: self._before_labels(name) for name in names}
         candidates = {end for end, labels in ends.values() if not labels} or {end for end, _ in ends.values()}
         if len(candidates) != 1:
-            advice = "name one by nnk.from_onnx(path, output=NAME), in the shell first by convert MODEL NETWORK --output NAME"
-            raise ValueError(f"{self.source}: expected one output; {advice}: {self._output_names()}")
+            advice = "choose one by nnk.from_onnx(path, output=NAME), or in the shell by convert MODEL NETWORK --output NAME"
+            raise ValueError(f"{self.source}: expected one output, got {self._output_names()}; {advice}")
         (end,) = candidates
         kept = set(self.ancestors([end]))
         behind = [number for number in self.ancestors(names) if number not in kept]
@@ -209,7 +214,7 @@ class Model:
         return ", ".join(names[:20]) + ", ..." * (len(names) > 20)
 
     def _before_labels(self, name: str) -> tuple[str, bool]:
-        """Return the value that an output is made of, and whether of labels; probabilities with names are none."""
+        """Return the value from which an output is computed, and whether the output has labels."""
         end, labels = name, False
         seen: set[str] = set()
         while name in self._producers and name not in seen and len(seen) < _MOST_BEHIND:
@@ -224,7 +229,7 @@ class Model:
         return end, labels
 
     def classes(self, dropped: Iterable[int], outputs: int | None) -> str | None:
-        """Return the names of classes that nodes at the end hold, as a JSON list; None without a name for each output."""
+        """Return the names of classes in dropped nodes, as a JSON list, or None."""
         for number in dropped:
             node = self.node(number)
             found: Any = [node.attribute(name) for name in _CLASSES.get(node.operator, ())]
@@ -243,13 +248,13 @@ class Model:
         return None
 
     def float_type_of(self, name: str) -> type[Any] | None:
-        """Return the dtype that an output has by its declaration, if that is a floating one."""
+        """Return the declared dtype of an output, if it is a floating-point dtype."""
         return _FLOATS.get(self.outputs[name].type.tensor_type.elem_type) if name in self.outputs else None
 
     # Constants
 
     def fold(self, numbers: Iterable[int]) -> None:
-        """Compute those of the nodes, in their order, that are Constant, or keep the numbers of a constant."""
+        """Compute the nodes that are Constant, or only reshape, transpose or cast a constant."""
         for number in numbers:
             operator = self._nodes[number].op_type
             if operator in _FOLDED or operator in _BATCH:
@@ -266,7 +271,7 @@ class Model:
                     self._follow_batch(node, constants[1:])
 
     def _follow_batch(self, node: Node, constants: list[Any]) -> None:
-        """Follow the length of a value's first axis, which goes by Shape, Gather, Unsqueeze and Concat into a new shape."""
+        """Track the length of a first axis on its way by Shape, Gather, Unsqueeze and Concat."""
         value, step = (node.inputs[0], 0) if node.operator == "Shape" else self._batches.get(node.inputs[0], ("", 0))
         if step != _BATCH.index(node.operator) or len(constants) > MOST_AXES:
             return
@@ -280,7 +285,7 @@ class Model:
         self._batches[output] = value, step + 1
 
     def batch_of(self, name: str) -> str | None:
-        """Return the value whose first length this is, or belongs to; None if it is not such a length."""
+        """Return the value from which this one takes the length of the first axis, or None."""
         return self._batches[name][0] if name in self._batches else None
 
     def _folded(self, node: Node, constants: list[Any]) -> NDArray[Any]:
@@ -292,7 +297,7 @@ class Model:
                 for value in (node.attribute(f"value_{name}"), node.attribute(f"value_{name}s")):
                     if value is not None:
                         return np.array(value, dtype)
-            node.refuse("expected a tensor, numbers or a number")
+            node.refuse("expected a tensor, a number or a list of numbers")
         if not constants:
             node.refuse("expected an input, found none")
         array: NDArray[Any] = constants[0]
@@ -314,7 +319,7 @@ class Model:
         return array
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """Return an initializer or a folded constant of this name; None if there is none."""
+        """Return an initializer or a folded constant by name, or None."""
         if name not in self._constants:
             tensor = self._initializers.get(name)
             if tensor is None:
@@ -323,11 +328,11 @@ class Model:
         return self._constants[name]
 
     def is_given(self, name: str) -> bool:
-        """Tell whether a name is an input of the model that has no initial value."""
+        """Return whether a name is an input of the model without an initial value."""
         return name in self.inputs and name not in self._initializers
 
     def _tensor(self, name: str, tensor: Any) -> NDArray[Any]:
-        """Return a tensor's array; its shape is no larger than its data."""
+        """Return a tensor as an array, after checking that its shape fits its data."""
         from onnx import TensorProto, numpy_helper
 
         types = {getattr(TensorProto, kind): kind for kind in _TYPES}
@@ -350,7 +355,7 @@ class Model:
         return array.astype(np.float32) if types[tensor.data_type] == "BFLOAT16" else array
 
     def _external_bytes(self, name: str, entries: Mapping[str, str]) -> bytes:
-        """Return the bytes of a tensor that a file in the model's own folder holds."""
+        """Return the bytes of a tensor in another file, which must be in the model's own folder."""
         location = entries.get("location", "")
         folder = os.path.realpath(os.path.dirname(self._path) or ".")  # noqa: PTH120 - pathlib is not imported
         expected = "expected external data in the model's own folder"
@@ -367,10 +372,10 @@ class Model:
         try:
             status = os.stat(file)  # noqa: PTH116
         except FileNotFoundError:
-            missing = f"{self.source}: {name}: its numbers are in {shown(location)!r} beside the model, which is missing"
+            missing = f"{self.source}: {name}: the file {shown(location)!r} with its data is missing"
             raise FileNotFoundError(missing) from None
         if not S_ISREG(status.st_mode):
-            self.refuse(name, f"{expected}, got location {shown(location)!r}, which is no file")
+            self.refuse(name, f"{expected}, got location {shown(location)!r}, which is not a regular file")
         if file not in self._external:
             self._external[file] = status.st_size
             self.size += status.st_size
@@ -381,17 +386,18 @@ class Model:
             self.refuse(name, f"expected external data of {length} bytes at {begin}, but {whole}")
         self._external[file] -= length
         if self._external[file] < 0:
-            self.refuse(name, f"expected tensors to have external data of their own, {shown(location)!r} is too short for all")
+            self.refuse(name, f"expected external data for each tensor, but {shown(location)!r} is too short for all of them")
         with open(file, "rb") as opened:  # noqa: PTH123
             opened.seek(begin)
             return opened.read(length)
 
 
-# What constants may be of, and the operators that keep their numbers.
+# Supported dtypes of constants, and operators that do not change their numbers.
 _TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16", "INT32", "INT64", "BOOL", "STRING")
 _FOLDED = frozenset(("Constant", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast"))
 
-# The operators by which the length of a value's first axis gets into the shape of Reshape, in this order; what stands for it.
+# The operators, in order, that put the length of a first axis into the shape of a Reshape, and the
+# placeholder of that length.
 _BATCH = ("Shape", "Gather", "Unsqueeze", "Concat")
 FIRST_LENGTH = -(2**40)
 
@@ -399,7 +405,7 @@ _FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}  # by the numbers of T
 
 
 def float_type(node: Node) -> type[Any]:
-    """Return the dtype that Cast casts to, which is a floating one."""
+    """Return the dtype that Cast casts to. Refuse other than floating-point dtypes."""
     to = node.attribute("to")
     to = {b"FLOAT": 1, b"FLOAT16": 10, b"DOUBLE": 11}.get(to, 0) if isinstance(to, bytes) else to  # before opset 6
     if not isinstance(to, int) or to not in _FLOATS:
@@ -408,6 +414,6 @@ def float_type(node: Node) -> type[Any]:
 
 
 def shown(text: object) -> str:
-    """Return the beginning of a text that a file gives, for messages."""
+    """Return the beginning of a text from a file, for messages."""
     whole = str(text)
     return whole if len(whole) <= 60 else f"{whole[:60]}..."

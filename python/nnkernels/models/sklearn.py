@@ -1,4 +1,4 @@
-"""Networks of scikit-learn's and our own multi-layer perceptrons."""
+"""Conversion of multi-layer perceptrons of scikit-learn and of ``nnkernels.sklearn``."""
 
 from __future__ import annotations
 
@@ -26,36 +26,41 @@ _SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 
 
 def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
-    """Return the network of a fitted estimator of scikit-learn or ``nnkernels.sklearn``.
+    """Convert a fitted estimator of scikit-learn or ``nnkernels.sklearn`` to a network.
+
+    As a check, the network's outputs for 64 rows are compared with the estimator's.
 
     Parameters
     ----------
     estimator : estimator
-        An MLPClassifier or MLPRegressor; a Pipeline of scalers and one of them; or a TransformedTargetRegressor of those. Each
-        scaler, which is a StandardScaler, MinMaxScaler, MaxAbsScaler or RobustScaler, becomes a Scale.
-    dtype : optional
-        float16, float32 or float64; by default that of ``coefs_``.
+        An MLPClassifier or MLPRegressor; a Pipeline of scalers and one of these; or a
+        TransformedTargetRegressor around them. Scalers are StandardScaler, MinMaxScaler,
+        MaxAbsScaler and RobustScaler; each becomes a Scale.
+    dtype : dtype, optional
+        float16, float32 or float64. Defaults to the dtype of ``coefs_``.
 
     Returns
     -------
     Network
-        Its outputs are those of ``predict_proba``, or of ``predict`` with the shape (rows, outputs). Two classes are two
-        sigmoid neurons, of weights (-w, w); ``loss="poisson"`` ends with exp. The metadata has the names of classes and
-        columns, for ``python -m nnkernels predict``.
+        A network whose outputs are those of ``predict_proba``, or of ``predict`` with shape (rows,
+        outputs). For two classes it has two sigmoid neurons with weights (-w, w). For
+        ``loss="poisson"`` it ends with exp. Its metadata has the names of classes and columns, for
+        ``python -m nnkernels predict``.
 
     Raises
     ------
     TypeError
-        For an object that is no estimator.
+        If ``estimator`` is not an estimator.
     ValueError
-        For an estimator that is not fitted, or is another, or has another step; and where the network's outputs for 64 rows are
-        not the estimator's.
+        If the estimator is not fitted, is unsupported, or has an unsupported step. If the outputs
+        differ.
 
     Examples
     --------
     >>> import nnkernels as nnk
     >>> from sklearn.neural_network import MLPClassifier
-    >>> model = MLPClassifier(4, solver="lbfgs", random_state=0).fit([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], ["a", "b", "c"])
+    >>> x, y = [[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], ["a", "b", "c"]
+    >>> model = MLPClassifier(4, solver="lbfgs", random_state=0).fit(x, y)
     >>> net = nnk.from_sklearn(model)
     >>> net
     Network of 2 layers, float64
@@ -69,7 +74,7 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         got = estimator.__name__ if isinstance(estimator, type) else f"a {type(estimator).__name__}"
         hint = (
-            "; read the file first, by joblib.load say, if you trust it"
+            "; load the file first, for example by joblib.load, if you trust it"
             if isinstance(estimator, (str, bytes, PathLike))
             else ""
         )
@@ -82,7 +87,7 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     network64 = chain.network64()
     x = probe(network64)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # rows without names of columns
+        warnings.simplefilter("ignore")  # about missing names of columns
         expected = estimator.predict_proba(x) if hasattr(model, "classes_") else estimator.predict(x)
     expected = np.asarray(expected).reshape(len(x), -1)
     compare(_SOURCE, network, network64, expected, x, "float32" if expected.dtype == np.float32 else "float64")
@@ -90,10 +95,10 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
 
 
 def _add(chain: Chain, name: str, estimator: Any) -> Any:
-    """Add an estimator's layers. Return the perceptron in it."""
+    """Add the layers of an estimator to the chain. Return the perceptron in it."""
     kind = _kind(estimator)
     if kind not in (*_MODELS, *_CONTAINERS):
-        hint = "; give its best_estimator_" if hasattr(estimator, "best_estimator_") else ""
+        hint = "; pass its best_estimator_" if hasattr(estimator, "best_estimator_") else ""
         chain.refuse(name, f"expected an MLPClassifier or MLPRegressor, or a Pipeline that ends with one{hint}")
     if kind == "Pipeline":
         if not estimator.steps:
@@ -107,7 +112,7 @@ def _add(chain: Chain, name: str, estimator: Any) -> Any:
         model = _fitted(chain, name, estimator, "regressor_")
         model = _add(chain, f"regressor_ ({type(model).__name__})", model)
         scaler = estimator.transformer_
-        if not _is_identity(scaler):  # whose inverse follows
+        if not _is_identity(scaler):  # invert it
             name = f"transformer_ ({type(scaler).__name__})"
             offset, scale = _scaling(chain, name, scaler)
             chain.scale(name, -offset * scale, 1.0 / scale)
@@ -131,12 +136,12 @@ def _add_perceptron(chain: Chain, name: str, model: Any) -> None:
 
 
 def _has_one_label(model: Any) -> bool:
-    """Say whether a classifier has one output, for two classes or one."""
+    """Return whether a model is a classifier with one output, for two classes or one."""
     return bool(model.out_activation_ == "logistic" and model.n_outputs_ == 1)
 
 
 def _classes(model: Any) -> tuple[str, ...]:
-    """Return the names of the outputs; () for a regressor, and for several labels at once."""
+    """Return the names of the outputs; () for a regressor, or if rows can have several labels."""
     classes = tuple(map(str, getattr(model, "classes_", ())))
     return classes if model.out_activation_ == "softmax" or (_has_one_label(model) and len(classes) == 2) else ()
 
@@ -156,16 +161,16 @@ def _scaling(chain: Chain, name: str, scaler: Any) -> tuple[NDArray[np.float64],
             divisor = _fitted(chain, name, scaler, "scale_")
         case "MinMaxScaler":
             divisor = 1.0 / np.asarray(_fitted(chain, name, scaler, "scale_"), np.float64)
-            offset = -scaler.min_ * divisor  # data_min_ is not what it computes with: min_ may be rounded to float32
+            offset = -scaler.min_ * divisor  # not data_min_: transform uses min_, which may be float32
         case _:
-            chain.refuse(name, f"expected one of {', '.join(_SCALERS)}; apply it before the network")
+            chain.refuse(name, f"expected one of {', '.join(_SCALERS)}; apply other steps before the network")
     if getattr(scaler, "clip", False):
-        chain.refuse(name, "expected clip=False: a network does not clip its inputs; fit the Pipeline without")
+        chain.refuse(name, "expected clip=False, got clip=True: a network cannot clip its inputs")
     return np.asarray(offset, np.float64), 1.0 / np.asarray(divisor, np.float64)
 
 
 def _kind(estimator: Any) -> str:
-    """Return which of the classes that are known here an estimator is of, or of which it is derived."""
+    """Return the name of the supported class that an estimator's class derives from, or ""."""
     known = (*_MODELS, *_CONTAINERS, *_SCALERS, "FunctionTransformer")
     bases = (base for base in type(estimator).__mro__ if base.__module__.partition(".")[0] in ("sklearn", "nnkernels"))
     return next((base.__name__ for base in bases if base.__name__ in known), "")
@@ -178,7 +183,7 @@ def _is_identity(transformer: Any) -> bool:
 
 
 def _fitted(chain: Chain, name: str, estimator: Any, attribute: str) -> Any:
-    """Return an attribute that an estimator has once it is fitted."""
+    """Return an attribute of a fitted estimator. Raise ValueError if it is not fitted."""
     if not hasattr(estimator, attribute):
         chain.refuse(name, f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' first.")
     return getattr(estimator, attribute)

@@ -1,4 +1,4 @@
-"""Networks of bare weights: a mapping of names to tensors, or a file of them."""
+"""Conversion of bare weights: a mapping of names to tensors, or a .safetensors file."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from nnkernels.network import Network
 
 _SOURCE = "from_state_dict"
 
-# A mapping of names to tensors, which may be nested, or the path of a .safetensors file.
+# A mapping of names to tensors, possibly nested, or the path of a .safetensors file.
 Tensors: TypeAlias = Mapping[str, Any] | Path
 
-# What PyTorch, flax and Keras call the tensors of a layer, and what they are here.
+# Names of a layer's tensors in PyTorch, flax and Keras, and their roles here.
 _ROLES = {
     "weight": "weight", "kernel": "kernel", "bias": "bias", "scale": "gamma", "gamma": "gamma", "beta": "bias",
     "running_mean": "mean", "moving_mean": "mean", "mean": "mean",
     "running_var": "variance", "moving_variance": "variance", "var": "variance",
 }  # fmt: skip
 
-# Tensors that predictions do not need, and flax's collections, which names may begin with.
+# A tensor that is not needed, and the first parts of names in flax.
 _IGNORED = "num_batches_tracked"
 _COLLECTIONS = ("params", "batch_stats")
 
-# What batch normalisation adds to the variance by default, in PyTorch and flax, and where names are Keras's.
+# Default epsilon of batch normalisation: of PyTorch and flax, and of Keras.
 _EPSILON = 1e-5
 _EPSILON_OF_KERAS = 1e-3
 
-# The dtypes in a file that are taken, little-endian; bfloat16 is the upper half of a float32.
+# The supported dtypes in a file, little-endian. bfloat16 is the upper half of a float32.
 _DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 
-# Layers that a message lists.
+# Upper limit of layers listed in a message.
 _MOST_LISTED = 20
 
-# Mappings within mappings.
+# Upper limit of nested mappings.
 _MOST_DEPTH = 100
 
-# The layers and the steps of a search for an order in which the shapes fit.
+# Upper limits of layers and steps in the search for an order in which the shapes fit.
 _MOST_SEARCHED = 100
 _STEPS = 10_000
 
@@ -86,49 +86,53 @@ def from_state_dict(
     epsilon: float | None = None,
     check: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Network:
-    """Return a network of bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
+    """Convert bare weights, such as a PyTorch ``state_dict`` or the parameters of a flax module.
 
-    Names decide what a tensor is. ``weight`` is a matrix (outputs, inputs), ``kernel`` is (inputs, outputs), as in flax and
-    Keras. A layer with ``running_mean`` and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``)
-    is batch normalisation: it is folded into the dense layer beside it, in float64; where it comes first it becomes a
-    ``Scale``.
+    The last part of a tensor's name is its role. ``weight`` is a matrix (outputs, inputs);
+    ``kernel``, as in flax and Keras, is a matrix (inputs, outputs). A layer with ``running_mean``
+    and ``running_var`` (or ``mean`` and ``var``, ``moving_mean`` and ``moving_variance``) is batch
+    normalisation. It is folded into the adjacent dense layer, in float64; as first layer it becomes
+    a ``Scale``.
 
     Parameters
     ----------
     tensors : mapping, str, bytes or path-like
-        Names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel", and the tensors, of any library; mappings may be
-        nested. Of a checkpoint, give the entry that holds them. Or the path of a .safetensors file. Nothing is unpickled: a
-        .pt file goes through ``torch.load(path, weights_only=True)``.
+        A mapping from names such as "0.weight", "fc1.bias" or "params/Dense_0/kernel" to tensors of
+        any library, possibly nested; or the path of a .safetensors file. For a checkpoint, pass the
+        entry that holds the weights. For a .pt file, pass the result of
+        ``torch.load(path, weights_only=True)``.
     activations : sequence
-        One for each layer, batch normalisation included, in the order of the layers: what ``Dense`` takes. A ReLU after batch
-        normalisation is that one's: ``[None, "relu", None]``.
+        One activation per layer, as in ``Dense``, in the order of the forward pass. Batch
+        normalisation counts as a layer, and a ReLU after it belongs to it:
+        ``[None, "relu", None]``.
     order : sequence of str, optional
-        The names of the layers in their order, such as ["fc1", "fc2"]. By default it is that of the mapping, unless that is
-        alphabetical, or is so for each dtype: a sorted mapping tells none. Then the numbers in the names tell it, or the one
-        order in which the shapes fit. A module of PyTorch lists its layers as they are defined: where they are called in
-        another order, say it.
+        The names of the layers in the order of the forward pass, such as ["fc1", "fc2"]. By default
+        it is the order of the mapping. If the mapping is sorted by name, it is the order of the
+        numbers in the names, or the only order in which the shapes fit. PyTorch lists layers in the
+        order of their definition: pass ``order`` if the forward pass has another one.
     epsilon : float, optional
-        What batch normalisation adds to the variance, for no tensor tells it. By default 1e-3, as in Keras, where its tensors
-        have Keras's names, moving_mean and moving_variance; 1e-5, as in PyTorch and flax, elsewhere.
+        Number that batch normalisation adds to the variance. Defaults to 1e-3, as in Keras, if the
+        names are moving_mean and moving_variance, else to 1e-5, as in PyTorch and flax.
     check : (x, y), optional
-        Rows and the model's outputs for them, which it computed in the dtype of the weights: they are compared with the
-        network's. Names do not tell everything.
+        Rows and the model's outputs for them, computed in the dtype of the weights, to compare with
+        the network's outputs. This is recommended, since names can be misleading.
 
     Returns
     -------
     Network
-        Of the dtype of the weights; bfloat16 becomes float32.
+        A network with the dtype of the weights; bfloat16 becomes float32.
 
     Raises
     ------
     TypeError
-        For arguments of another kind.
+        If an argument has the wrong type.
     ValueError
-        For tensors of other names, dtypes or shapes, another number of activations, an order that is not told, folded
-        numbers that leave the range of the dtype, a file that is not in the safetensors format, and outputs that differ from
-        those to be checked. The message lists the layers found.
+        If a tensor has an unknown name, dtype or shape. If the number of activations is wrong. If
+        the order is ambiguous. If folded weights exceed the range of the dtype. If a file is not in
+        the safetensors format. If the outputs differ from ``check``. The message lists the layers
+        found.
     FileNotFoundError, OSError, MemoryError
-        As ``load``.
+        As in ``load``.
 
     Examples
     --------
@@ -155,14 +159,14 @@ def from_state_dict(
         got = type(tensors).__name__
         raise TypeError(f"{_SOURCE} expected a mapping of names to tensors or the path of a .safetensors file, got a {got}")
     if isinstance(activations, str) or not isinstance(activations, Sequence):
-        raise TypeError(f"{_SOURCE} expected activations to be a list, one for each layer, got {activations!r}")
+        raise TypeError(f"{_SOURCE} expected activations to be a list with one for each layer, got {activations!r}")
     if epsilon is not None:
         epsilon = as_number(_SOURCE, "epsilon", epsilon, "a number of at least 0", lambda number: 0.0 <= number < np.inf)
     chain = Chain(source)
     layers = _in_order(chain, _layers(chain, named, entries), chosen, order)
     found = f"found {len(layers)} layers: {_listed(layers)}" if layers else "found no layers"
     if len(activations) != len(layers):
-        raise ValueError(f"{source} expected an activation for each layer, None for none, got {len(activations)}; {found}")
+        raise ValueError(f"{source} expected one activation or None for each layer, got {len(activations)}; {found}")
     for layer, activation in zip(layers, activations, strict=True):
         name, parts = f"layer {layer.name!r}", layer.tensors
         if layer.is_dense:
@@ -180,7 +184,7 @@ def from_state_dict(
 
 def _flattened(tensors: Mapping[str, Any], path: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     if depth > _MOST_DEPTH:
-        raise ValueError(f"{_SOURCE} expected at most {_MOST_DEPTH} mappings within each other, got more at {path[:60]!r}")
+        raise ValueError(f"{_SOURCE} expected at most {_MOST_DEPTH} nested mappings, got more at {path[:60]!r}")
     for name, value in tensors.items():
         whole = f"{path}/{name}" if path else str(name)
         if isinstance(value, Mapping):
@@ -190,7 +194,7 @@ def _flattened(tensors: Mapping[str, Any], path: str = "", depth: int = 1) -> It
 
 
 def _entries(tensors: Any) -> list[str]:
-    """Return the names of a mapping's entries that hold layers, as a checkpoint's entry "model_state_dict" does."""
+    """Return the names of entries that hold layers, such as "model_state_dict" of a checkpoint."""
     return [
         str(name)
         for name, entry in tensors.items()
@@ -199,13 +203,13 @@ def _entries(tensors: Any) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a .safetensors file, bfloat16 as float32, which its own reader for NumPy refuses."""
+    """Return the tensors of a .safetensors file. Its own NumPy reader does not support bfloat16."""
     advice = "{reader} reads it, and from_state_dict takes a mapping of names to tensors"
     return read_file(path, lambda _: _read_checked(path), "tensors", "safetensors", advice)
 
 
 def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a file whose header safetensors has found to fit it."""
+    """Return the tensors of a file whose header safetensors has checked."""
     tensors = {}
     with open(path, "rb") as file:  # noqa: PTH123 - as read_file
         start = int.from_bytes(file.read(8), "little")
@@ -215,7 +219,7 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
             if name.rpartition(".")[2] == _IGNORED:
                 continue
             if entry["dtype"] not in _DTYPES:
-                raise ValueError(f"tensor {name!r} should be of dtype {', '.join(_DTYPES)}, but is {entry['dtype']}")
+                raise ValueError(f"expected tensor {name!r} to be {', '.join(_DTYPES)}, got {entry['dtype']}")
             begin, end = entry["data_offsets"]
             dtype = np.dtype(_DTYPES[entry["dtype"]])
             file.seek(8 + start + begin)
@@ -227,15 +231,15 @@ def _read_checked(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _split(whole: str) -> tuple[str, list[str]]:
-    """Return the collection that a name begins with, if any, and the parts of the rest."""
+    """Return the collection at the beginning of a name, or "", and the other parts."""
     parts = re.split(r"[./]", whole)
     return (parts[0], parts[1:]) if parts[0] in _COLLECTIONS and len(parts) > 1 else ("", parts)
 
 
 def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) -> list[_Layer]:
-    """Return the layers that tensors belong to, in the order of their first tensors.
+    """Return the layers of named tensors, in the order of their first tensors.
 
-    ``entries`` are those that may be meant, where others hold something else.
+    ``entries`` are the entries of a checkpoint that hold layers, to suggest in an error message.
     """
     layers: dict[str, _Layer] = {}
     for whole, value in named:
@@ -246,7 +250,7 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) 
             if entries and whole.split("/")[0] not in entries:
                 several = "one of its entries" if len(entries) > 1 else "its entry"
                 chain.refuse(
-                    repr(whole), f"it is no tensor of a layer; of a checkpoint, give {several} {listed(entries, 3, repr)}"
+                    repr(whole), f"it is not a tensor of a layer; for a checkpoint, pass {several} {listed(entries, 3, repr)}"
                 )
             chain.refuse(f"tensor {whole!r}", f"expected a name that ends with one of {', '.join(_ROLES)}")
         name = ".".join(path)
@@ -254,7 +258,7 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) 
         if last.startswith("moving_"):
             layers[name] = layer = layer._replace(epsilon=_EPSILON_OF_KERAS)
         if _ROLES[last] in layer.tensors:
-            chain.refuse(f"tensor {whole!r}", "there are two of it")
+            chain.refuse(f"tensor {whole!r}", f"expected one {_ROLES[last]} in this layer, got two")
         layer.tensors[_ROLES[last]] = _numbers(chain, f"tensor {whole!r}", value)
     for layer in layers.values():
         _check(chain, f"layer {layer.name!r}", layer.tensors)
@@ -262,17 +266,17 @@ def _layers(chain: Chain, named: Iterable[tuple[str, Any]], entries: list[str]) 
 
 
 def _check(chain: Chain, name: str, tensors: dict[str, NDArray[Any]]) -> None:
-    """Raise ValueError if tensors do not make a layer."""
+    """Raise ValueError if tensors do not form a layer."""
     shapes = ", ".join(f"{role} {tensor.shape}" for role, tensor in tensors.items())
     if "mean" in tensors or "variance" in tensors:
         good = {"mean", "variance"} <= tensors.keys() and "kernel" not in tensors and not {"gamma", "weight"} <= tensors.keys()
         if not good or any(tensor.ndim != 1 or tensor.size != tensors["mean"].size for tensor in tensors.values()):
-            expected = "a mean, a variance, weight and bias of one axis and length"
-            chain.refuse(name, f"expected batch normalisation: {expected}; got {shapes}")
+            expected = "mean, variance, weight and bias, each 1-d and of equal length"
+            chain.refuse(name, f"expected batch normalisation with {expected}; got {shapes}")
         return
     matrices = [tensors[role] for role in ("weight", "kernel") if role in tensors]
     if len(matrices) != 1 or matrices[0].ndim != 2 or "gamma" in tensors:
-        chain.refuse(name, f"expected one weight or kernel, of two axes, and a bias; got {shapes}")
+        chain.refuse(name, f"expected one 2-d weight or kernel, and a bias; got {shapes}")
     outputs = matrices[0].shape[0 if "weight" in tensors else 1]
     if "bias" in tensors and tensors["bias"].shape != (outputs,):
         chain.refuse(name, f"expected a bias ({outputs},); got {shapes}")
@@ -296,9 +300,9 @@ def _numbers(chain: Chain, name: str, value: Any) -> NDArray[Any]:
 
 
 def _is_chosen(named: list[tuple[str, Any]]) -> bool:
-    """Say whether someone may have chosen the order of a mapping.
+    """Return whether the order of a mapping may be meaningful, because its names are not sorted.
 
-    Sorted names tell nothing; nor do names that are sorted inside each dtype, for safetensors writes and reads files so.
+    safetensors sorts names within each dtype, so this counts as sorted too.
     """
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for whole, value in named:
@@ -308,27 +312,27 @@ def _is_chosen(named: list[tuple[str, Any]]) -> bool:
         group.append((whole, tuple(parts), ".".join(path), tuple(path)))
     return not any(
         all(_is_sorted([keys[way] for keys in group]) for group in groups.values())
-        for way in range(4)  # mappings are sorted by any of the four
+        for way in range(4)  # four possible sort keys
     )
 
 
 def _is_sorted(keys: list[Any]) -> bool:
-    """Say whether keys, each where it comes first, are sorted."""
+    """Return whether the first occurrences of keys are sorted."""
     first = list(dict.fromkeys(keys))
     return first == sorted(first)
 
 
 def _in_order(chain: Chain, layers: list[_Layer], chosen: bool, order: Sequence[str] | None) -> list[_Layer]:
-    """Return layers in the order in which data passes through them.
+    """Return layers in the order of the forward pass.
 
-    ``chosen`` says that they come in an order that someone may have chosen.
+    ``chosen`` says whether the order of ``layers`` may be meaningful.
     """
     names = [layer.name for layer in layers]
     if order is not None:
         if isinstance(order, str) or not isinstance(order, Sequence) or not all(isinstance(name, str) for name in order):
             raise TypeError(f"{_SOURCE} expected order to be a list of names of layers, got {order!r}")
         if sorted(order) != sorted(names):
-            raise ValueError(f"{chain.source} expected order to have each of {_listed(layers)} once, got {order!r}")
+            raise ValueError(f"{chain.source} expected order to contain each of {_listed(layers)} once, got {order!r}")
         return sorted(layers, key=lambda layer: list(order).index(layer.name))
     tokens = {name: _tokens(name) for name in names}
     natural = sorted(layers, key=lambda layer: tokens[layer.name])
@@ -337,30 +341,30 @@ def _in_order(chain: Chain, layers: list[_Layer], chosen: bool, order: Sequence[
     elif all(_is_before(tokens[first.name], tokens[second.name]) for first, second in pairwise(natural)):
         orders = [natural]
     else:
-        orders = _fitting_orders(natural, tokens) or [natural]  # of which the chain says what does not fit
+        orders = _fitting_orders(natural, tokens) or [natural]  # the chain will report the mismatch
     if len(orders) != 1 or any(not (first.is_dense or second.is_dense) for first, second in pairwise(orders[0])):
         raise ValueError(
-            f"{chain.source}: neither names nor shapes of {_listed(natural)} tell which layer comes after which: "
-            f"give order=[{names[0]!r}, ...]"
+            f"{chain.source}: the order of the layers is not clear from names and shapes of {_listed(natural)}: "
+            f"pass order=[{names[0]!r}, ...]"
         )
     return orders[0]
 
 
 def _tokens(name: str) -> list[tuple[int, str]]:
-    """Return the parts of a name as they are sorted: numbers as such."""
-    parts = re.split(r"([0-9]{1,9})", name)  # every second one is a number
+    """Return the parts of a name as a sort key, with numbers as integers."""
+    parts = re.split(r"([0-9]{1,9})", name)  # every second part is a number
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def _is_before(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> bool:
-    """Say whether numbers tell that one layer is before another: where their names begin to differ."""
+    """Return whether the first part in which two names differ is a number, and smaller in one."""
     one, other = next((pair for pair in zip(first, second, strict=False) if pair[0] != pair[1]), ((0, ""), (0, "")))
     return 0 <= one[0] < other[0]
 
 
 def _contradicts(order: Iterable[list[tuple[int, str]]]) -> bool:
-    """Say whether numbers tell that a name of an order is before one that is ahead of it."""
-    reached: dict[tuple[tuple[int, str], ...], int] = {}  # the numbers after each beginning of a name
+    """Return whether an order of names contradicts the numbers in them."""
+    reached: dict[tuple[tuple[int, str], ...], int] = {}  # last number after each prefix of a name
     for parts in order:
         for place in range(1, len(parts), 2):
             number, beginning = parts[place][0], tuple(parts[:place])
@@ -371,9 +375,9 @@ def _contradicts(order: Iterable[list[tuple[int, str]]]) -> bool:
 
 
 def _fitting_orders(layers: list[_Layer], tokens: dict[str, list[tuple[int, str]]]) -> list[list[_Layer]]:
-    """Return the orders of layers that fit the numbers in their names, and their shapes; at most two.
+    """Return at most two orders of layers that fit the numbers in their names and their shapes.
 
-    If they are too many to be sure, there are two.
+    If the search is too long, return two, which means that the order is ambiguous.
     """
     names = [layer.name for layer in layers]
     if len(names) > _MOST_SEARCHED:

@@ -1,4 +1,4 @@
-"""Networks to ONNX files."""
+"""Writing networks to ONNX files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from nnkernels.models.composed import FORMULAS, OPTION, Formula
 if TYPE_CHECKING:
     from nnkernels.network import Network
 
-# The bytes of weights that a file can hold: protobuf's 2 GB, without names.
+# Upper limit of the bytes of weights: protobuf's 2 GB, minus room for names.
 _MOST_BYTES = 2**31 - 2**20
 
-# Activations that are composed of several operators in float64: ONNX's own have a float32 attribute or float32 constants, or
-# ONNX Runtime computes them in float32 alone. What has no operator is composed in each dtype.
+# Activations that are composed of several operators in float64, because ONNX's operator has float32
+# attributes or constants, or ONNX Runtime supports it only in float32. Activations without an
+# operator are composed in every dtype.
 _COMPOSED_IN_FLOAT64 = ("leaky_relu", "elu", "softplus", "gelu", "gelu_tanh")
 
-# Attributes of operators that are the same in every network.
+# Fixed attributes of operators.
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "softmax": {"axis": -1},
     "log_softmax": {"axis": -1},
@@ -32,7 +33,7 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
 
 
 def to_onnx(network: Network, path: Path) -> None:
-    """Write a network to an ONNX file. ``Network.to_onnx`` says what is in it."""
+    """Write a network to an ONNX file, as ``Network.to_onnx`` describes."""
     try:
         from onnx import helper
     except ImportError:
@@ -41,9 +42,7 @@ def to_onnx(network: Network, path: Path) -> None:
     layers = network.layers
     size = sum(array.nbytes for layer in layers for array in _arrays(layer))
     if size > _MOST_BYTES:
-        raise ValueError(
-            f"to_onnx expected weights of at most {_MOST_BYTES:,} bytes, which an ONNX file can hold; got {size:,}"
-        )
+        raise ValueError(f"to_onnx expected weights of at most {_MOST_BYTES:,} bytes, the limit of an ONNX file; got {size:,}")
     graph = _Graph(network.dtype)
     value = "x"
     for number, layer in enumerate(layers):
@@ -74,14 +73,14 @@ def to_onnx(network: Network, path: Path) -> None:
 
 
 def _arrays(layer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what a layer holds, one neuron and single numbers like several."""
+    """Return the two arrays of a layer, with one neuron as a layer of one output."""
     if isinstance(layer, Scale):
         return np.atleast_1d(layer.offset), np.atleast_1d(layer.scale)
     return np.atleast_2d(layer.weights), np.atleast_1d(layer.bias)
 
 
 class _Graph:
-    """The nodes and constants of a graph of a dtype. Names begin with ``layer``."""
+    """Nodes and constants of a graph. Their names begin with ``layer``."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
@@ -127,7 +126,7 @@ class _Graph:
         attributes = {"alpha": option} if kind.option else _ATTRIBUTES.get(kind.name, {})
         output = self.node(operator, value, **attributes)
         if kind.option and float(str(np.float32(option))) != option:
-            self.nodes[-1].doc_string = activation  # all digits, which float32 does not tell
+            self.nodes[-1].doc_string = activation  # all digits; the attribute is float32
         return output
 
     def _composed(self, formula: Formula, value: str, option: float) -> str:
