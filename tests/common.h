@@ -228,10 +228,10 @@ class Window {
       if (same(memory[i], expected_[i])) continue;
       static int shown = 0;
       if (shown++ >= 20) return false;
-      std::uint64_t actual = 0, expected = 0;
+      unsigned long long actual = 0, expected = 0;
       std::memcpy(&actual, &memory[i], sizeof(T));
       std::memcpy(&expected, &expected_[i], sizeof(T));
-      std::fprintf(stderr, "element %td is %#lx, expected %#lx\n", memory + i - data_, actual, expected);
+      std::fprintf(stderr, "element %td is %#llx, expected %#llx\n", memory + i - data_, actual, expected);
       return false;
     }
     return true;

@@ -713,6 +713,10 @@ std::vector<C> any_factors(Random& random, std::size_t n) {
   return result;
 }
 
+// Whether long double shows the rounding errors of C. On 32-bit ARM, with Microsoft's C++ and on Apple's ARM it is double.
+template <class C>
+constexpr bool kHasReference = std::numeric_limits<long double>::digits > std::numeric_limits<C>::digits;
+
 // The formulas of kernels/losses.h as plain loops: the losses bit for bit, the gradient of finite rows within its bound.
 template <class C>
 void check_cross_entropy(const LossInput<C>& input, const LossResult<C>& result) {
@@ -733,7 +737,7 @@ void check_cross_entropy(const LossInput<C>& input, const LossResult<C>& result)
     const C loss = exact ? 0 - log_p[static_cast<std::size_t>(input.labels[row])] : plain_sum(terms);
     check(same(result.losses[row], loss), generic, "cross_entropy", row, n, sizeof(C));
 
-    if (!std::all_of(z, z + n, [](C x) { return std::abs(x) < 1000; })) continue;
+    if (!kHasReference<C> || !std::all_of(z, z + n, [](C x) { return std::abs(x) < 1000; })) continue;
     const auto label = std::max_element(z, z + n) - z;
     long double total = 0, others = 0;
     for (std::size_t i = 0; i < n; ++i) {
@@ -891,7 +895,7 @@ void test_loss(const KernelTable& table, const char* name, typename Learning<C>:
           check(same(expected.losses[i], loss.loss) && same(expected.gradients[i], loss.derivative), generic, name, i,
                 sizeof(C));
         }
-        if (plain == nullptr && &table == &generic) check_binary_cross_entropy(input, expected);
+        if (kHasReference<C> && plain == nullptr && &table == &generic) check_binary_cross_entropy(input, expected);
         test_loss_rows(table, name, kernel, input, expected);
       }
     }

@@ -111,7 +111,7 @@ To as(From v) {
 
 // Keeps v in a register from here on: the compiler would rather load it anew for each use.
 template <class V>
-void keep(V& v) {
+void keep([[maybe_unused]] V& v) {
 #if defined(__x86_64__)
   __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
