@@ -1,4 +1,5 @@
-// fma and fmaf for MinGW, whose own compute in 80 bits and so round twice: `generic` rests on them. The linker takes these.
+// fma and fmaf for MinGW, whose own round twice: to 80 bits, and then to the result's. `generic` needs
+// one rounding. CMakeLists.txt has the linker take these.
 #include <cmath>
 #include <cstdint>
 
