@@ -18,7 +18,7 @@ from nnkernels.commands.train import PATIENCE, train
 
 # What shells report for a process that a signal has ended is 128 + its number.
 _INTERRUPTED = 128 + signal.SIGINT
-_CLOSED_PIPE = 128 + signal.SIGPIPE
+_CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
 _FAILED = 2
 
 # Of a hidden layer.
@@ -301,7 +301,7 @@ def _discard_stdout() -> None:
 
 if __name__ == "__main__":
     # Like Ctrl-C: what has been begun is put away first. Under nohup hanging up is ignored.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):  # Windows has no SIGHUP.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
     sys.exit(main())
