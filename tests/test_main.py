@@ -4,7 +4,6 @@ test_train_command.py tests train and show, and predict where a network has name
 """
 
 import os
-import pty
 import re
 import runpy
 import shutil
@@ -12,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -32,6 +30,9 @@ from nnkernels.commands import predict as predict_module
 from nnkernels.commands.demonstration import DIGITS_SHA256
 from nnkernels.commands.names import Names
 from ulp import same_bits
+
+termios = pytest.importorskip("termios", reason="needs a POSIX shell, terminals and signals: not Windows")
+pty = pytest.importorskip("pty")
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
 # Standard output is buffered, as it usually is: what a closed pipe or a full disk refuses is refused late.

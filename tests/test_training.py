@@ -988,7 +988,7 @@ before = small()
 def interrupt():
     global sent
     sent = time.monotonic()
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 timer = threading.Timer(0.5, interrupt)
 timer.start()
