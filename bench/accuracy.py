@@ -1,6 +1,6 @@
 """Measure the errors of exp, sigmoid and tanh in several libraries: the README's accuracy table.
 
-    python bench/accuracy.py [--stride N] [--doubles N]
+    python bench/accuracy.py [--stride N] [--doubles N] [--csv FILE]
 
 Runs every float32 except NaN, and a sample of float64, through each library's function. An error is
 the distance from the exact result, in units in the last place (ULP) of the exact result in the
@@ -16,14 +16,16 @@ nnkernels alone, on every target.
 """
 
 import argparse
+import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,7 @@ class Finding:
     not_monotone: float | None = None
     out_of_range: float | None = None
     not_odd: float | None = None
+    curve: dict[float, float] = field(default_factory=dict)  # the largest error by the first number of a quarter of a binade
 
     def add(self, other: "Finding") -> None:
         """Merge the finding of another part."""
@@ -85,6 +88,8 @@ class Finding:
         for rule in ("not_monotone", "out_of_range", "not_odd"):
             if getattr(self, rule) is None:
                 setattr(self, rule, getattr(other, rule))
+        for start, error in other.curve.items():
+            self.curve[start] = max(self.curve.get(start, 0.0), error)
 
 
 def ways(name: str, x: Array) -> dict[str, Way]:
@@ -166,10 +171,12 @@ def measure(name: str, dtype: str, magnitudes: list[range], share: int, shares: 
     findings = {library: Finding() for library in contenders}
     steps = np.arange(CHUNK, dtype=unsigned)
     pieces = [piece for numbers in magnitudes for piece in chunks(numbers)][share::shares]
+    quarter = np.finfo(dtype).nmant - 2  # bits of a number within a quarter of its binade
     for done, piece in enumerate(pieces):
         if share == 0 and done % 256 == 0:
             show_progress(f"{name} {dtype} {done / len(pieces):.0%}")
         magnitude = (unsigned.type(piece.start) + unsigned.type(piece.step) * steps).view(dtype)
+        start = float((unsigned.type(piece.start) >> quarter << quarter).view(dtype))
         positive: dict[str, Array] = {}
         for sign in (1, -1):
             np.multiply(magnitude, sign, out=x)
@@ -178,6 +185,7 @@ def measure(name: str, dtype: str, magnitudes: list[range], share: int, shares: 
                 for library, way in contenders.items():
                     y = np.asarray(way())
                     found = examine(function, x, y, exact, per_ulp)
+                    found.curve[sign * start] = max(found.error, found.subnormal_error)
                     if function.odd and sign == 1:
                         positive[library] = y.copy()
                     elif function.odd:
@@ -260,11 +268,26 @@ def print_details(results: Results) -> None:
             print(line([f"{name}, {dtype}", library, *errors, *broken]))
 
 
+def write_curves(path: Path, results: Results, about: str) -> None:
+    """Write the largest error in each quarter of a binade from 2**-10 to 2**10, a column for each library."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# {about}\n")
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["function", "dtype", "x", OURS, *PEERS])
+        for (dtype, name), findings in results.items():
+            curves = [findings[library].curve if library in findings else {} for library in (OURS, *PEERS)]
+            for x in sorted(x for x in curves[0] if 2**-10 <= abs(x) < 2**10):
+                rows.writerow([name, dtype, x, *(f"{curve[x]:.3g}" if curve else "" for curve in curves)])
+
+
 def parse() -> argparse.Namespace:
     """Parse the command's arguments."""
     parser = argparse.ArgumentParser(description="Measure the largest errors of nnkernels and of its peers.")
     parser.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th float32 only, N at most 1009")
     parser.add_argument("--doubles", type=int, default=1 << 22, metavar="N", help="how many float64 to take (%(default)s)")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the largest errors over x, for the documentation's plots"
+    )
     arguments = parser.parse_args()
     if not 1 <= arguments.stride <= 1009 or arguments.doubles < 32 * CHUNK:
         parser.error(f"--stride is 1 to 1009, --doubles {32 * CHUNK} at least")
@@ -276,7 +299,8 @@ def main() -> None:
     arguments = parse()
     about = machine()
     versions = ", ".join(f"{library} {about['versions'][library]}" for library in DISTRIBUTIONS if library in about["versions"])
-    print(f"{about['cpu']}; {about['date']}; Python {about['python']}, {versions}; target {about['target']}")
+    title = f"{about['cpu']}; {about['date']}; Python {about['python']}, {versions}; target {about['target']}"
+    print(title)
     cpus = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
     results: dict[tuple[str, str], dict[str, Finding]] = {}
     with ExitStack() as stack:
@@ -301,6 +325,9 @@ def main() -> None:
                 results[dtype, name] = first
     print_summary(results)
     print_details(results)
+    if arguments.csv:
+        command = f"python bench/accuracy.py --stride {arguments.stride} --doubles {arguments.doubles} --csv {arguments.csv}"
+        write_curves(arguments.csv, results, f"{command}; {title}")
 
 
 if __name__ == "__main__":

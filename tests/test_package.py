@@ -17,7 +17,6 @@ import pytest
 
 import nnkernels as nnk
 
-README = Path(__file__).parent.parent / "README.md"
 MODULES = [name for _, name, _ in pkgutil.walk_packages(nnk.__path__, "nnkernels.") if name != "nnkernels.__main__"]
 
 
@@ -28,19 +27,6 @@ def test_examples(name: str) -> None:
     for ufunc in (value for value in vars(module).values() if isinstance(value, np.ufunc)):
         examples = doctest.DocTestParser().get_doctest(ufunc.__doc__ or "", {}, ufunc.__name__, None, 0)
         assert doctest.DocTestRunner().run(examples).failed == 0
-
-
-def test_readme_examples() -> None:
-    text = README.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert {language for language, _ in blocks} == {"python", "sh"}  # .ci/run runs the shell's
-    examples = {language: [doctest.DocTestParser().get_examples(block) for of, block in blocks if of == language]
-                for language in ("python", "sh")}  # fmt: skip
-    assert all(examples["python"])  # an example of each block runs below
-    assert not any(examples["sh"])
-    result = doctest.testfile(str(README), module_relative=False, encoding="utf-8")
-    assert result.attempted == sum(map(len, examples["python"])) > 5
-    assert result.failed == 0
 
 
 def test_every_public_name_is_documented_with_an_example() -> None:

@@ -1,0 +1,82 @@
+"""The documentation: what its pages show is what runs, and its reference has every public name."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nnkernels as nnk
+import nnkernels.sklearn
+
+TOP = Path(__file__).parent.parent
+DOCS = TOP / "python" / "docs"
+PAGES = {path.relative_to(TOP).as_posix(): path for path in (TOP / "README.md", *sorted(DOCS.rglob("*.md")))}
+
+# Pages that import these run where they are installed.
+FRAMEWORKS = ("keras", "torch")
+
+
+def blocks(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the first line's number, the language and the text of each block of code."""
+    for block in re.finditer(r"^(```+)(\S*)[^\n]*\n(.*?)^\1$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, block.start()) + 1, block[2], block[3]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
+@pytest.mark.parametrize("page", PAGES)
+def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python blocks are doctests that share their names; console blocks are commands and what they print.
+
+    .ci/run runs those of sh: installing and building.
+    """
+    text = PAGES[page].read_text(encoding="utf-8")
+    if sys.platform == "win32" and "```console" in text:
+        pytest.skip("the commands are those of a Unix shell")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where it writes its settings
+    for framework in FRAMEWORKS:
+        if f"import {framework}\n" in text:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pytest.importorskip(framework, exc_type=ImportError)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    names: dict[str, object] = {}
+    for line, language, block in blocks(text):
+        if language == "python":
+            examples = doctest.DocTestParser().get_doctest(block, names, page, page, line)
+            assert examples.examples, f"{page}:{line}: no example"
+            assert doctest.DocTestRunner().run(examples, clear_globs=False).failed == 0
+            names = examples.globs
+        elif language == "console":
+            check_commands(block, f"{page}:{line}")
+        else:
+            assert language == "sh" or language.startswith("{"), f"{page}:{line}: what runs a block of {language!r}?"
+
+
+def check_commands(block: str, place: str) -> None:
+    """Run the commands of a block, which follow a dollar sign, and compare what they print; "..." stands for anything."""
+    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+        ran = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert doctest.OutputChecker().check_output(expected, ran.stdout, doctest.ELLIPSIS), f"{place}: {command}\n{ran.stdout}"
+
+
+def test_reference_is_complete() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
+    documented = re.findall(r"auto(?:function|class|exception):: (\w+)", text)
+    public = {name for name in nnk.__all__ if name != "__version__"} | set(nnkernels.sklearn.__all__)
+    assert sorted(documented) == sorted(public)
+
+
+def test_readme_leads_to_pages() -> None:
+    pages = re.findall(
+        r"https://nnkernels\.github\.io/nnkernels/([\w/-]+)\.html", PAGES["README.md"].read_text(encoding="utf-8")
+    )
+    assert pages
+    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
