@@ -247,6 +247,7 @@ def test_relu_keeps_integers(code: str, rng: np.random.Generator) -> None:
         assert same_bits(nnk.relu(x[::-2]), np.maximum(x[::-2], np.zeros((), code)))
 
 
+@pytest.mark.each_target
 def test_special_values(dtype: type[np.floating]) -> None:
     x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype)
     expected = {
@@ -270,6 +271,7 @@ def test_special_values(dtype: type[np.floating]) -> None:
                 )
 
 
+@pytest.mark.each_target
 def test_tiny_inputs(dtype: type[np.floating]) -> None:
     info = np.finfo(dtype)
     tiny = np.array([1, 2, 3, 1000]) * info.smallest_subnormal
@@ -282,6 +284,7 @@ def test_tiny_inputs(dtype: type[np.floating]) -> None:
         assert same_bits(nnk.elu(x), x)
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "leaky_relu"])
 def test_results_of_subnormal_inputs(name: str) -> None:
     """Half of x, or a part of it, is rounded once also where that is subnormal."""
@@ -295,6 +298,7 @@ def test_results_of_subnormal_inputs(name: str) -> None:
         assert (np.signbit(y) == np.signbit(x)).all()
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("name", KEEP_MINUS_0)
 def test_signs_are_kept(name: str, dtype: type[np.floating]) -> None:
     x = stratified(dtype)

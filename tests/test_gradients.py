@@ -372,6 +372,7 @@ def test_rows_of_weight_0_may_hold_anything(last: str, loss: str, dtype: type[np
     assert np.isnan(net.gradient(x, targets, loss)[0])
 
 
+@pytest.mark.each_target
 def test_no_rows(dtype: type[np.floating], rng: np.random.Generator) -> None:
     with np.errstate(all="raise"):
         value, gradients = network(rng, (4, 5, 3), "relu", "softmax", dtype).gradient(np.empty((0, 4), dtype), np.empty(0, int))

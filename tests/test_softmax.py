@@ -137,6 +137,7 @@ def test_the_same_difference_from_other_numbers(n: int, measured_dtype: type[np.
         assert same_bits(function(z), function(other))
 
 
+@pytest.mark.each_target
 def test_huge_logits() -> None:
     with np.errstate(all="raise"):
         assert nnk.softmax([1e308, -1e308]).tolist() == [1, 0]
@@ -146,6 +147,7 @@ def test_huge_logits() -> None:
         assert nnk.logsumexp([-1e308, 1e308]) == 1e308
 
 
+@pytest.mark.each_target
 def test_special_rows(dtype: type[np.floating]) -> None:
     inf, nan = np.inf, np.nan
     for length in (3, 70, 1030):  # within a vector, within a block, over two blocks
@@ -163,6 +165,7 @@ def test_special_rows(dtype: type[np.floating]) -> None:
             np.testing.assert_array_equal(sums[1:], np.array([nan, inf, -inf, rows[4, -1]], dtype))
 
 
+@pytest.mark.each_target
 def test_empty(dtype: type[np.floating]) -> None:
     for shape in ((0,), (3, 0), (0, 3), (2, 0, 4)):
         for function in ROW_FUNCTIONS:
