@@ -142,7 +142,7 @@ def test_bars_are_as_long_as_the_losses(encoding: str, parts: str) -> None:
         assert 0 <= length - 64 * loss / losses[0] < 1 / len(parts)
 
 
-@pytest.mark.parametrize(("target", "threads"), zip(TARGETS, cycle([1, 2]), strict=False))
+@pytest.mark.parametrize(("target", "threads"), list(zip(TARGETS, cycle([1, 2]), strict=False)))
 def test_demonstration_trains_the_same_network_everywhere(target: str, threads: int) -> None:
     shown = run(env=ENVIRONMENT | {"NNKERNELS_TARGET": target, "NNKERNELS_NUM_THREADS": str(threads)})
     assert (shown.returncode, shown.stderr) == (0, "")
