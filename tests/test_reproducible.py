@@ -379,10 +379,9 @@ def large(dtype: str, threads_used: int) -> tuple[Array, int]:
     return parameters_and_losses(training), woken
 
 
-@pytest.mark.each_target
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("threads_used", [2, 7])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.each_target), "float64"])
 def test_training_by_threads(dtype: str, threads_used: int) -> None:
     """The last batch is short: fewer rows than the threads shared before."""
     result, woken = large(dtype, threads_used)

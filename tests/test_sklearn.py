@@ -1249,7 +1249,7 @@ def test_dask_cluster() -> None:
     regressor = fitted(ours("numbers", **SMALL), X, Y["numbers"])
     table, array = dd.from_pandas(frame(X), npartitions=3), da.from_array(X, chunks=(50, -1))
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         assert os.getpid() not in client.run(os.getpid).values()
