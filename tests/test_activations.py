@@ -322,7 +322,7 @@ def test_sigmoid_underflows_gradually() -> None:
     assert np.unique(y[y < np.finfo(np.float32).tiny]).size > 5000
 
 
-# The range of each. softplus is not monotone: results of neighbours near 1/3 may be out of order by an ULP.
+# The range of each. softplus is not among them: its results of neighbours may be out of order by an ULP.
 MONOTONE = {
     "sigmoid": (0, 1), "tanh": (-1, 1), "exp": (0, np.inf), "elu": (-1, np.inf), "leaky_relu": (-np.inf, np.inf),
     "relu": (0, np.inf),

@@ -40,7 +40,7 @@ from golden import (
 from ulp import same_bits
 
 ROWS = 257
-# Every small one, since kernels take several rows at once and some remain; the others are beside powers of two.
+# Every small one, since kernels take several rows at once, with a remainder; then those beside powers of two.
 BATCHES = (*range(1, 66), 127, 128, 129, 255, 256, 257)
 
 Function = Callable[..., Array]
@@ -239,7 +239,7 @@ SHARED = {f"{np.dtype(dtype)} {name}, shared": case for dtype in DTYPES for name
 
 # --- tests ---
 
-REFERENCE_FILE = "NNKERNELS_TEST_REFERENCE"  # the variable by which test_other_targets hands on the file of the rows
+REFERENCE_FILE = "NNKERNELS_TEST_REFERENCE"  # names the file of the rows in the processes of test_other_targets
 
 
 @pytest.fixture(scope="module")
@@ -434,7 +434,7 @@ WITH_TARGETS = ("activations", "dense", "dot", "gradients", "network", "reproduc
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str, reference_file: str) -> None:
-    """What may depend on the target. A layer's outputs are divided between threads by its vectors' width, rows are not."""
+    """Run what may depend on the target. Of what threads share that is layers: their outputs are cut by the vectors' width."""
     files = [Path(__file__).with_name(f"test_{name}.py") for name in WITH_TARGETS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "each_target", *files]
     environment = os.environ | {"NNKERNELS_TARGET": target, REFERENCE_FILE: reference_file}

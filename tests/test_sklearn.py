@@ -339,18 +339,13 @@ SEQUENCES = (
 )  # fmt: skip
 
 
-# Each sequence with each kind, and, in turn, each solver.
-SOLVERS = cycle(["sgd constant", "sgd invscaling", "sgd adaptive", "adam"])
+# Each sequence with each kind. The solvers take turns, so that each meets each sequence and each kind.
+SOLVERS = ("sgd constant", "sgd invscaling", "sgd adaptive", "adam")
 KINDS = ("classes", "binary", "labels", "numbers", "counts")
+CALLS_IN_TURN = [(*pair, solver) for pair, solver in zip(product(SEQUENCES, KINDS), cycle(SOLVERS), strict=False)]
 
 
-@pytest.mark.parametrize(
-    ("sequence", "kind", "solver"),
-    [
-        pytest.param(*pair, solver, id=f"{pair[0].__name__}-{pair[1]}-{solver}")
-        for pair, solver in zip(product(SEQUENCES, KINDS), SOLVERS, strict=False)
-    ],
-)
+@pytest.mark.parametrize(("sequence", "kind", "solver"), CALLS_IN_TURN, ids=lambda value: getattr(value, "__name__", value))
 def test_sequences_of_calls_agree_with_scikit_learn(sequence: Callable[..., None], kind: str, solver: str) -> None:
     name, _, schedule = solver.partition(" ")
     settings = SMALL | {"solver": name, "learning_rate_init": 0.02, "batch_size": 40, "n_iter_no_change": 1, "tol": 0.01}
@@ -1111,8 +1106,9 @@ for rows, inputs, hidden, solver, early in (
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit(x, labels)
-    in_time = time.monotonic() - sent < 1
-    print(in_time, estimator.n_iter_ > 0, [str(warning.message) for warning in caught], estimator.predict(x[:2]).shape)
+    seconds = time.monotonic() - sent
+    messages = [str(warning.message) for warning in caught]
+    print(seconds < 1 or seconds, estimator.n_iter_ > 0, messages, estimator.predict(x[:2]).shape)
 """
 
 
