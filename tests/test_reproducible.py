@@ -340,10 +340,8 @@ def woke_since(before: dict[str, int]) -> int:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.each_target] if "network" in name else []) for name in SHARED]
-)
-@pytest.mark.parametrize("threads_used", [1, 2, 7])
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("threads_used", [1, 2, pytest.param(7, marks=pytest.mark.each_target)])
 def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> None:
     case = SHARED[name]
     ways = case.ways if case.with_weights is None else [*case.ways, case.with_weights(fortran)]
@@ -434,7 +432,7 @@ WITH_TARGETS = ("activations", "dense", "dot", "gradients", "network", "reproduc
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str, reference_file: str) -> None:
-    """Run what may depend on the target. Of what threads share that is layers: their outputs are cut by the vectors' width."""
+    """Run the tests marked each_target, whose results may depend on it."""
     files = [Path(__file__).with_name(f"test_{name}.py") for name in WITH_TARGETS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "each_target", *files]
     environment = os.environ | {"NNKERNELS_TARGET": target, REFERENCE_FILE: reference_file}
