@@ -13,20 +13,37 @@
 namespace nnkernels {
 
 #if defined(__x86_64__)
-// __builtin_cpu_supports also asks whether the operating system saves the registers. It does not know F16C everywhere.
-static bool has_f16c() {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+// By CPUID itself: __builtin_cpu_supports does not know F16C everywhere, and with some Clangs for Windows knows nothing.
+struct Cpuid {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  explicit Cpuid(unsigned leaf) { __get_cpuid_count(leaf, 0, &eax, &ebx, &ecx, &edx); }
+};
+
+static bool has_all(unsigned word, unsigned bits) { return (word & bits) == bits; }
+
+// Whether the operating system saves these registers, bits of XCR0, when it switches threads.
+static bool saves_registers(unsigned registers) {
+  if (!has_all(Cpuid(1).ecx, bit_OSXSAVE)) return false;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return has_all(low, registers);
 }
 
+constexpr unsigned kAvxRegisters = 0x6;
+#if defined(__APPLE__)
+constexpr unsigned kAvx512Registers = kAvxRegisters;  // macOS saves the others, and says so, from a thread's first use on
+#else
+constexpr unsigned kAvx512Registers = 0xe6;
+#endif
+
 static bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-         __builtin_cpu_supports("bmi2") && has_f16c();
+  return saves_registers(kAvxRegisters) && has_all(Cpuid(1).ecx, bit_AVX | bit_FMA | bit_F16C) &&
+         has_all(Cpuid(7).ebx, bit_AVX2 | bit_BMI | bit_BMI2);
 }
 
 static bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return has_avx2() && saves_registers(kAvx512Registers) &&
+         has_all(Cpuid(7).ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL);
 }
 #endif
 

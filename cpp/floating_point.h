@@ -18,7 +18,12 @@ enum class Exceptions { kDrop, kKeep };
 // it raises some in the x87 unit on x86, which nothing here uses.
 inline void raise_exceptions(int flags) {
 #if defined(__x86_64__)
-  _mm_setcsr(_mm_getcsr() | static_cast<unsigned>(flags));  // FE_* are MXCSR's own bits
+  unsigned raised = 0;  // FE_* are MXCSR's own bits on Linux and macOS, but not on Windows
+  if ((flags & FE_INVALID) != 0) raised |= _MM_EXCEPT_INVALID;
+  if ((flags & FE_DIVBYZERO) != 0) raised |= _MM_EXCEPT_DIV_ZERO;
+  if ((flags & FE_OVERFLOW) != 0) raised |= _MM_EXCEPT_OVERFLOW;
+  if ((flags & FE_UNDERFLOW) != 0) raised |= _MM_EXCEPT_UNDERFLOW;
+  _mm_setcsr(_mm_getcsr() | raised);
 #else
   std::feraiseexcept(flags);
 #endif

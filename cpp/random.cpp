@@ -7,7 +7,24 @@
 namespace nnkernels {
 namespace {
 
-__extension__ using Wide = unsigned __int128;
+struct Product {
+  std::uint64_t high;
+  std::uint64_t low;
+};
+
+Product multiply(std::uint64_t a, std::uint64_t b) {
+#if defined(__SIZEOF_INT128__)
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = Wide{a} * b;
+  return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product)};
+#else  // 32-bit CPUs: long multiplication, in digits of 32 bits
+  const std::uint64_t a_low = a & 0xffffffff, a_high = a >> 32, b_low = b & 0xffffffff, b_high = b >> 32;
+  const std::uint64_t low = a_low * b_low;
+  const std::uint64_t middle = a_high * b_low + (low >> 32);  // cannot overflow
+  const std::uint64_t other_middle = a_low * b_high + (middle & 0xffffffff);
+  return {a_high * b_high + (middle >> 32) + (other_middle >> 32), other_middle << 32 | (low & 0xffffffff)};
+#endif
+}
 
 enum class Purpose : std::uint64_t { kOrder = 0, kWeights = 1 };
 
@@ -30,11 +47,11 @@ class Philox {
     std::uint64_t counter[4] = {index_, stream_, 0, 0};
     std::uint64_t key[2] = {key_[0], key_[1]};
     for (int round = 0; round < 10; ++round) {
-      const Wide first = Wide{0xd2e7470ee14c6c93u} * counter[0], second = Wide{0xca5a826395121157u} * counter[2];
-      counter[0] = static_cast<std::uint64_t>(second >> 64) ^ counter[1] ^ key[0];
-      counter[2] = static_cast<std::uint64_t>(first >> 64) ^ counter[3] ^ key[1];
-      counter[1] = static_cast<std::uint64_t>(second);
-      counter[3] = static_cast<std::uint64_t>(first);
+      const Product first = multiply(0xd2e7470ee14c6c93u, counter[0]), second = multiply(0xca5a826395121157u, counter[2]);
+      counter[0] = second.high ^ counter[1] ^ key[0];
+      counter[2] = first.high ^ counter[3] ^ key[1];
+      counter[1] = second.low;
+      counter[3] = first.low;
       key[0] += 0x9e3779b97f4a7c15u;
       key[1] += 0xbb67ae8584caa73bu;
     }
@@ -50,12 +67,12 @@ class Philox {
 
 // A number below `bound`, which must not be 0.
 std::uint64_t random_below(Philox& random, std::uint64_t bound) {
-  Wide product = Wide{random()} * bound;
-  if (static_cast<std::uint64_t>(product) < bound) {
+  Product product = multiply(random(), bound);
+  if (product.low < bound) {
     const std::uint64_t rejected = -bound % bound;  // 2^64 mod bound
-    while (static_cast<std::uint64_t>(product) < rejected) product = Wide{random()} * bound;
+    while (product.low < rejected) product = multiply(random(), bound);
   }
-  return static_cast<std::uint64_t>(product >> 64);
+  return product.high;
 }
 
 }  // namespace

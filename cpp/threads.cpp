@@ -1,8 +1,5 @@
 #include "threads.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -23,6 +20,10 @@
 #include "cgroup.h"
 #include "floating_point.h"
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#include <signal.h>
+#endif
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -124,6 +125,8 @@ class Traffic {
   std::atomic<Clock::duration> ended_{Clock::duration::zero()};
 };
 
+using ThreadHandle = std::thread::native_handle_type;
+
 // The CPUs that a thread may use.
 class Cpus {
  public:
@@ -142,7 +145,7 @@ class Cpus {
   }
 
   // Has a thread run on these only.
-  void assign(pthread_t thread) const { pthread_setaffinity_np(thread, sizeof sets_, sets_.data()); }
+  void assign(ThreadHandle thread) const { pthread_setaffinity_np(thread, sizeof sets_, sets_.data()); }
 
  private:
   std::array<cpu_set_t, 8> sets_;  // the 8192 that Linux may have; one is 1024
@@ -150,7 +153,7 @@ class Cpus {
   bool read() { return false; }
   int count() const { return 0; }
   Cpus others() const { return *this; }
-  void assign(pthread_t) const {}
+  void assign(ThreadHandle) const {}
 #endif
 };
 
@@ -166,20 +169,39 @@ int omp_num_threads() {
   const char* wanted = std::getenv("OMP_NUM_THREADS");
   if (wanted == nullptr) return kUnlimited;
   char* end = nullptr;
-  const long threads = std::strtol(wanted, &end, 10);
+  const long long threads = std::strtoll(wanted, &end, 10);
   end += std::strspn(end, " \t");
   if ((*end != '\0' && *end != ',') || threads < 1) return kUnlimited;
-  return static_cast<int>(std::min<long>(threads, kUnlimited));
+  return static_cast<int>(std::min<long long>(threads, kUnlimited));
 }
 
 // All but `thread` and `wake` is guarded by the pool's mutex. Without it the worker itself reads `cpus` and `moved`, and clears
 // `moved`, when it is not asleep: others write these only while it is.
 struct Worker {
-  pthread_t thread{};
+  ThreadHandle thread{};
   std::condition_variable wake{};
   bool asleep = false;
   bool moved = false;  // for its wake-up; `cpus` is the mask that it takes once it runs
   Cpus cpus{};
+};
+
+// Blocks all signals of the calling thread, and so of the threads that it starts meanwhile, for good.
+class SignalsBlocked {
+ public:
+#if defined(_WIN32)
+  SignalsBlocked() {}  // Windows sends threads no signals
+  ~SignalsBlocked() {}
+#else
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+#endif
 };
 
 // Workers sleep until there is a loop, and are never joined: the pool lives as long as the process. After a fork the child
@@ -224,9 +246,7 @@ class Pool {
   // A worker that the system refuses is done without. Workers take no signals: these are for the program's own threads.
   void start_workers(std::size_t wanted) {
     if (workers_.size() >= wanted) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     try {
       while (workers_.size() < wanted) {
         Worker& worker = workers_.emplace_back();
@@ -241,7 +261,6 @@ class Pool {
       }
     } catch (...) {
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
@@ -300,8 +319,10 @@ class Pool {
 std::atomic<Pool*> pool{nullptr};
 std::atomic<int> num_threads{1};
 
+#if !defined(_WIN32)
 // What the parent's pool held (its memory, locks, loop) is left where it is.
 void forget_pool() { pool.store(nullptr); }
+#endif
 
 // Null where there is no memory for one.
 Pool* get_pool() {
@@ -326,13 +347,15 @@ void initialize_threads() {
     set_num_threads(std::min({available_cpus(), cgroup_cpus(), omp_num_threads()}));
   } else {
     char* end = nullptr;
-    const long threads = std::strtol(wanted, &end, 10);
+    const long long threads = std::strtoll(wanted, &end, 10);
     if (*end != '\0' || threads < 1 || threads > std::numeric_limits<int>::max()) {
       throw std::invalid_argument("NNKERNELS_NUM_THREADS is '" + std::string(wanted) + "', expected a positive whole number");
     }
     set_num_threads(static_cast<int>(threads));
   }
+#if !defined(_WIN32)
   pthread_atfork(nullptr, nullptr, forget_pool);
+#endif
 }
 
 void parallel_for(Split split, LoopBody* body, void* context) {

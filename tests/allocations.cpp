@@ -22,10 +22,20 @@ static std::atomic<std::size_t> allocations{0};
 static std::atomic<std::size_t> alive{0};
 static std::atomic<long> refused{-1};  // the allocation that many from now; none if it is negative
 
+#if defined(_WIN32)
+static void* allocate(std::size_t size, std::size_t alignment) { return _aligned_malloc(size, alignment); }
+static void deallocate(void* data) { _aligned_free(data); }
+#else
+static void* allocate(std::size_t size, std::size_t alignment) {
+  return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+static void deallocate(void* data) { std::free(data); }
+#endif
+
 static void* counted(std::size_t size, std::size_t alignment) {
   ++allocations;
   if (refused >= 0 && refused-- == 0) throw std::bad_alloc();
-  void* const data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  void* const data = allocate(size, alignment);
   if (data == nullptr) throw std::bad_alloc();
   ++alive;
   return data;
@@ -33,7 +43,7 @@ static void* counted(std::size_t size, std::size_t alignment) {
 
 static void give_back(void* data) {
   if (data != nullptr) --alive;
-  std::free(data);
+  deallocate(data);
 }
 
 void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }

@@ -2,8 +2,13 @@
 // every element is accounted for.
 #pragma once
 
+#if defined(_WIN32)
+#define NOMINMAX  // no macros min and max
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -147,32 +152,47 @@ void plain_activation(Activation activation, double option, std::vector<T>& y, s
 // Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.
 inline bool emulated = false;
 
-// Room for `count` numbers or a few more, with a page before it and one behind that nobody may touch, but under an emulator.
+// So many bytes, whole pages, with a page before them and one behind that nobody may touch, but under an emulator.
+#if defined(_WIN32)
+inline std::size_t page_size() {
+  SYSTEM_INFO info;
+  GetSystemInfo(&info);
+  return info.dwPageSize;
+}
+inline char* map_guarded(std::size_t bytes, std::size_t page) {
+  auto* const map = static_cast<char*>(VirtualAlloc(nullptr, bytes + 2 * page, MEM_RESERVE, PAGE_NOACCESS));
+  if (map == nullptr || VirtualAlloc(map + page, bytes, MEM_COMMIT, PAGE_READWRITE) == nullptr) std::abort();
+  return map + page;
+}
+inline void unmap_guarded(char* data, std::size_t, std::size_t page) { VirtualFree(data - page, 0, MEM_RELEASE); }
+#else
+inline std::size_t page_size() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+inline char* map_guarded(std::size_t bytes, std::size_t page) {
+  const int beside = emulated ? PROT_READ | PROT_WRITE : PROT_NONE;
+  void* const map = mmap(nullptr, bytes + 2 * page, beside, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (map == MAP_FAILED || mprotect(static_cast<char*>(map) + page, bytes, PROT_READ | PROT_WRITE) != 0) std::abort();
+  return static_cast<char*>(map) + page;
+}
+inline void unmap_guarded(char* data, std::size_t bytes, std::size_t page) { munmap(data - page, bytes + 2 * page); }
+#endif
+
+// Room for `count` numbers or a few more, between such pages.
 template <class T>
 class Guarded {
  public:
-  explicit Guarded(std::size_t count) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t bytes = (count * sizeof(T) + page - 1) / page * page;
-    size_ = bytes / sizeof(T);
-    pages_ = bytes + 2 * page;
-    const int beside = emulated ? PROT_READ | PROT_WRITE : PROT_NONE;
-    map_ = static_cast<char*>(mmap(nullptr, pages_, beside, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (map_ == MAP_FAILED || mprotect(map_ + page, bytes, PROT_READ | PROT_WRITE) != 0) std::abort();
-    data_ = reinterpret_cast<T*>(map_ + page);
-  }
-  ~Guarded() { munmap(map_, pages_); }
+  explicit Guarded(std::size_t count)
+      : bytes_((count * sizeof(T) + page_ - 1) / page_ * page_), data_(map_guarded(bytes_, page_)) {}
+  ~Guarded() { unmap_guarded(data_, bytes_, page_); }
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
 
-  T* data() const { return data_; }
-  std::size_t size() const { return size_; }
+  T* data() const { return reinterpret_cast<T*>(data_); }
+  std::size_t size() const { return bytes_ / sizeof(T); }
 
  private:
-  std::size_t size_;
-  std::size_t pages_;
-  char* map_;
-  T* data_;
+  const std::size_t page_ = page_size();
+  const std::size_t bytes_;
+  char* const data_;
 };
 
 // At which end of the memory an array lies, and how many elements from it.
@@ -228,10 +248,10 @@ class Window {
       if (same(memory[i], expected_[i])) continue;
       static int shown = 0;
       if (shown++ >= 20) return false;
-      std::uint64_t actual = 0, expected = 0;
+      unsigned long long actual = 0, expected = 0;
       std::memcpy(&actual, &memory[i], sizeof(T));
       std::memcpy(&expected, &expected_[i], sizeof(T));
-      std::fprintf(stderr, "element %td is %#lx, expected %#lx\n", memory + i - data_, actual, expected);
+      std::fprintf(stderr, "element %td is %#llx, expected %#llx\n", memory + i - data_, actual, expected);
       return false;
     }
     return true;

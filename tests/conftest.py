@@ -11,7 +11,7 @@ import nnkernels as nnk
 from corpus import Array
 
 # The same examples in each run; or, with --hypothesis-profile=long, many that are new.
-settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("suite")
 

@@ -194,6 +194,7 @@ def test_errors(folder: Path, capfd: pytest.CaptureFixture[str], model: str, out
     assert_fails(capfd, message, "convert", model, output)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_networks_are_replaced_and_keep_their_permissions(folder: Path) -> None:
     nnk.Network([nnk.Dense([1.0])]).save("old.safetensors")
     Path("old.safetensors").chmod(0o640)

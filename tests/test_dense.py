@@ -164,6 +164,7 @@ def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:
     assert same_bits(out, nnk.tanh(expected[:, 0]))
 
 
+@pytest.mark.each_target
 def test_no_inputs_or_rows(dtype: type[np.floating]) -> None:
     bias = np.array([1, -2, 3], dtype)
     assert same_bits(nnk.dense(np.empty((4, 0), dtype), np.empty((3, 0), dtype), bias), np.tile(bias, (4, 1)))
@@ -172,6 +173,7 @@ def test_no_inputs_or_rows(dtype: type[np.floating]) -> None:
     assert nnk.dense(np.ones((5, 2), dtype), np.empty((0, 2), dtype)).shape == (5, 0)
 
 
+@pytest.mark.each_target
 def test_not_finite(dtype: type[np.floating], rng: np.random.Generator) -> None:
     x, weights, bias = layer(rng, 20, 9, 13, dtype)
     clean = nnk.dense(x, weights, bias)
@@ -189,6 +191,7 @@ def test_not_finite(dtype: type[np.floating], rng: np.random.Generator) -> None:
     assert np.isfinite(np.delete(z, 2, 1)).all()
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("rows", [1, 50])
 def test_overflow_is_reported(dtype: type[np.floating], rows: int) -> None:
     x = np.full((rows, 3), np.finfo(dtype).max)

@@ -40,6 +40,7 @@ def test_layouts(dtype: type[np.floating], n: int, rng: np.random.Generator) -> 
         assert nnk.dot(x[row], weights[row]) == expected[row]
 
 
+@pytest.mark.each_target
 def test_special_values(dtype: type[np.floating]) -> None:
     inf, nan = np.inf, np.nan
     assert np.isnan(nnk.dot(np.array([1, nan], dtype), np.array([1, 1], dtype)))
@@ -49,6 +50,7 @@ def test_special_values(dtype: type[np.floating]) -> None:
     assert nnk.dot(np.empty((3, 0), dtype), np.empty(0, dtype)).tolist() == [0, 0, 0]
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("n", [2, 70, 5000])
 def test_overflow_is_reported(dtype: type[np.floating], n: int) -> None:
     x = np.full(n, np.finfo(dtype).max)

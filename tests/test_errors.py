@@ -1006,7 +1006,7 @@ def clear_method_cache() -> None:
 
 
 def test_no_references_and_no_objects_are_left_behind(tmp_path: Path) -> None:
-    repetitions = 20
+    repetitions = 10
 
     def count() -> np.ndarray[Any, np.dtype[np.int64]]:
         clear_method_cache()

@@ -696,7 +696,10 @@ def test_external_data_that_is_refused(tmp_path: Path, entries: dict[str, str], 
     folder.mkdir()
     (folder / "w").write_bytes(CONSTANTS["w"].tobytes())
     (folder / "link").symlink_to(tmp_path / "outside")
-    os.mkfifo(folder / "pipe")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe")
+    elif entries.get("location") == "pipe":
+        pytest.skip("needs pipes with names")
     with pytest.raises(ValueError, match=r"initializer 'w': ") as caught:
         read(folder, external(onnx_model(GEMM, used(GEMM)), **entries))
     assert message in str(caught.value)

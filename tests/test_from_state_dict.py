@@ -1,6 +1,7 @@
 """from_state_dict: names and layouts of PyTorch, flax and Keras; the order of layers; files; what is refused; learning on."""
 
 import json
+import os
 import re
 import struct
 import sys
@@ -416,7 +417,7 @@ def test_missing_files_and_pipes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         nnk.from_state_dict(tmp_path / "none.safetensors", [])
     with pytest.raises(ValueError, match="in a regular file, got a pipe or a device"):
-        nnk.from_state_dict("/dev/null", [])
+        nnk.from_state_dict(os.devnull, [])
 
 
 @settings(max_examples=150)

@@ -100,13 +100,16 @@ def logits(kind: str, name: str, rng: np.random.Generator, shape: tuple[int, ...
 def test_accuracy(
     name: str, options: dict[str, float], kind: str, measured_dtype: type[np.floating], rng: np.random.Generator
 ) -> None:
-    for shape, soft in product([(300, 1), (70, 3), (9, 33), (3, 1100)], [False, True]):
+    """Each way to reduce for each shape, half of them with soft targets."""
+    for shape, soft in product([(300, 1), (70, 3), (9, 33), (2, 1030)], [False, True]):
         outputs = logits(kind, name, rng, shape, measured_dtype)
         targets = make_targets(name, rng, shape, measured_dtype, soft=soft)
         by_row, by_term = rng.uniform(0, 2, shape[0]), rng.integers(0, 3, shape[:1] if name == "cross_entropy" else shape)
-        for reduction, sample_weight in (
-            ("none", None), ("none", by_row), ("sum", by_term), ("mean", None), ("mean", by_row), ("mean", by_term),
-        ):  # fmt: skip
+        if soft:
+            ways = [("none", by_row), ("mean", None), ("mean", by_term)]
+        else:
+            ways = [("none", None), ("sum", by_term), ("mean", by_row)]
+        for reduction, sample_weight in ways:
             with np.errstate(over="ignore"):  # in float16 the sum may
                 check(name, outputs, targets, sample_weight=sample_weight, reduction=reduction, **options)
 

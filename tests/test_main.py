@@ -4,7 +4,6 @@ test_train_command.py tests train and show, and predict where a network has name
 """
 
 import os
-import pty
 import re
 import runpy
 import shutil
@@ -12,11 +11,10 @@ import signal
 import stat
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,9 @@ from nnkernels.commands import predict as predict_module
 from nnkernels.commands.demonstration import DIGITS_SHA256
 from nnkernels.commands.names import Names
 from ulp import same_bits
+
+termios = pytest.importorskip("termios", reason="needs a POSIX shell, terminals and signals: not Windows")
+pty = pytest.importorskip("pty")
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
 # Standard output is buffered, as it usually is: what a closed pipe or a full disk refuses is refused late.
@@ -143,8 +144,7 @@ def test_bars_are_as_long_as_the_losses(encoding: str, parts: str) -> None:
         assert 0 <= length - 64 * loss / losses[0] < 1 / len(parts)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("target", "threads"), list(zip(TARGETS, cycle([1, 2]), strict=False)))
 def test_demonstration_trains_the_same_network_everywhere(target: str, threads: int) -> None:
     shown = run(env=ENVIRONMENT | {"NNKERNELS_TARGET": target, "NNKERNELS_NUM_THREADS": str(threads)})
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -456,15 +456,15 @@ def test_pipes(folder: Path, case: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize("kind", ["csv", "npy"])
 @pytest.mark.parametrize(
-    ("source", "output"),
+    ("source", "output", "kind"),
     [
-        ("-", "-"),
-        ("/dev/stdin", "/dev/stdout"),
-        ("/dev/fd/0", "/dev/fd/1"),
-        ("/proc/self/fd/0", "/proc/self/fd/1"),
-        ("in", "out"),
+        ("-", "-", "csv"),
+        ("-", "-", "npy"),
+        ("/dev/stdin", "/dev/stdout", "csv"),
+        ("/dev/fd/0", "/dev/fd/1", "npy"),
+        ("/proc/self/fd/0", "/proc/self/fd/1", "csv"),
+        ("in", "out", "npy"),
     ],
 )
 def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, output: str, kind: str) -> None:

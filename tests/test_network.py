@@ -162,6 +162,7 @@ def test_layouts_and_out(dtype: type[np.floating], rng: np.random.Generator) -> 
         assert same_bits(out, square(x))
 
 
+@pytest.mark.each_target
 def test_empty(dtype: type[np.floating]) -> None:
     net = nnk.Network([nnk.Dense(np.ones((3, 2), dtype)), nnk.Dense(np.ones((4, 3), dtype), activation="softmax")])
     assert net(np.empty((0, 2), dtype)).shape == (0, 4)
@@ -321,6 +322,7 @@ def test_layers_that_live_only_while_they_are_read() -> None:
     assert [net._layer(index)[0].max() for index in range(3)] == [0, 1, 2]
 
 
+@pytest.mark.each_target
 def test_overflow_is_silent() -> None:
     net = nnk.Network([nnk.Dense([[1e308, 1e308]]), nnk.Dense([[1.0]], activation="sigmoid")])
     with np.errstate(all="raise"):

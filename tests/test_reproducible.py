@@ -1,7 +1,8 @@
 """The same bits, always: every way to compute a row, beside `generic`, on one thread, with this row alone and contiguous.
 
 `python tests/test_reproducible.py FILE` computes those rows, and runs in a process of its own for the fixture `reference`. All
-tests compare with them on the target of this process; `test_other_targets` runs them all on each of the others.
+tests compare with them on the target of this process; `test_other_targets` runs the tests that are marked `each_target` on each
+of the others.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +27,21 @@ from numpy.typing import DTypeLike
 import nnkernels as nnk
 from conftest import DTYPES, TARGETS
 from corpus import Array, anything, numbers
-from golden import ACTIVATIONS, ELEMENTWISE, INTEGERS, committed_hashes, golden_hashes, scale_of, with_scales
+from golden import (
+    ACTIVATIONS,
+    ELEMENTWISE,
+    INTEGERS,
+    committed_hashes,
+    golden_hashes,
+    parameters_and_losses,
+    scale_of,
+    with_scales,
+)  # fmt: skip
 from ulp import same_bits
 
 ROWS = 257
+# Every small one, since kernels take several rows at once, with a remainder; then those beside powers of two.
+BATCHES = (*range(1, 66), 127, 128, 129, 255, 256, 257)
 
 Function = Callable[..., Array]
 
@@ -227,13 +239,22 @@ SHARED = {f"{np.dtype(dtype)} {name}, shared": case for dtype in DTYPES for name
 
 # --- tests ---
 
+REFERENCE_FILE = "NNKERNELS_TEST_REFERENCE"  # names the file of the rows in the processes of test_other_targets
+
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
-    path = tmp_path_factory.mktemp("reference") / "rows.npz"
+def reference_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if REFERENCE_FILE in os.environ:
+        return os.environ[REFERENCE_FILE]
+    path = str(tmp_path_factory.mktemp("reference") / "rows.npz")
     environment = os.environ | {"NNKERNELS_TARGET": "generic", "NNKERNELS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, __file__, path], env=environment, check=True)
-    with np.load(path) as file:
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(reference_file: str) -> dict[str, Array]:
+    with np.load(reference_file) as file:
         return dict(file)
 
 
@@ -252,18 +273,20 @@ def check(actual: Array, expected: Array) -> None:
     assert same(actual, expected)
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("name", SMALL)
 def test_batches(name: str, reference: dict[str, Array]) -> None:
-    """All batches of 1 to 257 rows. Each begins elsewhere, so that a row is in many places."""
+    """Each batch begins elsewhere, so that a row is in many places."""
     case = SMALL[name]
     twice, expected = np.concatenate([case.x, case.x]), np.concatenate([reference[name]] * 2)
-    for batch, way in product(range(1, ROWS + 1), case.ways):
+    for batch, way in product(BATCHES, case.ways):
         rows = slice(batch * 100 % ROWS, batch * 100 % ROWS + batch)
         assert same_bits(way(twice[rows]), expected[rows])
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("rows", [1, ROWS])
+@pytest.mark.parametrize("rows", [1, 67])
 def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
     """Each layout of the input with each of the output, with none, in place, and nearly in place."""
     case = SMALL[name]
@@ -283,6 +306,7 @@ def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
                 check(memory[begin:][:rows], expected)
 
 
+@pytest.mark.each_target
 @pytest.mark.parametrize("name", [name for name, case in SMALL.items() if case.with_weights])
 def test_weights_layouts(name: str, reference: dict[str, Array]) -> None:
     case = SMALL[name]
@@ -317,7 +341,7 @@ def woke_since(before: dict[str, int]) -> int:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("threads_used", [1, 2, 7])
+@pytest.mark.parametrize("threads_used", [1, 2, pytest.param(7, marks=pytest.mark.each_target)])
 def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> None:
     case = SHARED[name]
     ways = case.ways if case.with_weights is None else [*case.ways, case.with_weights(fortran)]
@@ -339,6 +363,31 @@ def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> N
     pytest.fail(f"{threads_used} threads never shared it")
 
 
+@cache
+def large(dtype: str, threads_used: int) -> tuple[Array, int]:
+    """Return the result of steps that are worth several threads, and how many threads woke for them."""
+    net = nnk.Network.random((300, 520, 350, 10), "tanh", "softmax", seed=1, dtype=np.dtype(dtype))
+    nnk.set_num_threads(threads_used)
+    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+    time.sleep(0.002)
+    before = sleeps() if sys.platform == "linux" else {}
+    x = numbers(dtype, 330, 300)
+    training = nnk.train(net, x, np.arange(330) % 10, epochs=1, batch_size=300)
+    woken = woke_since(before) if sys.platform == "linux" else threads_used - 1
+    return parameters_and_losses(training), woken
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads_used", [2, 7])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.each_target), "float64"])
+def test_training_by_threads(dtype: str, threads_used: int) -> None:
+    """The last batch is short: fewer rows than the threads shared before."""
+    result, woken = large(dtype, threads_used)
+    assert same_bits(result, large(dtype, 1)[0])
+    assert woken >= threads_used - 1
+
+
+@pytest.mark.each_target
 @pytest.mark.usefixtures("threads")
 def test_sample(reference: dict[str, Array]) -> None:
     """Some of all combinations of what the tests above vary one or two at a time."""
@@ -359,10 +408,10 @@ def test_sample(reference: dict[str, Array]) -> None:
         assert same(out, expected), drawn
 
 
-@pytest.mark.parametrize("name", [*SMALL, *SHARED])
+@pytest.mark.parametrize("name", SHARED)
 def test_dask(name: str, reference: dict[str, Array]) -> None:
     """Chunks of 1, 5 and all other rows, in Dask's threads."""
-    x, ways, _ = (SMALL | SHARED)[name]
+    x, ways, _ = SHARED[name]
     lazy = da.from_array(x, chunks=((1, 5, len(x) - 6), -1))
     columns = [(n,) for n in reference[name].shape[1:]]
     blocks = partial(lazy.map_blocks, dtype=x.dtype, drop_axis=[] if columns else 1, chunks=(lazy.chunks[0], *columns))
@@ -372,16 +421,18 @@ def test_dask(name: str, reference: dict[str, Array]) -> None:
         assert same_bits(result, reference[name])
 
 
+@pytest.mark.each_target
 def test_golden_hashes() -> None:
     assert golden_hashes() == committed_hashes()
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
-def test_other_targets(target: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not test_other_targets"]
-    finished = subprocess.run(
-        command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
-    )
+def test_other_targets(target: str, reference_file: str) -> None:
+    """Run the tests marked each_target, whose results may depend on it."""
+    files = [path for path in Path(__file__).parent.glob("test_*.py") if "each_target" in path.read_text(encoding="utf-8")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "each_target", *files]
+    environment = os.environ | {"NNKERNELS_TARGET": target, REFERENCE_FILE: reference_file}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout
 
 

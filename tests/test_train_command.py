@@ -654,6 +654,7 @@ def test_bad_tables(folder: Path, capfd: pytest.CaptureFixture[str], case: str) 
         assert_fails(folder, capfd, message, "train", "rows.csv", "-o", output, *options)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="expects POSIX's errors and devices")
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -728,6 +729,7 @@ def test_loss_that_is_not_finite(folder: Path, capfd: pytest.CaptureFixture[str]
     assert_fails(folder, capfd, message, "train", "rows.csv", "-o", "net.safetensors")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs a POSIX shell and signals")
 def test_closed_pipe_and_closed_streams(folder: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -748,6 +750,7 @@ def test_closed_pipe_and_closed_streams(folder: Path) -> None:
     assert nnk.load("net.safetensors").outputs == 3
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_output_is_replaced_and_keeps_its_permissions(folder: Path) -> None:
     """A network, or an empty file."""
     for old in (nnk.Network([nnk.Dense([1.0])]).save, lambda path: path.write_bytes(b"")):
@@ -792,7 +795,7 @@ def train_until(*arguments, callback, **options):
     def interrupt(training):
         callback(training)
         if len(training.losses) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             time.sleep(10)
     return make_network(*arguments, callback=interrupt, **options)
 
@@ -812,6 +815,7 @@ def test_ctrl_c_keeps_the_best_network(folder: Path) -> None:
     assert b"<svg" in (folder / "losses.svg").read_bytes()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends another process a signal")
 @pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
     """It leaves nothing."""

@@ -7,7 +7,6 @@ import pickle
 import re
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +27,12 @@ from sklearn.model_selection import train_test_split
 
 import nnkernels as nnk
 import reference
-from conftest import TARGETS
 from corpus import Array, numbers
 from golden import ACTIVATIONS, FITS, ROWS, parameters_and_losses
 from nnkernels import _core
 from test_errors import put_together, run, take_apart
 from test_gradients import parameters
 from test_losses import LAYOUTS, make_targets
-from test_reproducible import sleeps, woke_since
 from ulp import same_bits
 
 Arguments = dict[str, Any]
@@ -204,30 +201,6 @@ def test_same_network_from_many_fits_at_once() -> None:
             assert same_bits(result, expected(*case)), case
 
 
-@cache
-def large(dtype: str, threads_used: int) -> tuple[Array, int]:
-    """Return the result of steps that are worth several threads, and how many threads woke for them."""
-    net = nnk.Network.random((300, 520, 350, 10), "tanh", "softmax", seed=1, dtype=np.dtype(dtype))
-    nnk.set_num_threads(threads_used)
-    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
-    time.sleep(0.002)
-    before = sleeps() if sys.platform == "linux" else {}
-    x = numbers(dtype, 400, 300)
-    training = nnk.train(net, x, np.arange(400) % 10, epochs=1, batch_size=300)
-    woken = woke_since(before) if sys.platform == "linux" else threads_used - 1
-    return parameters_and_losses(training), woken
-
-
-@pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("threads_used", [2, 7])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_network_from_shared_steps(dtype: str, threads_used: int) -> None:
-    """The last batch is short: fewer rows than the threads shared before."""
-    result, woken = large(dtype, threads_used)
-    assert same_bits(result, large(dtype, 1)[0])
-    assert woken >= threads_used - 1
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_same_network_4_and_6_epochs_are_10(dtype: str, optimizer: str, tmp_path: Path) -> None:
@@ -256,16 +229,6 @@ def test_same_network_from_input_of_each_dtype(dtype: str) -> None:
     for kind in kinds:
         others = {key: kind(array) for key, array in whole.items()}
         assert same_bits(parameters_and_losses(nnk.train(**given | others)), exact)
-
-
-@pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
-def test_other_targets(target: str) -> None:
-    """Threads and states on each other target; that its networks are the same, test_reproducible.py's golden hashes show."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_same_network_"]
-    finished = subprocess.run(
-        command, env=os.environ | {"NNKERNELS_TARGET": target}, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout
 
 
 # --- What train does ---
@@ -988,7 +951,7 @@ before = small()
 def interrupt():
     global sent
     sent = time.monotonic()
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 timer = threading.Timer(0.5, interrupt)
 timer.start()

@@ -378,15 +378,17 @@ Loops<14, 2> relu_loops() {
   const KernelTable& table = kernels();
   const IntegerRelu& integer = table.integer_relu;
   const auto relu = [](const auto& of_type) { return entry_of(of_type, Activation::kRelu); };
-  static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(int) == 4);
+  static_assert(sizeof(long long) == 8 && sizeof(int) == 4);
+  constexpr bool kLongHas64 = sizeof(long) == 8;  // 32 on Windows and on 32-bit machines
   // Floating-point types first, since NumPy searches the loops in order on each call.
   return {{relu_loop<float>, relu_loop<double>, relu_loop<Half>, relu_loop<std::uint8_t>, relu_loop<std::int8_t>,
            relu_loop<std::uint8_t>, relu_loop<std::int16_t>, relu_loop<std::uint16_t>, relu_loop<std::int32_t>,
-           relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>, relu_loop<std::int64_t>,
-           relu_loop<std::uint64_t>},
+           relu_loop<std::uint32_t>, kLongHas64 ? relu_loop<std::int64_t> : relu_loop<std::int32_t>,
+           kLongHas64 ? relu_loop<std::uint64_t> : relu_loop<std::uint32_t>, relu_loop<std::int64_t>, relu_loop<std::uint64_t>},
           {relu(table.float32), relu(table.float64), relu(table.float16), entry(&integer.uint8), entry(&integer.int8),
            entry(&integer.uint8), entry(&integer.int16), entry(&integer.uint16), entry(&integer.int32), entry(&integer.uint32),
-           entry(&integer.int64), entry(&integer.uint64), entry(&integer.int64), entry(&integer.uint64)},
+           kLongHas64 ? entry(&integer.int64) : entry(&integer.int32),
+           kLongHas64 ? entry(&integer.uint64) : entry(&integer.uint32), entry(&integer.int64), entry(&integer.uint64)},
           {{NPY_FLOAT, NPY_FLOAT},
            {NPY_DOUBLE, NPY_DOUBLE},
            {NPY_HALF, NPY_HALF},

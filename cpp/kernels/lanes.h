@@ -120,7 +120,7 @@ To as(From v) {
 
 // Keeps v in a register: otherwise the compiler would load it again for each use.
 template <class V>
-void keep(V& v) {
+void keep([[maybe_unused]] V& v) {
 #if defined(__x86_64__)
   __asm__("" : "+v"(v));
 #elif defined(__aarch64__)

@@ -193,8 +193,9 @@ void cross_entropy_row(const LossRows<C>& rows) {
   const C* const z = rows.outputs;
   const SmoothLabels<V> smooth(rows.option, n);
   // Read once and kept in the row, since another thread may change the labels after their check.
+  const auto in_row = [n](std::uint64_t label) { return label < n ? static_cast<std::size_t>(label) : n - 1; };
   const std::size_t label =
-      rows.labels == nullptr ? n : least(static_cast<std::size_t>(__atomic_load_n(rows.labels, __ATOMIC_RELAXED)), n - 1);
+      rows.labels == nullptr ? n : in_row(static_cast<std::uint64_t>(__atomic_load_n(rows.labels, __ATOMIC_RELAXED)));
   const auto target = [&](std::size_t i, std::size_t lanes) {
     if (rows.labels == nullptr) return smooth.of_target(load_lanes<Target>(rows.targets + i, lanes, C(0)));
     V t = broadcast<V>(smooth.off);

@@ -18,7 +18,7 @@ from nnkernels.commands.train import PATIENCE, train
 
 # Shells report a process that was ended by a signal as 128 + the signal's number.
 _INTERRUPTED = 128 + signal.SIGINT
-_CLOSED_PIPE = 128 + signal.SIGPIPE
+_CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
 _FAILED = 2
 
 # Upper limit of the size of a hidden layer.
@@ -304,8 +304,8 @@ def _discard_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # Clean up, as after Ctrl-C. nohup ignores SIGHUP.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    # Clean up, as after Ctrl-C. nohup ignores SIGHUP, and Windows does not have it.
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
     sys.exit(main())

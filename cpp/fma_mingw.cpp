@@ -1,0 +1,76 @@
+// fma and fmaf for MinGW, whose own round twice: to 80 bits, and then to the result's. `generic` needs
+// one rounding. CMakeLists.txt has the linker take these.
+#include <cmath>
+#include <cstdint>
+
+namespace {
+
+__extension__ using Wide = unsigned __int128;
+
+// A finite number, not 0: mantissa * 2^exponent, with a mantissa of 53 bits.
+struct Parts {
+  explicit Parts(double x) : negative(std::signbit(x)) {
+    mantissa = static_cast<std::uint64_t>(std::ldexp(std::frexp(std::abs(x), &exponent), 53));
+    exponent -= 53;
+  }
+
+  bool negative;
+  std::uint64_t mantissa;
+  int exponent;
+};
+
+// What is shifted out leaves a 1 in the last place: it is neither 0 nor a half.
+Wide shift_right(Wide x, int count) {
+  if (count > 127) return 1;
+  return x >> count | ((x >> count) << count != x);
+}
+
+// The number of `digits` bits, and of multiples of 2^least, that is nearest to xy + z; even, of two.
+double rounded_once(double x, double y, double z, int digits, int least) {
+  if (x == 0 || y == 0 || !std::isfinite(x) || !std::isfinite(y)) return x * y + z;
+  if (!std::isfinite(z)) return z + z;
+  const Parts a(x), b(y);
+  Wide product = Wide{a.mantissa} * b.mantissa;  // 105 or 106 bits
+  int exponent = a.exponent + b.exponent;
+  const bool negative = a.negative != b.negative;
+
+  // Both in units of 2^exponent. The smaller one loses bits only where the larger one has no bit in the last 20 places.
+  Wide sum = product;
+  bool sum_negative = negative;
+  if (z != 0) {
+    const Parts c(z);
+    constexpr int kMostShift = 70;
+    const int shift = c.exponent - exponent;
+    if (shift > kMostShift) product = shift_right(product, shift - kMostShift), exponent = c.exponent - kMostShift;
+    const Wide added =
+        shift < 0 ? shift_right(c.mantissa, -shift) : Wide{c.mantissa} << (shift < kMostShift ? shift : kMostShift);
+    if (negative == c.negative) {
+      sum = product + added;
+    } else if (product >= added) {
+      sum = product - added;
+    } else {
+      sum = added - product, sum_negative = c.negative;
+    }
+    if (sum == 0) return 0;
+  }
+
+  int bits = 0;
+  for (Wide rest = sum; rest != 0; rest >>= 1) ++bits;
+  int unit = exponent + bits - digits;
+  if (unit < least) unit = least;
+  // Two bits more than are kept: a half, and whether there is anything below it.
+  const int surplus = unit - exponent - 2;
+  sum = surplus >= 0 ? shift_right(sum, surplus) : sum << -surplus;
+  auto kept = static_cast<std::uint64_t>(sum >> 2);
+  const auto below = static_cast<unsigned>(sum & 3);
+  if (below == 3 || (below == 2 && kept % 2 == 1)) ++kept;
+  const double result = std::ldexp(static_cast<double>(kept), unit);
+  return sum_negative ? -result : result;
+}
+
+}  // namespace
+
+extern "C" double fma(double x, double y, double z) { return rounded_once(x, y, z, 53, -1074); }
+extern "C" float fmaf(float x, float y, float z) {
+  return static_cast<float>(rounded_once(double{x}, double{y}, double{z}, 24, -149));
+}
