@@ -1,4 +1,4 @@
-"""Measure the errors of exp, sigmoid and tanh in several libraries: the README's accuracy table.
+"""Measure the errors of exp, sigmoid and tanh in several libraries.
 
     python bench/accuracy.py [--stride N] [--doubles N] [--csv FILE]
 
@@ -244,7 +244,7 @@ Results = Mapping[tuple[str, str], Mapping[str, Finding]]
 
 
 def print_summary(results: Results) -> None:
-    """Print each library's largest errors and broken rules: the README's table."""
+    """Print each library's largest errors and broken rules."""
     print("\nLargest error in ULP\n")
     print(line(["", OURS, *PEERS]))
     print(line(["---"] * (2 + len(PEERS))))

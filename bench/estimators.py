@@ -1,4 +1,4 @@
-"""Compare nnkernels.sklearn with scikit-learn in speed and scores: the README's tables.
+"""Compare nnkernels.sklearn with scikit-learn in speed and scores.
 
     python bench/estimators.py [--speed] [--scores] [--quick] [--cpu N]
 

@@ -1,7 +1,7 @@
 """Print the SHA-256 of results on a fixed corpus, with all NaNs made one. tests/golden.txt holds what it printed once.
 
 A hash that changes is a result that changes for every user. Where that is meant, renew the file in the same commit, and say
-under "Changes" in the README what changed and why:
+in python/docs/changes.md what changed and why:
 
     NNKERNELS_TARGET=generic python tests/golden.py > tests/golden.txt
 

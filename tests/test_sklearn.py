@@ -1,7 +1,7 @@
 """nnkernels.sklearn: the networks that scikit-learn fits, the same bits always, and what is more.
 
 `python tests/test_sklearn.py` prints the SHA-256 of fits. It runs in a process of its own on each other target, and where NumPy
-and BLAS use other kernels. A hash that changes is a fit that changes for every user: say why under "Changes" in the README.
+and BLAS use other kernels. A hash that changes is a fit that changes for every user: say why in python/docs/changes.md.
 """
 
 import copy

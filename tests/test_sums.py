@@ -162,7 +162,7 @@ def test_the_bound_of_softmax_is_no_larger_than_it_must_be() -> None:
             nnk.softmax(one_and_halves(n, np.float32, 0.99)), reference.softmax(one_and_halves(n, np.float32, 0.99))
         )
         assert error.max() > 0.98 * bounds.height(n)
-    # As cpp/kernels/softmax.h and the README state it.
+    # As cpp/kernels/softmax.h and python/docs/accuracy.md state it.
     for n, stated in ((2, 1.4), (10, 4.3), (1000, 10.2)):
         rows = [one_and_halves(n, np.float32, factor) for factor in (0.99, 1.01)]
         assert stated - 0.1 < max(ulp_error(nnk.softmax(row), reference.softmax(row)).max() for row in rows) <= stated
