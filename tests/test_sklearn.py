@@ -1112,6 +1112,7 @@ for rows, inputs, hidden, solver, early in (
 """
 
 
+@pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_ends_the_fit_with_a_warning() -> None:
     """A small fit, one with early stopping, and one whose epoch takes long: each within a second."""
     ran = run(INTERRUPTED)
