@@ -34,6 +34,8 @@ from ulp import same_bits
 termios = pytest.importorskip("termios", reason="needs a POSIX shell, terminals and signals: not Windows")
 pty = pytest.importorskip("pty")
 
+pytestmark = pytest.mark.usefixtures("signals_as_usual")
+
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
 # Standard output is buffered, as it usually is: what a closed pipe or a full disk refuses is refused late.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -855,18 +857,6 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 
 
 # --- Interruption ---
-
-
-@pytest.fixture(autouse=True)
-def signals_as_usual() -> Iterator[None]:
-    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    ignored = [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -1082,7 +1082,7 @@ def test_predictions() -> None:
 # --- Ctrl-C ---
 
 INTERRUPTED = """
-import os, signal, threading, time, warnings
+import signal, threading, time, warnings
 import numpy as np
 from nnkernels.sklearn import MLPClassifier
 
@@ -1100,7 +1100,7 @@ for rows, inputs, hidden, solver, early in (
         started.wait()
         time.sleep(0.1)
         sent = time.monotonic()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with warnings.catch_warnings(record=True) as caught:
@@ -1112,6 +1112,7 @@ for rows, inputs, hidden, solver, early in (
 """
 
 
+@pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_ends_the_fit_with_a_warning() -> None:
     """A small fit, one with early stopping, and one whose epoch takes long: each within a second."""
     ran = run(INTERRUPTED)
