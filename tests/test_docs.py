@@ -88,7 +88,10 @@ def test_reference_is_complete() -> None:
     assert sorted(documented) == sorted(public)
 
 
-def test_readme_leads_to_pages() -> None:
+def test_readme_leads_to_pages_and_files() -> None:
     pages = re.findall(r"https://nnkernels\.github\.io/nnkernels/([\w/-]+)\.html", PAGES["README.md"])
     assert pages
-    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
+    files = re.findall(r"https://[\w.]+/nnkernels/nnkernels/(?:blob/)?main/([\w./-]+)", PAGES["README.md"])
+    assert files
+    paths = [*(DOCS / f"{page}.md" for page in pages), *(TOP / file for file in files)]
+    assert [path for path in paths if not path.exists()] == []

@@ -76,7 +76,8 @@ def link_to_repository(
     """Return a link to a file of the repository, by its path from the top level."""
     link = nodes.reference(refuri=f"{REPOSITORY}/blob/main/{text}")
     link += nodes.literal(text=text)
-    return [link], []
+    missing = [] if (HERE.parents[1] / text).exists() else [inliner.reporter.warning(f"no file {text}", line=line)]
+    return [link], missing
 
 
 def setup(app: Sphinx) -> None:
