@@ -1,6 +1,6 @@
 """Measure how long a new process takes to predict its first row: importing, reading a model, one call.
 
-    python bench/cold_start.py
+    python bench/cold_start.py [--samples N]
 
 Starts Python anew for each sample, the libraries in turn, and prints the median of the CPU time that the process has taken at
 that point. What else runs on the machine lengthens elapsed time, but hardly CPU time. Files are in the page cache. Libraries
@@ -10,6 +10,7 @@ The model is the digits network of ``python -m nnkernels``: in its own file, as 
 estimator of scikit-learn of the same sizes.
 """
 
+import argparse
 import os
 import pickle
 import statistics
@@ -25,7 +26,6 @@ import numpy as np
 import nnkernels as nnk
 from peers import machine
 
-SAMPLES = 15
 CPU_TIME = "import time; print(time.process_time())"
 
 # Each runs in a folder that has the model files, with x in row.npy.
@@ -92,6 +92,9 @@ def size(distribution: str) -> int:
 
 def main() -> None:
     """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description="Time the first prediction of new processes.")
+    parser.add_argument("--samples", type=int, default=15, help="processes for each library (%(default)s)")
+    count = parser.parse_args().samples
     about = machine()
     libraries = [name for name in STARTS if name not in MODULES or find_spec(MODULES[name])]
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -99,10 +102,10 @@ def main() -> None:
         folder = Path(name)
         write_models(folder, libraries)
         samples: dict[str, list[float]] = {library: [] for library in libraries}
-        for _ in range(SAMPLES):
+        for _ in range(count):
             for library in libraries:
                 samples[library].append(seconds(STARTS[library], folder))
-    print(f"{about['cpu']}; {about['date']}; Python {about['python']}; CPU time, median of {SAMPLES} processes\n")
+    print(f"{about['cpu']}; {about['date']}; Python {about['python']}; CPU time, median of {count} processes\n")
     print("| | first prediction, ms | installed, MB |")
     print("|---|---|---|")
     for library in libraries:
