@@ -1,4 +1,4 @@
-"""What all tests share: random numbers, a layer and a network, the dtypes, the targets of this machine."""
+"""Shared by all tests: random numbers, a layer, a network, the dtypes and this machine's targets."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from hypothesis import settings
 import nnkernels as nnk
 from corpus import Array
 
-# The same examples in each run; or, with --hypothesis-profile=long, many that are new.
+# The same examples in each run; with --hypothesis-profile=long, many new ones.
 settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("suite")
@@ -69,7 +69,7 @@ def dtype(request: pytest.FixtureRequest) -> type[np.floating]:
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 def measured_dtype(request: pytest.FixtureRequest) -> type[np.floating]:
-    """A dtype whose errors can be measured with long doubles, which are no longer than doubles on some machines."""
+    """A dtype narrower than long double, which equals double on some machines."""
     if request.param is np.float64 and np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant:
         pytest.skip("long double is double here")
     return request.param
@@ -77,12 +77,12 @@ def measured_dtype(request: pytest.FixtureRequest) -> type[np.floating]:
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Give back the limit of threads after a test that changes it."""
+    """Restore the maximum number of threads after a test that changes it."""
     before = nnk.get_num_threads()
     yield
     nnk.set_num_threads(before)
 
 
 def pytest_sessionstart() -> None:
-    # The whole suite runs on the target that is asked for, or on the best one.
+    # All tests run on the target of NNKERNELS_TARGET, or on the best one.
     assert nnk.config()["target"] == (os.environ.get("NNKERNELS_TARGET") or TARGETS[-1])

@@ -1,4 +1,4 @@
-"""The documentation: what its pages show is what runs, and its reference has every public name."""
+"""The documentation: its examples run as shown, and its reference has every public name."""
 
 import doctest
 import os
@@ -18,12 +18,12 @@ TOP = Path(__file__).parent.parent
 DOCS = TOP / "python" / "docs"
 PAGES = {path.relative_to(TOP).as_posix(): path for path in (TOP / "README.md", *sorted(DOCS.rglob("*.md")))}
 
-# Pages that import these run where they are installed.
+# Pages that import one of these are skipped if it is not installed.
 FRAMEWORKS = ("keras", "torch")
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the first line's number, the language and the text of each block of code."""
+    """Yield each code block's line number, language and text."""
     for block in re.finditer(r"^(```+)(\S*)[^\n]*\n(.*?)^\1$", text, re.MULTILINE | re.DOTALL):
         yield text.count("\n", 0, block.start()) + 1, block[2], block[3]
 
@@ -31,16 +31,16 @@ def blocks(text: str) -> Iterator[tuple[int, str, str]]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
 @pytest.mark.parametrize("page", PAGES)
 def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are doctests that share their names; console blocks are commands and what they print.
+    """Python blocks are doctests with shared names. Console blocks are commands with their output.
 
-    .ci/run runs those of sh: installing and building.
+    .ci/run runs the sh blocks, which install and build.
     """
     text = PAGES[page].read_text(encoding="utf-8")
     if sys.platform == "win32" and "```console" in text:
         pytest.skip("the commands are those of a Unix shell")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where it writes its settings
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # for Keras's settings
     for framework in FRAMEWORKS:
         if f"import {framework}\n" in text:
             with warnings.catch_warnings():
@@ -61,7 +61,7 @@ def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def check_commands(block: str, place: str) -> None:
-    """Run the commands of a block, which follow a dollar sign, and compare what they print; "..." stands for anything."""
+    """Run the commands after "$" in a block, and compare their output; "..." matches anything."""
     for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
         ran = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert doctest.OutputChecker().check_output(expected, ran.stdout, doctest.ELLIPSIS), f"{place}: {command}\n{ran.stdout}"
