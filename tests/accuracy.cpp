@@ -167,7 +167,7 @@ static const Function<T> kTable[] = {
      F::kKeepsSign},
     {"gelu_tanh", Activation::kGeluTanh, [](W x) { return times(x, tanh_distribution(x)); }, kNewUlp<T>, T(-0.1701),
      kInfinity<T>, F::kKeepsSign},
-    {"softplus", Activation::kSoftplus, [](W x) { return softplus(x); }, kNewUlp<T>, 0, kInfinity<T>, F::kMonotone},
+    {"softplus", Activation::kSoftplus, [](W x) { return softplus(x); }, kNewUlp<T>, 0, kInfinity<T>, 0},
     {"elu'", Activation::kElu, [](W x) { return x > 0 ? 1 : std::exp(x); }, kDerivativeUlp<T>, 0, 1, F::kDerivative, 1},
     {"silu'", Activation::kSilu, [](W x) { return sigmoid(x) * (1 + bounded(x) * sigmoid(-x)); }, kDerivativeUlp<T>, T(-0.1),
      T(1.1), F::kDerivative},

@@ -1,6 +1,7 @@
 """Shared by all tests: random numbers, a layer, a network, the dtypes and this machine's targets."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,6 +82,18 @@ def threads() -> Iterator[None]:
     before = nnk.get_num_threads()
     yield
     nnk.set_num_threads(before)
+
+
+@pytest.fixture
+def signals_as_usual() -> Iterator[None]:
+    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ignored = [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def pytest_sessionstart() -> None:

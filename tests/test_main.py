@@ -34,6 +34,8 @@ from ulp import same_bits
 termios = pytest.importorskip("termios", reason="needs a POSIX shell, terminals and signals: not Windows")
 pty = pytest.importorskip("pty")
 
+pytestmark = pytest.mark.usefixtures("signals_as_usual")
+
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
 # Standard output is buffered, as usual, so a closed pipe or a full disk is noticed late.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -856,18 +858,6 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 
 
 # --- Interruption ---
-
-
-@pytest.fixture(autouse=True)
-def signals_as_usual() -> Iterator[None]:
-    """Restore signals that may be ignored: SIGHUP under nohup, SIGINT in a script's background jobs."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    ignored = [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

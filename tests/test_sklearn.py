@@ -1085,7 +1085,7 @@ def test_predictions() -> None:
 # --- Ctrl-C ---
 
 INTERRUPTED = """
-import os, signal, threading, time, warnings
+import signal, threading, time, warnings
 import numpy as np
 from nnkernels.sklearn import MLPClassifier
 
@@ -1103,7 +1103,7 @@ for rows, inputs, hidden, solver, early in (
         started.wait()
         time.sleep(0.1)
         sent = time.monotonic()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with warnings.catch_warnings(record=True) as caught:
@@ -1115,6 +1115,7 @@ for rows, inputs, hidden, solver, early in (
 """
 
 
+@pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_ends_the_fit_with_a_warning() -> None:
     """A small fit, one with early stopping, and one with a long epoch: each ends within a second."""
     ran = run(INTERRUPTED)

@@ -773,17 +773,6 @@ def test_what_is_no_network_is_not_replaced(
 # --- Interruption ---
 
 
-@pytest.fixture
-def signals_as_usual() -> Iterator[None]:
-    """Restore SIGINT, which is ignored in a script's background jobs."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    yield
-    if ignored:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 INTERRUPTED = """
 import os, signal, sys, time
 from nnkernels.__main__ import main

@@ -971,6 +971,7 @@ except KeyboardInterrupt:
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c(problem: Any) -> None:
     seconds, unbroken = run(INTERRUPTED, str(problem)).stdout.split()
     assert float(seconds) < 1
