@@ -163,9 +163,8 @@ int available_cpus() {
   return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// The first number of OMP_NUM_THREADS, a list with one number for each level of nesting. The
-// largest int if the variable is not set. Invalid values are ignored, since the variable is not
-// ours.
+// The first number of OMP_NUM_THREADS, which may be a list with one number per level of nesting.
+// The largest int if the variable is not set or invalid: it is not only for nnkernels.
 int omp_num_threads() {
   constexpr int kUnlimited = std::numeric_limits<int>::max();
   const char* wanted = std::getenv("OMP_NUM_THREADS");

@@ -7,8 +7,8 @@
 namespace nnkernels {
 
 // The maximum number of threads of one loop, including the calling thread. Defaults to
-// NNKERNELS_NUM_THREADS or, if it is not set, to the smallest of: the CPUs in the process's
-// affinity mask, the CPU quota of its control group, and OMP_NUM_THREADS.
+// NNKERNELS_NUM_THREADS. If that is not set, to the minimum of the CPUs in the process's affinity
+// mask, the CPU quota of its control group, and OMP_NUM_THREADS.
 int get_num_threads();
 void set_num_threads(int threads);  // at least 1
 
@@ -16,19 +16,19 @@ void set_num_threads(int threads);  // at least 1
 // whole number.
 void initialize_threads();
 
-// If workers are awake, or loops follow each other closely, a thread needs this factor less work to
-// be worth using.
+// If workers are awake, or loops follow each other closely, threads pay off for this many times
+// less work.
 constexpr std::size_t kAwakeAdvantage = 16;
 
 // How a loop over 0, ..., n - 1 may be split. Each part begins at a multiple of `multiple`. Each
 // thread gets at least `minimum` elements, or minimum / kAwakeAdvantage if waking it is cheap.
 struct Split {
   std::size_t n;
-  std::size_t minimum;  // elements worth waking a thread for: about 60 us of work
+  std::size_t minimum;  // elements that justify waking a thread: about 60 us of work
   std::size_t multiple = 1;
 };
 
-// The work that is worth waking a thread, in multiplications; and in elements of `work`
+// The minimum work for waking a thread: in multiplications, and in elements of `work`
 // multiplications each.
 constexpr std::size_t kThreadWork = 6'000'000;
 inline std::size_t worth_a_thread(std::size_t work) { return kThreadWork / (work > 1 ? work : 1) + 1; }
