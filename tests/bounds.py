@@ -1,4 +1,4 @@
-"""The error bounds stated in cpp/kernels: sum.h for dot, dense.h, softmax.h, losses.h, gradients.h."""
+"""Error bounds stated in cpp/kernels: sum.h (for dot), dense.h, softmax.h, losses.h, gradients.h."""
 
 from typing import Any
 
@@ -122,7 +122,7 @@ def loss(
     reduction: str = "mean",
     **options: float,
 ) -> list[Array]:
-    """Return the bounds of a loss and its gradient: terms, weights, sum in double, last rounding."""
+    """Return bounds for a loss and its gradient: terms, weights, sum in double, last rounding."""
     terms = LOSSES[name](outputs, targets, dtype, **options)
     exact = [np.abs(array) for array in reference.LOSSES[name](outputs, targets, **options)]
     weights = 0 if sample_weight is None and reduction != "mean" else 2
@@ -149,7 +149,7 @@ def loss(
 
 
 def gradient_sum(a: Array, b: Array, dtype: type[np.floating]) -> Array:
-    """Return the bound of the sum a^T b over the rows: a chain per block of 256, a tree of blocks."""
+    """Return the bound for the sum a^T b over rows: a chain per block of 256, a tree of blocks."""
     rows = len(a)
     path = min(rows, 256) + height(-(-rows // 256))
     return path * unit(dtype) * (np.abs(a).astype(np.longdouble).T @ np.abs(b).astype(np.longdouble))

@@ -1,4 +1,4 @@
-"""Shared by all tests: random numbers, a layer, a network, the dtypes and this machine's targets."""
+"""Shared by all tests: random numbers, a layer, a network, dtypes and this machine's targets."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def signals_as_usual() -> Iterator[None]:
-    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
+    """Restore signals that are ignored: SIGHUP under nohup, SIGINT in a script's background jobs."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ignored = [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:

@@ -17,7 +17,7 @@ def random_bits(n: int, seed: int) -> NDArray[np.uint64]:
 
 
 def numbers(dtype: DTypeLike, *shape: int, seed: int = 1) -> Array:
-    """Return uniform floats in [-4, 4), exactly: integers of the dtype's precision times a power of 2."""
+    """Return uniform floats in [-4, 4): integers of the dtype's precision times a power of 2."""
     digits = np.finfo(dtype).nmant + 1
     integers = (random_bits(int(np.prod(shape)), seed) >> np.uint64(64 - digits)).astype(np.int64) - (1 << (digits - 1))
     return (integers * 2.0 ** (3 - digits)).reshape(shape).astype(dtype)

@@ -4,8 +4,9 @@
     python tests/fuzz_keras.py -max_total_time=600 -max_len=65536 new_inputs tests/corpus/keras
 
 A mutation unpacks an archive, changes it and packs it again with valid checksums. It changes the
-JSON that describes the layers, or the HDF5 file: bytes, lengths and addresses. A loaded network must
-compute. The address space is limited, so that loading takes memory in proportion to the file's size.
+JSON that describes the layers, or the HDF5 file: bytes, lengths and addresses. A loaded network
+must compute. The address space is limited, so that loading takes memory in proportion to the file's
+size.
 """
 
 import io

@@ -235,7 +235,10 @@ def parameters_and_losses(training: nnk.Training) -> Array:
 
 
 def batches(dtype: str) -> Array:
-    """Return parameters and sums of three epochs of scikit-learn's Adam, epsilon before the correction."""
+    """Return parameters and sums of three epochs in scikit-learn's conventions.
+
+    Adam adds epsilon before the bias correction.
+    """
     given = Fit(weighted=True).arguments(dtype)
     trainer = _core.Trainer((6, 8, 5), [(1, 0.0), (0, 0.0)], np.dtype(dtype).num, 0, 0.0, 32, 2)
     layers = [np.append(layer.weights, layer.bias) for layer in given["net"].layers]

@@ -1,4 +1,4 @@
-"""Keras files and objects, made without Keras, for test_from_keras.py, test_convert.py and fuzz_keras.py."""
+"""Keras files and objects, made without Keras, for tests and for fuzz_keras.py."""
 
 import io
 import json

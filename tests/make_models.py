@@ -38,7 +38,7 @@ X = numbers(5, 3)
 
 
 def form(opset: int, nodes: list[Any], constants: dict[str, Array], x: Array, y: Array, listed: bool = False) -> Form:
-    """Return a model from "x" to "y". ``listed``: constants are also listed as inputs, as in IR 3."""
+    """Return a model from "x" to "y". ``listed``: constants are also inputs, as in IR 3."""
     inputs = [helper.make_tensor_value_info("x", 1, ["N", *x.shape[1:]])]
     if listed:
         inputs += [helper.make_tensor_value_info(name, 1, array.shape) for name, array in constants.items()]

@@ -255,7 +255,7 @@ def through_activation(activation: str | None, z: Array, upstream: Array) -> Arr
 
 
 def backward(layers: Sequence[Layer], x: Array, upstream: Array) -> tuple[Gradients, Array]:
-    """Return the gradients of all weights and biases, and of x, given the gradient of the outputs."""
+    """Return the gradients of weights, biases and x, given the gradient of the outputs."""
     inputs = forward(layers, x)[:-1]
     gradients: Gradients = []
     for layer in reversed(layers):
@@ -312,7 +312,7 @@ def flat(arrays: Any) -> Array:
 def fit(
     layers: Sequence[Layer], x: Array, targets: Array, settings: Any, *, epochs: int, batch_size: int, name: str | None = None
 ) -> tuple[Array, list[float]]:
-    """Return the parameters after training on the rows in order, and each epoch's running mean loss."""
+    """Return the parameters after training on rows in order, and each epoch's running mean loss."""
     shapes = [array.shape for layer in layers for array in (layer.weights, layer.bias)]
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])[:-1]
     parameters = flat((layer.weights, layer.bias) for layer in layers).astype(np.longdouble)
@@ -375,7 +375,7 @@ INITIAL_BOUNDS = {
 
 
 def initial_parameters(initializer: str, sizes: Sequence[int], seed: int) -> list[tuple[Array, Array]]:
-    """Return each layer's weights and bias in float64: (2 u - 1) bound; biases are 0 except for torch."""
+    """Return weights and biases in float64: (2 u - 1) bound; biases are 0 except for torch."""
     parameters = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         bound = INITIAL_BOUNDS[initializer](inputs, outputs)

@@ -90,7 +90,7 @@ def check(good: bool | np.bool, what: str) -> None:
 
 
 def pages(index: int) -> int:
-    """Return a size of this process in bytes: 0 for its address space, 1 for its resident memory."""
+    """Return the size of the address space (index 0) or the resident memory (1), in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[index]) * resource.getpagesize()
 
 
@@ -324,7 +324,7 @@ def threads(limit: Limit) -> str:
 
 
 def places(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return calls that allocate several MB: for results, scratch, copies, conversions, packed weights, files."""
+    """Return calls that allocate several MB: results, scratch, copies, packed weights, files."""
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (600, 600))
     single, half = x.astype(np.float32), x.astype(np.float16)
@@ -384,7 +384,7 @@ def places(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def with_room(room: float, call: Callable[[], Any]) -> Any:
-    """Return a call's result with ``room`` more bytes of address space, or None; in a new thread, without scratch."""
+    """Run a call with ``room`` more bytes of address space, in a new thread. None if that fails."""
     results: list[Any] = []
     unlimited = resource.getrlimit(resource.RLIMIT_AS)
 

@@ -44,7 +44,7 @@ def promised_ulp(name: str, dtype: Any) -> float:
 
 
 def stratified(dtype: type[np.floating], count: int = 1 << 17) -> NDArray[Any]:
-    """Return numbers of the whole range: all of float16, or equally many of each exponent and sign."""
+    """Return numbers of the whole range: all float16, or equally many of each exponent and sign."""
     bits = np.dtype(dtype).itemsize * 8
     step = max(1, (1 << bits) // count)
     rng = np.random.default_rng(7)
@@ -53,7 +53,7 @@ def stratified(dtype: type[np.floating], count: int = 1 << 17) -> NDArray[Any]:
 
 
 def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
-    """Return numbers beside multiples of log(2)/32, where exp changes its table row, and their halves.
+    """Return numbers beside multiples of log(2)/32, where exp changes its table row; and halves.
 
     All multiples with finite nonzero results; in float64 every 7th, which still meets all 32 rows.
     """
@@ -102,7 +102,7 @@ def test_accuracy(name: str, measured_dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "softplus", "elu", "exp"])
 def test_accuracy_of_the_least_results(name: str) -> None:
-    """Normal results have relative errors, subnormal ones errors in units of the least subnormal."""
+    """Errors are relative for normal results, and in least subnormals for subnormal ones."""
     x = -np.concatenate([np.linspace(0, 110, 100_001), np.geomspace(1e-38, 1e-3, 20_001)]).astype(np.float32)
     y, exact = FUNCTIONS[name](x), exact_results(name, x)
     error = ulp_error(y, exact)
@@ -148,7 +148,7 @@ INVERSE: dict[str, Callable[[Any], Any]] = {
 
 
 def halfway_points(name: str, rng: np.random.Generator) -> list[Any]:
-    """Return midpoints of two float64 results where x is so much finer that some f(x) comes near."""
+    """Return midpoints of two float64 results, where x is so fine that some f(x) comes near."""
     odd = [2 * int(k) + 1 for k in (*range(50), *rng.integers(0, 2**20, 100))]
     least = [mp.ldexp(k, -1075) for k in odd]
     below_one = [1 - mp.ldexp(k, -54) for k in odd]
@@ -392,7 +392,7 @@ def test_layouts(name: str, dtype: type[np.floating], rng: np.random.Generator) 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("shift", [1, 100_000, 262_144])
 def test_overlapping_output_with_threads(shift: int, rng: np.random.Generator) -> None:
-    """NumPy does not copy an overlapping input ahead of the output, so elements must be computed in order."""
+    """If the input is ahead of an overlapping output, NumPy makes no copy: compute in order."""
     nnk.set_num_threads(4)
     memory = rng.normal(0, 3, 1_200_000).astype(np.float32)
     for source, target in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:]), (np.s_[::2], np.s_[:600_000])):

@@ -1,4 +1,4 @@
-"""Random arguments for every public function: the result of the reference, or a documented exception.
+"""Random arguments for every public function: the reference result or a documented exception.
 
 Arrays have any dtype, shape and layout, with valid and invalid keywords. First the outcome is
 predicted: for ufuncs by NumPy functions of the same shapes, else by the docstrings. Then the call
@@ -180,7 +180,7 @@ def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def faults_of_out(out: Any, result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[type[Exception]]:
-    """Return the exceptions that an output may raise. As in NumPy, shapes that broadcast may be allowed."""
+    """Return the exceptions that an output may raise. As in NumPy, its shape may broadcast."""
     if out is None:
         return []
     if not isinstance(out, np.ndarray):
@@ -204,7 +204,7 @@ def broadcast(*shapes: tuple[int, ...]) -> bool:
 
 
 def check_faults(result: Any, faults: list[type[Exception]]) -> bool:
-    """Check that a call raises one of its faults, and return whether there are any. A cast may overflow first."""
+    """Check that a call raises one of its faults or an overflow. Return whether there are faults."""
     if faults:
         assert isinstance(result, (*faults, FloatingPointError)), f"expected one of {faults}, got {result!r}"
     return bool(faults)
@@ -411,7 +411,7 @@ def test_along_axis(
 
 
 def sums_are_close(result: Array, exact: Array, magnitudes: Array, roundings: float) -> Array:
-    """Return where sums are within their bound: `roundings` of the compute type times the magnitudes."""
+    """Return where sums are within their bound, `roundings` times the sum of magnitudes."""
     compute = np.finfo(np.float32 if result.dtype == np.float16 else result.dtype)
     overflows = np.isfinite(magnitudes) & (magnitudes > compute.max / 2)
     with np.errstate(all="ignore"):
@@ -478,7 +478,7 @@ def test_dot(x: Array, errors: Any, data: st.DataObject) -> None:
 
 
 def chosen_dtype(dtype: Any, otherwise: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype to compute in; object if ufuncs do not take ``dtype``, as in another byte order."""
+    """Return the dtype to compute in; object if ufuncs refuse it, such as another byte order."""
     if dtype is None:
         return otherwise
     try:

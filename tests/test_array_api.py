@@ -1,6 +1,6 @@
 """The rules of the Python array API standard for similar functions.
 
-Special values of element-wise functions, dtypes, broadcasting, arrays without dimensions and without
+Special values of element-wise functions, dtypes, broadcasting, arrays without dimensions or
 elements. The standard's functions are tanh, exp, maximum, vecdot (our dot) and matmul (our dense
 layer without bias).
 """

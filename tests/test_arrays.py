@@ -1,4 +1,4 @@
-"""Conversion of arguments in every function, Dense and Network: the table of nnkernels/arrays.py."""
+"""Conversion of arguments in all functions, Dense and Network: the table of nnkernels/arrays.py."""
 
 import re
 import warnings
@@ -62,7 +62,7 @@ def frame(**columns: Any) -> pd.DataFrame:
 
 
 def of_dtypes(*dtypes: str) -> pd.DataFrame:
-    """Return columns of these dtypes with the values 1 and missing (0 if the dtype has no missing value)."""
+    """Return columns of these dtypes: 1 and a missing value (or 0 if the dtype has none)."""
     missing = {"bool": False, "Sparse[int64]": 0}
     return frame(**{f"column {i}": pd.array([1, missing.get(dtype)], dtype=dtype) for i, dtype in enumerate(dtypes)})
 
@@ -145,7 +145,7 @@ TAKEN = PANDAS | OTHER
 
 
 def is_asked(call: str, kind: str) -> bool:
-    """Return whether to test a call with this kind: a bias has one row, and pandas handles dot itself."""
+    """Return whether to test a call with a kind: a bias has one row, and pandas handles dot."""
     return not (call == "Dense, bias" and TAKEN[kind][1].ndim == 2) and not (call in DOT and kind in PANDAS)
 
 
@@ -368,7 +368,7 @@ def too_early(*_: object, **__: object) -> None:
 
 
 def check_lazy(function: Function, x: Array, chunks: Any, expected_chunks: Any = None) -> None:
-    """Check that a function of a Dask array is lazy, and that its result has the bits of NumPy arrays."""
+    """Check that a function of a Dask array is lazy, with the same bits as for NumPy arrays."""
     expected = function(x)
     with dask.config.set(scheduler=too_early):
         lazy = function(da.from_array(x, chunks=chunks))

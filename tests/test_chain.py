@@ -1,4 +1,4 @@
-"""Shared code of nnkernels.models: folding of linear layers, comparison of a network with its model."""
+"""Shared code of nnkernels.models: folding linear layers, comparing a network with its model."""
 
 import re
 from collections.abc import Callable

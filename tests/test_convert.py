@@ -43,7 +43,7 @@ def onnx_model(*more: onnx.NodeProto, outputs: tuple[str, ...] = ("y",)) -> byte
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder with x.csv and a 4-3 network in a file of each kind. Check that no hidden files remain."""
+    """Yield a folder with x.csv and a 4-3 network in each format. No hidden files may remain."""
     monkeypatch.chdir(tmp_path)
     nnk.Network([nnk.Dense(WEIGHTS.T, BIAS)]).save("net.safetensors")
     Path("net.onnx").write_bytes(onnx_model())

@@ -111,7 +111,7 @@ def test_bias_broadcasts(dtype: type[np.floating], rng: np.random.Generator) -> 
 
 
 def test_the_usual_call_is_like_any_other(rng: np.random.Generator) -> None:
-    """Three arrays of fitting shapes go straight to the ufunc. Other arguments give the same result."""
+    """Three arrays of fitting shapes go straight to the ufunc; others give the same result."""
 
     class Derived(np.ndarray[Any, Any]):
         pass

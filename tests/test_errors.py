@@ -40,7 +40,7 @@ LOSSES = (nnk.cross_entropy, nnk.binary_cross_entropy, nnk.squared_error, nnk.ab
 
 
 class Failing(NamedTuple):
-    """A call, its exception, and what the message must name: arrays (by dtype and shape) or a text."""
+    """A call, its exception, and the arrays (by dtype and shape) or the text in its message."""
 
     call: Callable[[], object]
     error: type[Exception]
@@ -243,7 +243,7 @@ def other_failing_calls() -> dict[str, Failing]:
 
 
 def failing_calls_of_learning() -> dict[str, Failing]:
-    """Return calls of training functions with a bad array as each argument. Their own tests check other errors."""
+    """Return calls of training functions with a bad array as each argument."""
     targets = np.zeros((2, 4))
     takers: dict[str, partial[Any]] = {
         **{loss.__name__: partial(loss, targets) for loss in LOSSES},
@@ -531,7 +531,7 @@ def model(path: Path) -> bytes:
 
 
 def take_apart(model: bytes) -> tuple[Header, bytes]:
-    """Return the header and data of a file: 8 bytes for the header's length, the JSON header, the data."""
+    """Return header and data of a file: 8 bytes for the header's length, JSON header, data."""
     (length,) = struct.unpack("<Q", model[:8])
     return json.loads(model[8 : 8 + length]), model[8 + length :]
 
@@ -949,7 +949,7 @@ TAKING_PART = (X, WEIGHTS, BIAS, OUT, *(np.dtype(code) for code in "efdhlq"))
 
 
 def successful_calls(folder: Path) -> list[Callable[[], object]]:
-    """Return calls of the whole API, with and without conversion, copies and out. They write to the folder."""
+    """Return calls of the whole API, with and without conversion, copies, out and files."""
     whole, half = np.arange(6).reshape(2, 3), WEIGHTS.astype(np.float16)
     strided = np.zeros((2, 8), np.float32)[:, ::2]
     targets, state = np.eye(2, 4), folder / "state"

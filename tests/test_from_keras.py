@@ -1,4 +1,4 @@
-"""Networks from Keras: layers of every kind from objects and files, refusals, hostile files, real models."""
+"""from_keras: layers of every kind from objects and files, refusals, hostile files, real models."""
 
 import io
 import json
@@ -254,7 +254,7 @@ def test_policies(policy: str, tmp_path: Path) -> None:
 
 
 def test_old_descriptions(tmp_path: Path) -> None:
-    """Only a list of layers (Keras before 2.2.3); the container's name (Keras 2.12); inputs as a mapping."""
+    """A list of layers (before Keras 2.2.3), the container's name (2.12), inputs as a mapping."""
     item = described(sequential(FIRST, LAST), 2)
     item["config"] = item["config"]["layers"]
     net = nnk.from_keras(write_legacy(tmp_path / "old.h5", sequential(FIRST, LAST), 2, item))

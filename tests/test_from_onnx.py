@@ -1,4 +1,4 @@
-"""from_onnx: beside ONNX's reference implementation; refusals, labels, external data, hostile files."""
+"""from_onnx: ONNX's reference implementation, refusals, labels, external data, hostile files."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_read(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "float16"), (np.float32, "float")])
 def test_slopes_of_tensors(tmp_path: Path, dtype: Any, kind: str) -> None:
-    """The float16 nearest to 0.01 is kept; the float32 nearest to 0.01 becomes 0.01, which rounds to it."""
+    """The float16 nearest to 0.01 is kept; the float32 nearest to 0.01 is read as 0.01."""
     constants = {"w16": np.eye(3, dtype=dtype), "s16": np.array([0.01], dtype)}
     model = onnx_model("h = MatMul(x, w16) y = PRelu(h, s16)", constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N] y")
     slope = float(dtype(0.01)) if dtype == np.float16 else None

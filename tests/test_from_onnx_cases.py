@@ -50,7 +50,7 @@ def computed() -> Iterator[Case]:
 
 
 def as_chain(case: Case) -> Any:
-    """Return a case's model with constants for further inputs, and a dense layer before an activation."""
+    """Return a case's model, with constants for further inputs, and dense before an activation."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
     graph = model.graph

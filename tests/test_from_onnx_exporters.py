@@ -1,4 +1,4 @@
-"""from_onnx on files of current exporters: each layer and activation, beside the model's outputs."""
+"""from_onnx on files of current exporters: each layer and activation, against the model."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""from_sklearn: perceptrons of scikit-learn and of nnkernels, scalers, refusals, further training."""
+"""from_sklearn: perceptrons of scikit-learn and nnkernels, scalers, refusals, further training."""
 
 import json
 import re

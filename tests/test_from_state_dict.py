@@ -1,4 +1,4 @@
-"""from_state_dict: names and layouts of PyTorch, flax, Keras; order of layers, files, refusals, training."""
+"""from_state_dict: names and layouts, order of layers, files, refusals, further training."""
 
 import json
 import os
@@ -337,7 +337,7 @@ def test_an_order_that_is_found_is_the_only_one(sizes: list[int], random: Any) -
 
 
 def saved(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> Path:
-    """Write a safetensors file, also with bfloat16, which the library does not support for NumPy."""
+    """Write a safetensors file, also with bfloat16, which its NumPy writer does not support."""
     codes = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64", "int64": "I64", "int8": "I8"}
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     data = b""

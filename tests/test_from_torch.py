@@ -1,4 +1,4 @@
-"""from_torch: each module of a Sequential, in PyTorch and an imitation; refusals, further training."""
+"""from_torch: each supported module, in PyTorch and an imitation; refusals, further training."""
 
 import copy
 import importlib

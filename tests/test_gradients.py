@@ -85,7 +85,7 @@ SHAPES = [((4, 3), "relu"), *product([(4, 5, 3), (4, 5, 6, 3), (4, 5, 3, 6, 3)],
 @pytest.mark.parametrize(("sizes", "hidden"), SHAPES, ids=str)
 @pytest.mark.parametrize(("last", "loss"), TAKEN)
 def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: str, rng: np.random.Generator) -> None:
-    """In float64, beside the reference (textbook formulas) and a central difference (error 1e-10 here).
+    """In float64, against textbook formulas and a central difference (error 1e-10 here).
 
     The difference is along a random direction, so that it depends on each weight and bias.
     """
@@ -108,7 +108,7 @@ def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: s
 
 @pytest.mark.parametrize("activation", OTHERS)
 def test_gradient_of_other_activations(activation: str, rng: np.random.Generator) -> None:
-    """As hidden and last activation, with a loss of the outputs and its own loss, and for the inputs."""
+    """As hidden and last activation, with squared_error and its own loss; also for the inputs."""
     x = rng.normal(0, 1, (6, 4))
     for sizes, last, loss in (
         ((4, 5, 6, 3), None, "squared_error"),
@@ -191,7 +191,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 @pytest.mark.parametrize("dtype", PROMISED_ERROR)
 @pytest.mark.parametrize("activation", LIMITS)
 def test_derivatives_far_out(activation: str, dtype: type[np.floating]) -> None:
-    """At infinity, and where the activation equals an asymptote bit for bit, they are limits, not NaN."""
+    """Where the activation equals an asymptote, and at infinity, they are limits, not NaN."""
     low, high = LIMITS[activation]
     for far in (np.inf, float(np.finfo(dtype).max), 1e30, 1e5, 800.0):
         x = np.resize(np.array([-far, far], dtype), 100)
@@ -241,7 +241,7 @@ def test_gradient_in_each_dtype(
     [*OWN.items(), (None, "squared_error"), *((a, "squared_error") for a in ("relu", "tanh", "elu(alpha=0.7)", "gelu"))],
 )
 def test_own_loss(last: str | None, own: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """loss=None is the last activation's own loss. A loss of logits is computed before the activation."""
+    """loss=None is the last activation's own loss, computed before it if it takes logits."""
     net = network(rng, (4, 5, 3), "tanh", last, dtype)
     x, targets = rng.normal(0, 1, (6, 4)).astype(dtype), make_targets(own, rng, (6, 3), dtype)
     value, gradients = net.gradient(x, targets)
@@ -416,7 +416,7 @@ def test_rows_in_any_shape(dtype: type[np.floating], rng: np.random.Generator) -
 
 
 def test_arguments_of_other_kinds(rng: np.random.Generator) -> None:
-    """Lists, pandas, other dtypes and layouts give the bits of plain arrays, in the network's dtype."""
+    """Lists, pandas, other dtypes and layouts: the bits of plain arrays, in the network's dtype."""
     net = network(rng, (4, 5, 3), "tanh", "softmax", np.float32)
     x, labels, weights = rng.integers(-3, 3, (12, 4)).astype(np.float32), rng.integers(0, 3, 12), rng.random(12)
     value, gradients = net.gradient(x, labels, sample_weight=weights)

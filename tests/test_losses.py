@@ -153,7 +153,7 @@ def test_tutorial() -> None:
 
 @pytest.mark.parametrize("n", [3, 33, 700, 3001])
 def test_differences_alone(n: int, dtype: type[np.floating]) -> None:
-    """As for softmax, cross_entropy(z + c) has the bits of cross_entropy(z) if each z + c is exact."""
+    """cross_entropy(z + c) has the bits of cross_entropy(z) if each z + c is exact."""
     z, labels = numbers(np.float16, 5, n).astype(dtype), np.arange(5) % n
     for shift in (4, -4) if dtype is np.float16 else (4, -256):
         for actual, expected in zip(
@@ -304,7 +304,7 @@ def test_all_weights_0(name: str, dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_reductions_agree(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """gradient=True keeps the value; "sum" and "mean" reduce the terms of "none"; weights of 1 have no effect."""
+    """gradient=True and weights of 1 keep the value; "sum" and "mean" reduce the terms of "none"."""
     outputs = rng.normal(0, 3, (5, 2, 7))
     targets = make_targets(name, rng, outputs.shape, float, soft=True)
     terms, of_terms = gradient_of(name, outputs, targets, reduction="none", **options)
@@ -355,7 +355,7 @@ def test_gradient_is_the_derivative(name: str, options: dict[str, float], rng: n
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_every_number_of_rows(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """A row has the same loss and gradient alone and at any place among other, even special rows."""
+    """A row has the same loss and gradient alone and among other rows, even special ones."""
     for single, n in product((np.float32, np.float64), (*range(1, 20), 31, 32, 33, 64, 100, 1025)):
         outputs = rng.normal(0, 4, (40, n)).astype(single)
         outputs[5, 0], outputs[11, -1], outputs[12, n // 2], outputs[20] = nan, inf, -inf, -inf
@@ -502,7 +502,7 @@ def test_targets_of_pandas_beyond_int64(dtype: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_promotion(name: str) -> None:
-    """Integer outputs compute in np.result_type(outputs, np.float32); targets do not affect the dtype."""
+    """Integer outputs become np.result_type(outputs, np.float32), whatever the targets."""
     for code in "?bBhHiIlLqQefd":
         outputs = np.ones((2, 3), code)
         targets = np.ones(2, int) if name == "cross_entropy" else np.ones((2, 3))

@@ -1,4 +1,4 @@
-"""``python -m nnkernels``: the demonstration, and predictions from files: bits, errors, leftover files.
+"""``python -m nnkernels``: the demonstration, and predictions from files.
 
 test_train_command.py tests train and show, and predict with networks that have names.
 """
@@ -67,7 +67,7 @@ def read_csv(path: Path, dtype: Any) -> NDArray[Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder with a 4-5-3 net.safetensors, and 20 rows in x.npy and x.csv. Check that no hidden files remain."""
+    """Yield a folder with a 4-5-3 network and 20 rows. No hidden files may remain."""
     make_network().save(tmp_path / "net.safetensors")
     x = np.random.default_rng(8).normal(0, 1, (20, 4))
     np.save(tmp_path / "x.npy", x)
@@ -471,7 +471,7 @@ def test_pipes(folder: Path, case: str) -> None:
     ],
 )
 def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, output: str, kind: str) -> None:
-    """A shell and its commands continue reading and writing where the other stopped, also through links."""
+    """A shell and its commands continue where the other stopped, also through links."""
     if source.startswith("/") and not Path(source).parent.exists():
         pytest.skip(f"needs {source}")
     (folder / "in").symlink_to("/dev/stdin")

@@ -90,7 +90,7 @@ def test_network_is_the_functions(sizes: tuple[int, ...], dtype: type[np.floatin
 def test_networks_of_other_activations(
     activation: str, dtype: type[np.floating], rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    """Narrow and wide networks, few and many rows: as the functions, also when saved, loaded and pickled."""
+    """Narrow and wide, with few and many rows: as the functions, also when saved or pickled."""
     for sizes in ((3, 7, 9, 4), (150, 40, 5)):
         layers = random_layers(rng, sizes, dtype, (activation,), activation)
         net = nnk.Network(layers)

@@ -1,8 +1,8 @@
-"""ONNX's backend node tests of supported operators, with a tolerance of 1e-6 instead of ONNX's 1e-3.
+"""ONNX's backend node tests of supported operators, with a tolerance of 1e-6 instead of 1e-3.
 
-Expected values are recomputed from each case's inputs in float64 or wider, since the stored ones come
-from float32 arithmetic. Both must agree within ONNX's tolerance, which shows that the operator is
-the same.
+Expected values are recomputed from each case's inputs in float64 or wider, since the stored values
+come from float32 arithmetic. Both must agree within ONNX's tolerance, which shows that the operator
+is the same.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def classes_last(scores: Array) -> Array:
 
 
 def label_weights(attributes: Attributes, labels: Array, weights: Array | None) -> tuple[Array, Array | None]:
-    """Return labels and row weights, from class weights; 0 for ignored labels, which become a valid class."""
+    """Return labels and row weights, from class weights. Ignored labels become class 0, weight 0."""
     ignored = labels == attributes["ignore_index"] if "ignore_index" in attributes else np.zeros(labels.shape, bool)
     labels = np.where(ignored, 0, labels)
     if weights is None:
@@ -142,7 +142,7 @@ def reference_step(settings: Any, parameters: Array, gradient: Array, moments: l
 
 
 def optimizer(step: Step, settings_of: Callable[[Attributes, float], Any]) -> Callable[..., Any]:
-    """Return a step of several tensors, whose arguments are all parameters, all gradients, all moments."""
+    """Return a step of several tensors; its arguments are all parameters, gradients, moments."""
 
     def compute(attributes: Attributes, rate: Array, step_number: Array, *tensors: Array) -> list[Array]:
         assert step_number == 0

@@ -83,7 +83,7 @@ def test_200_steps_of_pytorch(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("rows", [1, 20])
 def test_steps_of_each_size(name: str, rows: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Three steps of layers with 1 to 40 outputs, so that the flat arrays have tails of every length."""
+    """Three steps of layers with 1 to 40 outputs: flat arrays with tails of every length."""
     unit = bounds.unit(dtype) * (2 if dtype is not np.float16 else 2**14)  # rounded to float16 at the end
     for outputs in (*range(1, 18), 33, 40):
         net = network(rng, (3, outputs), "relu", None, dtype)
@@ -170,7 +170,7 @@ def test_settings_that_do_not_go_together() -> None:
 
 
 def trainer(dtype: type[np.floating]) -> _core.Trainer:
-    """Return a trainer of 1 output from 9 inputs with squared_error and Adam. All inputs but the last may die."""
+    """Return a trainer of a 9-1 layer with squared_error. All inputs but the last may die."""
     trainer = _core.Trainer([9, 1], [(0, 0.0)], np.dtype(dtype).num, 2, 0.0, 1, 2)
     trainer.parameters[:] = 1
     return trainer

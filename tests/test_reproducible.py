@@ -106,7 +106,7 @@ def byteswapped(array: Array) -> Array:
 
 
 def broadcast(array: Array) -> Array:
-    """Repeat the first row. Only this layout changes values; expected values change in the same way."""
+    """Repeat the first row. This layout changes values; expected values change in the same way."""
     return np.broadcast_to(array[:1], array.shape)
 
 
@@ -217,7 +217,7 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
 
 
 def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield cases shared by 7 threads if awake: by rows, or by a layer's outputs if there are few rows."""
+    """Yield cases that 7 awake threads share: by rows, or by outputs if there are few rows."""
     x = numbers(dtype, 60, 4000)
     for name, case in function_cases(x):
         if name in ("relu", "leaky_relu", "tanh", "gelu", "softmax", "log_softmax", "logsumexp"):

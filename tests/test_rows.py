@@ -77,7 +77,7 @@ NO_NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_a_header(reader: Reader, name: str) -> None:
-    """Among other names, in quotes, with spaces; also alone, except for names that may be booleans."""
+    """Among other names, in quotes, with spaces; also alone, unless they may be booleans."""
     for line in (f"{name},b,c", f"z,{name},c", f'"{name}","b","c"', f'z,\t{name} , "c"'):
         assert reader.csv(f"{line}\n1,2,3\n", 3).tolist() == [[1, 2, 3]]
     if name != "y":
@@ -106,7 +106,7 @@ def test_first_line_with_a_field_that_is_no_name_is_no_header(reader: Reader, fi
     "field", ["nan", "NaN", "-inf", "Infinity", "1e5", "-1E-5", "+1", ".5", "5.", " 7 ", '"8"', "1e999", "\xa09"]
 )
 def test_first_line_of_numbers_is_a_row(reader: Reader, field: str) -> None:
-    """Fields that Python and NumPy read as numbers, even NaN, make a row; one among names is an error."""
+    """Fields that Python and NumPy read as numbers make a row; one among names is an error."""
     expected = np.array([[float(field.strip('"'))] * 3, [1, 2, 3]])
     for header in (None, False):
         np.testing.assert_array_equal(reader.csv(f"{field},{field},{field}\n1,2,3\n", 3, header=header), expected)

@@ -1,4 +1,4 @@
-"""Scale: the bits of float64 NumPy at every place in a network; files, arguments, gradients, training."""
+"""Scale: the bits of float64 NumPy in every place; files, arguments, gradients, training."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def by_numpy(x: Array, scale: nnk.Scale, dtype: Any) -> Array:
 
 
 def chained(layers: Layers, x: Array, dtype: Any) -> Array:
-    """Compute the forward pass by NumPy and ``dense``. Only a first Scale takes x before rounding."""
+    """Compute the forward pass by NumPy and ``dense``. Only a first Scale takes unrounded x."""
     if isinstance(layers[0], nnk.Dense):
         x = x.astype(dtype)
     for layer in layers:
@@ -175,7 +175,7 @@ def test_special_numbers(dtype: type[np.floating]) -> None:
 
 @pytest.mark.each_target
 def test_a_half_is_rounded_once() -> None:
-    """A result just above the midpoint of two halves; in float it would be the midpoint, and go to even."""
+    """A result just above the midpoint of two halves, to which a float would round it."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(float)
     middles = (halves[1:] + halves[:-1]) / 2
     x = np.concatenate([sign * middles * (1 + tiny) for sign in (1, -1) for tiny in (0, 2.0**-40, -(2.0**-40))])

@@ -1,8 +1,8 @@
 """nnkernels.sklearn: the same networks as scikit-learn, reproducible bits, and additional features.
 
-`python tests/test_sklearn.py` prints the SHA-256 of fits. It runs in a separate process for each other
-target, and with other kernels of NumPy and BLAS. A changed hash means that a fit changes for all users:
-state why in python/docs/changes.md.
+`python tests/test_sklearn.py` prints the SHA-256 of fits. It runs in a separate process for each
+other target, and with other kernels of NumPy and BLAS. A changed hash means that a fit changes for
+all users: state why in python/docs/changes.md.
 """
 
 import copy
@@ -59,7 +59,7 @@ ROWS, INPUTS = 120, 7
 
 @pytest.fixture(autouse=True)
 def one_thread_of_blas() -> Iterator[None]:
-    """Let scikit-learn use one thread. Several are slower here, and much slower beside other processes."""
+    """Let scikit-learn use one thread. Several are slower here, much slower under load."""
     with threadpoolctl.threadpool_limits(1):
         yield
 
@@ -767,7 +767,7 @@ def test_lbfgs_is_as_good_as_scikit_learns(kind: str, activation: str) -> None:
 
 
 def objective(estimator: Estimator, kind: str) -> float:
-    """Return the objective of lbfgs: the loss whose gradient scikit-learn computes, summed over several numbers."""
+    """Return the objective of lbfgs: the loss whose gradient scikit-learn computes."""
     y = Y[kind]
     penalty = 0.05 * sum((array**2).sum() for array in estimator.coefs_) / ROWS
     if kind == "counts":
@@ -1117,7 +1117,7 @@ for rows, inputs, hidden, solver, early in (
 
 @pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_ends_the_fit_with_a_warning() -> None:
-    """A small fit, one with early stopping, and one with a long epoch: each ends within a second."""
+    """A small fit, one with early stopping, one with a long epoch: each ends within a second."""
     ran = run(INTERRUPTED)
     assert ran.stdout == "True True ['Training interrupted by user.'] (2,)\n" * 3, ran.stdout + ran.stderr
 

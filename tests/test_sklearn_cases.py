@@ -1,8 +1,8 @@
 """scikit-learn's own tests of its MLP, and its estimator checks, run on nnkernels.sklearn.
 
-scikit-learn's test module needs its fixtures, so it runs under pytest in a separate process. There this
-file is a plugin, which replaces scikit-learn's classes before the module is imported. Only tests of
-private names are left out, each with its reason.
+scikit-learn's test module needs its fixtures, so it runs under pytest in a separate process. There
+this file is a plugin, which replaces scikit-learn's classes before the module is imported. Only
+tests of private names are left out, each with its reason.
 """
 
 import os

@@ -201,7 +201,7 @@ def test_every_length_and_layout(function: Any, dtype: type[np.floating], rng: n
 
 @pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
 def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Short rows, computed several at once or one by one, have the bits of each row alone, even special rows."""
+    """Short rows computed several at once have the bits of each row alone, even special rows."""
     for n in range(1, 41):
         z = rng.normal(0, 4, (40, n)).astype(dtype)
         z[5, 0], z[11, -1], z[12, n // 2], z[20], z[37, 0] = np.nan, np.inf, -np.inf, -np.inf, np.nan
@@ -220,7 +220,7 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 
 @pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
-    """Larger elements never have smaller probabilities, not even where exp changes its table row (log(2)/32)."""
+    """Larger elements never have smaller probabilities, not even where exp changes its table row."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
     boundaries = -np.r_[1:33:2, 33 : 32 * largest / np.log(2) : 14] * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):
@@ -292,7 +292,7 @@ def test_tutorial() -> None:
 @pytest.mark.parametrize("shape", [(1,), (10,), (3, 7), (2, 3, 5), (16, 64), (1024,), (1025,), (0,), (3, 0), (0, 3)])
 @pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
 def test_few_elements_as_the_ufunc(function: Any, dtype: type[np.floating], shape: tuple[int, ...]) -> None:
-    """The fast path of small arrays: new results, out, in place, and outputs that need the ufunc."""
+    """The fast path of small arrays: new results, out, in place, outputs that need the ufunc."""
     z = np.random.default_rng(1).normal(0, 3, shape).astype(dtype)
     expected = getattr(_core, function.__name__)(z)
     result = function(z)

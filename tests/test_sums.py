@@ -1,4 +1,4 @@
-"""Functions with sums: errors within their bounds on hard data, and no larger than NumPy's on random data."""
+"""Errors of sums: within their bounds on hard data, and no larger than NumPy's on random data."""
 
 import math
 import os
@@ -136,9 +136,10 @@ def hard_logits(n: int, dtype: type[np.floating]) -> dict[str, Array]:
 
 
 def one_and_halves(n: int, dtype: type[np.floating], factor: float) -> Array:
-    """Return logits whose exponentials are 1, then about half an ULP for each addition to it, else 0.
+    """Return logits whose exponentials are 1, half an ULP for each addition to it, else 0.
 
-    In the summation tree (cpp/kernels/sum.h), element 0 is added in turn to elements 1, 2, 4, 8, ...
+    In the summation tree (cpp/kernels/sum.h), elements 1, 2, 4, 8, ... are added to element 0. Their
+    exponentials are `factor` times half an ULP.
     """
     row = np.full(n, -1000.0)
     row[2 ** np.arange(bounds.height(n))] = np.log(float(bounds.unit(dtype)) * factor)
@@ -157,7 +158,7 @@ def test_hard_logits(function: Any, measured_dtype: type[np.floating], n: int) -
 
 
 def test_the_bound_of_softmax_is_no_larger_than_it_must_be() -> None:
-    """The stated error of sums is reached: in these rows, an ULP for each doubling of the length."""
+    """These rows reach the stated error of sums, an ULP for each doubling of the length."""
     for n in (2, 10, 64, 1000, 1024, 100_000):
         error = ulp_error(
             nnk.softmax(one_and_halves(n, np.float32, 0.99)), reference.softmax(one_and_halves(n, np.float32, 0.99))
@@ -180,10 +181,10 @@ beside_numpy = pytest.mark.skipif(
 
 
 def assert_no_larger(ours: Any, numpys: Any, exact: Array, scale: Array, most: float = 1.05) -> None:
-    """Assert that the root mean square of our errors, relative to a scale, is no larger than NumPy's.
+    """Assert that our root mean square error, relative to a scale, is no larger than NumPy's.
 
-    A tolerance of 5% allows for chance if both are alike: measured differences are 0.4% with NumPy's
-    kernels for AVX-512, and 4% with those for AVX2.
+    A tolerance of 5% allows for chance if both are alike. Measured differences are 0.4% with NumPy's
+    kernels for AVX-512, and 4% with its kernels for AVX2.
     """
     ratio = rms((np.asarray(ours) - exact) / scale) / rms((np.asarray(numpys) - exact) / scale)
     assert ratio <= most, f"{ratio:.4f} of NumPy's error"

@@ -1,4 +1,4 @@
-"""The build's check of the kernels' objects, cpp/targets/check_symbols.cmake, rejects bad objects."""
+"""The build's check of the targets' objects (cpp/targets/check_symbols.cmake) rejects bad ones."""
 
 import os
 import shutil

@@ -41,7 +41,7 @@ LIMIT = "import nnkernels as nnk; print(nnk.get_num_threads())"
 
 @functools.cache
 def limit(before: str = "", **environment: str) -> int:
-    """Return the maximum number of threads of a new process with no variables but these, after some code."""
+    """Return the maximum number of threads in a new process, after code, with these variables."""
     return int(run(before + LIMIT, **{"NNKERNELS_NUM_THREADS": "", "OMP_NUM_THREADS": "", **environment}))
 
 
@@ -63,7 +63,7 @@ def test_omp_num_threads_that_is_no_limit(value: str) -> None:
 
 
 def test_limit_by_the_environment() -> None:
-    """NNKERNELS_NUM_THREADS is used as it is, even if it exceeds the CPUs; test_errors.py has bad values."""
+    """NNKERNELS_NUM_THREADS may exceed the number of CPUs. test_errors.py has bad values."""
     assert limit(NNKERNELS_NUM_THREADS="5") == 5
     assert limit(NNKERNELS_NUM_THREADS="5", OMP_NUM_THREADS="1") == 5
 
@@ -83,7 +83,7 @@ def test_overflow_in_a_worker_is_reported() -> None:
 
 @pytest.mark.usefixtures("threads")
 def test_overlap_is_not_shared_out() -> None:
-    """NumPy does not copy an overlapping input ahead of the output, so one thread must compute in order."""
+    """If the input is ahead of an overlapping output, NumPy makes no copy: compute in order."""
     nnk.set_num_threads(2)
     expected = nnk.relu(LARGE[1:])
     for _ in range(20):
@@ -98,7 +98,7 @@ def test_overlap_is_not_shared_out() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["tanh", "softmax"])
 def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng: np.random.Generator) -> None:
-    """Threads share a layer's outputs if there are few rows, else the rows. The bits are the same."""
+    """Threads share a layer's outputs if there are few rows, else the rows, with the same bits."""
     weights = [rng.standard_normal((1000, n)).astype(dtype) for n in (600, 1000)]
     bias = rng.standard_normal(1000).astype(dtype)
     net = nnk.Network([nnk.Dense(one, bias, activation) for one in weights])
@@ -318,8 +318,8 @@ MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.floating[Any]], tmp_path: Path) -> None:
     """Results are those of the default modes, also in workers, and the caller's modes are restored.
 
-    This holds for computations, and for a Network's conversions. For ufuncs, NumPy converts integers,
-    ``dtype=`` and ``out=`` of another dtype in the caller's rounding mode.
+    This holds for computations and for a Network's conversions. For ufuncs, NumPy converts integers,
+    ``dtype=`` and ``out=`` of another dtype, in the caller's rounding mode.
     """
     offset, *bits = MODES[os.uname().machine]
     wanted = bits[mode == "flush"]

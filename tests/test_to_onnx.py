@@ -1,4 +1,4 @@
-"""to_onnx: accepted by ONNX's checker, equal in its evaluator and ONNX Runtime, restored by from_onnx."""
+"""to_onnx: ONNX's checker and evaluator, ONNX Runtime, and the way back by from_onnx."""
 
 import math
 from itertools import product
@@ -173,7 +173,7 @@ def test_opset(tmp_path: Path, dtype: Any, activation: str) -> None:
 
 
 def test_options_that_float32_cannot_hold(tmp_path: Path) -> None:
-    """The attribute is rounded to float32, as in the network. Metadata keep the digits while it is unchanged."""
+    """The attribute is rounded to float32. The doc_string has all digits, until the attribute changes."""
     network = nnk.Network([nnk.Dense(np.ones((1, 1), np.float32), None, "elu(alpha=0.3333333333333333)")])
     network.to_onnx(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")

@@ -1,4 +1,4 @@
-"""PyTorch's samples of losses and activations (OpInfo): values and gradients. Needs PyTorch and expecttest."""
+"""PyTorch's samples of losses and activations (OpInfo). Needs PyTorch and expecttest."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +39,7 @@ def binary_cross_entropy_with_logits(
     pos_weight: Array | None = None,
     reduction: str = "mean",
 ) -> tuple[Any, Array]:
-    """PyTorch divides the sum of weighted losses by their number, and has a pos_weight per column."""
+    """PyTorch divides the sum of weighted losses by their number; pos_weight is per column."""
     sample_weight = None if weight is None else np.broadcast_to(weight, logits.shape)
     keywords: dict[str, Any] = {"reduction": "none", "gradient": True}
     if pos_weight is None:

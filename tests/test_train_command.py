@@ -1,4 +1,4 @@
-"""``python -m nnkernels train``, and predict and show with its networks: from CSV to class names."""
+"""``python -m nnkernels train``, predict and show: from CSV to class names."""
 
 import csv
 import io
@@ -240,7 +240,7 @@ def test_options(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("target", ["kind", "1", None])
 def test_target(folder: Path, target: str | None) -> None:
-    """The target by name, by number from 1, or by default the last column; the others are inputs."""
+    """The target by name, by number from 1, or the last column by default."""
     order = [*range(4), 4] if target is None else [4, *range(4)]
     lines = ["a,b,c,d,kind", *IRIS_CSV.splitlines()[1:]]
     content = "".join(",".join(np.array(line.split(","))[order]) + "\n" for line in lines)
@@ -393,7 +393,7 @@ def test_targets_beyond_float32_make_a_float64_network(folder: Path, unit: float
 
 
 def test_truth_values_are_numbers(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Truth values, as from pd.get_dummies(...).to_csv(), are 1 and 0 in inputs, and classes in the target."""
+    """Truth values, as from pd.get_dummies, are 1 and 0 in inputs, and classes in the target."""
     rows = np.random.default_rng(0).normal(size=(60, 2)).round(3)
     truth = rows.sum(axis=1) > 0
     header = "x,is_large,y,kind\n"
@@ -1030,7 +1030,7 @@ def test_show_what_is_no_network(folder: Path, capfd: pytest.CaptureFixture[str]
 
 
 def test_hash_of_the_weights(dtype: Any) -> None:
-    """The SHA-256 of weights and biases, layer by layer. The demonstration prints the same for its network."""
+    """The SHA-256 of weights and biases, layer by layer, as the demonstration prints it."""
     import hashlib
 
     from nnkernels.commands.demonstration import DIGITS_SHA256

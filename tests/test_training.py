@@ -301,7 +301,7 @@ def test_losses_are_the_running_mean(weighted: bool) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_rows_of_weight_0(optimizer: str) -> None:
-    """They add nothing, whatever their values. A batch of only such rows makes no step, not even by momentum or decay."""
+    """They add nothing. A batch of only such rows makes no step, not even by momentum or decay."""
     given = arguments("in order", "float32") | {"optimizer": OPTIMIZERS[optimizer]}
     weights = np.ones(ROWS)
     weights[32:96] = weights[100:110] = weights[-5:] = 0
@@ -517,7 +517,7 @@ def test_progress_on_a_terminal(seconds: float, shown: bool) -> None:
 
 
 def test_one_neuron() -> None:
-    """One neuron stays one neuron. With targets (rows,) it learns the same as a layer with one output."""
+    """One neuron stays one neuron, and learns the same as a layer with one output."""
     given = arguments("binary", "float32")
     hidden, last = given["net"].layers
     neuron = nnk.Network([hidden, nnk.Dense(last.weights[0], last.bias[0], last.activation)])

@@ -133,9 +133,9 @@ result cannot be cast. A mismatch of n is a ValueError.
 The order of summation, and so every bit of the result, depends only on n and the dtype. Fewer than
 32 products (8 in float64) are one chain of fused multiply-adds in float64. Longer sums are computed
 in float32 (float64 for float64): in blocks of 1024 with interleaved partial sums, added pairwise
-(N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993). A float64
-chain is rounded to float32, and float16 results from float32 to float16. ``np.errstate`` controls
-the report of overflow.
+(N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993). The chain
+is rounded to float32, except in float64. float16 results are rounded from float32. ``np.errstate``
+controls the report of overflow.
 
 Examples
 --------
