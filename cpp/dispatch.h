@@ -1,4 +1,5 @@
-// Chooses the table of kernels: that of NNKERNELS_TARGET, or the best that this CPU can run.
+// Chooses the table of kernels: for the target in NNKERNELS_TARGET, or for the best that this CPU
+// can run.
 #pragma once
 
 #include <vector>

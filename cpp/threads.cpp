@@ -40,7 +40,8 @@ using Clock = std::chrono::steady_clock;
 // machine.
 constexpr std::chrono::microseconds kLookout{50};
 
-// After a burst of loops this long, waking the workers pays: they stay awake between the loops.
+// After a burst of loops this long, workers are woken even for small loops, since they stay awake
+// between the loops.
 constexpr std::chrono::milliseconds kBurst{1};
 
 // Spins until ready() or the time is over; returns ready(). It does not yield: if other threads
@@ -164,7 +165,8 @@ int available_cpus() {
 }
 
 // The first number of OMP_NUM_THREADS, which may be a list with one number per level of nesting.
-// The largest int if the variable is not set or invalid: it is not only for nnkernels.
+// The largest int if the variable is not set. Invalid values are ignored, since other programs use
+// the variable, too.
 int omp_num_threads() {
   constexpr int kUnlimited = std::numeric_limits<int>::max();
   const char* wanted = std::getenv("OMP_NUM_THREADS");
@@ -186,8 +188,8 @@ struct Worker {
   Cpus cpus{};
 };
 
-// Blocks all signals of the calling thread during its life. Threads started meanwhile keep them
-// blocked.
+// Blocks all signals of the calling thread while the object exists. Threads started in this time
+// keep them blocked.
 class SignalsBlocked {
  public:
 #if defined(_WIN32)
@@ -268,7 +270,7 @@ class Pool {
 
   std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
 
-  // Keeps a worker's wake-up off the caller's CPU, where it would wait until the loop ends. Linux
+  // Moves a sleeping worker off the caller's CPU, where it would wait until the loop ends. Linux
   // wakes a thread on an idle CPU if it finds one, else on the thread's last CPU or the caller's.
   // Halted virtual CPUs seem not to count as idle: workers often woke on the caller's CPU.
   void move_away(Worker& worker) {

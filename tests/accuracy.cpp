@@ -110,7 +110,7 @@ static double tanh_distribution(double x) {
   return 1 / (1 + std::exp(-std::sqrt(8 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
 }
 
-// x * factor, with the limit at -infinity.
+// x * factor; at -infinity the limit, -0.
 template <class W>
 W times(W x, W factor) {
   return x == -std::numeric_limits<W>::infinity() ? W(-0.0) : x * factor;
@@ -310,7 +310,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
   std::vector<T> y, other;
   compute(function, kernels(), x, y);
   for (const KernelTable* table : supported_tables()) {
-    if (function.activation == Activation::kNone) break;  // log1p is in no table
+    if (function.activation == Activation::kNone) break;  // log1p is not in the tables
     compute(function, *table, x, other);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const bool equal = bits_of(y[i]) == bits_of(other[i]) || (std::isnan(y[i]) && std::isnan(other[i]));

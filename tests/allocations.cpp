@@ -277,7 +277,7 @@ void test_refusals() {
   });
 }
 
-// A trainer's parameters after a step of each kind.
+// Training steps of each kind with refused allocations. The result is the parameters.
 template <class C>
 void test_refused_training() {
   const Lesson<C> lesson;
@@ -297,7 +297,7 @@ void test_refused_training() {
   const Examples<C> examples = lesson.examples(false, true);
   std::size_t thrown = 0;
   for (bool done = false; !done;) {
-    refused = thrown == 0 ? 0 : 1;  // allow what the previous call was refused
+    refused = thrown == 0 ? 0 : 1;  // allow the allocation that was refused before
     try {
       trainer.run_epoch(examples, kAdam, 0, 0, true);
       done = true;
@@ -311,7 +311,7 @@ void test_refused_training() {
   check(trainer.steps == (lesson.kRows + 31) / 32, "steps after refusals", trainer.steps, sizeof(C));
 }
 
-// Each call starts another worker, or works without it.
+// Each call needs one more worker. If that cannot be started, the call works without it.
 void test_refused_workers(int threads) {
   for (long n = 0; n < 6; ++n) {
     set_num_threads(threads + static_cast<int>(n));

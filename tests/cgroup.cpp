@@ -16,7 +16,7 @@ using namespace nnkernels;
 
 constexpr int kUnlimited = std::numeric_limits<int>::max();
 
-// Lines of /proc/self/mountinfo: a file system that is no control group, and hierarchies.
+// Lines of /proc/self/mountinfo: an ordinary file system, and control groups.
 static const std::string kOther = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
 static const std::string kMount2 = kOther + "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 static const std::string kMount1 = kOther +

@@ -40,7 +40,7 @@ struct Random {
     return z ^ (z >> 31);
   }
 
-  // In [-4, 4).
+  // A number in [-4, 4).
   double number() { return static_cast<double>(bits() >> 11) * 0x1p-50 - 4; }
 };
 
@@ -100,8 +100,8 @@ T nearest(double x) {
   }
 }
 
-// The sum of blocks begin, ..., end - 1. The left operand of each addition is the sum of the
-// largest possible power of two of blocks.
+// The sum of blocks begin, ..., end - 1. The left operand of each addition covers the largest
+// possible number of blocks that is a power of two.
 template <class C>
 C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
@@ -155,8 +155,8 @@ void plain_activation(Activation activation, double option, std::vector<T>& y, s
 // elements of an AVX masked load.
 inline bool emulated = false;
 
-// Maps `bytes`, a multiple of the page size, between two guard pages. Emulators may access the
-// guard pages.
+// Maps `bytes`, a multiple of the page size, between two guard pages. Under an emulator, the guard
+// pages are accessible.
 #if defined(_WIN32)
 inline std::size_t page_size() {
   SYSTEM_INFO info;
@@ -216,7 +216,7 @@ T* room(std::size_t role, Place place, std::size_t length) {
   return place.at_end ? begin + kBytes / sizeof(T) - place.offset - length : begin + place.offset;
 }
 
-// An array in a room, with the expected values of its elements and of those around it.
+// An array in a room, with the expected values of its elements and of the elements around it.
 template <class T>
 class Window {
  public:

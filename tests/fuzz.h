@@ -1,4 +1,4 @@
-// Shared by the fuzzers: choices made by the bytes of an input, and arrays of any layout.
+// Shared by the fuzzers: choices from the bytes of an input, and arrays of any layout.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace nnkernels {
 
-// Makes choices by the bytes of an input, followed by zeros.
+// Makes choices from the bytes of an input; from zeros after its end.
 class Choices {
  public:
   Choices(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
@@ -30,7 +30,7 @@ class Choices {
 
   bool flip() { return below(2) == 1; }
 
-  // From -most to most.
+  // A number from -most to most.
   std::ptrdiff_t step(std::size_t most) {
     return static_cast<std::ptrdiff_t>(below(2 * most + 1)) - static_cast<std::ptrdiff_t>(most);
   }

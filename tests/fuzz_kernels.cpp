@@ -148,7 +148,7 @@ static void fuzz_conversions(Choices& choices) {
   });
 }
 
-// Rows with contiguous elements: contiguous, with gaps, reversed or overlapping.
+// Rows of contiguous elements. The rows may be contiguous, have gaps, be reversed, or overlap.
 static Layout any_rows(Choices& choices, std::size_t rows, std::size_t n) {
   const std::ptrdiff_t side_by_side = static_cast<std::ptrdiff_t>(n + choices.below(3));
   return {rows, n, choices.flip() ? side_by_side : any_layout(choices, rows, 1).row_step, 1};

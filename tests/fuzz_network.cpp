@@ -61,7 +61,7 @@ static std::vector<T> plain_scale(const Layer<T>& layer, const std::vector<From>
   return y;
 }
 
-// Applies a layer by the kernels of `generic`, with the rounding of the chain of functions.
+// Applies a layer by the kernels of `generic`, rounding where the separate functions round.
 template <class T>
 static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>& rows, std::size_t count) {
   using C = Compute<T>;

@@ -429,7 +429,7 @@ struct Fit {
   std::size_t batch = 32;
   bool shuffle = true;
   bool weighted = false;
-  std::vector<std::size_t> scales = {};  // layers with a Scale before them; the number of layers: a Scale at the end
+  std::vector<std::size_t> scales = {};  // layers preceded by a Scale; the number of layers means a Scale at the end
 };
 
 static void twice(Fit& fit, Activation activation) {

@@ -339,8 +339,8 @@ void test_functions(const KernelTable& table) {
   using K = Kernels<T>;
   Random random;
   const std::size_t most = emulated ? 1'100 : 70'000;
-  // Ordinary numbers, random bits, and a mix of stretches of both and of zeros, so that adjacent
-  // rows differ in kind.
+  // Ordinary numbers; random bits; and stretches of ordinary numbers, random bits and zeros, so
+  // that adjacent rows differ in kind.
   const auto ordinary = numbers<T>(random, most), any = random_bits<T>(most);
   auto both = ordinary;
   for (std::size_t i = 0; i < most; ++i) {
@@ -990,8 +990,8 @@ void test_activation_gradients(const KernelTable& table) {
   }
 }
 
-// kernels/optimizers.h takes second moments below kLeastSquare, and gradients to be squared below
-// kLeastRoot, as 0; other gradients and moments below kLeastGradient.
+// Limits below which kernels/optimizers.h takes numbers as 0: kLeastSquare for second moments,
+// kLeastRoot for gradients to be squared, kLeastGradient for other gradients and moments.
 template <class C>
 constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
 template <class C>

@@ -1,10 +1,10 @@
 // Compares training with plain loops (plain_training.h), bit for bit: random numbers, losses,
-// gradients and epochs, with 1, 2 and 7 threads, on the given targets or all of this machine.
-// Compares gradients with central differences:
+// gradients and epochs, with 1, 2 and 7 threads. Also compares gradients with central differences:
 //
 //   training [target ...]
 //
-// Fails if a result differs, or if this machine cannot run one of the given targets.
+// The default is all targets of this machine. Fails if a result differs, or if this machine cannot
+// run one of the given targets.
 #include "training.h"
 
 #include <sys/wait.h>
@@ -209,7 +209,7 @@ struct Fit {
   std::size_t rows, batch;
   bool shuffle;
   Optimizer optimizer;
-  std::vector<std::size_t> scales = {};  // layers with a Scale before them; the number of layers: a Scale at the end
+  std::vector<std::size_t> scales = {};  // layers preceded by a Scale; the number of layers means a Scale at the end
 };
 
 static std::vector<Fit> fits() {
@@ -329,8 +329,8 @@ void test_fit(const Fit& fit) {
   std::vector<BatchSums> batch_sums;
   for (const auto& run : runs) batch_sums.push_back(of_batches.run_batches(all, fit.optimizer, run.order, run.scale));
 
-  // The gradient of up to one batch, and the gradient with respect to the inputs, given that with
-  // respect to the outputs.
+  // The gradient of up to one batch; and the gradient with respect to the inputs, from the gradient
+  // with respect to the outputs.
   Examples<C> some = all;
   some.rows = std::min(fit.rows, fit.batch);
   const LossSum loss = plain.compute_gradient(some);
@@ -385,8 +385,8 @@ void test_fit(const Fit& fit) {
   }
 }
 
-// Gradients with respect to outputs below kLeastGradient are kept by compute_gradient and dropped
-// in a step. Only such gradients reach the second weight.
+// compute_gradient keeps gradients of outputs that are below kLeastGradient; a step drops them. The
+// second weight gets only such a gradient.
 template <class C>
 void test_small_gradients() {
   constexpr C kLarge = 0x1p20;
