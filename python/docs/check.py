@@ -30,8 +30,8 @@ SWITCHES = (
     "--hide-scrollbars",
 )
 
-# What is wrong with a page, and where its links lead. What scrolls by itself, such as code and
-# tables, may be wider inside than the window.
+# What is wrong with a page, and where its links lead. What scrolls by itself, such as code and tables, may be wider inside than
+# the window.
 EXAMINE = """
 const scrolls = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
 const within = box => box.tagName === "ARTICLE" ? false : scrolls(box) || within(box.parentElement);

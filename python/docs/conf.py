@@ -31,13 +31,12 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 
-# Every link to a name must have a target. Types of attributes are words, such as ndarray: they have
-# no dot.
+# Every link to a name must have a target. Types of attributes are words, such as ndarray: they have no dot.
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r"[^.]+")]
 
-# Inventories of the names that pages refer to, so that a build needs no network: names and
-# addresses of the projects' own sites, in the first format of Sphinx, which is plain text.
+# Inventories of the names that pages refer to, so that a build needs no network: names and addresses of the projects'
+# own sites, in the first format of Sphinx, which is plain text.
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.txt"),
     "python": ("https://docs.python.org/3/", "inventories/python.txt"),
