@@ -30,12 +30,12 @@ double rounded_once(double x, double y, double z, int digits, int least) {
   if (x == 0 || y == 0 || !std::isfinite(x) || !std::isfinite(y)) return x * y + z;
   if (!std::isfinite(z)) return z + z;
   const Parts a(x), b(y);
-  Wide product = Wide{a.mantissa} * b.mantissa;  // 105 or 106 bits
-  int exponent = a.exponent + b.exponent;
+  constexpr int kSpare = 20;
+  Wide product = Wide{a.mantissa} * b.mantissa << kSpare;  // 105 or 106 bits, and the spare ones
+  int exponent = a.exponent + b.exponent - kSpare;
   const bool negative = a.negative != b.negative;
 
-  // Both terms in units of 2^exponent. The smaller one loses bits only if the last 20 bits of the
-  // larger one are 0.
+  // Both in units of 2^exponent. The smaller one loses bits only where the larger one has none in the last 20 places.
   Wide sum = product;
   bool sum_negative = negative;
   if (z != 0) {

@@ -16,10 +16,16 @@ import nnkernels.sklearn
 
 TOP = Path(__file__).parent.parent
 DOCS = TOP / "python" / "docs"
-PAGES = {path.relative_to(TOP).as_posix(): path for path in (TOP / "README.md", *sorted(DOCS.rglob("*.md")))}
+PAGES = {
+    path.relative_to(TOP).as_posix(): path.read_text(encoding="utf-8")
+    for path in (TOP / "README.md", *sorted(DOCS.rglob("*.md")))
+}
 
 # Pages that import one of these are skipped if it is not installed.
 FRAMEWORKS = ("keras", "torch")
+
+# Languages of the blocks that run here.
+RUN = {"python", "console"}
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, str]]:
@@ -28,14 +34,15 @@ def blocks(text: str) -> Iterator[tuple[int, str, str]]:
         yield text.count("\n", 0, block.start()) + 1, block[2], block[3]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
-@pytest.mark.parametrize("page", PAGES)
-def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are doctests with shared names. Console blocks are commands with their output.
+def languages(text: str) -> set[str]:
+    return {language for _, language, _ in blocks(text)}
 
-    .ci/run runs the sh blocks, which install and build.
-    """
-    text = PAGES[page].read_text(encoding="utf-8")
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if RUN & languages(text)])
+def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python blocks are doctests that share their names; console blocks are commands and what they print."""
+    text = PAGES[page]
     if sys.platform == "win32" and "```console" in text:
         pytest.skip("the commands are those of a Unix shell")
     monkeypatch.chdir(tmp_path)
@@ -56,13 +63,20 @@ def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             names = examples.globs
         elif language == "console":
             check_commands(block, f"{page}:{line}")
-        else:
-            assert language == "sh" or language.startswith("{"), f"{page}:{line}: what runs a block of {language!r}?"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_other_blocks_install_and_build(page: str) -> None:
+    """.ci/run runs the README's."""
+    other = languages(PAGES[page]) - RUN - {"sh"}
+    assert [language for language in other if not language.startswith("{")] == []
 
 
 def check_commands(block: str, place: str) -> None:
-    """Run the commands after "$" in a block, and compare their output; "..." matches anything."""
-    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+    """Run the commands of a block, which follow a dollar sign, and compare what they print; "..." stands for anything."""
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    assert commands, f"{place}: no command"
+    for command, expected in commands:
         ran = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert doctest.OutputChecker().check_output(expected, ran.stdout, doctest.ELLIPSIS), f"{place}: {command}\n{ran.stdout}"
 
@@ -74,9 +88,10 @@ def test_reference_is_complete() -> None:
     assert sorted(documented) == sorted(public)
 
 
-def test_readme_leads_to_pages() -> None:
-    pages = re.findall(
-        r"https://nnkernels\.github\.io/nnkernels/([\w/-]+)\.html", PAGES["README.md"].read_text(encoding="utf-8")
-    )
+def test_readme_leads_to_pages_and_files() -> None:
+    pages = re.findall(r"https://nnkernels\.github\.io/nnkernels/([\w/-]+)\.html", PAGES["README.md"])
     assert pages
-    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
+    files = re.findall(r"https://[\w.]+/nnkernels/nnkernels/(?:blob/)?main/([\w./-]+)", PAGES["README.md"])
+    assert files
+    paths = [*(DOCS / f"{page}.md" for page in pages), *(TOP / file for file in files)]
+    assert [path for path in paths if not path.exists()] == []

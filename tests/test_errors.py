@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnkernels as nnk
+from safetensors_files import put_together, take_apart
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -516,7 +517,6 @@ def test_empty_environment_variables_say_nothing() -> None:
 
 TINY = nnk.Network([nnk.Dense(np.arange(6.0).reshape(2, 3), [1.0, 2.0], "relu"), nnk.Dense([1.0, -1.0], 3.0)])
 FIRST, LAST = "layers.0.weights", "layers.1.weights"
-Header = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -528,17 +528,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(path: Path) -> bytes:
     TINY.save(path)
     return path.read_bytes()
-
-
-def take_apart(model: bytes) -> tuple[Header, bytes]:
-    """Return header and data of a file: 8 bytes for the header's length, JSON header, data."""
-    (length,) = struct.unpack("<Q", model[:8])
-    return json.loads(model[8 : 8 + length]), model[8 + length :]
-
-
-def put_together(header: Header | bytes, data: bytes, length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
 def one_layer(dtype: str, itemsize: float, weights: list[int], bias: list[int]) -> bytes:

@@ -20,7 +20,7 @@ import nnkernels as nnk
 from conftest import DTYPES
 from corpus import Array, anything, numbers
 from nnkernels import _core
-from test_errors import put_together, take_apart
+from safetensors_files import put_together, take_apart
 from test_gradients import differences
 from ulp import same_bits, ulp_error
 

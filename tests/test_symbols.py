@@ -32,7 +32,11 @@ def check(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     source.write_text(code)
     subprocess.run([COMPILER, "-O2", "-c", source, "-o", source.with_suffix(".o")], check=True)
     subprocess.run([AR, "rcs", library, source.with_suffix(".o")], check=True)
-    defined = [f"-DNM={NM}", f"-DLIBRARY={library}", "-DTABLE=fake_table"]
+    return run_script(NM, library)
+
+
+def run_script(nm: str | None, library: Path) -> subprocess.CompletedProcess[str]:
+    defined = [f"-DNM={nm}", f"-DLIBRARY={library}", "-DTABLE=fake_table"]
     return subprocess.run([CMAKE, *defined, "-P", SCRIPT], capture_output=True, text=True, check=False)
 
 
@@ -73,3 +77,24 @@ def test_no_table(tmp_path: Path) -> None:
     finished = check(TABLE.replace("fake_table", "another"), tmp_path)
     assert finished.returncode != 0
     assert "fake_table once" in " ".join(finished.stderr.split())
+
+
+MICROSOFT = """
+struct Table { const char* name; double (*kernel)(double); };
+namespace { double kernel(double x) { return x * 3.25; } }
+const Table& fake_table() { static constexpr Table table{"fake", kernel}; return table; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="needs Clang")
+@pytest.mark.parametrize(("code", "status"), [("", 0), ("inline double shared(double x) { return x; }" + USE, 1)])
+def test_an_object_for_microsofts_linker(code: str, status: int, tmp_path: Path) -> None:
+    source = tmp_path / "fake.cpp"
+    source.write_text(MICROSOFT + code)
+    library = source.with_suffix(".obj")
+    command = ["clang++", "--target=x86_64-pc-windows-msvc", "-O2", "-std=c++17", "-c", source, "-o", library]
+    subprocess.run(command, check=True)
+    # Clang's own nm knows the format on all CPUs.
+    asked = subprocess.run(["clang++", "-print-prog-name=llvm-nm"], capture_output=True, text=True, check=True)
+    finished = run_script(shutil.which(asked.stdout.strip()) or NM, library)
+    assert finished.returncode == status, finished.stderr

@@ -30,7 +30,8 @@ import reference
 from corpus import Array, numbers
 from golden import ACTIVATIONS, FITS, ROWS, parameters_and_losses
 from nnkernels import _core
-from test_errors import put_together, run, take_apart
+from safetensors_files import put_together, take_apart
+from test_errors import run
 from test_gradients import parameters
 from test_losses import LAYOUTS, make_targets
 from ulp import same_bits

@@ -24,6 +24,7 @@ SWITCHES = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers have little of it
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -118,6 +119,8 @@ def main() -> int:
     if arguments.screenshots:
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
     pages = sorted(path.relative_to(arguments.build).as_posix() for path in arguments.build.rglob("*.html"))
+    if not pages:
+        sys.exit(f"{arguments.build} has no pages")
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=arguments.build)) as server,
         tempfile.TemporaryDirectory() as profile,

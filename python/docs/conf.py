@@ -76,7 +76,10 @@ def link_to_repository(
     """Return a link to a file of the repository, by its path from the top level."""
     link = nodes.reference(refuri=f"{REPOSITORY}/blob/main/{text}")
     link += nodes.literal(text=text)
-    return [link], []
+    top = HERE.parents[1]
+    # A source distribution is without .ci and .github.
+    found = (top / text).exists() or not (top / ".ci").exists()
+    return [link], [] if found else [inliner.reporter.warning(f"no file {text}", line=line)]
 
 
 def setup(app: Sphinx) -> None:
