@@ -31,11 +31,12 @@ double rounded_once(double x, double y, double z, int digits, int least) {
   if (!std::isfinite(z)) return z + z;
   const Parts a(x), b(y);
   constexpr int kSpare = 20;
-  Wide product = Wide{a.mantissa} * b.mantissa << kSpare;  // 105 or 106 bits, and the spare ones
+  Wide product = Wide{a.mantissa} * b.mantissa << kSpare;  // 105 or 106 bits, plus kSpare
   int exponent = a.exponent + b.exponent - kSpare;
   const bool negative = a.negative != b.negative;
 
-  // Both in units of 2^exponent. The smaller one loses bits only where the larger one has none in the last 20 places.
+  // Both terms in units of 2^exponent. The smaller one loses bits only if the last 20 bits of the
+  // larger one are 0.
   Wide sum = product;
   bool sum_negative = negative;
   if (z != 0) {

@@ -86,7 +86,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def signals_as_usual() -> Iterator[None]:
-    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
+    """Restore signals that are ignored: SIGHUP under nohup, SIGINT in a script's background jobs."""
     signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))  # Windows has no SIGHUP
     ignored = [number for number in signals if number is not None and signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:

@@ -5,7 +5,7 @@
 
 A mutation unpacks an archive, changes it and packs it again with valid checksums. It changes the
 JSON that describes the layers, or the HDF5 file: bytes, lengths and addresses. A loaded network
-must compute. The address space is limited, so that loading takes memory in proportion to the file's
+must run. The address space is limited, so that loading takes memory in proportion to the file's
 size.
 """
 
@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels.models.keras
     from nnkernels.models.keras import from_keras
 
-# Bytes that a load may take: for small allocations, and per byte of the file.
+# The memory that a load may take, in bytes: a constant, plus an amount per byte of the file.
 MOST_BYTES = 2**25
 MOST_BYTES_FOR_EACH = 64 * 64
 
@@ -104,7 +104,7 @@ def change_hdf5(random: Random, content: bytes) -> bytes:
     if found and random.random() < 0.4:
         text = found[0][:-1]
         return content.replace(text, change_text(random, text)[: len(text)].ljust(len(text)))
-    # Near a structure of the format, or anywhere.
+    # Changes bytes near a structure of the format, or anywhere.
     names = rb"TREE|SNOD|HEAP|GCOL|OHDR|OCHK|BTHD|BTIN|BTLF|FRHP|FHDB|FHIB|model_config|kernel|vars|layers|\x89HDF"
     marks = [mark.start() for mark in re.finditer(names, content)]
     near = marks and random.random() < 0.7

@@ -4,7 +4,7 @@
     python tests/fuzz_model.py -max_total_time=600 -max_len=4096 new_inputs tests/corpus/model
 
 A mutation changes parts of a file: lengths, offsets, shapes, dtypes, names, metadata, numbers, the
-JSON. A loaded network must compute, and be the same after saving and loading. The address space is
+JSON. A loaded network must run, and be the same after saving and loading. The address space is
 limited, so that loading takes memory in proportion to the file's size.
 """
 
@@ -27,7 +27,7 @@ from limited_memory import limited_memory
 with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
 
-# Bytes that a load may take: for small allocations, and per byte of the file.
+# The memory that a load may take, in bytes: a constant, plus an amount per byte of the file.
 MOST_BYTES = 2**23
 MOST_BYTES_FOR_EACH = 64
 

@@ -4,7 +4,7 @@
     python tests/fuzz_onnx.py -max_total_time=600 -max_len=4096 new_inputs tests/corpus/onnx
 
 A mutation parses a model and changes its parts: operators, names, attributes, shapes, numbers, the
-order of nodes. The resulting network must compute, and be the same after writing and reading. The
+order of nodes. The resulting network must run, and be the same after writing and reading. The
 address space is limited, so that reading takes memory in proportion to the file's size.
 """
 
@@ -27,8 +27,8 @@ with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
     from nnkernels.models import onnx as reader
 
-# Bytes that reading may take: for small allocations, and per byte of the file. Three bytes can make
-# a node, which is a separate object.
+# The memory that reading may take, in bytes: a constant, plus an amount per byte of the file. Three
+# bytes can make a node, which is a separate object.
 MOST_BYTES = 2**23
 MOST_BYTES_FOR_EACH = 128
 

@@ -1119,7 +1119,7 @@ void test_changed_label(const KernelTable& table) {
 static void test_fma() {
   volatile double small = 0x1p-53, near_one = 1 + 0x1p-52;
   check(std::fma(small, near_one, 1.0) == 1 + 0x1p-52, generic, "the C library's fma", sizeof(double));
-  volatile double x = 0x1.aac69d59443a7p+52, y = 0x1.ac15e436fcbe9p+52;  // the product is a unit less than halfway
+  volatile double x = 0x1.aac69d59443a7p+52, y = 0x1.ac15e436fcbe9p+52;  // the product is one unit below a midpoint
   check(std::fma(x, y, 0.5) == 0x1.64d446e85ae31p+105, generic, "the C library's fma", sizeof(double));
   volatile float above = 0x1p-24f * (1 + 0x1p-23f), below = 1 - 0x1p-23f;
   check(std::fma(above, below, 1 + 0x1p-23f) == 1 + 0x1p-23f, generic, "the C library's fma", sizeof(float));

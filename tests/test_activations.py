@@ -102,7 +102,7 @@ def test_accuracy(name: str, measured_dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "softplus", "elu", "exp"])
 def test_accuracy_of_the_least_results(name: str) -> None:
-    """Errors are relative for normal results, and in least subnormals for subnormal ones."""
+    """Errors relative to normal results; for subnormal results, in units of the least subnormal."""
     x = -np.concatenate([np.linspace(0, 110, 100_001), np.geomspace(1e-38, 1e-3, 20_001)]).astype(np.float32)
     y, exact = FUNCTIONS[name](x), exact_results(name, x)
     error = ulp_error(y, exact)

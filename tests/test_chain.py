@@ -163,7 +163,7 @@ def some_steps(rng: np.random.Generator) -> tuple[list[Step], int]:
     """Return a valid sequence of steps, and its number of inputs."""
     inputs = width = int(rng.integers(1, 6))
     steps: list[Step] = []
-    foldable = ended = False  # foldable: the last step is a dense layer; ended: it was one without an activation
+    foldable = ended = False  # whether an activation may follow; whether there is a dense layer
     for _ in range(int(rng.integers(1, 9))):
         one = rng.random() < 0.3
         times, plus = rng.uniform(0.5, 2.0, () if one else width), rng.normal(size=() if rng.random() < 0.3 else width)

@@ -24,7 +24,7 @@ PAGES = {
 # Pages that import one of these are skipped if it is not installed.
 FRAMEWORKS = ("keras", "torch")
 
-# Languages of the blocks that run here.
+# The languages of the blocks that run here.
 RUN = {"python", "console"}
 
 
@@ -41,7 +41,7 @@ def languages(text: str) -> set[str]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if RUN & languages(text)])
 def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are doctests that share their names; console blocks are commands and what they print."""
+    """Python blocks are doctests with shared names. Console blocks are commands with their output."""
     text = PAGES[page]
     if sys.platform == "win32" and "```console" in text:
         pytest.skip("the commands are those of a Unix shell")
@@ -67,13 +67,13 @@ def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("page", PAGES)
 def test_other_blocks_install_and_build(page: str) -> None:
-    """.ci/run runs the README's."""
+    """All other blocks are sh. .ci/run runs those in the README."""
     other = languages(PAGES[page]) - RUN - {"sh"}
     assert [language for language in other if not language.startswith("{")] == []
 
 
 def check_commands(block: str, place: str) -> None:
-    """Run the commands of a block, which follow a dollar sign, and compare what they print; "..." stands for anything."""
+    """Run the commands after "$" in a block, and compare their output; "..." matches anything."""
     commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
     assert commands, f"{place}: no command"
     for command, expected in commands:

@@ -58,7 +58,7 @@ def normalisation(**options: Any) -> Layer:
     return layer("BatchNormalization", "norm", **({"axis": -1, "epsilon": 0.01} | options), **arrays)
 
 
-# --- Each layer beside its textbook formula in float64 ---
+# --- Each layer against its textbook formula in float64 ---
 
 FORMULAS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda z: z,

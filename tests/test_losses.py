@@ -337,7 +337,7 @@ def test_values_are_scalars_of_the_logits_dtype(dtype: type[np.floating]) -> Non
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_gradient_is_the_derivative(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """Beside central differences, away from kinks."""
+    """Against central differences, away from kinks."""
     outputs, step = rng.normal(0, 2, (4, 3)), 1e-5
     targets = make_targets(name, rng, outputs.shape, float, soft=True)
     keywords = {"sample_weight": rng.random(4) + 0.5, **options}

@@ -207,7 +207,7 @@ def test_demonstration_notices_a_network_that_is_not_equal(
 
 
 def test_rounding_bound(rng: np.random.Generator) -> None:
-    # Layers with cancellation. float64 gives the exact values, being 2**29 times as fine.
+    # Layers with cancellation. float64 is 2**29 times as fine, so its values count as exact.
     layers = [
         nnk.Dense(rng.normal(0, 1, (m, n)).astype(np.float32), rng.normal(0, 1, m).astype(np.float32), activation)
         for n, m, activation in ((30, 40, "relu"), (40, 40, "relu"), (40, 6, "softmax"))

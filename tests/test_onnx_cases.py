@@ -99,7 +99,7 @@ def softmax_cross_entropy(cross_entropy: Callable[..., Any], log_softmax: Callab
 
 
 def negative_log_likelihood(cross_entropy: Callable[..., Any], logsumexp: Callable[..., Any]) -> Callable[..., Any]:
-    """The cross-entropy of log probabilities, whose probabilities need not sum to 1."""
+    """The cross-entropy of log probabilities, which need not be normalised."""
 
     def compute(attributes: Attributes, scores: Array, labels: Array, weights: Array | None = None) -> Any:
         labels, sample_weight = label_weights(attributes, labels, weights)
@@ -165,7 +165,7 @@ def momentum(attributes: Attributes, rate: float) -> nnk.SGD:
 
 
 class Operator(NamedTuple):
-    """An ONNX operator by nnkernels, its reference, and its minimum number of cases."""
+    """An ONNX operator, computed by nnkernels; its reference; its minimum number of cases."""
 
     compute: Callable[..., Any]
     expected: Callable[..., Any]

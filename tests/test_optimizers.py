@@ -1,4 +1,4 @@
-"""SGD, Adam, AdamW: steps beside references and PyTorch, settings, no subnormal moments."""
+"""SGD, Adam, AdamW: steps against references and PyTorch, settings, no subnormal moments."""
 
 import copy
 import importlib.util

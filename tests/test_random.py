@@ -34,7 +34,7 @@ def test_uniform_numbers_are_numpys_stream(seed: int) -> None:
 
 
 def test_streams_differ() -> None:
-    """Each seed, epoch and layer has its own stream; so have orders of rows and weights."""
+    """Seeds, epochs and layers have their own streams, and so do orders of rows and weights."""
     orders = {tuple(_core.permutation(seed, epoch, 100)) for seed in SEEDS for epoch in range(10)}
     assert len(orders) == 10 * len(SEEDS)
     numbers = {float(w) for seed in SEEDS for stream in range(10) for w in _core.random_weights(seed, stream, 5, 1, 1, 1)}

@@ -1,9 +1,8 @@
-"""Reproducibility: every way to compute a row has the bits of that row alone, on `generic`.
+"""Reproducibility: every way to compute a row gives the bits of the row alone on `generic`.
 
-The reference is computed on one thread from single contiguous rows, by `python
-tests/test_reproducible.py FILE` in a separate process (fixture `reference`). The tests compare with
-it on the target of this process; `test_other_targets` runs the tests marked `each_target` on each
-other target.
+`python tests/test_reproducible.py FILE` computes the reference from single contiguous rows on one
+thread. The fixture `reference` runs it in a separate process. All tests run on the target of this
+process; `test_other_targets` runs the tests marked `each_target` on each other target.
 """
 
 import os
@@ -318,7 +317,7 @@ def test_weights_layouts(name: str, reference: dict[str, Array]) -> None:
 
 
 def call_in_a_row(threads_used: int) -> None:
-    """Repeat calls until the next, even if small, is shared by threads (cpp/threads.cpp).
+    """Repeat calls until threads share the next call even if it is small (cpp/threads.cpp).
 
     At most two threads share these calls.
     """

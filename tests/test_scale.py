@@ -56,7 +56,7 @@ def some_dense(dtype: Any, outputs: int, inputs: int, activation: str | None = N
 
 
 def some_numbers(code: Any, *shape: int) -> Array:
-    """Return numbers of a real dtype: integers of random bits, or floats of which some are."""
+    """Return numbers of a real dtype: random bits; for floats, only every third number."""
     dtype = np.dtype(code)
     if dtype.kind == "f":
         array = numbers(dtype, *shape)

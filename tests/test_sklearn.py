@@ -64,8 +64,7 @@ def one_thread_of_blas() -> Iterator[None]:
         yield
 
 
-# --- Data, by integer arithmetic: equal on all machines; X is float64, with values exact in float32
-# ---
+# --- Data, by integer arithmetic: equal on all machines, and X is exact in float32 ---
 
 
 def inputs() -> Array:

@@ -104,7 +104,7 @@ LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
 def test_differences_alone(
     shape: tuple[int, ...], axis: int, dtype: type[np.floating], seed: int, size: int, bits: int, shift: float
 ) -> None:
-    """The results for z + c have the bits of those for z if every z + c is exact."""
+    """If every z + c is exact, it gives the same bits as z."""
     most = 2 ** (np.finfo(dtype).nmant + 1)
     unit = 2.0**size / most
     # z and z + c are multiples of the unit, up to `most` units, so they are exact; their

@@ -136,7 +136,7 @@ def hard_logits(n: int, dtype: type[np.floating]) -> dict[str, Array]:
 
 
 def one_and_halves(n: int, dtype: type[np.floating], factor: float) -> Array:
-    """Return logits whose exponentials are 1, half an ULP for each addition to it, else 0.
+    """Return logits whose exponentials are 1, about half an ULP of 1, or 0.
 
     In the summation tree (cpp/kernels/sum.h), elements 1, 2, 4, 8, ... are added to element 0. Their
     exponentials are `factor` times half an ULP.

@@ -41,7 +41,7 @@ LIMIT = "import nnkernels as nnk; print(nnk.get_num_threads())"
 
 @functools.cache
 def limit(before: str = "", **environment: str) -> int:
-    """Return the maximum number of threads in a new process, after code, with these variables."""
+    """Return the maximum number of threads in a new process, after running some code."""
     return int(run(before + LIMIT, **{"NNKERNELS_NUM_THREADS": "", "OMP_NUM_THREADS": "", **environment}))
 
 
@@ -273,7 +273,7 @@ print(nnk.dense([1.0, 2.0], [[3.0, 4.0]], activation="relu"))
 
 @pytest.mark.parametrize("first", ["", "import nnkernels"])
 def test_subinterpreters(first: str) -> None:
-    """Refused, with a shared or an own GIL; the main interpreter is unaffected."""
+    """Refused, with a shared GIL or their own. The main interpreter is unaffected."""
     *others, main = run(f"{first}\n{SUBINTERPRETERS}").splitlines()
     assert main == "[11.]"
     assert len(others) == 2

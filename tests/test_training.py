@@ -57,13 +57,13 @@ def loss_of(net: nnk.Network, x: Array, labels: Array, **keywords: Any) -> float
     return float(nnk.cross_entropy(nnk.Network([*hidden, nnk.Dense(last.weights, last.bias)])(x), labels, **keywords))
 
 
-# --- Beside a plain NumPy reference ---
+# --- Comparison with a plain NumPy reference ---
 
 
 @pytest.mark.parametrize("last", [None, "own"])
 @pytest.mark.parametrize("activation", [text for text in ACTIVATIONS.values() if text])
 def test_each_activation_beside_the_reference(activation: str, last: str | None, rng: np.random.Generator) -> None:
-    """60 steps of Adam, as hidden activation, and as last one with its own loss."""
+    """60 steps of Adam: as hidden activation, and as last activation with its own loss."""
     net = nnk.Network.random((5, 7, 4), "silu" if last else activation, activation if last else None, seed=3, dtype=np.float64)
     x = rng.uniform(-1, 1, (48, 5))
     own = reference.OWN_LOSS.get(activation, "squared_error") if last else "squared_error"
@@ -302,7 +302,7 @@ def test_losses_are_the_running_mean(weighted: bool) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_rows_of_weight_0(optimizer: str) -> None:
-    """They add nothing. A batch of only such rows makes no step, not even by momentum or decay."""
+    """They add nothing, even if NaN. A batch of such rows makes no step, by momentum or decay either."""
     given = arguments("in order", "float32") | {"optimizer": OPTIMIZERS[optimizer]}
     weights = np.ones(ROWS)
     weights[32:96] = weights[100:110] = weights[-5:] = 0
