@@ -48,8 +48,7 @@ def whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) 
         (nnk.exp, -0.0, 1.0),
         (nnk.exp, np.inf, np.inf),
         (nnk.exp, -np.inf, 0.0),
-        # maximum(x, 0): of zeros of different signs it may return either, relu always the positive
-        # one
+        # maximum(x, 0) may return either zero for -0.0; relu returns +0.0
         (nnk.relu, np.nan, np.nan),
         (nnk.relu, 0.0, 0.0),
         (nnk.relu, -0.0, 0.0),
