@@ -174,7 +174,7 @@ def rms(error: Array) -> float:
     return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
 
 
-# Only x86-64: NumPy's kernels for other architectures were not measured.
+# Only with NumPy's kernels for this CPU, and only on x86-64: others were not measured.
 beside_numpy = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or "OPENBLAS_CORETYPE" in os.environ, reason="NumPy has other kernels here"
 )
