@@ -13,7 +13,8 @@
 namespace nnkernels {
 
 #if defined(__x86_64__)
-// By CPUID itself: __builtin_cpu_supports does not know F16C everywhere, and with some Clangs for Windows knows nothing.
+// CPUID instead of __builtin_cpu_supports, which lacks F16C in some compilers, and everything in
+// some Clangs for Windows.
 struct Cpuid {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   explicit Cpuid(unsigned leaf) { __get_cpuid_count(leaf, 0, &eax, &ebx, &ecx, &edx); }
@@ -21,7 +22,7 @@ struct Cpuid {
 
 static bool has_all(unsigned word, unsigned bits) { return (word & bits) == bits; }
 
-// Whether the operating system saves these registers, bits of XCR0, when it switches threads.
+// Whether the operating system saves these registers (bits of XCR0) in a context switch.
 static bool saves_registers(unsigned registers) {
   if (!has_all(Cpuid(1).ecx, bit_OSXSAVE)) return false;
   unsigned low, high;
@@ -31,7 +32,7 @@ static bool saves_registers(unsigned registers) {
 
 constexpr unsigned kAvxRegisters = 0x6;
 #if defined(__APPLE__)
-constexpr unsigned kAvx512Registers = kAvxRegisters;  // macOS saves the others, and says so, from a thread's first use on
+constexpr unsigned kAvx512Registers = kAvxRegisters;  // macOS enables the rest at a thread's first use
 #else
 constexpr unsigned kAvx512Registers = 0xe6;
 #endif

@@ -1,4 +1,5 @@
-// Which kernels run: the best target that this CPU has, or the one that NNKERNELS_TARGET names.
+// Chooses the table of kernels: for the target in NNKERNELS_TARGET, or for the best that this CPU
+// can run.
 #pragma once
 
 #include <vector>
@@ -7,11 +8,11 @@
 
 namespace nnkernels {
 
-// The tables that this CPU can run, `generic` first, the best last.
+// The tables that this CPU can run, from `generic` to the best.
 const std::vector<const KernelTable*>& supported_tables();
 
-// The table in use. The first call chooses it; throws std::invalid_argument, with the choices, if NNKERNELS_TARGET
-// names a target that is unknown or that this CPU cannot run.
+// The table in use, chosen by the first call. Throws std::invalid_argument, listing the choices, if
+// NNKERNELS_TARGET is unknown or not supported by this CPU.
 const KernelTable& kernels();
 
 }  // namespace nnkernels

@@ -1,5 +1,5 @@
-// The floating-point environment during a call: rounding to nearest, subnormals kept, whatever the caller has set; the
-// caller's is as before afterwards.
+// Sets the floating-point environment of a call (round to nearest, keep subnormals), and restores
+// the caller's afterwards.
 #pragma once
 
 #include <cfenv>
@@ -11,14 +11,14 @@
 
 namespace nnkernels {
 
-// What becomes of the exception flags that are raised in the meantime.
+// Whether exception flags raised in the scope are dropped or kept.
 enum class Exceptions { kDrop, kKeep };
 
-// Raises the exception flags `flags` (FE_OVERFLOW, ...) where FloatingPointScope looks for them: the C library's function for
-// it raises some in the x87 unit on x86, which nothing here uses.
+// Raises exception flags (FE_OVERFLOW, ...). On x86, in MXCSR, which FloatingPointScope reads;
+// std::feraiseexcept raises some in the x87 unit only.
 inline void raise_exceptions(int flags) {
 #if defined(__x86_64__)
-  unsigned raised = 0;  // FE_* are MXCSR's own bits on Linux and macOS, but not on Windows
+  unsigned raised = 0;  // on Windows, FE_* differ from the bits of MXCSR
   if ((flags & FE_INVALID) != 0) raised |= _MM_EXCEPT_INVALID;
   if ((flags & FE_DIVBYZERO) != 0) raised |= _MM_EXCEPT_DIV_ZERO;
   if ((flags & FE_OVERFLOW) != 0) raised |= _MM_EXCEPT_OVERFLOW;
@@ -29,8 +29,8 @@ inline void raise_exceptions(int flags) {
 #endif
 }
 
-// Only what is computed in functions of other files is sure to be computed within it: the compiler knows nothing of the
-// environment, and may move an operation that it sees past the scope's ends.
+// Computations in the scope must be calls of functions in other files. The compiler ignores the
+// environment, and may move any operation that it sees out of the scope.
 class FloatingPointScope {
  public:
   explicit FloatingPointScope(Exceptions exceptions) : exceptions_(exceptions) { enter(); }
@@ -42,7 +42,7 @@ class FloatingPointScope {
   const Exceptions exceptions_;
 
 #if defined(__x86_64__)
-  static constexpr unsigned kDefault = 0x1f80;  // all exceptions masked, to nearest, no flush to zero, no flag raised
+  static constexpr unsigned kDefault = 0x1f80;  // exceptions masked, round to nearest, no flush to zero, no flags
   static constexpr unsigned kFlags = 0x3f;
   unsigned saved_;
 
@@ -50,8 +50,8 @@ class FloatingPointScope {
     saved_ = _mm_getcsr();
     if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
   }
-  // Reads as little as it can: right after operations that raised flags, reading and then writing is slow on some Intel CPUs,
-  // as slow as half a call of the smallest network in bench/peers.py.
+  // Avoids reading MXCSR: on some Intel CPUs, reading and then writing it right after operations
+  // that raised flags takes as long as half a call of the smallest network in bench/peers.py.
   void leave() {
     if (exceptions_ == Exceptions::kDrop) {
       _mm_setcsr(saved_);

@@ -1,5 +1,5 @@
-// fma and fmaf for MinGW, whose own round twice: to 80 bits, and then to the result's. `generic` needs
-// one rounding. CMakeLists.txt has the linker take these.
+// fma and fmaf with one rounding, as `generic` needs. MinGW's own versions round twice: to 80 bits,
+// then to the result's type. CMakeLists.txt makes the linker choose these.
 #include <cmath>
 #include <cstdint>
 
@@ -19,23 +19,24 @@ struct Parts {
   int exponent;
 };
 
-// What is shifted out leaves a 1 in the last place: it is neither 0 nor a half.
+// Shifts right. If a nonzero bit is lost, sets the last bit of the result (a sticky bit).
 Wide shift_right(Wide x, int count) {
   if (count > 127) return 1;
   return x >> count | ((x >> count) << count != x);
 }
 
-// The number of `digits` bits, and of multiples of 2^least, that is nearest to xy + z; even, of two.
+// xy + z, rounded once to `digits` bits and to a multiple of 2^least: to nearest, ties to even.
 double rounded_once(double x, double y, double z, int digits, int least) {
   if (x == 0 || y == 0 || !std::isfinite(x) || !std::isfinite(y)) return x * y + z;
   if (!std::isfinite(z)) return z + z;
   const Parts a(x), b(y);
   constexpr int kSpare = 20;
-  Wide product = Wide{a.mantissa} * b.mantissa << kSpare;  // 105 or 106 bits, and the spare ones
+  Wide product = Wide{a.mantissa} * b.mantissa << kSpare;  // 105 or 106 bits, plus kSpare
   int exponent = a.exponent + b.exponent - kSpare;
   const bool negative = a.negative != b.negative;
 
-  // Both in units of 2^exponent. The smaller one loses bits only where the larger one has none in the last 20 places.
+  // Both terms in units of 2^exponent. The smaller one loses bits only if the last 20 bits of the
+  // larger one are 0.
   Wide sum = product;
   bool sum_negative = negative;
   if (z != 0) {
@@ -59,7 +60,7 @@ double rounded_once(double x, double y, double z, int digits, int least) {
   for (Wide rest = sum; rest != 0; rest >>= 1) ++bits;
   int unit = exponent + bits - digits;
   if (unit < least) unit = least;
-  // Two bits more than are kept: a half, and whether there is anything below it.
+  // Keeps two more bits for rounding: the half and the sticky bit.
   const int surplus = unit - exponent - 2;
   sum = surplus >= 0 ? shift_right(sum, surplus) : sum << -surplus;
   auto kept = static_cast<std::uint64_t>(sum >> 2);

@@ -43,7 +43,7 @@ struct Strided {
   __attribute__((always_inline)) T& operator[](std::size_t i) const { return *from(i).data; }
 };
 
-// Rows of elements of T; strides in bytes. Always inlined, for the same reason.
+// Rows of elements of T; strides in bytes. Always inlined, like Strided.
 template <class T>
 struct Rows {
   T* data;
@@ -84,7 +84,7 @@ struct DenseRows {
   C* scratch;  // Kernels::dense_scratch elements; unused if `packed` is set
 };
 
-constexpr std::size_t kLineBytes = 64;  // of a cache line
+constexpr std::size_t kLineBytes = 64;  // bytes of a cache line
 
 // The activation of a dense layer. Softmax and log_softmax act on whole rows, all others on single
 // elements. The gradients of kLeakyRelu to kSoftplus are computed from the activation's inputs,
@@ -253,8 +253,7 @@ struct LossRows {
   C factor;                    // the factor of all terms if `factors` is null
   C smallest;                  // gradient elements of smaller magnitude become 0
 
-  // Rows `row`, ..., row + count - 1, with `terms` loss terms each. Always inlined, for the same
-  // reason.
+  // Rows `row`, ..., row + count - 1, with `terms` loss terms each. Always inlined, like Strided.
   __attribute__((always_inline)) LossRows from(std::size_t row, std::size_t count, std::size_t terms) const {
     LossRows part = *this;
     part.rows = count;
@@ -333,8 +332,8 @@ struct Learning {
   __attribute__((always_inline)) ActivationGradient* of(Activation activation) const {
     return activation_gradient[static_cast<std::size_t>(activation)];
   }
-  // The same for softmax and log_softmax, over contiguous rows of n outputs: p (g - sum p g) and g
-  // - e^y sum g.
+  // Backpropagate through softmax, p (g - sum p g), and log_softmax, g - e^y sum g, in place, for
+  // contiguous rows of n outputs.
   void (*softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
   void (*log_softmax_gradient)(const C* outputs, C* gradients, std::size_t rows, std::size_t n);
 

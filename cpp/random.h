@@ -13,9 +13,9 @@
 namespace nnkernels {
 
 // Sets `order` to a random permutation of 0, ..., n - 1, by the shuffle of R. A. Fisher and F.
-// Yates, from the end. All permutations are equally likely, as far as 64-bit seeds allow. Bounded
-// numbers are drawn by D. Lemire's method ("Fast random integer generation in an interval", 2019).
-// Calls `poll`, unless empty, about once per million numbers.
+// Yates, from the end. All permutations are equally likely, as far as 64-bit seeds allow. D.
+// Lemire's method draws the bounded numbers ("Fast random integer generation in an interval",
+// 2019). Calls `poll`, unless empty, about once per million numbers.
 void permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n, std::size_t* order,
                  const std::function<void()>& poll = {});
 

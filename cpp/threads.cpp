@@ -31,19 +31,21 @@
 namespace nnkernels {
 namespace {
 
-// Parts of a loop for each thread: the quicker thread, or the one that came first, does more of them.
+// Parts of a loop per thread. There are several, so that faster or earlier threads can do more.
 constexpr std::size_t kPartsOfThread = 4;
 
 using Clock = std::chrono::steady_clock;
 
-// How long a thread spins before it sleeps: about the cost of a wake-up on the virtual machine where it was tried.
+// How long a thread spins before it sleeps: about the cost of a wake-up, measured on a virtual
+// machine.
 constexpr std::chrono::microseconds kLookout{50};
 
-// Loops that have followed one another so long are worth waking workers for, who stay awake from one to the next.
+// After a burst of loops this long, workers are woken even for small loops, since they stay awake
+// between the loops.
 constexpr std::chrono::milliseconds kBurst{1};
 
-// Whether `ready` was seen to be true. This does not yield to other threads: where they have work for all CPUs, it would be
-// milliseconds until they yield in turn.
+// Spins until ready() or the time is over; returns ready(). It does not yield: if other threads
+// occupy all CPUs, they might not yield in turn for milliseconds.
 template <class Ready>
 bool look_out(Ready ready) {
   const auto end = Clock::now() + kLookout;
@@ -53,8 +55,8 @@ bool look_out(Ready ready) {
   return true;
 }
 
-// One loop, cut into parts for so many threads; whoever is free takes another part. The caller takes them from the front and
-// the workers from the back, so that repeated loops find their data in the same CPU's cache.
+// One loop, split into parts; each free thread takes another part. The caller takes parts from the
+// front and workers from the back, so that repeated loops find their data in the same CPU's cache.
 struct Loop {
   std::size_t n;
   std::size_t multiple;
@@ -84,7 +86,7 @@ struct Loop {
  private:
   bool take() { return taken.fetch_add(1, std::memory_order_relaxed) < parts; }
 
-  // Where a part begins, in elements of the loop.
+  // The first element of a part.
   std::size_t begin_of(std::size_t part) const {
     const std::size_t units = (n + multiple - 1) / multiple;
     return std::min(n, (units / parts * part + units % parts * part / parts) * multiple);
@@ -99,12 +101,12 @@ struct Loop {
   }
 };
 
-// The loops that could be shared out, also those that are not.
+// Counts and times all loops with enough work for two threads, whether or not they are shared.
 class Traffic {
  public:
   struct State {
-    std::size_t callers;  // threads that are in a loop
-    bool burst;           // whether for kBurst loops have followed one another, each so soon that workers were on the lookout
+    std::size_t callers;  // threads that run a loop
+    bool burst;           // loops have followed each other for kBurst, at most kLookout apart
   };
 
   State begin_loop() {
@@ -127,16 +129,16 @@ class Traffic {
 
 using ThreadHandle = std::thread::native_handle_type;
 
-// The CPUs that a thread may use.
+// The CPU affinity of a thread.
 class Cpus {
  public:
 #if defined(__linux__)
-  // Those of the calling thread; false if the system does not tell.
+  // Reads the affinity of the calling thread; false if the system does not support it.
   bool read() { return sched_getaffinity(0, sizeof sets_, sets_.data()) == 0; }
 
   int count() const { return CPU_COUNT_S(sizeof sets_, sets_.data()); }
 
-  // All but the one that the calling thread runs on, if there are others.
+  // Without the CPU on which the calling thread runs, unless it is the only one.
   Cpus others() const {
     const int cpu = sched_getcpu();
     Cpus others = *this;
@@ -144,11 +146,11 @@ class Cpus {
     return others.count() > 0 ? others : *this;
   }
 
-  // Has a thread run on these only.
+  // Sets the affinity of a thread.
   void assign(ThreadHandle thread) const { pthread_setaffinity_np(thread, sizeof sets_, sets_.data()); }
 
  private:
-  std::array<cpu_set_t, 8> sets_;  // the 8192 that Linux may have; one is 1024
+  std::array<cpu_set_t, 8> sets_;  // 8 x 1024 CPUs: the maximum of Linux
 #else
   bool read() { return false; }
   int count() const { return 0; }
@@ -162,8 +164,9 @@ int available_cpus() {
   return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// The first number of OMP_NUM_THREADS, which may be a list: a number for each level of nesting. The largest int without one:
-// the variable is for other programs too, so what OpenMP would not take is ignored.
+// The first number of OMP_NUM_THREADS, which may be a list with one number per level of nesting.
+// The largest int if the variable is not set. Invalid values are ignored, since other programs use
+// the variable, too.
 int omp_num_threads() {
   constexpr int kUnlimited = std::numeric_limits<int>::max();
   const char* wanted = std::getenv("OMP_NUM_THREADS");
@@ -175,17 +178,18 @@ int omp_num_threads() {
   return static_cast<int>(std::min<long long>(threads, kUnlimited));
 }
 
-// All but `thread` and `wake` is guarded by the pool's mutex. Without it the worker itself reads `cpus` and `moved`, and clears
-// `moved`, when it is not asleep: others write these only while it is.
+// The pool's mutex guards `asleep`, `moved` and `cpus`. Other threads write `moved` and `cpus` only
+// while the worker is asleep, so the awake worker uses them without the mutex.
 struct Worker {
   ThreadHandle thread{};
   std::condition_variable wake{};
   bool asleep = false;
-  bool moved = false;  // for its wake-up; `cpus` is the mask that it takes once it runs
+  bool moved = false;  // affinity changed for the wake-up; the worker then restores `cpus`
   Cpus cpus{};
 };
 
-// Blocks all signals of the calling thread, and so of the threads that it starts meanwhile, for good.
+// Blocks all signals of the calling thread while the object exists. Threads started in this time
+// keep them blocked.
 class SignalsBlocked {
  public:
 #if defined(_WIN32)
@@ -204,16 +208,16 @@ class SignalsBlocked {
 #endif
 };
 
-// Workers sleep until there is a loop, and are never joined: the pool lives as long as the process. After a fork the child
-// starts a new one, for the workers exist in the parent only.
+// Workers sleep until there is a loop. They are never joined, since the pool lives as long as the
+// process. A forked child creates a new pool, because the workers exist only in the parent.
 class Pool {
  public:
   Traffic traffic;
 
-  // How many workers are on the lookout for a loop.
+  // The number of workers that spin, waiting for a loop.
   std::size_t awake() const { return awake_.load(std::memory_order_relaxed); }
 
-  // False, with nothing done, if another thread is running a loop.
+  // Runs the loop with the workers. Returns false at once if another thread is running a loop.
   bool run(Loop& loop) {
     const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
     if (!turn.owns_lock()) return false;
@@ -228,11 +232,11 @@ class Pool {
       }
     }
     announced_ = generation_;
-    for (std::size_t i = 0; i < wanted(loop); ++i) workers_[i].wake.notify_one();  // does nothing where it is not asleep
+    for (std::size_t i = 0; i < wanted(loop); ++i) workers_[i].wake.notify_one();  // no effect on workers awake
     loop.run_front_parts();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      loop_ = nullptr;  // who has not joined by now stays out
+      loop_ = nullptr;  // too late for other workers to join
     }
     const auto finished = [this] { return running_ == 0; };
     if (!look_out(finished)) {
@@ -243,7 +247,8 @@ class Pool {
   }
 
  private:
-  // A worker that the system refuses is done without. Workers take no signals: these are for the program's own threads.
+  // If the system refuses a thread, the pool has fewer workers. Signals are blocked in workers, so
+  // that the program's own threads get them.
   void start_workers(std::size_t wanted) {
     if (workers_.size() >= wanted) return;
     const SignalsBlocked blocked;
@@ -265,8 +270,9 @@ class Pool {
 
   std::size_t wanted(const Loop& loop) const { return std::min(workers_.size(), loop.threads - 1); }
 
-  // Linux wakes a thread on the CPU where it was, or where the caller is, unless it finds one idle, and a virtual CPU that has
-  // halted seems not to pass for idle. On the caller's CPU, where it was found time and again, it waits for the call to end.
+  // Moves a sleeping worker off the caller's CPU, where it would wait until the loop ends. Linux
+  // wakes a thread on an idle CPU if it finds one, else on the thread's last CPU or the caller's.
+  // Halted virtual CPUs seem not to count as idle: workers often woke on the caller's CPU.
   void move_away(Worker& worker) {
     if (!worker.cpus.read()) return;
     worker.cpus.others().assign(worker.thread);
@@ -280,17 +286,17 @@ class Pool {
       self.wake.wait(lock, [&] { return generation_ != seen; });
       self.asleep = false;
       seen = generation_;
-      Loop* const loop = loop_;  // null where it is over by now
+      Loop* const loop = loop_;  // null if already over
       const bool joins = loop != nullptr && index + 1 < loop->threads;
       if (joins) ++running_;
       lock.unlock();
       if (self.moved) self.cpus.assign(self.thread);
       self.moved = false;
       if (joins) join(*loop);
-      if (loop != nullptr && !joins) continue;  // there are enough without this one
+      if (loop != nullptr && !joins) continue;  // the loop needs fewer workers
       ++awake_;
       look_out([&] { return announced_ != seen; });
-      --awake_;  // before it looks at generation_: who counted on it has changed that
+      --awake_;  // before reading generation_: a caller that counted this worker has already changed it
     }
   }
 
@@ -305,26 +311,26 @@ class Pool {
     if (--running_ == 0) finished_.notify_all();
   }
 
-  std::mutex turn_;  // held by the thread whose loop it is
+  std::mutex turn_;  // held by the thread whose loop is running
   std::mutex mutex_;
   std::condition_variable finished_;
   std::deque<Worker> workers_;
   Loop* loop_ = nullptr;
   unsigned long generation_ = 0;
-  std::atomic<unsigned long> announced_{0};  // generation_, where one looks that should not find the mutex locked
+  std::atomic<unsigned long> announced_{0};  // copy of generation_, set after the mutex is unlocked, for workers that spin
   std::atomic<std::size_t> awake_{0};
-  std::atomic<std::size_t> running_{0};  // changes under the mutex
+  std::atomic<std::size_t> running_{0};  // workers in the loop; changed under the mutex
 };
 
 std::atomic<Pool*> pool{nullptr};
 std::atomic<int> num_threads{1};
 
 #if !defined(_WIN32)
-// What the parent's pool held (its memory, locks, loop) is left where it is.
+// In a forked child: abandons the parent's pool, with its memory, locks and loop.
 void forget_pool() { pool.store(nullptr); }
 #endif
 
-// Null where there is no memory for one.
+// The pool, created at first use; null if there is no memory.
 Pool* get_pool() {
   Pool* current = pool.load();
   if (current == nullptr) {
@@ -367,7 +373,7 @@ void parallel_for(Split split, LoopBody* body, void* context) {
     body(context, 0, split.n);
     return;
   }
-  // Threads that call at once share the limit, for they share the CPUs.
+  // Concurrent callers share the maximum, because they share the CPUs.
   const Traffic::State state = workers->traffic.begin_loop();
   const auto limit = static_cast<std::size_t>(get_num_threads());
   const std::size_t worthwhile =

@@ -1,12 +1,14 @@
-// The largest errors of the activations and their derivatives on every target of this machine, over every float, over 2^27
-// doubles of every exponent, and over those around each place where a reduced argument jumps; and that of log1p:
+// Measures the largest errors of the activations, their derivatives and log1p, on every target of
+// this machine: over all floats, over 2^27 doubles of every exponent, and over the doubles around
+// each jump of a reduced argument:
 //
 //   accuracy [stride [function]]
 //
-// With a stride, only every stride-th number. Prints the largest error in units in the last place, and where it is, against the
-// C library's function of the next wider type (whose own error is below 2^-8 of such a unit, tests/test_activations.py). Exits
-// with 1 if an error is above the promised one, a target's bits differ from those of `generic`, or a property fails: range,
-// monotony, oddness, NaN for NaN.
+// With a stride, tests only every stride-th number. Prints the largest error, in ULP, and its
+// argument. The reference is the C library's function of the next wider type, whose own error is
+// below 2^-8 ULP (tests/test_activations.py). Exits with 1 if an error exceeds its promised
+// maximum, a target's bits differ from `generic`, or a property fails: range, monotonicity,
+// oddness, NaN for NaN.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -25,7 +27,7 @@ using namespace nnkernels;
 
 static constexpr std::uint64_t kChunk = 1 << 16;
 
-// What the sweep knows of a type: the wider type of the references, and the integer of its size.
+// For each type: the wider type of its references, and the integer of its size.
 template <class T>
 struct Type;
 template <>
@@ -53,7 +55,7 @@ struct Function {
   enum Rules : unsigned { kMonotone = 1, kOdd = 2, kKeepsSign = 4, kDerivative = 8 };
   unsigned rules;
   double option = 0;
-  double promised_normal = promised_ulp;  // of results that are normal numbers
+  double promised_normal = promised_ulp;  // for normal results
 
   bool keeps(Rules rule) const { return (rules & rule) != 0; }
 };
@@ -66,7 +68,7 @@ constexpr double kNewUlp = sizeof(T) == 4 ? 1 : 1.5;
 template <class T>
 constexpr double kDerivativeUlp = sizeof(T) == 4 ? 16 : 32;
 
-// A product or a sum in two parts: T. J. Dekker's and D. E. Knuth's.
+// A product (T. J. Dekker) or a sum (D. E. Knuth) as the unevaluated sum of two numbers.
 struct Parts {
   long double high, low;
 };
@@ -78,7 +80,8 @@ static Parts sum(long double a, long double b) {
   return {s, (a - (s - rest)) + (b - rest)};
 }
 
-// erfc(-x / sqrt(2)) / 2. What is lost of the argument counts far out.
+// erfc(-x / sqrt(2)) / 2. The rounding error of the argument matters for large |x|, so it is
+// corrected.
 static long double normal_distribution(long double x) {
   constexpr long double kRoot = 0xb504f333f9de6484p-64L, kRootLow = 0xb2fb1366ea957d3ep-129L;  // sqrt(1/2)
   constexpr long double kFactor = 0x906eba8214db688dp-63L;                                     // 2 / sqrt(pi)
@@ -107,13 +110,13 @@ static double tanh_distribution(double x) {
   return 1 / (1 + std::exp(-std::sqrt(8 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
 }
 
-// x factor, with the limit at -infinity.
+// x * factor; at -infinity the limit, -0.
 template <class W>
 W times(W x, W factor) {
   return x == -std::numeric_limits<W>::infinity() ? W(-0.0) : x * factor;
 }
 
-// x, so far within the range of its type that its products with what is nothing there are 0.
+// x, clamped to a range where its products with vanishing factors are 0, not NaN.
 template <class W>
 W bounded(W x) {
   return x < -1000 ? -1000 : x > 1000 ? 1000 : x;
@@ -141,7 +144,7 @@ W gelu_tanh_derivative(W x) {
   return s + x * s * rest * std::sqrt(8 / std::acos(W(-1))) * (1 + 3 * W(0.044715L) * x * x);
 }
 
-// Options as T has them.
+// The activations' options, rounded to T.
 template <class T>
 constexpr T kSlope = T(0.01);
 template <class T>
@@ -196,7 +199,8 @@ Bits<T> bits_of(T x) {
   return bits;
 }
 
-// The places of all numbers in increasing order, from -NaN to NaN.
+// The rank of a number among all values of T in increasing order, from -NaN to NaN; and the
+// inverse.
 template <class T>
 constexpr Bits<T> kSign = Bits<T>{1} << (8 * sizeof(T) - 1);
 
@@ -211,7 +215,7 @@ T number_at(Bits<T> place) {
   return from_bits<T>(place < kSign<T> ? ~place : place - kSign<T>);
 }
 
-// Numbers to take, in increasing order.
+// The numbers to test, in increasing order.
 template <class T>
 struct Numbers {
   const char* name;
@@ -222,8 +226,8 @@ struct Numbers {
 static const Numbers<float> kEveryFloat = {"float", std::uint64_t{1} << 32,
                                            [](std::uint64_t i) { return number_at<float>(static_cast<Bits<float>>(i)); }};
 
-// One double from each of 2^27 parts. Seven in eight have magnitudes from 2^-30 to 2^10: below these the functions are 1, 1/2
-// and x, above them 0, 1 and infinity.
+// One double from each of 2^27 strata. Seven in eight have magnitudes from 2^-30 to 2^10: for
+// smaller ones the functions are 1, 1/2 or x, for larger ones 0, 1 or infinity.
 static double stratified_double(std::uint64_t i) {
   constexpr std::uint64_t kUnit = std::uint64_t{1} << 22;
   const double edges[] = {-0x1p10, -0x1p-30, 0x1p-30, 0x1p10};
@@ -238,8 +242,9 @@ static double stratified_double(std::uint64_t i) {
 
 static const Numbers<double> kStratified = {"double", std::uint64_t{1} << 27, stratified_double};
 
-// The doubles around each multiple of log(2)/64 up to where the exponential is 0 or infinity: the reduced argument of exp and
-// sigmoid jumps at every second one, and is 0 between.
+// The doubles around each multiple of log(2)/64 for which the exponential is neither 0 nor
+// infinity. The reduced argument of exp and sigmoid jumps at every second multiple, and is 0 at the
+// others.
 static constexpr std::uint64_t kAround = 33;
 static constexpr std::int64_t kFirstSeam = -69000;
 static constexpr std::int64_t kLastSeam = 66000;
@@ -253,7 +258,7 @@ static double beside_seam(std::uint64_t i) {
 
 static const Numbers<double> kSeams = {"seams", (kLastSeam - kFirstSeam + 1) * kAround, beside_seam};
 
-// The doubles around each sixteenth of the binades from 2^-6 to 2^5, where tanh goes to another node.
+// The doubles around each sixteenth of the binades from 2^-6 to 2^5, where tanh changes its node.
 static double beside_node(std::uint64_t i) {
   const std::uint64_t seam = i / kAround;
   return beside(std::ldexp(1 + static_cast<double>(seam % 16) / 16, static_cast<int>(seam / 16) - 6), i);
@@ -261,7 +266,7 @@ static double beside_node(std::uint64_t i) {
 
 static const Numbers<double> kNodes = {"nodes", 11 * 16 * kAround, beside_node};
 
-// The error in units in the last place of the exact value's binade, as T has them.
+// The error, in ULP of T in the exact value's binade.
 template <class T>
 double error_in_ulp(T y, Wide<T> exact) {
   constexpr int kBits = std::numeric_limits<T>::digits - 1;
@@ -276,7 +281,7 @@ template <class T>
 struct Report {
   double worst = 0;
   T worst_input = 0;
-  double worst_normal = 0;  // of results that are normal numbers
+  double worst_normal = 0;  // of normal results
   std::uint64_t failures = 0;
 
   void fail(const char* what, const char* name, T x, T y) {
@@ -305,7 +310,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
   std::vector<T> y, other;
   compute(function, kernels(), x, y);
   for (const KernelTable* table : supported_tables()) {
-    if (function.activation == Activation::kNone) break;  // log1p is compiled into this program, once
+    if (function.activation == Activation::kNone) break;  // log1p is not in the tables
     compute(function, *table, x, other);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const bool equal = bits_of(y[i]) == bits_of(other[i]) || (std::isnan(y[i]) && std::isnan(other[i]));
@@ -324,7 +329,7 @@ void check(const Function<T>& function, const std::vector<T>& x, Report<T>& repo
       continue;
     }
     const Wide<T> exact = function.reference(x[i]);
-    // Of derivatives in units of the last place of 1.
+    // For derivatives, in ULP of 1.
     const double error = function.keeps(Function<T>::kDerivative)
                              ? static_cast<double>(std::fabs(y[i] - exact)) / std::numeric_limits<T>::epsilon()
                              : error_in_ulp(y[i], exact);
@@ -352,7 +357,7 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
     std::vector<T> x;
     for (std::uint64_t c = begin; c < end; ++c) {
       x.clear();
-      // One number more than the chunk, so that the order is checked across chunks.
+      // One more number, to check monotonicity across chunks.
       for (std::uint64_t i = c * chunk; i < std::min(count, (c + 1) * chunk + stride); i += stride) {
         const T value = numbers.number(i);
         if (function.activation != Activation::kNone || (value >= 0 && value < T(0x1p100))) x.push_back(value);

@@ -1,6 +1,10 @@
-// Memory: no call allocates in the steady state, nor training after its first epoch, a thread's scratch stays within 1 MB
-// however large the batch, and packed weights within 1.1 times the weights and a panel. Whichever allocation is refused, the
-// call throws std::bad_alloc or does without, leaves nothing behind, and the next one is right. Fails if one does not hold.
+// Checks the use of memory:
+//
+// - No call allocates in the steady state, nor training after its first epoch.
+// - A thread's scratch is at most 1 MB for any batch, and packed weights at most 1.1 times the
+//   weights plus a panel.
+// - If an allocation fails, the call throws std::bad_alloc or works without it, leaks nothing, and
+//   the next call succeeds.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -20,7 +24,7 @@ using namespace nnkernels;
 
 static std::atomic<std::size_t> allocations{0};
 static std::atomic<std::size_t> alive{0};
-static std::atomic<long> refused{-1};  // the allocation that many from now; none if it is negative
+static std::atomic<long> refused{-1};  // how many allocations succeed before one fails; negative: none fails
 
 #if defined(_WIN32)
 static void* allocate(std::size_t size, std::size_t alignment) { return _aligned_malloc(size, alignment); }
@@ -63,7 +67,7 @@ static void check(bool good, const char* what, std::size_t a, std::size_t b) {
 
 constexpr std::size_t kScratch = 1 << 20;
 
-// Starts all workers and gives each thread as much scratch as it may ever want.
+// Starts all workers and grows each thread's scratch to its maximum.
 static void warm_up(int threads) {
   set_num_threads(threads);
   std::atomic<int> arrived{0};
@@ -102,7 +106,7 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
     const std::vector<T> x(count * inputs * 2);
     std::vector<T> result(count * outputs);
     const Rows<T> to{result.data(), static_cast<std::ptrdiff_t>(outputs * sizeof(T)), sizeof(T)};
-    for (std::size_t step : {1u, 2u}) {  // contiguous, and not
+    for (std::size_t step : {1u, 2u}) {  // contiguous or strided
       const Rows<const T> from{x.data(), static_cast<std::ptrdiff_t>(inputs * step * sizeof(T)),
                                static_cast<std::ptrdiff_t>(step * sizeof(T))};
       check_call<T>("network", count, [&] { network.forward(from, count, to); });
@@ -116,7 +120,7 @@ void test_network(std::initializer_list<std::size_t> widths, std::initializer_li
   }
 }
 
-// Layers that scale beside one that multiplies: rows of T, and of double.
+// Scale layers around a dense layer, on rows of T and of double.
 template <class T>
 void test_scales(std::initializer_list<std::size_t> widths, std::initializer_list<std::size_t> counts) {
   for (const std::size_t n : widths) {
@@ -138,7 +142,7 @@ void test_scales(std::initializer_list<std::size_t> widths, std::initializer_lis
       check_call<T>("scale", count, [&] { alone.forward(from, count, to); });
       check_call<T>("scale of doubles", count, [&] { alone.forward_doubles(from_doubles, count, to); });
       check_call<T>("network with scales", count, [&] { network.forward(from, count, to); });
-      // What the first layer makes of doubles is an array of its own.
+      // The first layer's results for doubles take one allocation.
       const std::size_t before = allocations, alive_before = alive;
       network.forward_doubles(from_doubles, count, to);
       check(allocations == before + 1 && alive == alive_before, "network of doubles", count, sizeof(T));
@@ -146,7 +150,7 @@ void test_scales(std::initializer_list<std::size_t> widths, std::initializer_lis
   }
 }
 
-// Rows to learn from: as classes or as targets, with a weight a row or without.
+// Training data: labels or targets, with or without row weights.
 template <class C>
 struct Lesson {
   static constexpr std::size_t kInputs = 30, kOutputs = 7, kRows = 300;
@@ -177,7 +181,7 @@ struct Lesson {
 constexpr Optimizer kAdam{Optimizer::Kind::kAdam, 0.01, 0.9, 0.999, 1e-8, 0};
 constexpr Optimizer kDecaying{Optimizer::Kind::kAdamHat, 0.01, 0.9, 0.999, 1e-8, 0.1};
 
-// In the first epoch the order of rows and room for a batch are allocated, in later ones nothing.
+// The first epoch allocates the order of rows and a batch; later epochs allocate nothing.
 template <class C>
 void test_training() {
   const Lesson<C> lesson;
@@ -221,7 +225,8 @@ void test_packed() {
   }
 }
 
-// Calls with each of its allocations refused in turn, on a thread of its own, whose scratch goes with it.
+// Makes each allocation of a call fail in turn. Each call runs in a new thread, which has no
+// scratch yet.
 template <class Call>
 void check_refusals(const char* what, std::size_t least, Call call) {
   const auto result = call();
@@ -272,7 +277,7 @@ void test_refusals() {
   });
 }
 
-// A trainer with a step of each kind; its result is the parameters.
+// Training steps of each kind with refused allocations. The result is the parameters.
 template <class C>
 void test_refused_training() {
   const Lesson<C> lesson;
@@ -286,12 +291,13 @@ void test_refused_training() {
       return std::vector<C>(trainer.parameters(), trainer.parameters() + trainer.size());
     });
   }
-  // An allocation refused in an epoch leaves the trainer as it was: all are before the first step.
+  // A failed allocation in an epoch leaves the trainer unchanged, since all allocations precede the
+  // first step.
   Trainer<C> trainer = lesson.trainer(Loss::kHuber);
   const Examples<C> examples = lesson.examples(false, true);
   std::size_t thrown = 0;
   for (bool done = false; !done;) {
-    refused = thrown == 0 ? 0 : 1;  // what the call before was refused is given
+    refused = thrown == 0 ? 0 : 1;  // allow the allocation that was refused before
     try {
       trainer.run_epoch(examples, kAdam, 0, 0, true);
       done = true;
@@ -305,7 +311,7 @@ void test_refused_training() {
   check(trainer.steps == (lesson.kRows + 31) / 32, "steps after refusals", trainer.steps, sizeof(C));
 }
 
-// The pool starts another worker in each call, or does without.
+// Each call needs one more worker. If that cannot be started, the call works without it.
 void test_refused_workers(int threads) {
   for (long n = 0; n < 6; ++n) {
     set_num_threads(threads + static_cast<int>(n));

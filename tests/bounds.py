@@ -1,4 +1,4 @@
-"""The error bounds that cpp/kernels state: sum.h for dot, dense.h, softmax.h, losses.h, gradients.h."""
+"""Error bounds stated in cpp/kernels: sum.h (for dot), dense.h, softmax.h, losses.h, gradients.h."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ Array = NDArray[Any]
 
 
 def unit(dtype: type[np.floating]) -> np.floating:
-    """Return half an ULP of 1, in the type that a dtype is computed in."""
+    """Return half an ULP of 1 in a dtype's compute type."""
     return np.finfo(np.float32 if dtype is np.float16 else dtype).eps / 2
 
 
 def rounding(exact: Array, dtype: type[np.floating]) -> Array:
-    """Return what a result's rounding to float16 may add, half an ULP; 0 for dtypes that are computed in themselves."""
+    """Return the error of the final rounding to float16, half an ULP; 0 for other dtypes."""
     info = np.finfo(dtype)
     return np.maximum(np.abs(exact) * info.eps, info.smallest_subnormal) / 2 * (dtype is np.float16)
 
 
 def height(n: int) -> int:
-    """Return the height of a tree of n terms."""
+    """Return the height of a summation tree of n terms."""
     return max(n - 1, 0).bit_length()
 
 
@@ -60,13 +60,13 @@ def log_softmax(z: Array, exact: Array, dtype: type[np.floating]) -> Array:
 
 
 def of_logarithm(z: Array, dtype: type[np.floating]) -> Array:
-    """Return what the logarithm of the sum of e^(z - max) may be off by, in units."""
+    """Return the error bound of log(sum(e^(z - max))), in units."""
     z = np.asarray(z, np.longdouble)
     logarithm = reference.logsumexp(z - z.max(axis=-1, keepdims=True))
     return (height(z.shape[-1]) + 4.2) * logarithm + np.finfo(dtype).tiny
 
 
-# --- losses.h: how far off a loss of each term, and its derivative by the outputs, may be, in units ---
+# --- losses.h: bounds of each term's loss and of its derivative, in units ---
 
 
 def cross_entropy(z: Array, targets: Array, dtype: type[np.floating], label_smoothing: float = 0.0) -> tuple[Array, Array]:
@@ -122,11 +122,12 @@ def loss(
     reduction: str = "mean",
     **options: float,
 ) -> list[Array]:
-    """Return how far off a loss and its gradient may be: their terms, the weights, the sum in double, the last rounding."""
+    """Return bounds for a loss and its gradient: terms, weights, sum in double, last rounding."""
     terms = LOSSES[name](outputs, targets, dtype, **options)
     exact = [np.abs(array) for array in reference.LOSSES[name](outputs, targets, **options)]
     weights = 0 if sample_weight is None and reduction != "mean" else 2
-    # Sums of losses and of weights are in double: 8 partial sums in a block of 256 rows, and a tree of the blocks.
+    # Sums of losses and of weights, in double: 8 partial sums per block of 256 rows, and a tree of
+    # blocks.
     rows = outputs.shape[0]
     path = -(-min(rows, 256) * exact[0].size // rows // 8) + 3 + height(-(-rows // 256))
     in_double = path * unit(np.float64) / unit(dtype)
@@ -148,7 +149,7 @@ def loss(
 
 
 def gradient_sum(a: Array, b: Array, dtype: type[np.floating]) -> Array:
-    """Return how far off the sum over the rows of a^T b may be: a chain in blocks of 256 rows, and a tree of them."""
+    """Return the bound for the sum a^T b over rows: a chain per block of 256, a tree of blocks."""
     rows = len(a)
     path = min(rows, 256) + height(-(-rows // 256))
     return path * unit(dtype) * (np.abs(a).astype(np.longdouble).T @ np.abs(b).astype(np.longdouble))

@@ -1,4 +1,5 @@
-// CPU quotas of fake control groups: files in a temporary directory in place of /proc and /sys. Fails if one is misread.
+// Checks the CPU quotas read from fake control groups, in a temporary directory instead of /proc
+// and /sys.
 #include "cgroup.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@ using namespace nnkernels;
 
 constexpr int kUnlimited = std::numeric_limits<int>::max();
 
-// Mounts as /proc/self/mountinfo shows them, beside one that is no control group.
+// Lines of /proc/self/mountinfo: an ordinary file system, and control groups.
 static const std::string kOther = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
 static const std::string kMount2 = kOther + "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 static const std::string kMount1 = kOther +
@@ -33,9 +34,9 @@ static std::string groups_1(const std::string& group) {
   return "5:memory:/other\n4:cpu,cpuacct:" + group + "\n3:cpuset:/other\n";
 }
 
-using Files = std::map<std::string, std::string>;  // path, contents
+using Files = std::map<std::string, std::string>;  // path to contents
 
-// The files of groups, by path and quota.
+// The files of control groups, given as a map from path to quota.
 static Files quotas_2(const Files& groups, const std::string& mount = "/sys/fs/cgroup") {
   Files files;
   for (const auto& [group, quota] : groups) files[mount + group + "/cpu.max"] = quota + "\n";

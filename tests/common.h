@@ -1,5 +1,5 @@
-// What the C++ tests share: numbers that repeat, equality of bits, memory between pages that nobody may touch and in which
-// every element is accounted for.
+// Shared by the C++ tests: reproducible random numbers, comparison of bits, and memory between
+// guard pages in which every element is checked.
 #pragma once
 
 #if defined(_WIN32)
@@ -29,7 +29,7 @@ namespace nnkernels {
 
 inline const KernelTable& generic = *supported_tables().front();
 
-// Numbers that repeat from run to run and machine to machine (S. Vigna's SplitMix64).
+// The same random numbers in each run and on each machine (S. Vigna's SplitMix64).
 struct Random {
   std::uint64_t state = 1;
 
@@ -40,7 +40,7 @@ struct Random {
     return z ^ (z >> 31);
   }
 
-  // In [-4, 4).
+  // A number in [-4, 4).
   double number() { return static_cast<double>(bits() >> 11) * 0x1p-50 - 4; }
 };
 
@@ -78,8 +78,9 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return equal;
 }
 
-// The number of T that is nearest to a double. A half by way of a float whose last bit is set if any was dropped: halves and
-// their middles have even ones.
+// The T nearest to a double. For a half, x is first rounded to odd in float: truncated, and the
+// last bit set if anything was lost. The second rounding is then correct, because halves and the
+// midpoints between them are even floats.
 template <class T>
 T nearest(double x) {
   if constexpr (!std::is_same_v<T, Half>) {
@@ -99,7 +100,8 @@ T nearest(double x) {
   }
 }
 
-// The sum of blocks begin, ..., end - 1, with the largest possible power of two of them on the left of each addition.
+// The sum of blocks begin, ..., end - 1. The left operand of each addition covers the largest
+// possible number of blocks that is a power of two.
 template <class C>
 C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   if (end - begin <= 1) return begin < end ? blocks[begin] : 0;
@@ -108,7 +110,7 @@ C plain_tree(const std::vector<C>& blocks, std::size_t begin, std::size_t end) {
   return plain_tree(blocks, begin, begin + left) + plain_tree(blocks, begin + left, end);
 }
 
-// The activations that are by element, under their names in Python, with options that are not the default ones.
+// The element-wise activations: name in Python, and an option that is not the default.
 struct NamedActivation {
   const char* name;
   Activation activation;
@@ -135,7 +137,7 @@ constexpr double option_of(Activation activation) {
   return number == 0 || number >= kElementwise ? 0 : kElementwiseActivations[number - 1].option;
 }
 
-// An activation of contiguous rows of n numbers, in place, by `generic`.
+// Applies an activation of `generic` in place to contiguous rows of n numbers.
 template <class T>
 void plain_activation(Activation activation, double option, std::vector<T>& y, std::size_t n) {
   if (activation == Activation::kNone) return;
@@ -149,10 +151,12 @@ void plain_activation(Activation activation, double option, std::vector<T>& y, s
   kernel({y.data(), stride, sizeof(T)}, {y.data(), stride, sizeof(T)}, n == 0 ? 0 : y.size() / n, n);
 }
 
-// Whether an emulator runs this program. Slow, and QEMU 7.2 reads what a masked load of AVX leaves out.
+// Whether an emulator runs this program. Emulators are slow, and QEMU 7.2 reads the masked-out
+// elements of an AVX masked load.
 inline bool emulated = false;
 
-// So many bytes, whole pages, with a page before them and one behind that nobody may touch, but under an emulator.
+// Maps `bytes`, a multiple of the page size, between two guard pages. Under an emulator, the guard
+// pages are accessible.
 #if defined(_WIN32)
 inline std::size_t page_size() {
   SYSTEM_INFO info;
@@ -176,7 +180,7 @@ inline char* map_guarded(std::size_t bytes, std::size_t page) {
 inline void unmap_guarded(char* data, std::size_t bytes, std::size_t page) { munmap(data - page, bytes + 2 * page); }
 #endif
 
-// Room for `count` numbers or a few more, between such pages.
+// Memory for at least `count` numbers, between guard pages.
 template <class T>
 class Guarded {
  public:
@@ -195,13 +199,13 @@ class Guarded {
   char* const data_;
 };
 
-// At which end of the memory an array lies, and how many elements from it.
+// Position of an array in memory: at the start or the end, and its distance from there in elements.
 struct Place {
   bool at_end;
   std::size_t offset;
 };
 
-// Room for `length` elements in memory number `role`, between pages that nobody may touch.
+// Room for `length` elements in memory number `role`, between guard pages.
 template <class T>
 T* room(std::size_t role, Place place, std::size_t length) {
   constexpr std::size_t kBytes = std::size_t{16} << 20;
@@ -212,7 +216,7 @@ T* room(std::size_t role, Place place, std::size_t length) {
   return place.at_end ? begin + kBytes / sizeof(T) - place.offset - length : begin + place.offset;
 }
 
-// Such a room, and what should be in it and beside it.
+// An array in a room, with the expected values of its elements and of the elements around it.
 template <class T>
 class Window {
  public:
@@ -225,7 +229,7 @@ class Window {
     copy_out();
   }
 
-  // What a kernel reads.
+  // An input array.
   Window(std::size_t role, Place place, const std::vector<T>& values) : Window(role, place, values.size()) { put(values, 0); }
 
   void put(const std::vector<T>& values, std::size_t at) {
@@ -233,7 +237,7 @@ class Window {
     copy_out();
   }
 
-  // What should be in it, from the first element on, when the kernel is done.
+  // Sets the expected results of a kernel, from the first element on.
   void expect(const std::vector<T>& values) {
     std::copy(values.begin(), values.end(), expected_.begin() + static_cast<std::ptrdiff_t>(before_));
   }
@@ -241,7 +245,7 @@ class Window {
   T* data() const { return data_; }
   T& expected(std::size_t i) { return expected_[before_ + i]; }
 
-  // If not, says where.
+  // Whether the memory is as expected; prints the first difference.
   bool as_expected() const {
     const T* const memory = data_ - before_;
     for (std::size_t i = 0; i < expected_.size(); ++i) {

@@ -1,4 +1,4 @@
-"""What all tests share: random numbers, a layer and a network, the dtypes, the targets of this machine."""
+"""Shared by all tests: random numbers, a layer, a network, dtypes and this machine's targets."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from hypothesis import settings
 import nnkernels as nnk
 from corpus import Array
 
-# The same examples in each run; or, with --hypothesis-profile=long, many that are new.
+# The same examples in each run; with --hypothesis-profile=long, many new ones.
 settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("suite")
@@ -70,7 +70,7 @@ def dtype(request: pytest.FixtureRequest) -> type[np.floating]:
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 def measured_dtype(request: pytest.FixtureRequest) -> type[np.floating]:
-    """A dtype whose errors can be measured with long doubles, which are no longer than doubles on some machines."""
+    """A dtype narrower than long double, which equals double on some machines."""
     if request.param is np.float64 and np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant:
         pytest.skip("long double is double here")
     return request.param
@@ -78,7 +78,7 @@ def measured_dtype(request: pytest.FixtureRequest) -> type[np.floating]:
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Give back the limit of threads after a test that changes it."""
+    """Restore the maximum number of threads after a test that changes it."""
     before = nnk.get_num_threads()
     yield
     nnk.set_num_threads(before)
@@ -86,7 +86,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def signals_as_usual() -> Iterator[None]:
-    """Let no signal be ignored, as under nohup (SIGHUP), and in the background of a shell that is a script's (SIGINT)."""
+    """Restore signals that are ignored: SIGHUP under nohup, SIGINT in a script's background jobs."""
     signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))  # Windows has no SIGHUP
     ignored = [number for number in signals if number is not None and signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
@@ -97,5 +97,5 @@ def signals_as_usual() -> Iterator[None]:
 
 
 def pytest_sessionstart() -> None:
-    # The whole suite runs on the target that is asked for, or on the best one.
+    # All tests run on the target of NNKERNELS_TARGET, or on the best one.
     assert nnk.config()["target"] == (os.environ.get("NNKERNELS_TARGET") or TARGETS[-1])

@@ -1,4 +1,4 @@
-"""Numbers for the tests of bits, by integer arithmetic: dtype, shape and seed make them. golden.cpp makes the same."""
+"""Reproducible numbers for tests of bits, from dtype, shape and seed. golden.cpp makes the same."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def random_bits(n: int, seed: int) -> NDArray[np.uint64]:
 
 
 def numbers(dtype: DTypeLike, *shape: int, seed: int = 1) -> Array:
-    """Return evenly spread floats in [-4, 4), each exact: an integer of as many bits as the dtype has, times a power of 2."""
+    """Return uniform floats in [-4, 4): integers of the dtype's precision times a power of 2."""
     digits = np.finfo(dtype).nmant + 1
     integers = (random_bits(int(np.prod(shape)), seed) >> np.uint64(64 - digits)).astype(np.int64) - (1 << (digits - 1))
     return (integers * 2.0 ** (3 - digits)).reshape(shape).astype(dtype)
 
 
 def anything(dtype: DTypeLike, *shape: int, seed: int = 1) -> Array:
-    """Return numbers of every kind and magnitude: random bits."""
+    """Return random bits: numbers of every kind and magnitude."""
     size = np.dtype(dtype).itemsize
     return (random_bits(int(np.prod(shape)), seed) >> np.uint64(64 - 8 * size)).astype(f"u{size}").view(dtype).reshape(shape)

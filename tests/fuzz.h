@@ -1,4 +1,4 @@
-// What the fuzzers share: an input's bytes as choices, and arrays of any layout.
+// Shared by the fuzzers: choices from the bytes of an input, and arrays of any layout.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +17,12 @@
 
 namespace nnkernels {
 
-// The bytes of an input as choices: zeros when there are no more.
+// Makes choices from the bytes of an input; from zeros after its end.
 class Choices {
  public:
   Choices(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
 
-  // A number below n, which is at most 2^16.
+  // A number below n; n is at most 2^16.
   std::size_t below(std::size_t n) {
     const std::size_t low = byte();
     return (n > 256 ? low << 8 | byte() : low) % n;
@@ -30,12 +30,13 @@ class Choices {
 
   bool flip() { return below(2) == 1; }
 
-  // From -most to most.
+  // A number from -most to most.
   std::ptrdiff_t step(std::size_t most) {
     return static_cast<std::ptrdiff_t>(below(2 * most + 1)) - static_cast<std::ptrdiff_t>(most);
   }
 
-  // A size up to `most`: a few or some vectors as a rule, about so many blocks of sums, or any.
+  // A size up to `most`: usually a few elements or vectors, sometimes about a multiple of 1024 (a
+  // block of sums), or any.
   std::size_t size(std::size_t most) {
     const std::size_t kind = below(8);
     const std::size_t size = kind < 3    ? below(10)
@@ -56,28 +57,29 @@ class Choices {
   std::size_t size_;
 };
 
-// Where the elements of `rows` rows of n lie, in elements from the first one.
+// The layout of `rows` rows of n elements; strides in elements.
 struct Layout {
   std::size_t rows, n;
   std::ptrdiff_t row_step, step;
 
-  std::size_t length() const {  // from the lowest element to the highest
+  std::size_t length() const {  // from the lowest to the highest address, in elements
     if (rows == 0 || n == 0) return 0;
     return (rows - 1) * static_cast<std::size_t>(std::abs(row_step)) + (n - 1) * static_cast<std::size_t>(std::abs(step)) + 1;
   }
-  std::size_t first() const {  // from the lowest element
+  std::size_t first() const {  // index of the first element, from the lowest address
     if (rows == 0 || n == 0) return 0;
     const std::ptrdiff_t below = std::min<std::ptrdiff_t>(row_step, 0) * static_cast<std::ptrdiff_t>(rows - 1) +
                                  std::min<std::ptrdiff_t>(step, 0) * static_cast<std::ptrdiff_t>(n - 1);
     return static_cast<std::size_t>(-below);
   }
-  std::size_t place(std::size_t row, std::size_t i) const {  // from the lowest element
+  std::size_t place(std::size_t row, std::size_t i) const {  // index from the lowest address
     return static_cast<std::size_t>(static_cast<std::ptrdiff_t>(first()) + static_cast<std::ptrdiff_t>(row) * row_step +
                                     static_cast<std::ptrdiff_t>(i) * step);
   }
 };
 
-// Rows in the order of C or Fortran, forwards or backwards, side by side or apart; elements do not share places.
+// C or Fortran order, positive or negative strides, contiguous or with gaps; elements do not
+// overlap.
 inline Layout distinct_layout(Choices& choices, std::size_t rows, std::size_t n) {
   const bool across = choices.below(4) == 3;
   const bool apart = rows * n <= 10'000 && choices.flip();
@@ -91,20 +93,20 @@ inline Layout distinct_layout(Choices& choices, std::size_t rows, std::size_t n)
   return across ? Layout{rows, n, steps.second, steps.first} : Layout{rows, n, steps.first, steps.second};
 }
 
-// Such, or elements that share places: rows that overlap, steps of 0.
+// A distinct layout, or one with overlapping elements: overlapping rows, strides of 0.
 inline Layout any_layout(Choices& choices, std::size_t rows, std::size_t n) {
   if (choices.below(4) != 3) return distinct_layout(choices, rows, n);
   const std::ptrdiff_t row_step = choices.step(std::min<std::size_t>(n + 2, 200));
   return {rows, n, row_step, choices.step(2)};
 }
 
-// One of few numbers, for the option of an activation. Not every one is a float.
+// One of a few options of an activation. Some are not exact in float.
 inline double any_option_of_activation(Choices& choices) {
   constexpr double kOptions[] = {0.01, 1, 0, -0.0, 0.3, -2, 1e-40, 1e300};
   return kOptions[choices.below(std::size(kOptions))];
 }
 
-// The strides of kernels.h of elements that lie so, the lowest of them at `low`.
+// Rows of kernels.h for a layout whose lowest element is at `low`.
 template <class T>
 Rows<T> rows_at(T* low, const Layout& layout) {
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
@@ -124,7 +126,8 @@ void fill_bits(Random& random, T* values, std::size_t n) {
   }
 }
 
-// Numbers of every kind: any bits; of any magnitude, infinities and NaN among them or not; of few values.
+// Numbers of one kind: random bits; ordinary; small integers times a power of two; any magnitude;
+// any magnitude with special numbers.
 template <class T>
 std::vector<T> numbers(Choices& choices, std::size_t n) {
   std::vector<T> result(n);
@@ -148,11 +151,11 @@ std::vector<T> numbers(Choices& choices, std::size_t n) {
   return result;
 }
 
-// An array that is read: its memory from the lowest element to the highest, which has numbers between them too.
+// An input array: its memory from the lowest to the highest element, with numbers in the gaps, too.
 template <class T>
 struct Operand {
   Operand(Choices& choices, const Layout& where) : layout(where), memory(numbers<T>(choices, where.length())) {
-    memory.reserve(1);  // also an empty array is somewhere
+    memory.reserve(1);  // an empty array has an address, too
   }
 
   const T& at(std::size_t row, std::size_t i) const { return memory[layout.place(row, i)]; }
@@ -170,7 +173,7 @@ struct Operand {
   std::vector<T> memory;
 };
 
-// A finding: says where, and stops, so that the fuzzer keeps the input.
+// If not good, prints where and aborts, so that the fuzzer keeps the input.
 inline void check(bool good, const KernelTable& table, const char* what, std::size_t a = 0, std::size_t b = 0,
                   std::size_t c = 0) {
   if (good) return;

@@ -1,11 +1,12 @@
-"""libFuzzer, through Atheris, on the reader of Keras's files: a file loads, or it raises ValueError.
+"""Fuzz the reader of Keras files, with Atheris: a file loads, or it raises ValueError.
 
     pip install atheris h5py
     python tests/fuzz_keras.py -max_total_time=600 -max_len=65536 new_inputs tests/corpus/keras
 
-A mutation takes an archive apart and puts it together again, so that its checksums are right. It changes the JSON that
-describes the layers, or the HDF5 file: bytes, lengths and addresses. What loads must compute. Loading may take memory in
-proportion to the file's size: the address space is limited to so much more while it runs.
+A mutation unpacks an archive, changes it and packs it again with valid checksums. It changes the
+JSON that describes the layers, or the HDF5 file: bytes, lengths and addresses. A loaded network
+must run. The address space is limited, so that loading takes memory in proportion to the file's
+size.
 """
 
 import io
@@ -31,7 +32,7 @@ with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels.models.keras
     from nnkernels.models.keras import from_keras
 
-# Bytes that a load may take: for what is allocated in pieces of its own, and for each byte of the file.
+# The memory that a load may take, in bytes: a constant, plus an amount per byte of the file.
 MOST_BYTES = 2**25
 MOST_BYTES_FOR_EACH = 64 * 64
 
@@ -49,7 +50,7 @@ KEYS = (
 
 
 def members_of(content: bytes) -> dict[str, bytes]:
-    """Return the members of an archive; of an HDF5 file itself."""
+    """Return the members of an archive; for an HDF5 file, the file itself."""
     errors = (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError)
     members: dict[str, bytes] = {}
     with suppress(*errors), zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -68,7 +69,7 @@ def put_together(members: dict[str, bytes], compression: int) -> bytes:
 
 
 def change_value(random: Random, value: Any, depth: int = 0) -> Any:
-    """Return JSON with another value somewhere, or one that is missing, doubled or moved."""
+    """Return JSON in which one value is replaced, removed, repeated or moved."""
     if isinstance(value, dict) and value and random.random() < 0.95:
         key = random.choice(list(value))
         if random.random() < 0.05:
@@ -98,24 +99,24 @@ def change_text(random: Random, text: bytes) -> bytes:
 
 
 def change_hdf5(random: Random, content: bytes) -> bytes:
-    """Change a number of an HDF5 file, or its description of the layers, in place."""
+    """Change a number, or the description of the layers, in an HDF5 file."""
     found = re.search(rb'\{"class_name.*?\}\0', content, re.DOTALL)
     if found and random.random() < 0.4:
         text = found[0][:-1]
         return content.replace(text, change_text(random, text)[: len(text)].ljust(len(text)))
-    # Near what says how something is stored, or anywhere.
+    # Changes bytes near a structure of the format, or anywhere.
     names = rb"TREE|SNOD|HEAP|GCOL|OHDR|OCHK|BTHD|BTIN|BTLF|FRHP|FHDB|FHIB|model_config|kernel|vars|layers|\x89HDF"
     marks = [mark.start() for mark in re.finditer(names, content)]
     near = marks and random.random() < 0.7
     place = max(0, random.choice(marks) + random.randrange(-64, 192)) if near else random.randrange(len(content) + 1)
     kind = random.choice("BBHIQQ")
-    value = random.choice(marks) if marks and random.random() < 0.5 else random.choice(NUMBERS)  # links that lead in circles
+    value = random.choice(marks) if marks and random.random() < 0.5 else random.choice(NUMBERS)  # circular links
     number = struct.pack("<" + kind, value % 256 ** struct.calcsize(kind))
     return content[:place] + number + content[place + len(number) :]
 
 
 def mutate(content: bytes, most: int, seed: int) -> bytes:
-    """Return a changed file: one change as a rule, sometimes several, or libFuzzer's own of bytes."""
+    """Return a changed file: usually one change, sometimes several or libFuzzer's own."""
     random = Random(seed)
     if random.random() < 0.1:
         return bytes(atheris.Mutate(content, most))
@@ -130,7 +131,7 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
 
 
 def load(content: bytes) -> nnk.Network:
-    """Load a file in as little memory as a file of its size is worth."""
+    """Load a file with memory in proportion to its size."""
     PATH.write_bytes(content)
     with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return from_keras(PATH)
@@ -155,6 +156,6 @@ if __name__ == "__main__":
         PATH = Path(folder, "model")
         GOOD = [path.read_bytes() for path in sorted(Path(__file__).parent.joinpath("corpus", "keras").iterdir())]
         for good in GOOD:
-            load_and_use(good)  # imports what loading imports
+            load_and_use(good)  # do all imports now
         atheris.Setup(sys.argv, load_and_use, custom_mutator=mutate)
         atheris.Fuzz()

@@ -1,6 +1,7 @@
-// libFuzzer on the kernel tables: each kernel of kernels.h, on every target of this machine, against `generic` on contiguous
-// arrays, bit for bit. Arrays have any size, stride and alignment and share memory where the contract allows it; they lie at
-// either end of memory that nobody may touch, and what lies between and beside outputs must stay as it is.
+// Fuzzes the kernels of kernels.h (libFuzzer): each target of this machine against `generic` on
+// contiguous arrays, bit for bit. Arrays have any size, stride and alignment, overlap where the
+// contract allows it, and lie at either end of memory between guard pages. Memory between and
+// beside outputs must stay unchanged.
 //
 //   fuzz_kernels -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/kernels
 #include <cstddef>
@@ -12,10 +13,10 @@
 
 using namespace nnkernels;
 
-// Multiplications of a layer: what takes some milliseconds, and now and then more, for rows that do not stay in the cache.
+// Maximum multiplications of a layer: some milliseconds of work; rarely more, to exceed the cache.
 constexpr std::size_t kMostWork = 100'000, kRareWork = 4'500'000;
 
-// Calls body(table, place) for each target, with the arrays at either end of their memory.
+// Calls body(table, place) for each target and both ends of the memory.
 template <class Body>
 static void for_each_target(Choices& choices, Body body) {
   const std::size_t offset = choices.flip() ? choices.below(40) : 0;
@@ -24,8 +25,8 @@ static void for_each_target(Choices& choices, Body body) {
   }
 }
 
-// Whether no output lies on an input that comes after its own: `from` and `to` are rows of n elements that begin at these
-// places.
+// Whether no output overwrites an input that is read later. `from` and `to` are rows of n elements,
+// starting at from_begin and to_begin.
 static bool outputs_stay_behind(const Layout& from, std::size_t from_begin, const Layout& to, std::size_t to_begin,
                                 std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
@@ -44,7 +45,7 @@ static bool outputs_stay_behind(const Layout& from, std::size_t from_begin, cons
   return true;
 }
 
-// select(table) is an element-wise kernel, of an activation with this option.
+// Fuzzes the element-wise kernel select(table), of an activation with this option.
 template <class T, class Select>
 static void fuzz_elementwise(Choices& choices, double option, Select select) {
   const std::size_t n = choices.size(3000);
@@ -56,13 +57,13 @@ static void fuzz_elementwise(Choices& choices, double option, Select select) {
 
   const std::size_t sharing = choices.below(3);
   const Layout to = sharing == 1 ? x.layout : any_layout(choices, 1, n);
-  // In one memory they begin so far apart.
+  // The distance of the arrays' starts if they share memory.
   const std::size_t apart = sharing == 0 ? 0 : choices.below(4) * choices.below(2 * n + 1);
   const std::size_t x_begin = choices.flip() ? apart : 0, y_begin = x_begin == 0 ? apart : 0;
   const bool shared = sharing > 0 && outputs_stay_behind(x.layout, x_begin, to, y_begin, n);
 
   const auto expect = [&](Window<T>& y, std::size_t begin) {
-    for (std::size_t i = 0; i < n; ++i) y.expected(begin + to.place(0, i)) = expected[i];  // the last one stays
+    for (std::size_t i = 0; i < n; ++i) y.expected(begin + to.place(0, i)) = expected[i];  // overlapping: the last one stays
   };
   for_each_target(choices, [&](const KernelTable& table, Place place) {
     if (shared) {
@@ -105,7 +106,7 @@ static void fuzz_rowwise(Choices& choices, typename Kernels<T>::Rowwise* Kernels
   });
 }
 
-// One result from one row or two: logsumexp and dot.
+// Reductions of one row (logsumexp) or two (dot).
 template <class T>
 static void fuzz_reductions(Choices& choices, bool of_two) {
   const std::size_t n = choices.size(4200);
@@ -147,13 +148,13 @@ static void fuzz_conversions(Choices& choices) {
   });
 }
 
-// Rows whose elements lie side by side, forwards or backwards, apart or over one another.
+// Rows of contiguous elements. The rows may be contiguous, have gaps, be reversed, or overlap.
 static Layout any_rows(Choices& choices, std::size_t rows, std::size_t n) {
   const std::ptrdiff_t side_by_side = static_cast<std::ptrdiff_t>(n + choices.below(3));
   return {rows, n, choices.flip() ? side_by_side : any_layout(choices, rows, 1).row_step, 1};
 }
 
-// A layer with weights of any layout, where they lie and packed, whole and in two parts.
+// A dense layer with weights of any layout: unpacked and packed, whole and in two parts.
 template <class T>
 static void fuzz_dense(Choices& choices) {
   using C = Compute<T>;
@@ -231,7 +232,7 @@ static void fuzz_dense(Choices& choices) {
   });
 }
 
-// A layer of rows that lie across: as many as the target takes.
+// dense_lanes: as many rows as the target has lanes.
 template <class T>
 static void fuzz_dense_lanes(Choices& choices) {
   using C = Compute<T>;
@@ -283,7 +284,7 @@ static void fuzz_copy_rows(Choices& choices) {
   const std::size_t n = choices.size(200);
   Choices layouts = choices;
   for_each_target(choices, [&](const KernelTable& table, Place place) {
-    Choices same_choices = layouts;  // the number of rows is the target's
+    Choices same_choices = layouts;  // the number of rows depends on the target
     const std::size_t rows = table.of<T>().lane_rows;
     const Operand<C> x(same_choices, any_layout(same_choices, rows, n));
     const Layout to = distinct_layout(same_choices, rows, n);

@@ -1,11 +1,11 @@
-"""libFuzzer, through Atheris, on the reader of model files: a file loads, or it raises ValueError.
+"""Fuzz the reader of model files, with Atheris: a file loads, or it raises ValueError.
 
     pip install atheris
     python tests/fuzz_model.py -max_total_time=600 -max_len=4096 new_inputs tests/corpus/model
 
-A mutation takes a file apart and changes its parts: lengths, offsets, shapes, dtypes, names, metadata, numbers, the JSON.
-What loads must compute, and be the same after it is saved again. Loading may take memory in proportion to the file's size: the
-address space is limited to so much more while it runs.
+A mutation changes parts of a file: lengths, offsets, shapes, dtypes, names, metadata, numbers, the
+JSON. A loaded network must run, and be the same after saving and loading. The address space is
+limited, so that loading takes memory in proportion to the file's size.
 """
 
 import json
@@ -27,7 +27,7 @@ from limited_memory import limited_memory
 with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
 
-# Bytes that a load may take: for what is allocated in pieces of its own, and for each byte of the file.
+# The memory that a load may take, in bytes: a constant, plus an amount per byte of the file.
 MOST_BYTES = 2**23
 MOST_BYTES_FOR_EACH = 64
 
@@ -75,7 +75,7 @@ TEXTS = (
 
 
 def model(random: Random) -> bytes:
-    """Return a file of a network that is right."""
+    """Return a valid file of a network."""
     dtype = random.choice([np.float16, np.float32, np.float64])
     widths = [random.randrange(5) for _ in range(random.randrange(2, 5))]
     layers = [
@@ -89,7 +89,7 @@ def model(random: Random) -> bytes:
 
 
 def take_apart(content: bytes) -> tuple[bytes, bytes]:
-    """Return the header and the data, wherever the length says that the one ends."""
+    """Return the header and the data, split where the header's length says."""
     (length,) = struct.unpack("<Q", content[:8].ljust(8, b"\0"))
     return content[8 : 8 + length], content[8 + length :]
 
@@ -99,7 +99,7 @@ def put_together(header: bytes, data: bytes) -> bytes:
 
 
 def change(random: Random, header: bytes, pattern: bytes, texts: tuple[str, ...]) -> bytes:
-    """Put another text where the pattern, or its first group, matches."""
+    """Replace a match of the pattern, or of its first group, by another text."""
     matches = list(re.finditer(pattern, header))
     if not matches:
         return header
@@ -109,7 +109,7 @@ def change(random: Random, header: bytes, pattern: bytes, texts: tuple[str, ...]
 
 
 def change_members(random: Random, header: bytes) -> bytes:
-    """Take out, put in again or exchange members of the header or of a tensor; names may then be there twice."""
+    """Remove, repeat or swap members of the header or of a tensor; names may then be repeated."""
     try:
         members: Any = json.loads(header, object_pairs_hook=lambda pairs: ["object", *pairs])
         chosen = random.choice([members, *(value for _, value in members[1:] if value[0] == "object")])
@@ -135,7 +135,7 @@ def render(value: Any) -> str:
 
 
 def grow(random: Random, header: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Make the last tensor of a good file longer, in its shape, its offsets and the data alike."""
+    """Lengthen the last tensor of a valid file consistently: shape, offsets and data."""
     try:
         tensors = json.loads(header)
         last = max((tensors[name] for name in tensors if name != "__metadata__"), key=lambda tensor: tensor["data_offsets"][1])
@@ -180,7 +180,7 @@ def mutate_once(random: Random, content: bytes) -> bytes:
 
 
 def mutate(content: bytes, most: int, seed: int) -> bytes:
-    """Return a changed file: one change as a rule, sometimes several, or libFuzzer's own of bytes."""
+    """Return a changed file: usually one change, sometimes several or libFuzzer's own."""
     random = Random(seed)
     if random.random() < 0.1:
         return bytes(atheris.Mutate(content, most))
@@ -192,14 +192,14 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
 
 
 def read(content: bytes, reader: Callable[[], nnk.Network]) -> nnk.Network:
-    """Read a file in as little memory as a file of its size is worth."""
+    """Read a file with memory in proportion to its size."""
     PATH.write_bytes(content)
     with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return reader()
 
 
 def read_tensors(content: bytes) -> None:
-    """Read the tensors of a file as those of other libraries: "weights" of ours are their "weight"."""
+    """Read a file's tensors as if from another library, with "weights" renamed to "weight"."""
     content = content.replace(b'weights"', b'weight" ')
     layers = len(set(re.findall(rb'"([^"]*)[./](?:weight|kernel|mean|running_mean|moving_mean)"', content)))
     try:
@@ -217,7 +217,7 @@ def load_and_use(content: bytes) -> None:
     except ValueError as error:
         assert str(PATH) in str(error)  # noqa: PT017 - no test of pytest's
         return
-    inputs = network.layers[0].inputs  # of a layer without outputs, any number
+    inputs = network.layers[0].inputs  # without outputs, inputs may be any number
     x = np.ones((3 if inputs < 2**16 else 0, inputs))
     with np.errstate(all="ignore"):
         result = network(x)
@@ -231,6 +231,6 @@ def load_and_use(content: bytes) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         PATH = Path(folder, "model.safetensors")
-        load_and_use(model(Random(0)))  # imports what loading imports
+        load_and_use(model(Random(0)))  # do all imports now
         atheris.Setup(sys.argv, load_and_use, custom_mutator=mutate)
         atheris.Fuzz()

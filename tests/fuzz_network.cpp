@@ -1,6 +1,7 @@
-// libFuzzer on networks: construction, forward pass and copies of the weights, from any sizes, strides and layouts, against the
-// layers' kernels of `generic` one after the other. Sizes that no memory holds, and allocations that fail at any place, must be
-// std::bad_alloc and leave the next call right. NNKERNELS_TARGET chooses the target.
+// Fuzzes networks (libFuzzer): construction, forward pass and copies of the weights, with any
+// sizes, strides and layouts, against the kernels of `generic` layer by layer. Sizes that exceed
+// memory and failed allocations must raise std::bad_alloc, and the next call must be right.
+// NNKERNELS_TARGET chooses the target.
 //
 //   export ASAN_OPTIONS=allocator_may_return_null=1
 //   fuzz_network -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/network
@@ -20,7 +21,7 @@
 
 using namespace nnkernels;
 
-// Multiplications of a batch: what takes some milliseconds, and now and then more.
+// Maximum multiplications of a batch: some milliseconds of work; rarely more.
 constexpr std::size_t kMostWork = 100'000, kRareWork = 3'000'000;
 
 template <class T>
@@ -29,7 +30,7 @@ struct Layer {
   Operand<T> bias;
   Activation activation;
   double option = 0;
-  std::vector<double> offset, scale;  // of a layer that scales
+  std::vector<double> offset, scale;  // of a Scale layer
   bool scales = false;
 
   LayerView<T> view() const {
@@ -48,7 +49,7 @@ struct Layer {
   }
 };
 
-// Rows of From through a layer that scales.
+// Applies a Scale layer to rows of From.
 template <class T, class From>
 static std::vector<T> plain_scale(const Layer<T>& layer, const std::vector<From>& rows) {
   const auto wide = widened(rows);
@@ -60,7 +61,7 @@ static std::vector<T> plain_scale(const Layer<T>& layer, const std::vector<From>
   return y;
 }
 
-// Rows through a layer by the kernels of `generic`, rounded where the chain of functions rounds.
+// Applies a layer by the kernels of `generic`, rounding where the separate functions round.
 template <class T>
 static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>& rows, std::size_t count) {
   using C = Compute<T>;
@@ -86,7 +87,7 @@ static std::vector<T> plain_forward(const Layer<T>& layer, const std::vector<T>&
   return y;
 }
 
-// Layers that chain, each of any layout.
+// A chain of layers, each with any layout.
 template <class T>
 static std::vector<Layer<T>> any_layers(Choices& choices) {
   std::vector<Layer<T>> layers;
@@ -120,7 +121,7 @@ static std::vector<Layer<T>> any_layers(Choices& choices) {
   return layers;
 }
 
-// Rows of From: of T, or of double, where the first layer scales.
+// From is T, or double if the first layer is a Scale.
 template <class From, class T>
 static void fuzz_forward(Choices& choices, const std::vector<Layer<T>>& layers) {
   std::vector<LayerView<T>> views;
@@ -136,7 +137,7 @@ static void fuzz_forward(Choices& choices, const std::vector<Layer<T>>& layers) 
   const Layout to = distinct_layout(choices, count, outputs);
   constexpr bool kOfT = std::is_same_v<From, T>;
   const bool function = kOfT && layers.size() == 1 && !layers[0].scales && !has_option(layers[0].activation) && choices.flip();
-  const std::size_t allocations = choices.below(16);  // that do not fail; with 15 none does
+  const std::size_t allocations = choices.below(16);  // how many succeed; with 15, all
   const std::size_t offset = choices.flip() ? choices.below(20) : 0;
 
   std::vector<T> expected;
@@ -207,14 +208,14 @@ static void fuzz_forward(Choices& choices) {
   }
 }
 
-// A size that nobody's memory holds, or that wraps around, or a small one.
+// A size that exceeds memory, wraps around, or is small.
 static std::size_t any_claim(Choices& choices) {
   const std::size_t power = std::size_t{1} << choices.below(64);
-  const std::size_t size = power + static_cast<std::size_t>(choices.step(4));  // below 0 wraps around
+  const std::size_t size = power + static_cast<std::size_t>(choices.step(4));  // negative sizes wrap around
   return choices.flip() ? size : choices.below(5);
 }
 
-// All elements in one place, so that any claim can be read.
+// Claimed sizes: all strides are 0, so that an array of any size can be read.
 template <class T>
 static void fuzz_claims(Choices& choices) {
   const std::vector<T> number = numbers<T>(choices, 1);
@@ -230,7 +231,7 @@ static void fuzz_claims(Choices& choices) {
     made = true;
     check(network.inputs() == inputs && network.outputs() == outputs, kernels(), "sizes", inputs, outputs);
     const std::size_t count = choices.below(4);
-    if (outputs == 0 || small) {  // outputs may not share places
+    if (outputs == 0 || small) {  // outputs must not overlap
       std::vector<T> results(count * outputs + 1);
       const Strided<const T> x{number.data(), inputs <= 1 ? element : 0};
       network.forward({x.data, 0, x.stride}, count,
@@ -239,7 +240,7 @@ static void fuzz_claims(Choices& choices) {
   } catch (const std::bad_alloc&) {
     check(!small, kernels(), "bad_alloc for a small network", inputs, outputs);
   }
-  // Memory for the weights and the biases is wanted; where there are none of either, it is not.
+  // A network must fail if its weights or biases exceed kMost.
   constexpr std::size_t kMost = kMostBytes / sizeof(Compute<T>);
   const bool fits = outputs <= kMost && (outputs == 0 || inputs <= kMost / outputs);
   check(fits || !made, kernels(), "a network that no memory holds", inputs, outputs, sizeof(T));

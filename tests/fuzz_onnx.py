@@ -1,11 +1,11 @@
-"""libFuzzer, through Atheris, on the reader of ONNX files: a file becomes a network, or it raises ValueError.
+"""Fuzz the reader of ONNX files, with Atheris: a file becomes a network, or it raises ValueError.
 
     pip install atheris onnx
     python tests/fuzz_onnx.py -max_total_time=600 -max_len=4096 new_inputs tests/corpus/onnx
 
-A mutation parses a model and changes its parts: operators, names, attributes, shapes, numbers, the order of nodes. What is read
-must compute, and be the same after it is written and read again. Reading may take memory in proportion to the file's size: the
-address space is limited to so much more while it runs.
+A mutation parses a model and changes its parts: operators, names, attributes, shapes, numbers, the
+order of nodes. The resulting network must run, and be the same after writing and reading. The
+address space is limited, so that reading takes memory in proportion to the file's size.
 """
 
 import sys
@@ -27,8 +27,8 @@ with atheris.instrument_imports(include=["nnkernels"]):
     import nnkernels as nnk
     from nnkernels.models import onnx as reader
 
-# Bytes that reading may take: for what is allocated in pieces of its own, and for each byte of the file, of which three make a
-# node, an object of its own.
+# The memory that reading may take, in bytes: a constant, plus an amount per byte of the file. Three
+# bytes can make a node, which is a separate object.
 MOST_BYTES = 2**23
 MOST_BYTES_FOR_EACH = 128
 
@@ -87,7 +87,7 @@ TYPES = (1, 10, 11, 16, 6, 7, 8, 9, 0, 2, 17, 99)
 
 
 def model(random: Random) -> Any:
-    """Return a model that is right: a network that is written, or one of other operators."""
+    """Return a valid model: one written by to_onnx, or one of other operators."""
     dtype = random.choice([np.float16, np.float32, np.float64])
     widths = [random.randrange(1, 5) for _ in range(random.randrange(2, 5))]
     layers: list[Any] = [nnk.Scale(1.0, 2.0)] if random.random() < 0.3 else []
@@ -164,7 +164,7 @@ def mutate_node(random: Random, graph: Any, node: Any) -> None:
 
 
 def insert_node(random: Random, graph: Any) -> None:
-    """Put an operator between a node and those that take its output."""
+    """Insert an operator after a node."""
     place = random.randrange(len(graph.node))
     if not graph.node[place].output:
         return
@@ -199,7 +199,7 @@ def mutate_once(random: Random, content: Any) -> None:
 
 
 def mutate(content: bytes, most: int, seed: int) -> bytes:
-    """Return a changed file: one change as a rule, sometimes several, or libFuzzer's own of bytes."""
+    """Return a changed file: usually one change, sometimes several or libFuzzer's own."""
     random = Random(seed)
     if random.random() < 0.1:
         return bytes(atheris.Mutate(content, most))
@@ -208,12 +208,12 @@ def mutate(content: bytes, most: int, seed: int) -> bytes:
         for _ in range(random.choice([1, 1, 1, 2, 4])):
             mutate_once(random, parsed)
         return bytes(parsed.SerializeToString()[:most])
-    except Exception:  # no model, or what protobuf does not take
+    except Exception:  # not a model, or refused by protobuf
         return bytes(atheris.Mutate(content, most))
 
 
 def read(content: bytes) -> nnk.Network:
-    """Read a file in as little memory as a file of its size is worth."""
+    """Read a file with memory in proportion to its size."""
     PATH.write_bytes(content)
     with limited_memory(MOST_BYTES + MOST_BYTES_FOR_EACH * len(content)):
         return nnk.from_onnx(PATH)
@@ -237,6 +237,6 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         PATH = Path(folder, "model.onnx")
-        read_and_use(model(Random(0)).SerializeToString())  # imports what reading imports
+        read_and_use(model(Random(0)).SerializeToString())  # do all imports now
         atheris.Setup(sys.argv, read_and_use, custom_mutator=mutate)
         atheris.Fuzz()

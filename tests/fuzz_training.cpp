@@ -1,7 +1,8 @@
-// libFuzzer on learning. The kernels, on every target of this machine, against `generic` one row or number after the other;
-// compute_loss and Trainer, on the target that NNKERNELS_TARGET chooses, against plain loops (plain_training.h): any shape, any
-// activations, losses, optimizers and weights, numbers of every kind. Allocations that fail at any place must be
-// std::bad_alloc, after which the same call is right.
+// Fuzzes training (libFuzzer), with any shapes, activations, losses, optimizers, weights and
+// numbers. Kernels of each target of this machine are compared with `generic`, one row or number at
+// a time; compute_loss and Trainer, on the target of NNKERNELS_TARGET, with plain loops
+// (plain_training.h). A failed allocation must raise std::bad_alloc, and a repeated call must be
+// right.
 //
 //   export ASAN_OPTIONS=allocator_may_return_null=1
 //   fuzz_training -max_total_time=600 -max_len=64 -len_control=0 new_inputs tests/corpus/training
@@ -18,12 +19,12 @@
 
 using namespace nnkernels;
 
-// Multiplications of a batch or a product: what takes some milliseconds, and now and then more.
+// Maximum multiplications of a batch or product: some milliseconds of work; rarely more.
 constexpr std::size_t kMostWork = 15'000, kRareWork = 1'000'000;
 
 static std::size_t any_work(Choices& choices) { return choices.below(32) == 31 ? kRareWork : kMostWork; }
 
-// Calls body(table, place) for each target, with the arrays at either end of their memory.
+// Calls body(table, place) for each target and both ends of the memory.
 template <class Body>
 static void for_each_target(Choices& choices, Body body) {
   const std::size_t offset = choices.flip() ? choices.below(40) : 0;
@@ -40,7 +41,7 @@ static C any_option(Choices& choices) {
   return kOptions[choices.below(std::size(kOptions))];
 }
 
-// Finite and not negative: 0 among ordinary ones, or of any magnitude.
+// Finite weights, not negative: some 0; ordinary or of any magnitude; or all 0.
 static std::vector<double> any_weights(Choices& choices, std::size_t n) {
   std::vector<double> weights = numbers<double>(choices, n);
   const bool all_zero = choices.below(16) == 15;
@@ -50,7 +51,7 @@ static std::vector<double> any_weights(Choices& choices, std::size_t n) {
   return weights;
 }
 
-// What outputs should be, or what a network should learn.
+// Labels or targets, and weights.
 template <class C>
 struct Wanted {
   Wanted(Choices& choices, Loss loss, std::size_t rows, std::size_t n) {
@@ -66,7 +67,7 @@ struct Wanted {
     weight_of_term = kind == 2;
     weighted = kind != 0;
     if (weighted) weights = any_weights(choices, weight_of_term ? rows * terms : rows);
-    labels.reserve(1), targets.reserve(1), weights.reserve(1);  // also an empty array is somewhere
+    labels.reserve(1), targets.reserve(1), weights.reserve(1);  // an empty array has an address, too
   }
 
   Targets<C> view() const {
@@ -124,7 +125,7 @@ template <class C>
 static void fuzz_outer_product(Choices& choices) {
   const std::size_t rows = choices.size(140), columns = choices.size(140);
   const std::size_t steps = std::min(choices.size(1100), any_work(choices) / std::max<std::size_t>(rows * columns, 1));
-  // Elements of `a` have any place, those of a row of b lie side by side.
+  // `a` has any layout; the rows of b are contiguous.
   const bool rows_beside = choices.flip();
   const std::ptrdiff_t a_apart = static_cast<std::ptrdiff_t>((rows_beside ? rows : steps) + choices.below(3));
   const Layout a_layout{steps, rows, rows_beside ? a_apart : 1, rows_beside ? 1 : a_apart};
@@ -187,7 +188,7 @@ static void fuzz_activation_gradient(Choices& choices) {
 
 template <class C>
 static void fuzz_optimizer_kernel(Choices& choices) {
-  const std::size_t n = choices.size(3000), kind = choices.below(3);  // without a moment, with one, Adam
+  const std::size_t n = choices.size(3000), kind = choices.below(3);  // SGD, momentum, Adam: 0 to 2 moments
   const std::vector<C> settings = numbers<C>(choices, 7);
   const bool nesterov = choices.flip();
   const std::vector<C> gradient = numbers<C>(choices, n);
@@ -261,8 +262,8 @@ static Optimizer any_optimizer(Choices& choices, std::size_t moments) {
   return {any(kKinds), any(kRates), any(kBetas), any(kBetas), any(kSmall), any(kSmall)};
 }
 
-// Calls run(), which returns a result, with so many allocations that succeed. If one does not, restores what it may have
-// changed and calls it again.
+// Returns run(), of which only some allocations succeed. If one fails, calls restore() to undo
+// changes, and run() again.
 template <class Run, class Restore>
 static auto run_refused(std::size_t allocations, Run run, Restore restore) {
   if (allocations < 15) {
@@ -301,7 +302,7 @@ static void fuzz_trainer(Choices& choices) {
   const std::vector<C> x = numbers<C>(choices, rows * layers.front().inputs);
   const Wanted<C> wanted(choices, loss, rows, n);
   const Examples<C> all{x.data(), rows, wanted.view()};
-  const std::size_t allocations = choices.below(16);  // that do not fail; with 15 none does
+  const std::size_t allocations = choices.below(16);  // how many succeed; with 15, all
 
   PlainTrainer<C> plain(layers, loss, option, batch, moments);
   Trainer<C> trainer = run_refused(

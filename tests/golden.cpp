@@ -1,9 +1,9 @@
-// The results that tests/golden.py describes, by the C++ library, against their hashes:
+// Computes the results of tests/golden.py with the C++ library, and compares their hashes:
 //
 //   golden tests/golden.txt [target]
 //
-// Fails if one differs, or if the target in use (the best one, or NNKERNELS_TARGET's) is not the one named. Needs no Python, so
-// that it runs under an emulator.
+// Fails if a hash differs, or if the target in use (NNKERNELS_TARGET or the best) is not the given
+// one. Needs no Python, so it can run under an emulator.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -29,7 +29,7 @@ using namespace nnkernels;
 
 using Sizes = std::initializer_list<std::size_t>;
 
-// The hashes of the file that are still to be compared.
+// The hashes that have not been compared yet.
 static std::map<std::string, std::string> expected;
 static int failures = 0;
 
@@ -45,13 +45,13 @@ static void make_nan_one(double& x) {
   if (x != x) std::memcpy(&x, &bits, sizeof x);
 }
 
-// The unsigned integer of as many bits as T has.
+// The unsigned integer of the size of T.
 template <class T>
 using Bits = std::conditional_t<
     sizeof(T) == 1, std::uint8_t,
     std::conditional_t<sizeof(T) == 2, std::uint16_t, std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
 
-// The bytes of the values, the least significant one of each value first, on big-endian CPUs too.
+// The bytes of the values in little-endian order, on every CPU.
 template <class T>
 std::vector<std::uint8_t> little_endian_bytes(const std::vector<T>& values) {
   std::vector<std::uint8_t> bytes;
@@ -76,7 +76,7 @@ void check(const std::string& name, std::vector<T> result) {
   if (found != expected.end()) expected.erase(found);
 }
 
-// tests/corpus.py: random_bits, numbers, anything.
+// The functions of tests/corpus.py: random_bits, numbers, anything.
 template <class T>
 std::vector<T> numbers(std::size_t n, std::uint64_t seed, double scale = 1) {
   constexpr int kDigits = std::is_same_v<T, Half> ? 11 : std::is_same_v<T, float> ? 24 : 53;
@@ -111,7 +111,8 @@ void check_integers(const char* dtype, ElementwiseKernel<T>* relu) {
   check(std::string(dtype) + " relu", y);
 }
 
-// The gradient by x, from that by activation(x): that of a layer of one weight, 1.
+// The gradient with respect to x, given the gradient with respect to activation(x), by a layer with
+// the single weight 1.
 template <class C>
 std::vector<C> gradient_of(Activation activation, double option, const std::vector<C>& x, const std::vector<C>& upstream) {
   Trainer<C> trainer({{1, 1, activation, option}}, Loss::kSquaredError, 0, x.size(), 0);
@@ -154,7 +155,7 @@ void check_functions(const std::string& kind, std::vector<T> (*corpus)(std::size
   }
 }
 
-// Rows to which 4 or 256 is added, or nothing, exactly.
+// Rows plus 0, 4 or 256; the sums are exact.
 template <class T>
 void check_shifted(const std::string& dtype) {
   const Kernels<T>& table = kernels().of<T>();
@@ -178,7 +179,7 @@ void check_shifted(const std::string& dtype) {
   }
 }
 
-// A layer of the corpus: its weights and bias, and the view of them.
+// A layer of the corpus: weights, bias, and a view of them.
 template <class T>
 struct Layer {
   Layer(std::size_t outputs, std::size_t inputs, std::size_t index, Activation activation)
@@ -189,7 +190,7 @@ struct Layer {
              activation,
              option_of(activation)} {}
 
-  std::vector<T> weights, bias;  // which keep their places when the layer is moved
+  std::vector<T> weights, bias;  // their addresses stay when the layer is moved
   LayerView<T> view;
 };
 
@@ -198,7 +199,7 @@ Rows<T> rows_of(T* data, std::size_t width) {
   return {data, static_cast<std::ptrdiff_t>(width * sizeof(T)), static_cast<std::ptrdiff_t>(sizeof(T))};
 }
 
-// A layer that scales, of the corpus.
+// A Scale layer of the corpus.
 struct Scale {
   Scale(std::size_t n, std::size_t place)
       : offset(numbers<double>(n, 20 + 2 * place)), scale(numbers<double>(n, 21 + 2 * place)) {
@@ -315,7 +316,7 @@ struct LossCase {
   const char* name;
   Loss loss;
   double option;
-  Kind kind;  // of the targets
+  Kind kind;  // kind of the targets
 };
 
 static const LossCase kLosses[] = {
@@ -330,7 +331,7 @@ static const LossCase kLosses[] = {
     {"poisson", Loss::kPoisson, 0, Kind::kCounts},
 };
 
-// Targets of all rows, and row i's weight (i mod 5) / 4 if there are weights.
+// Targets of all rows, and optionally weights: (i mod 5) / 4 for row i.
 template <class C>
 struct Wanted {
   Wanted(Kind kind, std::size_t n, bool weighted) {
@@ -357,7 +358,7 @@ struct Wanted {
   std::vector<double> weights;
 };
 
-// The losses, or their mean, and then the gradient.
+// Hashes the losses or their mean, followed by the gradient.
 template <class C>
 void check_losses(const std::string& dtype) {
   const auto check_loss = [&](const LossCase& c, std::size_t n, const char* corpus, const std::vector<C>& outputs,
@@ -381,7 +382,7 @@ void check_losses(const std::string& dtype) {
   }
 }
 
-// Weights and biases of a new network, layer after layer: uniform within a bound.
+// Weights and biases of a new network, layer by layer: uniform within a bound.
 std::vector<double> initial_parameters(const std::vector<std::size_t>& sizes, const std::string& initializer) {
   std::vector<double> parameters;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
@@ -421,14 +422,14 @@ struct Fit {
   const char* loss = "cross_entropy";
   std::vector<std::size_t> sizes = {6, 8, 5};
   Activation hidden = Activation::kRelu;
-  Activation last = Activation::kNone;  // kNone where the loss is of the logits
+  Activation last = Activation::kNone;  // kNone if the loss takes logits
   const char* initializer = "glorot";
   Optimizer optimizer = adam(0.01);
   std::size_t epochs = 3;
   std::size_t batch = 32;
   bool shuffle = true;
   bool weighted = false;
-  std::vector<std::size_t> scales = {};  // before these layers there is one that scales; after the last, if it is their number
+  std::vector<std::size_t> scales = {};  // layers preceded by a Scale; the number of layers means a Scale at the end
 };
 
 static void twice(Fit& fit, Activation activation) {
@@ -524,7 +525,7 @@ static const struct {
      }},
 };
 
-// Trains a network from these parameters, changes them, and returns the loss of each epoch.
+// Trains a network, starting from the parameters, which it updates. Returns the loss of each epoch.
 template <class C>
 std::vector<double> train(const Fit& fit, const std::vector<C>& x, std::vector<C>& parameters) {
   const auto& sizes = fit.sizes;
@@ -555,7 +556,7 @@ std::vector<double> train(const Fit& fit, const std::vector<C>& x, std::vector<C
   return losses;
 }
 
-// Parameters, and then the losses.
+// Hashes the parameters, followed by the losses.
 template <class C>
 void check_training(const std::string& name, const std::vector<C>& parameters, const std::vector<double>& losses) {
   std::vector<double> result(parameters.begin(), parameters.end());
@@ -563,7 +564,7 @@ void check_training(const std::string& name, const std::vector<C>& parameters, c
   check(name, result);
 }
 
-// Three epochs in scikit-learn's conventions: parameters, and then the sums.
+// Hashes three epochs in scikit-learn's conventions: parameters, followed by the sums.
 template <class C>
 void check_batches(const std::string& dtype) {
   const Wanted<C> wanted(Kind::kLabels, 5, true);
@@ -599,7 +600,7 @@ void check_learning(const std::string& dtype) {
   check_batches<C>(dtype);
 }
 
-// Weights and inputs of float16, which learn in float.
+// float16 weights and inputs, trained in float.
 void check_learning_of_halves() {
   const auto half = [](const std::vector<float>& values) {
     std::vector<Half> result(values.size());

@@ -1,12 +1,13 @@
-"""Print the SHA-256 of results on a fixed corpus, with all NaNs made one. tests/golden.txt holds what it printed once.
+"""Print the SHA-256 of results on a fixed corpus. All NaNs count as equal.
 
-A hash that changes is a result that changes for every user. Where that is meant, renew the file in the same commit, and say
-in python/docs/changes.md what changed and why:
+tests/golden.txt has the expected hashes. A changed hash means that a result changes for all users.
+If that is intended, update the file in the same commit, and state in python/docs/changes.md what
+changed and why:
 
     NNKERNELS_TARGET=generic python tests/golden.py > tests/golden.txt
 
-test_reproducible.py compares each target with the file, golden.cpp does so without Python: it computes the same results under
-the same names.
+test_reproducible.py compares each target with the file. golden.cpp computes the same results in
+C++, under the same names.
 """
 
 import hashlib
@@ -27,7 +28,8 @@ FILE = Path(__file__).with_name("golden.txt")
 HEADER = "# SHA-256 of results, by name. tests/golden.py says what they are and how to renew them.\n"
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-# Element-wise, under the names of common.h, and as text for Dense; options are no default ones.
+# Element-wise functions by their names in common.h, with their texts for Dense. Options are not the
+# defaults.
 ELEMENTWISE: dict[str, tuple[Callable[..., Any], str]] = {
     "relu": (nnk.relu, "relu"),
     "sigmoid": (nnk.sigmoid, "sigmoid"),
@@ -47,7 +49,7 @@ Loss = Callable[..., Any]
 
 
 def golden_results() -> Iterator[tuple[str, Array]]:
-    """Yield the name and the result of each computation."""
+    """Yield the name and result of each computation."""
     for dtype in INTEGERS:
         yield f"{dtype} relu", nnk.relu(anything(dtype, 1000))
     for dtype in FLOATS:
@@ -62,7 +64,7 @@ def golden_results() -> Iterator[tuple[str, Array]]:
                 for function in (nnk.softmax, nnk.log_softmax, nnk.logsumexp):
                     yield f"{kind} {function.__name__} {n}", function(z)
                 yield f"{kind} dot {n}", nnk.dot(z, corpus(dtype, n, seed=2))
-        # The sums are exact: the hashes of all shifts are equal.
+        # The shifted logits are exact, so all shifts have equal hashes.
         for n, shift in product((3, 33, 700, 3001), (0, 4) if dtype == "float16" else (0, 4, 256)):
             z = numbers(np.float16, 5, n).astype(dtype) + np.array(shift, dtype)
             for function in (nnk.softmax, nnk.log_softmax):
@@ -89,7 +91,7 @@ def golden_results() -> Iterator[tuple[str, Array]]:
 
 
 def gradient_of(activation: str, x: Array, upstream: Array) -> Array:
-    """Return the gradient by x, from that by activation(x): that of a layer of one weight, 1."""
+    """Return the gradient with respect to x, by a layer with the single weight 1."""
     trainer = _core.Trainer((1, 1), [number_of(activation)], x.dtype.num, 0, 0.0, len(x), 0)
     trainer.parameters[:] = 1, 0
     gradient = np.empty((len(x), 1), x.dtype)
@@ -108,7 +110,7 @@ def scale_of(n: int, place: int) -> nnk.Scale:
 
 
 def with_scales(layers: Sequence[nnk.Dense], places: Iterable[int]) -> list[nnk.Dense | nnk.Scale]:
-    """Return layers with a Scale before those of these places; after the last one, if a place is their number."""
+    """Return layers with a Scale before those at ``places``; place len(layers) is the end."""
     result: list[nnk.Dense | nnk.Scale] = list(layers)
     for place in sorted(places, reverse=True):
         result.insert(place, scale_of(layers[place].inputs if place < len(layers) else layers[-1].outputs, place))
@@ -117,7 +119,8 @@ def with_scales(layers: Sequence[nnk.Dense], places: Iterable[int]) -> list[nnk.
 
 # --- Learning ---
 
-# Functions of the outputs and targets, by name, and the kind of their targets: see `targets`.
+# Losses by name, as functions of outputs and targets, and the kind of their targets (see
+# `targets`).
 LOSSES: dict[str, tuple[Loss, str]] = {
     "cross_entropy": (nnk.cross_entropy, "labels"),
     "cross_entropy smoothed": (partial(nnk.cross_entropy, label_smoothing=0.1), "labels"),
@@ -129,11 +132,11 @@ LOSSES: dict[str, tuple[Loss, str]] = {
     "huber": (partial(nnk.huber, delta=0.75), "numbers"),
     "poisson": (nnk.poisson, "counts"),
 }
-ROWS = 300  # more than a block of 256, and no multiple of the batches
+ROWS = 300  # more than a block of 256; not a multiple of the batch sizes
 
 
 def targets(dtype: str, kind: str, outputs: int) -> Array:
-    """Return targets of each row: labels 0, 7, 14, ... modulo the outputs, or exact numbers of a range."""
+    """Return the targets: labels 0, 7, 14, ... modulo the number of outputs, or exact numbers."""
     values = numbers(dtype, ROWS, outputs, seed=2)
     if kind == "labels":
         return np.arange(ROWS) * 7 % outputs
@@ -143,9 +146,9 @@ def targets(dtype: str, kind: str, outputs: int) -> Array:
 
 
 class Fit(NamedTuple):
-    """A new network of seed 5, and how it is trained."""
+    """A new network (seed 5) and the settings of its training."""
 
-    loss: str | None = "cross_entropy"  # in LOSSES, or None: the network's own, which has the targets of cross_entropy
+    loss: str | None = "cross_entropy"  # key of LOSSES; None: the network's own loss, with labels
     sizes: tuple[int, ...] = (6, 8, 5)
     hidden: str = "relu"
     last: str | None = "softmax"
@@ -209,7 +212,7 @@ FITS = {
     "one layer": Fit(sizes=(6, 5)),
     "four layers": Fit(sizes=(6, 7, 9, 17, 5), hidden="sigmoid"),
     "softmax within": Fit(sizes=(6, 7, 9, 5), hidden="softmax"),
-    "wide": Fit(sizes=(6, 290, 270, 5), batch_size=300, epochs=1),  # sums over more than 256 outputs as well
+    "wide": Fit(sizes=(6, 290, 270, 5), batch_size=300, epochs=1),  # sums over more than 256 outputs
     "scaled inputs": Fit(scales=(0,)),
     "scaled within": Fit(scales=(1,), weighted=True),
     "scaled outputs": Fit(loss="huber", last=None, scales=(2,)),
@@ -225,14 +228,17 @@ FITS = {
 
 
 def parameters_and_losses(training: nnk.Training) -> Array:
-    """Return in float64, which holds them exactly: weights and bias of each Dense, then the loss of each epoch."""
+    """Return weights and biases of each Dense, then the epochs' losses, all exact in float64."""
     dense = [layer for layer in training.network.layers if isinstance(layer, nnk.Dense)]
     layers = [array.ravel() for layer in dense for array in (layer.weights, layer.bias)]
     return np.concatenate([*layers, training.losses]).astype(np.float64)
 
 
 def batches(dtype: str) -> Array:
-    """Return parameters and sums of three epochs in scikit-learn's conventions, with Adam's epsilon before the correction."""
+    """Return parameters and sums of three epochs in scikit-learn's conventions.
+
+    Adam adds epsilon before the bias correction.
+    """
     given = Fit(weighted=True).arguments(dtype)
     trainer = _core.Trainer((6, 8, 5), [(1, 0.0), (0, 0.0)], np.dtype(dtype).num, 0, 0.0, 32, 2)
     layers = [np.append(layer.weights, layer.bias) for layer in given["net"].layers]
@@ -260,19 +266,19 @@ def learning_results() -> Iterator[tuple[str, Array]]:
         for (name, (loss, kind)), n in product(LOSSES.items(), (3, 40, 1100)):
             wanted = targets(dtype, kind, n)
             for corpus, reduction in ((numbers, "mean"), (numbers, "none"), (anything, "none")):
-                # The value or values, then the gradient.
+                # The value or values, followed by the gradient.
                 result = loss(corpus(dtype, ROWS, n), wanted, reduction=reduction, gradient=True)
                 yield f"{dtype} {corpus.__name__} {name} {reduction} {n}", np.concatenate([np.ravel(part) for part in result])
     for (name, fit), dtype in product(FITS.items(), ("float32", "float64")):
         yield f"{dtype} training {name}", parameters_and_losses(nnk.train(**fit.arguments(dtype)))
     for dtype in ("float32", "float64"):
         yield f"{dtype} run_batches", batches(dtype)
-    # Weights of float16 that learn in float32, and are rounded at the end.
+    # float16 weights, trained in float32 and rounded at the end.
     yield "float16 training batch 32", parameters_and_losses(nnk.train(**FITS["batch 32"].arguments("float16")))
 
 
 def golden_hashes() -> dict[str, str]:
-    """Return the SHA-256 of each result: of its bytes in C order, the least significant byte of each number first."""
+    """Return the SHA-256 of each result, in C order and little-endian."""
     hashes = {}
     with np.errstate(all="ignore"):
         for name, result in golden_results():
@@ -282,7 +288,7 @@ def golden_hashes() -> dict[str, str]:
 
 
 def committed_hashes() -> dict[str, str]:
-    """Return what golden.txt holds."""
+    """Return the hashes of golden.txt."""
     lines = FILE.read_text().removeprefix(HEADER).splitlines()
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
 

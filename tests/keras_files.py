@@ -1,4 +1,4 @@
-"""Files and objects as Keras makes them, without Keras: for test_from_keras.py, test_convert.py and fuzz_keras.py."""
+"""Keras files and objects, made without Keras, for tests and for fuzz_keras.py."""
 
 import io
 import json
@@ -18,7 +18,7 @@ GROUPS = {"Dense": "dense", "BatchNormalization": "batch_normalization", "Normal
 
 
 class Layer(NamedTuple):
-    """A layer: its class, name, options, variables by name, and, of a model, its layers."""
+    """A layer or model: class, name, options, variables by name, and a model's layers."""
 
     kind: str
     name: str
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 
 def layer(kind: str, name: str | None = None, /, **config: Any) -> Layer:
-    """Return a layer; arrays among the options are its variables."""
+    """Return a layer. Options that are arrays become its variables."""
     variables = {key: value for key, value in config.items() if isinstance(value, np.ndarray)}
     return Layer(kind, name or f"my_{kind.lower()}", {key: config[key] for key in config if key not in variables}, variables)
 
@@ -52,7 +52,7 @@ def functional(*layers: Layer, name: str = "my_model") -> Layer:
 
 
 def described(model: Layer, keras: int = 3) -> dict[str, Any]:
-    """Return what config.json says of a model or layer, in the words of Keras 3 or 2."""
+    """Return the description of a model or layer in config.json, in the format of Keras 3 or 2."""
     item: dict[str, Any] = {"class_name": model.kind, "config": {"name": model.name, **model.config}}
     if keras == 3:
         item |= {"module": "keras" if model.layers else "keras.layers", "registered_name": None}
@@ -70,7 +70,7 @@ def described(model: Layer, keras: int = 3) -> dict[str, Any]:
 
 
 def node(before: list[Any], keras: int = 3) -> list[Any]:
-    """Return that a layer is called once, by the output of another."""
+    """Return the description of a layer's call with the output of another layer."""
     if keras == 2:
         return [[[*before, {}]]]
     tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "dtype": "float32", "keras_history": before}}
@@ -78,7 +78,7 @@ def node(before: list[Any], keras: int = 3) -> list[Any]:
 
 
 def write_archive(path: Path, model: Layer, item: Any = None, compression: int = zipfile.ZIP_STORED) -> Path:
-    """Write a .keras file; ``item`` may be another description than the model's own."""
+    """Write a .keras file. ``item`` replaces the model's description."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         _fill_archive(file, model)
@@ -102,7 +102,7 @@ def _fill_archive(group: Any, model: Layer) -> None:
 
 
 def write_legacy(path: Path, model: Layer, keras: int = 3, item: Any = None) -> Path:
-    """Write an .h5 file of Keras 3 or 2; ``item`` may be another description than the model's own."""
+    """Write an .h5 file of Keras 3 or 2. ``item`` replaces the model's description."""
     with h5py.File(path, "w") as file:
         file.attrs["keras_version"] = "3.15.1" if keras == 3 else "2.15.0"
         text = json.dumps(described(model, keras) if item is None else item)
@@ -136,6 +136,6 @@ class _Object:
 
 
 def as_object(model: Layer, compute: Any = None) -> Any:
-    """Return an object that has what is read of Keras's, of a class that has the name and module of Keras's own."""
+    """Return an object with the attributes that the reader uses, and a class named as Keras's."""
     kind = type(model.kind, (_Object,), {"__module__": "keras.src.models", "predict_on_batch": lambda self, x: compute(x)})
     return kind(model)

@@ -1,9 +1,9 @@
-// The kernel tables of this machine against plain loops and against `generic`, bit for bit:
+// Compares the kernels of this machine's targets with plain loops and with `generic`, bit for bit:
 //
 //   kernels [--emulated] [target ...]
 //
-// Fails also if this machine does not run one of the targets named. Needs no Python, so that it runs under an emulator, where
-// it takes fewer numbers.
+// Also fails if this machine cannot run one of the given targets. Needs no Python, so it can run
+// under an emulator; with --emulated it tests fewer numbers.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -60,11 +60,11 @@ C plain_dense(const C* x, const C* weights, std::size_t inputs, C bias) {
   return sum + bias;
 }
 
-// Partial sums of kernels/sum.h.
+// The number of partial sums in kernels/sum.h.
 template <class C>
 constexpr std::size_t kPartialSums = 256 / sizeof(C);
 
-// The sum of a block's partial sums. Overwrites them.
+// The sum of a block's partial sums, which it overwrites.
 template <class C>
 C plain_fold(C* sums) {
   for (std::size_t half = kPartialSums<C> / 2; half > 0; half /= 2) {
@@ -144,7 +144,7 @@ void test_dense(const KernelTable& table, std::size_t rows, std::size_t outputs,
   unpacked.pop_back();
   check(same(unpacked, expected), table, "dense, unpacked", rows, outputs, inputs);
 
-  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // not null, which would mean none
+  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // never empty: null means not packed
   kernels.pack(call.weights, packed.data());
   call.packed = packed.data();
   std::vector<C> from_packed(rows * outputs + 1, C(77));
@@ -165,7 +165,7 @@ void test_dense(const KernelTable& table, std::size_t rows, std::size_t outputs,
   check(same(restored, weights), table, "unpack", outputs, inputs);
 }
 
-// Rows that lie across, and the copies to and from them.
+// dense_lanes, with a row in each lane, and copy_rows to and from that layout.
 template <class T>
 void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t inputs, bool relu) {
   using C = Compute<T>;
@@ -174,11 +174,11 @@ void test_dense_lanes(const KernelTable& table, std::size_t outputs, std::size_t
   const std::size_t rows = kernels.lane_rows;
   const auto lanes_stride = static_cast<std::ptrdiff_t>(rows) * kSize;
   Random random;
-  const std::size_t step = 2;  // between the elements of x, which lie apart
+  const std::size_t step = 2;  // between elements of x
   const auto x = widened(numbers<T>(random, rows * inputs * step));
   const auto weights = numbers<T>(random, outputs * inputs);
   const auto bias = widened(numbers<T>(random, outputs));
-  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // not null, which would mean none
+  std::vector<C> packed(kernels.packed_size(outputs, inputs) + 1);  // never empty
   kernels.pack({weights.data(), static_cast<std::ptrdiff_t>(inputs * sizeof(T)), sizeof(T), outputs, inputs}, packed.data());
 
   std::vector<C> contiguous(rows * inputs);
@@ -217,23 +217,23 @@ void test_dense_lanes(const KernelTable& table) {
 
 template <class T>
 void test_dense(const KernelTable& table) {
-  if (!emulated)
-    test_dense<T>(table, 131, 133, 1030);  // rows that the cache does not hold: groups of panels, and two blocks of each
+  if (!emulated) test_dense<T>(table, 131, 133, 1030);  // larger than the cache: groups of panels, each in two blocks
   for (std::size_t rows = 1; rows <= 14; ++rows) test_dense<T>(table, rows, 19, 13);
   for (std::size_t outputs = 1; outputs <= 40; ++outputs) test_dense<T>(table, 7, outputs, 9);
   for (std::size_t inputs = 0; inputs <= 20; ++inputs) test_dense<T>(table, 4, 11, inputs), test_dense<T>(table, 2, 11, inputs);
   for (std::size_t inputs : Sizes{511, 512, 513, 1023, 1024, 1025, 2049, 3000})
     test_dense<T>(table, 5, 9, inputs), test_dense<T>(table, 1, 9, inputs);
-  // A single row, which takes several panels at once, and some that are left.
+  // A single row: several panels at once, and the remaining panels.
   for (std::size_t outputs : Sizes{63, 64, 65, 95, 144, 200})
     test_dense<T>(table, 1, outputs, 7), test_dense<T>(table, 1, outputs, 1030);
-  // Rows of weights a multiple of 4096 bytes apart, and others, where they lie and packed.
+  // Strides of weights that are a multiple of 4096 bytes, and others.
   for (std::size_t inputs : Sizes{512, 516, 1024}) {
     for (std::size_t rows : Sizes{1, 2, 6, 12, 13}) test_dense<T>(table, rows, 35, inputs);
   }
 }
 
-// Where n elements `step` apart lie if the lowest of them is the first number of an array of `size`, or the highest the last.
+// The indices of n elements with stride `step`, at the start or the end of an array of `size`
+// numbers.
 struct Places {
   Places(std::size_t size, std::size_t n, std::ptrdiff_t step, bool at_end)
       : step(step), length(n == 0 ? 0 : (n - 1) * static_cast<std::size_t>(std::abs(step)) + 1) {
@@ -249,17 +249,18 @@ struct Places {
   std::size_t length, low, first;
 };
 
-// From one length to the next. An emulator tries every third one: still every remainder by a width, which is a power of 2.
+// The step between tested lengths. Under an emulator it is 3, which still gives every remainder
+// modulo a vector width, a power of 2.
 static std::size_t length_step() { return emulated ? 3 : 1; }
 
-// A function of elements near and far, forwards and backwards, up to the ends of what may be read and written: the results,
-// and that nothing else is written.
+// Tests an element-wise function with positive, negative and zero strides, up to the guard pages:
+// its results, and that it writes nothing else.
 template <class T>
 void test_elements(const KernelTable& table, const NamedActivation& named, const std::vector<T>& all) {
   const auto& [name, activation, option] = named;
   const auto kernel = table.of<T>().of(activation);
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-  constexpr std::size_t kBeside = 70;  // numbers beside the output that are looked at
+  constexpr std::size_t kBeside = 70;  // numbers checked on each side of the output
   const Guarded<T> x(all.size()), y(all.size());
   for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = all[i % all.size()];
   std::vector<T> expected(x.size());
@@ -281,8 +282,7 @@ void test_elements(const KernelTable& table, const NamedActivation& named, const
         std::fill(low, high, untouched);
         kernel({x.data() + from.first, steps[0] * kSize}, {y.data() + to.first, steps[1] * kSize}, n, stores, option);
         bool equal = true;
-        for (std::size_t i = steps[1] == 0 && n > 0 ? n - 1 : 0; i < n;
-             ++i) {  // where they lie on each other the last one stays
+        for (std::size_t i = steps[1] == 0 && n > 0 ? n - 1 : 0; i < n; ++i) {  // with stride 0 only the last result stays
           equal = equal && same(y.data()[to[i]], expected[from[i]]);
           y.data()[to[i]] = untouched;
         }
@@ -295,7 +295,8 @@ void test_elements(const KernelTable& table, const NamedActivation& named, const
   }
 }
 
-// Rows, of which some targets compute several at once, against `generic` one row at a time; in place, too.
+// Compares many rows, of which some targets compute several at once, with `generic` row by row;
+// also in place.
 template <class T>
 void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T>::Rowwise* Kernels<T>::*kernel,
                   const std::vector<T>& all) {
@@ -307,7 +308,7 @@ void test_rowwise(const KernelTable& table, const char* name, typename Kernels<T
         const auto row = static_cast<std::ptrdiff_t>(n) * element;
         std::vector<T> expected(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(rows * n * step));
         std::vector<T> actual(expected.size() + 1, T{}), in_place(expected);
-        if (step > 1) std::copy(expected.begin(), expected.end(), actual.begin());  // what lies between the elements
+        if (step > 1) std::copy(expected.begin(), expected.end(), actual.begin());  // the gaps between elements
         for (std::size_t i = 0; i < rows; ++i) {
           (generic.of<T>().*kernel)({all.data() + i * n * step, row, element}, {expected.data() + i * n * step, row, element},
                                     1, n);
@@ -338,7 +339,8 @@ void test_functions(const KernelTable& table) {
   using K = Kernels<T>;
   Random random;
   const std::size_t most = emulated ? 1'100 : 70'000;
-  // Ordinary numbers, all numbers, and stretches of both and of zeros, so that rows beside each other are of different kinds.
+  // Ordinary numbers; random bits; and stretches of ordinary numbers, random bits and zeros, so
+  // that adjacent rows differ in kind.
   const auto ordinary = numbers<T>(random, most), any = random_bits<T>(most);
   auto both = ordinary;
   for (std::size_t i = 0; i < most; ++i) {
@@ -358,13 +360,13 @@ void test_functions(const KernelTable& table) {
 
 // --- Scale ---
 
-// Where rows of n elements lie, in elements.
+// Strides of rows and of their elements, in elements.
 struct RowSteps {
   std::ptrdiff_t row, element;
 };
 
-// Random bits of numbers, and such that a half of them, rounded by way of a float, would be another one: just beside the middle
-// of two halves.
+// Random bits, and numbers just beside the midpoint of two halves, which rounding to float and then
+// to half would round wrongly.
 template <class T>
 std::vector<T> numbers_to_scale(std::size_t n) {
   std::vector<T> result = random_bits<T>(n);
@@ -467,7 +469,8 @@ static void test_half(const KernelTable& table) {
   std::vector<Half> back(all.size());
   table.float16.narrow(wide.data(), {back.data(), sizeof(Half)}, back.size());
   check(same(back, all), table, "narrow of widen", all.size());
-  // All floats between neighbouring halves are as good as the middle and its neighbours; and random ones.
+  // Between two halves, the midpoint and the floats next to it stand for all floats. Random floats,
+  // too.
   std::vector<float> between = random_bits<float>(100'000);
   for (std::size_t i = 0; i + 1 < 0x7c00; ++i) {
     const float middle = (wide[i] + wide[i + 1]) / 2;
@@ -498,7 +501,7 @@ void test_network() {
 
 // --- Learning ---
 
-// The order of summation of cross_entropy, by kernels/sum.h, as plain loops.
+// The order of summation of cross_entropy (kernels/sum.h), as plain loops.
 template <class C>
 C plain_sum(const std::vector<C>& terms) {
   std::vector<C> blocks;
@@ -530,7 +533,8 @@ C plain_outer(const OuterProduct<C>& product, std::size_t row, std::size_t colum
   return plain_tree(blocks, 0, blocks.size());
 }
 
-// With the rows of `a` side by side, or its steps; `apart` numbers lie between the rows of b and of the outputs.
+// `a` is contiguous along its rows or along its steps. There are `apart` numbers between the rows
+// of b and of the outputs.
 template <class C>
 void test_outer_product(const KernelTable& table, std::size_t steps, std::size_t rows, std::size_t columns, bool rows_beside,
                         std::size_t apart) {
@@ -569,14 +573,14 @@ void test_outer_product(const KernelTable& table, std::size_t steps, std::size_t
 template <class C>
 void test_outer_product(const KernelTable& table) {
   for (const bool rows_beside : {false, true}) {
-    // All tiles: up to 8 rows and 4 vectors, and what is left of each.
+    // All tiles, up to 8 rows and 4 vectors, and all remainders.
     for (std::size_t few = 1; few <= 18; few += emulated ? 7 : 1) {
       for (std::size_t many = 1; many <= 4 * 16 + 17; many += emulated ? 5 : 1) {
         test_outer_product<C>(table, 2, few, many, rows_beside, 0);
         test_outer_product<C>(table, 7, many, few, rows_beside, 2);
       }
     }
-    // Many rows for a block of b, which is copied.
+    // So many rows that a block of b is copied.
     for (std::size_t columns : Sizes{1, 40, 75}) {
       test_outer_product<C>(table, 65, 30, columns, rows_beside, 100);
       test_outer_product<C>(table, 300, 24, columns, rows_beside, 100);
@@ -591,23 +595,23 @@ void test_outer_product(const KernelTable& table) {
   }
 }
 
-// x, or 0 where its magnitude is below the least.
+// x, or 0 if its magnitude is below `least`.
 template <class C>
 C unless_below(C least, C x) {
   return std::abs(x) < least ? C(0) : x;
 }
 
-// What a loss's kernel reads.
+// The input of a loss kernel.
 template <class C>
 struct LossInput {
   std::size_t rows, n;
   std::vector<C> outputs;
-  std::vector<std::int64_t> labels;  // or none
-  std::vector<C> targets;            // where there are no labels
+  std::vector<std::int64_t> labels;  // either labels
+  std::vector<C> targets;            // or targets
   C option;
-  std::vector<C> factors;  // one a term
+  std::vector<C> factors;  // one per term
 
-  // The loss of row i, whose gradient is not multiplied.
+  // Row i alone, without a factor for its gradient.
   LossRows<C> row(std::size_t i) const {
     LossRows<C> view{};
     view.outputs = outputs.data() + i * n;
@@ -626,7 +630,7 @@ struct LossResult {
   std::vector<C> losses, gradients;
 };
 
-// By `generic`, one row after the other.
+// Losses and gradients by `generic`, row by row.
 template <class C>
 LossResult<C> loss_of_rows(typename Learning<C>::Loss* Learning<C>::*kernel, const LossInput<C>& input) {
   const std::size_t terms = input.factors.size() / std::max<std::size_t>(input.rows, 1);
@@ -640,8 +644,8 @@ LossResult<C> loss_of_rows(typename Learning<C>::Loss* Learning<C>::*kernel, con
   return result;
 }
 
-// Losses with and without gradients, one factor and one a term, a least gradient or none, up to the ends of what may be read
-// and written, against those of each row.
+// Compares the kernel with the results row by row: with and without gradients, one factor or one
+// per term, with and without a least gradient, up to the guard pages.
 template <class C>
 void test_loss_rows(const KernelTable& table, const char* name, typename Learning<C>::Loss* Learning<C>::*kernel,
                     const LossInput<C>& input, const LossResult<C>& expected) {
@@ -684,7 +688,8 @@ void test_loss_rows(const KernelTable& table, const char* name, typename Learnin
   }
 }
 
-// Ordinary numbers; larger ones, with which a row is confident; any bits; ordinary numbers with special ones among them.
+// Kinds of numbers: ordinary; larger, for confident rows; random bits; ordinary and special numbers
+// mixed.
 constexpr std::size_t kKinds = 4;
 
 template <class C>
@@ -698,7 +703,7 @@ std::vector<C> numbers_of_kind(Random& random, std::size_t kind, std::size_t n) 
   return result;
 }
 
-// In [0, 1], its ends among them.
+// Numbers in [0, 1], including 0 and 1.
 template <class C>
 std::vector<C> fractions(Random& random, std::size_t n) {
   std::vector<C> result = numbers<C>(random, n);
@@ -706,7 +711,7 @@ std::vector<C> fractions(Random& random, std::size_t n) {
   return result;
 }
 
-// A third of them 0.
+// Numbers of which a third are 0.
 template <class C>
 std::vector<C> any_factors(Random& random, std::size_t n) {
   std::vector<C> result = numbers<C>(random, n);
@@ -716,11 +721,13 @@ std::vector<C> any_factors(Random& random, std::size_t n) {
   return result;
 }
 
-// Whether long double shows the rounding errors of C. On 32-bit ARM, with Microsoft's C++ and on Apple's ARM it is double.
+// Whether long double is wider than C. On 32-bit ARM, with Microsoft's C++ and on Apple's ARM it is
+// double.
 template <class C>
 constexpr bool kHasReference = std::numeric_limits<long double>::digits > std::numeric_limits<C>::digits;
 
-// The formulas of kernels/losses.h as plain loops: the losses bit for bit, the gradient of finite rows within its bound.
+// Compares with the formulas of kernels/losses.h as plain loops: losses bit for bit, gradients of
+// finite rows within their bound.
 template <class C>
 void check_cross_entropy(const LossInput<C>& input, const LossResult<C>& result) {
   constexpr long double kHalfUlp = std::numeric_limits<C>::epsilon() / 2;
@@ -790,13 +797,14 @@ void test_cross_entropy(const KernelTable& table) {
   for (std::size_t n = 34; n < 34 + 64; n += step) test(1, n);
 }
 
-// Rows by whose labels and infinities the loss is known.
+// Rows whose infinities and labels determine the loss.
 template <class C>
 void test_special_rows(const KernelTable& table) {
   constexpr C kInfinity = std::numeric_limits<C>::infinity();
   constexpr C kNaN = std::numeric_limits<C>::quiet_NaN();
   for (std::size_t n : Sizes{3, 32, 33, 100}) {
-    // The first two numbers of a row, all others, the loss of label 0, and whether its gradient is finite.
+    // The first two numbers of a row, the rest, the loss of label 0, and whether its gradient is
+    // finite.
     struct Row {
       C first, second, rest, loss;
       bool finite;
@@ -823,7 +831,7 @@ void test_special_rows(const KernelTable& table) {
   }
 }
 
-// The loss of an output and its derivative, by plain arithmetic on the table's exponential.
+// The loss of an output and its derivative, computed plainly from the table's exponential.
 template <class C>
 struct PlainLoss {
   C loss, derivative;
@@ -876,7 +884,7 @@ void check_binary_cross_entropy(const LossInput<C>& input, const LossResult<C>& 
   }
 }
 
-// A loss of one output; plain(z, y, option) is what it must be, or null.
+// Tests a loss of single outputs. plain(z, y, option) is the expected result; plain may be null.
 template <class C>
 void test_loss(const KernelTable& table, const char* name, typename Learning<C>::Loss* Learning<C>::*kernel,
                std::vector<C> (*targets)(Random&, std::size_t), C option, PlainLoss<C> (*plain)(C, C, C)) {
@@ -920,7 +928,8 @@ void test_losses(const KernelTable& table) {
   test_loss<C>(table, "poisson", &L::poisson, any, 0, plain_poisson<C>);
 }
 
-// In place, up to the ends of what may be read and written: function(y, g) is what becomes of each gradient.
+// Tests an activation's gradient in place, up to the guard pages. function(y, g) is the expected
+// gradient.
 template <class C, class Function>
 void test_activation_gradient(const KernelTable& table, const char* name, typename Learning<C>::ActivationGradient* kernel,
                               Function function, double option = 0) {
@@ -950,7 +959,7 @@ void test_activation_gradients(const KernelTable& table) {
                               [](C y, C g) { return g * (y * (1 - y)); });
   test_activation_gradient<C>(table, "tanh_gradient", kernels.of(Activation::kTanh),
                               [](C y, C g) { return g * std::fma(-y, y, C(1)); });
-  for (const auto& [name, activation, option] : kElementwiseActivations) {  // beside `generic`, one by one
+  for (const auto& [name, activation, option] : kElementwiseActivations) {  // compared with `generic`, one by one
     test_activation_gradient<C>(
         table, name, kernels.of(activation),
         [kernel = generic.learning<C>().of(activation), option = option](C value, C g) {
@@ -981,14 +990,14 @@ void test_activation_gradients(const KernelTable& table) {
   }
 }
 
-// kernels/optimizers.h: below these, and gradients and moments below kLeastGradient, numbers are taken as 0: second moments,
-// and gradients that are squared.
+// Limits below which kernels/optimizers.h takes numbers as 0: kLeastSquare for second moments,
+// kLeastRoot for gradients to be squared, kLeastGradient for other gradients and moments.
 template <class C>
 constexpr C kLeastSquare = static_cast<C>(sizeof(C) == 4 ? 0x1p-126 : 0x1p-1022);
 template <class C>
 constexpr C kLeastRoot = static_cast<C>(sizeof(C) == 4 ? 0x1p-57 : 0x1p-500);
 
-// A few of each kind, and of magnitudes about those.
+// Ordinary and special numbers, at the magnitudes of these limits.
 template <class C>
 std::vector<C> numbers_about_the_least(Random& random, std::size_t n) {
   std::vector<C> result = numbers_of_kind<C>(random, 3, n);
@@ -997,11 +1006,11 @@ std::vector<C> numbers_about_the_least(Random& random, std::size_t n) {
   return result;
 }
 
-// What an optimizer changes: the parameters, and its moments.
+// The arrays that an optimizer changes: parameters and moments.
 template <class C>
 using Parameters = std::vector<std::vector<C>>;
 
-// Calls run(parameters, gradient) with them up to the ends of what may be read and written.
+// Checks run(parameters, gradient), with the arrays up to the guard pages.
 template <class C, class Run>
 void check_step(const KernelTable& table, const char* name, const Parameters<C>& before, const std::vector<C>& gradient,
                 const Parameters<C>& after, Run run) {
@@ -1084,7 +1093,7 @@ void test_optimizers(const KernelTable& table) {
   }
 }
 
-// A label that another thread has changed since it was checked does not lead out of its row.
+// A label that another thread changed after the check must not cause a read outside its row.
 template <class C>
 void test_changed_label(const KernelTable& table) {
   std::vector<C> z(40);
@@ -1105,11 +1114,12 @@ void test_changed_label(const KernelTable& table) {
   }
 }
 
-// `generic` rests on the C library's fma. These are wrong if it rounds twice, the first time to 53 or 64 bits.
+// `generic` needs a correct fma in the C library. These results are wrong if fma rounds twice,
+// first to 53 or 64 bits.
 static void test_fma() {
   volatile double small = 0x1p-53, near_one = 1 + 0x1p-52;
   check(std::fma(small, near_one, 1.0) == 1 + 0x1p-52, generic, "the C library's fma", sizeof(double));
-  volatile double x = 0x1.aac69d59443a7p+52, y = 0x1.ac15e436fcbe9p+52;  // the product is a unit less than halfway
+  volatile double x = 0x1.aac69d59443a7p+52, y = 0x1.ac15e436fcbe9p+52;  // the product is one unit below a midpoint
   check(std::fma(x, y, 0.5) == 0x1.64d446e85ae31p+105, generic, "the C library's fma", sizeof(double));
   volatile float above = 0x1p-24f * (1 + 0x1p-23f), below = 1 - 0x1p-23f;
   check(std::fma(above, below, 1 + 0x1p-23f) == 1 + 0x1p-23f, generic, "the C library's fma", sizeof(float));

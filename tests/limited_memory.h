@@ -1,4 +1,5 @@
-// The global allocation functions of a fuzzer, which fail where it asks for it. For one file of a program.
+// Replaces the global operators new and delete, so that a fuzzer can make allocations fail. Include
+// it in one file of a program.
 #pragma once
 
 #include <atomic>
@@ -9,7 +10,7 @@
 
 namespace nnkernels {
 
-// While there is a LimitedMemory: how many allocations succeed, and of how many bytes.
+// While a LimitedMemory exists, `allocations_left` allocations of up to kMostBytes succeed.
 constexpr std::ptrdiff_t kUnlimited = std::numeric_limits<std::ptrdiff_t>::max();
 constexpr std::size_t kMostBytes = std::size_t{1} << 24;
 inline std::atomic<bool> limited{false};

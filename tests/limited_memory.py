@@ -1,4 +1,4 @@
-"""Less memory than there is, on Linux: elsewhere nothing is limited."""
+"""A limit of memory, on Linux only; elsewhere nothing is limited."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def limited_memory(more: int) -> Iterator[None]:
-    """Let the address space grow by so many bytes at most."""
+    """Limit the growth of the address space to ``more`` bytes."""
     if sys.platform != "linux":
         yield
         return

@@ -1,4 +1,4 @@
-"""What from_torch sees of PyTorch, in NumPy: its tests run where PyTorch is not installed, too."""
+"""An imitation of PyTorch in NumPy, as far as from_torch needs it, for tests without PyTorch."""
 
 from __future__ import annotations
 

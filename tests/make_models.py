@@ -1,8 +1,9 @@
-"""Models in the forms of old exporters, which no exporter of today writes: tests/models has them as files.
+"""Write the models in tests/models, which have forms of old exporters.
 
     python tests/make_models.py
 
-writes them again. Each comes with inputs, and outputs computed by NumPy from the definition of its operators.
+Each model has inputs and expected outputs, which NumPy computes from the definitions of its
+operators.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).parent / "models"
 
 
 class Form(NamedTuple):
-    """A model in an old form, inputs, and the outputs that it means."""
+    """A model in an old form, with inputs and expected outputs."""
 
     model: Any
     x: Array
@@ -27,7 +28,7 @@ class Form(NamedTuple):
 
 
 def numbers(*shape: int) -> Array:
-    """Return numbers between -1 and 1 that have a short decimal form."""
+    """Return numbers between -1 and 1 with few decimal digits."""
     return (np.sin(np.arange(1, np.prod(shape) + 1) * 0.7).round(2)).reshape(shape).astype(np.float32)
 
 
@@ -37,7 +38,7 @@ X = numbers(5, 3)
 
 
 def form(opset: int, nodes: list[Any], constants: dict[str, Array], x: Array, y: Array, listed: bool = False) -> Form:
-    """Return a model of these nodes from "x" to "y". ``listed``: its constants are among its inputs too, as in IR 3."""
+    """Return a model from "x" to "y". ``listed``: constants are also inputs, as in IR 3."""
     inputs = [helper.make_tensor_value_info("x", 1, ["N", *x.shape[1:]])]
     if listed:
         inputs += [helper.make_tensor_value_info(name, 1, array.shape) for name, array in constants.items()]
@@ -79,7 +80,7 @@ def gemm_broadcast() -> Form:
 
 
 def add_axis() -> Form:
-    """Opset 6: Add and Mul put a constant beside an axis."""
+    """Opset 6: Add and Mul have an attribute axis for a constant."""
     nodes = [
         node("MatMul", "x w", "h"),
         node("Add", "h b", "a", broadcast=1, axis=1),
@@ -91,7 +92,7 @@ def add_axis() -> Form:
 
 
 def batch_normalization_spatial() -> Form:
-    """Opset 7 has BatchNormalization with spatial and momentum, opset 6 with is_test."""
+    """Opset 7: BatchNormalization has spatial and momentum; opset 6: is_test."""
     nodes = [
         node("Gemm", "x w b", "h", transB=1),
         node("BatchNormalization", "h factor shift mean variance", "n", spatial=0, momentum=0.9),
@@ -104,7 +105,7 @@ def batch_normalization_spatial() -> Form:
 
 
 def batch_normalization_unsqueezed() -> Form:
-    """PyTorch 1.0: an axis is added for BatchNormalization, and taken away."""
+    """PyTorch 1.0: an axis is added for BatchNormalization, and removed."""
     nodes = [
         node("Gemm", "x w b", "h", transB=1),
         node("Unsqueeze", "h", "u", axes=[2]),
@@ -117,7 +118,7 @@ def batch_normalization_unsqueezed() -> Form:
 
 
 def batch_normalization_transposed() -> Form:
-    """Sequences: the channels are brought to the second axis for BatchNormalization, and back."""
+    """Sequences: channels are transposed to the second axis for BatchNormalization, and back."""
     x = numbers(2, 5, 3)
     nodes = [
         node("MatMul", "x w", "h"),
@@ -130,7 +131,7 @@ def batch_normalization_transposed() -> Form:
 
 
 def reshape_attribute() -> Form:
-    """Opset 1: the shape is an attribute; Dropout and BatchNormalization are told that this is no training."""
+    """Opset 1: the shape is an attribute; Dropout and BatchNormalization have is_test."""
     x = numbers(5, 1, 3)
     nodes = [
         node("Reshape", "x", "f", shape=[0, -1]),

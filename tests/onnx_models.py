@@ -20,7 +20,7 @@ def onnx_model(
     opset: int = 17,
     metadata: dict[str, str] | None = None,
 ) -> Any:
-    """Return a model of nodes in ONNX's text form, and of constants by their names."""
+    """Return a model, from its nodes in ONNX's text form and its constants by name."""
     graph = parser.parse_graph(f"network ({inputs}) => ({outputs}) {{ {nodes} }}")
     for name, value in (constants or {}).items():
         array = value if isinstance(value, np.ndarray) else np.array(value, np.float32)
@@ -38,7 +38,7 @@ def write(path: Path, model: Any) -> Path:
 
 
 def evaluated(model: Any, x: Array, output: int = 0) -> Any:
-    """Return what ONNX's reference implementation gives."""
+    """Return the result of ONNX's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
     with np.errstate(all="ignore"):
@@ -47,7 +47,7 @@ def evaluated(model: Any, x: Array, output: int = 0) -> Any:
 
 @cache
 def node_cases() -> list[Any]:
-    """Return the cases of ONNX's backends that are computed, most of a single node. That takes seconds."""
+    """Return ONNX's generated backend cases, most of a single node. Takes seconds."""
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():

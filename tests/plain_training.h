@@ -1,5 +1,5 @@
-// Training as training.h defines it, by plain loops over the kernels of `generic` on one thread: what training.cpp and
-// fuzz_training.cpp compare with.
+// Training as training.h defines it, in plain loops over the kernels of `generic` on one thread.
+// The reference for training.cpp and fuzz_training.cpp.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,8 @@
 
 namespace nnkernels {
 
-// From a gradient by the outputs of an activation to that by its inputs, both of which are here.
+// The gradient with respect to an activation's inputs, given the gradient g with respect to its
+// outputs.
 template <class C>
 std::vector<C> plain_activation_gradient(Activation activation, double option, const std::vector<C>& inputs,
                                          const std::vector<C>& outputs, std::vector<C> g, std::size_t n) {
@@ -40,7 +41,7 @@ void plain_outer_product(OuterProduct<C> product) {
   generic.learning<C>().outer_product(product);
 }
 
-// The sum of numbers of which each row has `terms`: in 8 interleaved partial sums within 256 rows.
+// The sum of `terms` numbers per row: 8 interleaved partial sums in each block of 256 rows.
 inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t terms) {
   std::vector<double> blocks;
   const std::size_t block_size = 256 * terms;
@@ -55,8 +56,8 @@ inline double plain_sum_of_rows(const std::vector<double>& numbers, std::size_t 
 template <class C>
 struct PlainLoss {
   LossSum sum;
-  std::vector<C> losses;     // of the terms, by kNone times their weights
-  std::vector<C> gradients;  // of the reduced loss by the outputs
+  std::vector<C> losses;     // per term; with kNone, times the weights
+  std::vector<C> gradients;  // of the reduced loss, with respect to the outputs
 };
 
 template <class C>
@@ -89,7 +90,7 @@ PlainLoss<C> plain_loss(Loss loss, C option, const std::vector<C>& outputs, std:
   return result;
 }
 
-// base^n: the product of base^(2^i) for each bit i of n, the lowest first.
+// base^n: the product of base^(2^i) over the bits i of n, from the lowest.
 inline double plain_power(double base, std::uint64_t n) {
   double power = 1;
   for (; n != 0; n /= 2, base *= base) {
@@ -165,12 +166,12 @@ class PlainTrainer {
     return gradient_of_rows(all, rows, 0);
   }
 
-  // Returns the gradient by the inputs.
+  // Returns the gradient with respect to the inputs.
   std::vector<C> backward(const std::vector<C>& x, std::size_t rows, std::vector<C> delta) {
     return backward(x, forward(x, rows), rows, std::move(delta));
   }
 
-  // Of each layer: the inputs of its activation, and its outputs.
+  // For each layer, the inputs of its activation and its outputs.
   struct Pass {
     std::vector<std::vector<C>> sums, outputs;
   };
@@ -295,7 +296,7 @@ class PlainTrainer {
     }
   }
 
-  // Of n parameters from `begin` on.
+  // Steps n parameters, from `begin` on.
   void step(const Optimizer& optimizer, std::size_t begin, std::size_t n, double decay) {
     C* const p = parameters.data() + begin;
     const C* const g = gradient.data() + begin;

@@ -1,4 +1,4 @@
-"""What the kernels should compute, in float64 or wider NumPy: the textbook's formulas, slow and plain."""
+"""Reference implementations of the kernels: textbook formulas in NumPy, in float64 or wider."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -46,7 +46,7 @@ def silu(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """To 1e-12 or so: SciPy's function is of float64."""
+    """Accurate to about 1e-12, because SciPy's function is float64."""
     x = np.asarray(x, np.longdouble)
     return at_most_infinite(x, x * erfc((-x / np.sqrt(np.longdouble(2))).astype(float)) / 2)
 
@@ -61,7 +61,7 @@ def gelu_tanh(x: Array) -> Array:
 
 
 def at_most_infinite(x: Array, y: Array) -> Array:
-    """Return y, but its limit -0.0 where x is -inf, whose product with 0 is NaN."""
+    """Return y, but the limit -0.0 where x is -inf (the product -inf * 0 is NaN)."""
     return np.where(np.isneginf(x), -0.0, y)
 
 
@@ -86,7 +86,7 @@ def logsumexp(z: Array, axis: int = -1) -> Array:
 def log_softmax(z: Array, axis: int = -1) -> Array:
     z = np.asarray(z, np.longdouble)
     largest = z.max(axis=axis, keepdims=True)
-    # z - logsumexp(z) without the cancellation of their common part
+    # z - logsumexp(z), with the largest element subtracted from both to avoid cancellation
     return (z - largest) - np.expand_dims(logsumexp(z - largest, axis), axis)
 
 
@@ -98,11 +98,11 @@ def dense(x: Array, weights: Array, bias: Array) -> Array:
     return np.asarray(x, np.longdouble) @ np.asarray(weights, np.longdouble).T + np.asarray(bias, np.longdouble)
 
 
-# --- Losses: the loss of each term and its derivative by the outputs ---
+# --- Losses: the loss of each term, and its derivative with respect to the outputs ---
 
 
 def target_probabilities(targets: Array, outputs: Array, label_smoothing: float = 0.0) -> Array:
-    """Return the probabilities that cross_entropy compares with: labels as rows with a single 1, mixed with 1 / n."""
+    """Return cross_entropy's target probabilities: labels one-hot, smoothed with 1 / n."""
     n = outputs.shape[-1]
     rows = np.eye(n, dtype=np.longdouble)[targets.astype(np.intp)] if targets.ndim < outputs.ndim else targets
     smoothing = np.longdouble(label_smoothing)
@@ -113,7 +113,7 @@ def cross_entropy(outputs: Array, targets: Array, label_smoothing: float = 0.0) 
     t = target_probabilities(targets, outputs, label_smoothing)
     total = t.sum(axis=-1, keepdims=True)
     losses = -np.where(t == 0, 0, t * log_softmax(outputs)).sum(axis=-1)
-    # p - 1 would cancel where one probability is near 1: there it is -(sum of the other exponentials) / sum.
+    # p - 1 cancels if p is near 1: use -(sum of the other exponentials) / sum instead.
     z = np.asarray(outputs, np.longdouble)
     largest = np.arange(z.shape[-1]) == z.argmax(axis=-1)[..., np.newaxis]
     others = np.where(largest, 0, softmax(z)).sum(axis=-1, keepdims=True)
@@ -155,7 +155,7 @@ LOSSES = {
 
 
 def reduced(losses: Array, gradient: Array, sample_weight: Array | None, reduction: str) -> tuple[Any, Array]:
-    """Return the losses, or their sum or mean, and the gradient of that."""
+    """Return the losses or their sum or mean, and its gradient."""
     weights = np.ones_like(losses)
     if sample_weight is not None:
         given = np.asarray(sample_weight, np.longdouble)
@@ -169,7 +169,7 @@ def reduced(losses: Array, gradient: Array, sample_weight: Array | None, reducti
 def loss(
     name: str, outputs: Array, targets: Array, *, sample_weight: Array | None = None, reduction: str = "mean", **options: float
 ) -> tuple[Any, Array]:
-    """Return the value of a loss and its gradient by the outputs."""
+    """Return the value of a loss, and its gradient with respect to the outputs."""
     return reduced(*LOSSES[name](outputs, targets, **options), sample_weight, reduction)
 
 
@@ -177,7 +177,7 @@ def loss(
 
 
 class Layer(NamedTuple):
-    """A dense layer, of any dtype; nnkernels.Dense does as well."""
+    """A dense layer of any dtype. nnkernels.Dense also works here."""
 
     weights: Array
     bias: Array
@@ -198,7 +198,7 @@ OWN_LOSS = {
 
 
 def name_and_option(activation: str | None) -> tuple[str | None, dict[str, float]]:
-    """Return the parts of a text such as "elu(alpha=0.5)"."""
+    """Return the name and the options in a text such as "elu(alpha=0.5)"."""
     if activation is None or "(" not in activation:
         return activation, {}
     name, option, value = activation.removesuffix(")").replace("(", "=").split("=")
@@ -211,7 +211,7 @@ def activate(activation: str | None, z: Array) -> Array:
 
 
 def derivative(name: str, x: Array, negative_slope: float = 0.01, alpha: float = 1.0) -> Array:
-    """Return the derivative of an element-wise activation at x; at infinity its limit."""
+    """Return the derivative of an element-wise activation at x, and its limit at infinity."""
     x = np.asarray(x, np.longdouble)
     s = sigmoid(x)
     bounded = np.clip(x, -100, 100)  # beyond, the factor of x is 0
@@ -242,7 +242,7 @@ def forward(layers: Sequence[Layer], x: Array) -> list[Array]:
 
 
 def through_activation(activation: str | None, z: Array, upstream: Array) -> Array:
-    """Return the derivative by the input of an activation, given that input and the derivative by the result."""
+    """Return the gradient with respect to an activation's input z, given that of its result."""
     name, options = name_and_option(activation)
     if name is None:
         return upstream
@@ -255,7 +255,7 @@ def through_activation(activation: str | None, z: Array, upstream: Array) -> Arr
 
 
 def backward(layers: Sequence[Layer], x: Array, upstream: Array) -> tuple[Gradients, Array]:
-    """Return the gradients of each layer's weights and bias, and that of x, given the gradient of the outputs."""
+    """Return the gradients of weights, biases and x, given the gradient of the outputs."""
     inputs = forward(layers, x)[:-1]
     gradients: Gradients = []
     for layer in reversed(layers):
@@ -269,16 +269,16 @@ def backward(layers: Sequence[Layer], x: Array, upstream: Array) -> tuple[Gradie
 def gradient(
     layers: Sequence[Layer], x: Array, targets: Array, name: str | None = None, **keywords: Any
 ) -> tuple[Any, Gradients]:
-    """Return the mean loss of a network and the gradients of each layer's weights and bias."""
+    """Return the mean loss of a network, and the gradients of all weights and biases."""
     *hidden, last = layers
     own = OWN_LOSS.get(last.activation or "", "squared_error")
-    if last.activation in OWN_LOSS and name in (None, own):  # a loss of the logits
+    if last.activation in OWN_LOSS and name in (None, own):  # the loss takes logits
         layers = [*hidden, Layer(last.weights, last.bias, None)]
     value, upstream = loss(name or own, forward(layers, x)[-1], targets, **keywords)
     return value, backward(layers, x, upstream)[0]
 
 
-# --- Steps of optimizers, their settings being attributes: parameters and moments after step t = 1, 2, ... ---
+# --- Optimizers: parameters and moments after step t = 1, 2, ... ---
 
 
 def sgd(settings: Any, p: Array, g: Array, moments: list[Array], t: int, is_weight: Array) -> tuple[Array, list[Array]]:
@@ -312,7 +312,7 @@ def flat(arrays: Any) -> Array:
 def fit(
     layers: Sequence[Layer], x: Array, targets: Array, settings: Any, *, epochs: int, batch_size: int, name: str | None = None
 ) -> tuple[Array, list[float]]:
-    """Return the parameters after training on the rows in their order, and the running mean of each epoch's loss."""
+    """Return the parameters after training on rows in order, and each epoch's running mean loss."""
     shapes = [array.shape for layer in layers for array in (layer.weights, layer.bias)]
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])[:-1]
     parameters = flat((layer.weights, layer.bias) for layer in layers).astype(np.longdouble)
@@ -346,10 +346,10 @@ def philox(seed: int, purpose: int, stream: int, n: int) -> NDArray[np.uint64]:
 
 
 def permutation(seed: int, epoch: int, n: int) -> list[int]:
-    """Return the order of n rows in an epoch: Fisher-Yates from the end.
+    """Return the order of n rows in an epoch, by the Fisher-Yates shuffle from the end.
 
-    D. Lemire, "Fast random integer generation in an interval", 2019: a number times the length of the interval, whose upper
-    word is drawn; the lower word tells which numbers would favour some, and are drawn again.
+    Bounded numbers by D. Lemire, "Fast random integer generation in an interval", 2019: multiply a
+    random word by the bound and take the upper word. Reject it if the lower word shows bias.
     """
     bits = iter(philox(seed, ORDER_OF_ROWS, epoch, 2 * n).tolist())
     order = list(range(n))
@@ -363,7 +363,7 @@ def permutation(seed: int, epoch: int, n: int) -> list[int]:
 
 
 def random_uniform(seed: int, stream: int, n: int) -> NDArray[np.float64]:
-    """Return n numbers of 53 bits in [0, 1)."""
+    """Return n random numbers of 53 bits in [0, 1)."""
     return (philox(seed, INITIAL_WEIGHTS, stream, n) >> np.uint64(11)) * 2.0**-53
 
 
@@ -375,7 +375,7 @@ INITIAL_BOUNDS = {
 
 
 def initial_parameters(initializer: str, sizes: Sequence[int], seed: int) -> list[tuple[Array, Array]]:
-    """Return each layer's weights and bias in float64: (2 u - 1) * bound, but biases of 0 unless as torch has them."""
+    """Return weights and biases in float64: (2 u - 1) bound; biases are 0 except for torch."""
     parameters = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         bound = INITIAL_BOUNDS[initializer](inputs, outputs)

@@ -1,4 +1,4 @@
-"""Files in the format of safetensors, taken apart and put together: for tests of files that are wrong."""
+"""Splitting and joining safetensors files, for tests of invalid files."""
 
 import json
 import struct
@@ -8,7 +8,7 @@ Header = dict[str, Any]
 
 
 def take_apart(model: bytes) -> tuple[Header, bytes]:
-    """Return the header and the data of a file: 8 bytes of the header's length, the header in JSON, the data."""
+    """Return header and data of a file: 8 bytes for the header's length, JSON header, data."""
     (length,) = struct.unpack("<Q", model[:8])
     return json.loads(model[8 : 8 + length]), model[8 + length :]
 

@@ -1,4 +1,4 @@
-// SHA-256, as in FIPS 180-4, whose names these are.
+// SHA-256, with the names of FIPS 180-4.
 #pragma once
 
 #include <array>

@@ -1,16 +1,17 @@
-"""What must hold for long: forks, threads, memory that the system refuses, leaks, large arrays, and all of it at once.
+"""Stress tests: forks, threads, out of memory, leaks, large arrays, and all of them at once.
 
     python tests/stress.py COMMAND [--seconds N | --cycles N]
 
-fork     a process whose threads are warm, and in half of the cycles at work, forks; the child's calls want threads too
-threads  8 threads call functions and shared networks, while others build and drop networks and change the limit of threads
-memory   whatever allocates, in an address space that leaves it too little room or just enough
-leaks    calls that succeed and, one in a hundred, calls that fail: no memory is left behind
-large    arrays of more than 2**31 elements; needs 10 GB of memory, but for its first cycle
-soak     all but the large arrays at once, with more load on CPUs and memory from outside
+fork     forks a process with warm threads, in half of the cycles busy ones; the child uses threads
+threads  8 threads call functions and shared networks; others build and drop networks, and change
+         the number of threads
+memory   every call that allocates, in an address space with too little room or just enough
+leaks    calls that succeed and, one in a hundred, calls that fail: memory must not grow
+large    arrays of more than 2**31 elements; needs 10 GB of memory after its first cycle
+soak     everything but large arrays at once, with external load on CPUs and memory
 
-Without a limit a command runs in full, which takes minutes. It exits with 1 if a bit is wrong, memory grows or something hangs.
-Linux only.
+Without a limit, a command runs in full, which takes minutes. It exits with 1 if a bit is wrong,
+memory grows or something hangs. Linux only.
 """
 
 import argparse
@@ -47,14 +48,14 @@ import nnkernels as nnk
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 
-# Seconds without a next cycle after which a process, or a thread that is waited for, counts as hung.
+# A process or thread hangs if a cycle takes this many seconds.
 HANG = 120
 
 MB = 2**20
 
 
 class Limit(NamedTuple):
-    """How long a command runs: a number of cycles, or until a time."""
+    """The limit of a command's run: a number of cycles, or an end time."""
 
     cycles: float
     end: float
@@ -67,9 +68,9 @@ class Limit(NamedTuple):
             number += 1
 
     def rounds(self, hang: float = HANG) -> Iterator[int]:
-        """Count the cycles; one that takes `hang` seconds ends the process, and shows where it hangs.
+        """Count the cycles. If one takes `hang` seconds, end the process and print its stacks.
 
-        For one thread only: there is one timer in a process.
+        For one thread only, since a process has one timer.
         """
         armed = -math.inf
         for number in self.numbers():
@@ -89,22 +90,22 @@ def check(good: bool | np.bool, what: str) -> None:
 
 
 def pages(index: int) -> int:
-    """Return a size of this process in bytes: 0 its address space, 1 what is in memory."""
+    """Return the size of the address space (index 0) or the resident memory (1), in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[index]) * resource.getpagesize()
 
 
 class Flatness:
-    """Samples of what may not grow: bytes in memory, and blocks that Python has allocated."""
+    """Samples of values that must not grow: resident bytes, and Python's allocated blocks."""
 
     def __init__(self, megabytes: int, blocks: float = math.inf) -> None:
         self.allowed = np.array([megabytes * MB, blocks])
-        self.samples = array("q")  # whose elements are no blocks of their own
+        self.samples = array("q")  # its elements allocate no blocks
 
     def sample(self) -> None:
         self.samples.extend((pages(1), sys.getallocatedblocks()))
 
     def check(self) -> str:
-        """Compare the last quarter with the second one: caches fill in the first. Lows, for they are what nothing frees."""
+        """Compare the minima of the last and the second quarter; in the first, caches fill."""
         quarters = np.array_split(np.array(self.samples).reshape(-1, 2), 4)
         check(len(quarters[3]) > 0, "too short a time to see whether memory grows")
         second, last = quarters[1].min(axis=0), quarters[3].min(axis=0)
@@ -113,7 +114,7 @@ class Flatness:
         return f"{last[0] / MB:.0f} MB in memory, grown by {growth[0] / 1024:.0f} kB and {growth[1]:.0f} blocks"
 
 
-# --- Calls, and the bits they must give ---
+# --- Calls and their expected bits ---
 
 
 def as_bytes(result: Any) -> NDArray[np.uint8]:
@@ -121,7 +122,7 @@ def as_bytes(result: Any) -> NDArray[np.uint8]:
 
 
 class Case(NamedTuple):
-    """A call, and what it gives with one thread."""
+    """A call and its result with one thread."""
 
     call: partial[Any]
     expected: NDArray[np.uint8]
@@ -131,7 +132,7 @@ class Case(NamedTuple):
 
 
 def learned(net: nnk.Network, x: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the parameters that a network learns."""
+    """Return a network's parameters after training."""
     layers = nnk.train(net, x, labels, epochs=2, batch_size=300).network.layers
     dense = (layer for layer in layers if isinstance(layer, nnk.Dense))
     return np.concatenate([array.ravel() for layer in dense for array in (layer.weights, layer.bias)])
@@ -180,12 +181,12 @@ def small_cases() -> list[Case]:
 
 
 def medium_cases() -> list[Case]:
-    """They let other Python threads run meanwhile, but are not worth another thread."""
+    """Return calls that release the GIL but use one thread."""
     return cases(rows=50, inputs=64, outputs=32, elements=20_000)
 
 
 def large_cases() -> list[Case]:
-    """All of them are worth several threads."""
+    """Return calls that use several threads."""
     return cases(rows=3300, inputs=300, outputs=50, elements=1_200_000)
 
 
@@ -193,7 +194,7 @@ def large_cases() -> list[Case]:
 
 
 def in_child(work: list[Case]) -> int:
-    """Return the exit status of a forked child that does the work; it ends on a signal where it hangs."""
+    """Return the exit status of a forked child that does the work; a signal ends it if it hangs."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(HANG // 2)
@@ -211,7 +212,7 @@ def in_child(work: list[Case]) -> int:
 
 @contextmanager
 def at_work(work: list[Case]) -> Iterator[None]:
-    """Have another thread do the work over and over."""
+    """Let another thread repeat the work."""
     stop = threading.Event()
 
     def repeat() -> None:
@@ -261,9 +262,9 @@ def threads(limit: Limit) -> str:
     mixed = [*500 * [small], *50 * [medium], large]
     flatness = Flatness(megabytes=48)
     stop = threading.Event()
-    warm: list[int] = []  # the callers whose scratch is as large as it will be
+    warm: list[int] = []  # callers whose scratch has its full size
     nets = [case for case in small if isinstance(case.call.func, nnk.Network)]
-    seen = [time.monotonic()] * 10  # when each thread last came by
+    seen = [time.monotonic()] * 10  # when each thread last made progress
 
     def call(seed: int) -> int:
         generator = random.Random(seed)
@@ -310,7 +311,7 @@ def threads(limit: Limit) -> str:
             failed = any(future.done() and future.exception() for future in futures)
             if failed or all(future.done() for future in futures[:8]):
                 stop.set()
-            # A timer, for a thread may hang that keeps this one out of the interpreter.
+            # Use a timer: a hanging thread may hold the GIL.
             oldest = min((when for future, when in zip(futures, seen, strict=True) if not future.done()), default=None)
             if oldest is not None:
                 faulthandler.dump_traceback_later(max(oldest + HANG - time.monotonic(), 0.001), exit=True)
@@ -323,7 +324,7 @@ def threads(limit: Limit) -> str:
 
 
 def places(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return calls that allocate several MB: for results, scratch, copies, conversions, packed weights, files."""
+    """Return calls that allocate several MB: results, scratch, copies, packed weights, files."""
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (600, 600))
     single, half = x.astype(np.float32), x.astype(np.float16)
@@ -383,7 +384,7 @@ def places(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def with_room(room: float, call: Callable[[], Any]) -> Any:
-    """Return what a call gives with so much more address space, or None; in a thread of its own, which has no scratch yet."""
+    """Run a call with ``room`` more bytes of address space, in a new thread. None if that fails."""
     results: list[Any] = []
     unlimited = resource.getrlimit(resource.RLIMIT_AS)
 
@@ -403,7 +404,8 @@ def with_room(room: float, call: Callable[[], Any]) -> Any:
 
 
 def memory(limit: Limit) -> str:
-    # One heap for all threads, and blocks beyond a size mapped, and given back to the system: each call feels the limit anew.
+    # One heap for all threads; larger blocks are mapped, and unmapped when freed. So the limit
+    # applies to each call.
     for parameter, value in ((-8, 1), (-3, 64 * 1024)):  # M_ARENA_MAX, M_MMAP_THRESHOLD
         ctypes.CDLL(None).mallopt(parameter, value)
     nnk.set_num_threads(3)
@@ -416,7 +418,7 @@ def memory(limit: Limit) -> str:
             needed[name] = next(room for room in (MB * 2**k for k in range(12)) if with_room(room, call) is not None)
         for number in limit.rounds():
             name, call = list(operations.items())[number % len(operations)]
-            # Steps of the golden ratio: the rooms spread evenly, however many there are.
+            # Multiples of the golden ratio spread evenly, whatever their number.
             room = 1.1 * needed[name] * (number // len(operations) * 0.6180339887 % 1)
             result = with_room(room, call)
             outcomes[name, "refused" if result is None else "done"] += 1
@@ -453,30 +455,30 @@ def leaks(limit: Limit) -> str:
                     one.call()
                     check(False, f"{one.call} did not fail")
             if count % 2000 == 0:
-                gc.collect()  # which empties the interpreter's free lists
+                gc.collect()  # also empties the interpreter's free lists
                 flatness.sample()
     return f"{count + 1} calls, {failed} failed calls, {flatness.check()}"
 
 
 # --- large ---
 
-# A number of elements beyond 32 bits, and places around that seam.
+# A number of elements beyond 32 bits, and indices around 2**31.
 LARGE = 2**31 + 17
 PLACES = [0, 5, 2**31 - 1, 2**31, LARGE - 1]
 
-# An odd length: repeated, it does not lie alike on both sides of the seam.
+# An odd period, so that the pattern differs on both sides of 2**31.
 PATTERN = 1_000_003
 
 
 def large_numbers() -> None:
-    """One number over and over, which takes no memory."""
+    """Arrays of one repeated number, which take no memory."""
     ones, zeros = np.broadcast_to(np.float64(1), LARGE), np.broadcast_to(np.float32(0), LARGE)
     check(nnk.dot(ones, ones) == LARGE, "dot")
     check(abs(nnk.logsumexp(zeros) - math.log(LARGE)) < 1e-5, "logsumexp")
 
 
 def large_elementwise() -> None:
-    """Each element as in the pattern alone."""
+    """Element-wise functions equal those of the pattern alone."""
     pattern = np.random.default_rng(0).normal(0, 4, PATTERN).astype(np.float16)
     x, y = np.empty(LARGE, np.float16), np.empty(LARGE, np.float16)
     parts = [slice(start, min(start + PATTERN, LARGE)) for start in range(0, LARGE, PATTERN)]
@@ -490,8 +492,8 @@ def large_elementwise() -> None:
 
 
 def large_rows() -> None:
-    """Dense layers of more than 2**31 inputs and results in all, and of a few rows."""
-    rows = PATTERN * 269  # of 8
+    """Dense layers with more than 2**31 inputs and results in total, and with a few rows."""
+    rows = PATTERN * 269  # of 8 elements
     few = np.random.default_rng(0).normal(0, 1, (PATTERN, 8)).astype(np.float16)
     weights = np.random.default_rng(1).normal(0, 1, (8, 8)).astype(np.float16)
     x, y = np.empty((rows, 8), np.float16), np.empty((rows, 8), np.float16)
@@ -508,7 +510,7 @@ def large_rows() -> None:
 
 
 def large_sums() -> None:
-    """Rows of LARGE elements, of which few count."""
+    """Sums of LARGE elements, few of them nonzero."""
     x, y = np.zeros(LARGE, np.float16), np.full(LARGE, 7, np.float16)
     x[PLACES] = [1, 2, 4, 8, 16]
     y[PLACES] = [32, 16, 8, 4, 2]
@@ -546,7 +548,7 @@ def large(limit: Limit) -> str:
 
 
 def keep_busy() -> None:
-    """Take what there is of a CPU, and every now and then 500 MB of memory."""
+    """Keep a CPU busy, and now and then allocate 500 MB of memory."""
     while True:
         taken = np.ones(500 * MB // 8)
         for _ in range(20):
@@ -574,7 +576,7 @@ def soak(limit: Limit) -> str:
     return f"{', '.join(commands)} at once for {seconds:.0f} s, with load"
 
 
-# What each command does, its cycles and its seconds where neither is limited.
+# Each command's function, and its default cycles and seconds.
 COMMANDS: dict[str, tuple[Callable[[Limit], str], float, float]] = {
     "fork": (fork, 1000, math.inf),
     "threads": (threads, 100_000, math.inf),

@@ -36,7 +36,7 @@ KEEP_MINUS_0 = ("tanh", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh")
 # The promised largest errors; float16 results are the float32 ones rounded once.
 PROMISED_ULP = {np.float16: 0.501, np.float32: 1.0, np.float64: 1.5}
 OLDER_ULP = {np.float16: 0.501, np.float32: 0.8, np.float64: 1.0}
-NORMAL_EXP_ULP = 0.57  # of normal float32 results of exp
+NORMAL_EXP_ULP = 0.57  # for normal float32 results of exp
 
 
 def promised_ulp(name: str, dtype: Any) -> float:
@@ -44,7 +44,7 @@ def promised_ulp(name: str, dtype: Any) -> float:
 
 
 def stratified(dtype: type[np.floating], count: int = 1 << 17) -> NDArray[Any]:
-    """Return numbers from the whole range of a dtype: all of float16, or equally many of each exponent and sign."""
+    """Return numbers of the whole range: all float16, or equally many of each exponent and sign."""
     bits = np.dtype(dtype).itemsize * 8
     step = max(1, (1 << bits) // count)
     rng = np.random.default_rng(7)
@@ -53,9 +53,9 @@ def stratified(dtype: type[np.floating], count: int = 1 << 17) -> NDArray[Any]:
 
 
 def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
-    """Return numbers beside multiples of log(2)/32, where the exponential changes its row of a table, and their halves.
+    """Return numbers beside multiples of log(2)/32, where exp changes its table row; and halves.
 
-    They reach as far as results are finite, or not 0: every multiple, or every 7th in float64, which meets all 32 rows too.
+    All multiples with finite nonzero results; in float64 every 7th, which still meets all 32 rows.
     """
     last = 32 * (2 - np.finfo(dtype).minexp + np.finfo(dtype).nmant)
     seams = np.arange(-last, last, 7 if dtype is np.float64 else 1) * (np.log(np.longdouble(2)) / 32)
@@ -67,7 +67,7 @@ def around_seams(dtype: type[np.floating]) -> NDArray[Any]:
 
 
 def around_rows(dtype: type[np.floating]) -> NDArray[Any]:
-    """Return numbers beside every place where a table of polynomials changes its row, and around 0."""
+    """Return numbers around 0 and beside each change of row in a table of polynomials."""
     uniform = (np.arange(16) + 0.5) / 1.5625
     binades = np.outer(2.0 ** np.arange(6), 1 + np.arange(4) / 4).ravel() - 1
     places = np.concatenate([uniform, binades, [9.875]]).astype(dtype)
@@ -78,7 +78,7 @@ def around_rows(dtype: type[np.floating]) -> NDArray[Any]:
 
 
 def exact_results(name: str, x: NDArray[Any]) -> NDArray[Any]:
-    """Return the reference's results in extended precision."""
+    """Return the reference results in extended precision."""
     with np.errstate(all="ignore"):
         return reference.ACTIVATIONS[name](x)
 
@@ -102,7 +102,7 @@ def test_accuracy(name: str, measured_dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "softplus", "elu", "exp"])
 def test_accuracy_of_the_least_results(name: str) -> None:
-    """Relative errors where results are normal numbers; errors of the subnormal ones in units of the least of them."""
+    """Errors relative to normal results; for subnormal results, in units of the least subnormal."""
     x = -np.concatenate([np.linspace(0, 110, 100_001), np.geomspace(1e-38, 1e-3, 20_001)]).astype(np.float32)
     y, exact = FUNCTIONS[name](x), exact_results(name, x)
     error = ulp_error(y, exact)
@@ -148,7 +148,7 @@ INVERSE: dict[str, Callable[[Any], Any]] = {
 
 
 def halfway_points(name: str, rng: np.random.Generator) -> list[Any]:
-    """Return numbers halfway between two float64 where a step of x is much smaller than theirs, so that some x comes near."""
+    """Return midpoints of two float64 results, where x is so fine that some f(x) comes near."""
     odd = [2 * int(k) + 1 for k in (*range(50), *rng.integers(0, 2**20, 100))]
     least = [mp.ldexp(k, -1075) for k in odd]
     below_one = [1 - mp.ldexp(k, -54) for k in odd]
@@ -160,17 +160,18 @@ def halfway_points(name: str, rng: np.random.Generator) -> list[Any]:
 
 
 def hard_doubles(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return float64 numbers where a function is hard to compute, and their neighbours."""
+    """Return float64 numbers that are hard cases of a function, and their neighbours."""
     mp.prec = 1200  # for 1 - 2**-1075
     halfway = np.array([float(INVERSE[name](y)) for y in halfway_points(name, rng)] if name in INVERSE else [])
     mp.prec = 160
-    # tanh(x) = x - x^3/3 is halfway between two numbers where x^3/3 is an odd multiple of half an ULP of x.
+    # tanh(x) = x - x^3/3 is a midpoint of two numbers if x^3/3 is an odd multiple of half an ULP of
+    # x.
     small = 2.0 ** rng.uniform(-27, -14, 300)
     unit = np.spacing(small)
     cubes = np.cbrt((2 * np.floor(small**3 / 3 / unit) + 1) * 1.5 * unit)
     seams = rng.integers(-69000, 66000, 300) * (np.log(2) / 64)
-    # The overflow edge, the first subnormal and the last positive result; where tanh and sigmoid round to 1, and where the
-    # kernels begin to say so themselves; the largest errors that are known.
+    # The overflow edge, the first subnormal and the last positive result; where tanh and sigmoid
+    # round to 1, and where the kernels return 1 without computing; the largest known errors.
     edges = [
         709.782712893384,
         -708.3964185322641,
@@ -209,7 +210,8 @@ def test_float64_against_mpmath(name: str, rng: np.random.Generator) -> None:
             assert value >= mp.ldexp(2 - mp.ldexp(1, -53), 1023), f"at {argument!r}"
         else:
             assert mp.ldexp(abs(mp.mpf(float(result)) - value), per_ulp) <= promised_ulp(name, np.float64), f"at {argument!r}"
-        # The long doubles that the other tests and tests/accuracy.cpp trust; two doubles hold all of one.
+        # Also check the long double references of other tests and tests/accuracy.cpp. Two doubles
+        # represent a long double exactly.
         if np.finfo(np.longdouble).nmant > 52 and name not in ("gelu", "gelu_tanh"):
             mantissa, exponent = np.frexp(estimate)
             high = float(mantissa)
@@ -218,7 +220,7 @@ def test_float64_against_mpmath(name: str, rng: np.random.Generator) -> None:
 
 
 def test_an_error_of_zero_is_measured() -> None:
-    """Where the exact result is 0 an ULP is the least subnormal."""
+    """If the exact result is 0, an ULP is the least subnormal."""
     for dtype in PROMISED_ULP:
         least = np.finfo(dtype).smallest_subnormal
         assert ulp_error(np.array([least, 3 * least]), np.zeros(2)).tolist() == [1, 3]
@@ -287,7 +289,7 @@ def test_tiny_inputs(dtype: type[np.floating]) -> None:
 @pytest.mark.each_target
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "leaky_relu"])
 def test_results_of_subnormal_inputs(name: str) -> None:
-    """Half of x, or a part of it, is rounded once also where that is subnormal."""
+    """A fraction of x, such as x/2, is rounded once even if it is subnormal."""
     for dtype, unsigned in ((np.float32, np.uint32), (np.float64, np.uint64)):
         x = np.concatenate([np.arange(1, 3000), np.logspace(1, 6.8, 2000).astype(int)]).astype(unsigned).view(dtype)
         x = np.concatenate([x, -x])
@@ -322,7 +324,8 @@ def test_sigmoid_underflows_gradually() -> None:
     assert np.unique(y[y < np.finfo(np.float32).tiny]).size > 5000
 
 
-# The range of each. softplus is not among them: its results of neighbours may be out of order by an ULP.
+# The range of each monotone function. Not softplus: its results for neighbours may be out of order
+# by an ULP.
 MONOTONE = {
     "sigmoid": (0, 1), "tanh": (-1, 1), "exp": (0, np.inf), "elu": (-1, np.inf), "leaky_relu": (-np.inf, np.inf),
     "relu": (0, np.inf),
@@ -389,7 +392,7 @@ def test_layouts(name: str, dtype: type[np.floating], rng: np.random.Generator) 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("shift", [1, 100_000, 262_144])
 def test_overlapping_output_with_threads(shift: int, rng: np.random.Generator) -> None:
-    """NumPy does not copy an input that runs ahead of the output: its own loops go through them in order."""
+    """If the input is ahead of an overlapping output, NumPy makes no copy: compute in order."""
     nnk.set_num_threads(4)
     memory = rng.normal(0, 3, 1_200_000).astype(np.float32)
     for source, target in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:]), (np.s_[::2], np.s_[:600_000])):
@@ -472,7 +475,7 @@ WITH_OPTION = {"negative_slope": nnk.leaky_relu, "alpha": nnk.elu}
 
 @pytest.mark.parametrize("option", WITH_OPTION)
 def test_kinds_of_options(option: str, dtype: type[np.floating]) -> None:
-    """A number has no say in the dtype of the result, whatever its own."""
+    """The dtype of an option does not affect the dtype of the result."""
     function, x = WITH_OPTION[option], np.linspace(-4, 4, 101, dtype=dtype)
     expected = function(x, 0.25)
     assert expected.dtype == dtype

@@ -1,9 +1,10 @@
-"""Any arrays to every public function: what the float64 reference gives, or an exception that the docstrings name.
+"""Random arguments for every public function: the reference result or a documented exception.
 
-Arrays of any dtype, shape and layout, right and wrong keywords. An outcome is predicted first: by NumPy's own functions of the
-same shape for the ufuncs, by the docstrings for the others. Then the call must succeed, with the right dtype, shape, subclass
-and numbers up to the documented error, or raise one of the predicted exceptions; never a warning or anything else. The examples
-are the same in each run; many more, and new ones each time:
+Arrays have any dtype, shape and layout, with valid and invalid keywords. First the outcome is
+predicted: for ufuncs by NumPy functions of the same shapes, else by the docstrings. Then the call
+must succeed with the right dtype, shape, subclass and numbers up to the documented error, or raise
+one of the predicted exceptions, without warnings. The examples are the same in each run. For many
+new examples:
 
     python -m pytest tests/test_api.py --hypothesis-profile=long
 """
@@ -24,23 +25,23 @@ from ulp import same_bits, ulp, ulp_error
 Array = np.ndarray[Any, np.dtype[Any]]
 Outcome = type[Exception] | Array
 
-# What docstrings name: UFuncTypeError is a TypeError, AxisError a ValueError.
+# The documented exceptions. UFuncTypeError is a TypeError, AxisError a ValueError.
 DOCUMENTED = (TypeError, ValueError, FloatingPointError)
 
 FLOATS = ("e", "f", "d")
 REAL = (*FLOATS, *FLOATS, *FLOATS, *"?bBhHiIlLqQ")
 NOT_REAL = ("F", "D", "O", "U3", "S3", "M8[s]", "m8[s]", "V8", "f8,i4")
-if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is float64 by another name
+if np.dtype(np.longdouble).itemsize > 8:  # otherwise the same as float64
     NOT_REAL = ("g", "G", *NOT_REAL)
 
-# Where long double is double, the reference itself is a few units off.
+# If long double is double, the reference has an error of a few units itself.
 SLACK = 0 if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant else 4
 
 examples = settings(max_examples=3 * settings.default.max_examples)
 
 
 class Labelled(np.ndarray[Any, np.dtype[Any]]):
-    """A subclass without ways of its own."""
+    """A plain subclass."""
 
 
 def is_real(dtype: np.dtype[Any]) -> bool:
@@ -55,7 +56,7 @@ def all_real(arrays: list[Array]) -> bool:
 
 
 def numbers(rng: np.random.Generator, kind: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return numbers that a dtype can hold: ordinary, of every magnitude, special, or any bits."""
+    """Return numbers of a dtype: ordinary, of every magnitude, special, or random bits."""
     count = int(np.prod(shape))
     if kind == "bits" and dtype.kind in "iuf" and dtype.itemsize <= 8:
         return rng.integers(0, 256, count * dtype.itemsize, np.uint8).view(dtype).reshape(shape)
@@ -77,7 +78,7 @@ LAYOUTS = ("C", "C", "F", "strided", "negative", "broadcast", "misaligned", "off
 
 
 def laid_out(draw: Any, array: Array) -> Array:
-    """Return the same numbers in another place, or, broadcast, some of them again and again."""
+    """Return the same numbers in another layout, or some of them, broadcast."""
     layout = draw(st.sampled_from(LAYOUTS))
     if layout == "strided":
         wide = np.zeros([2 * side for side in array.shape], array.dtype)
@@ -126,7 +127,7 @@ def maybe_masked(draw: Any) -> Array:
 
 @st.composite
 def outputs(draw: Any, shape: tuple[int, ...]) -> Any:
-    """Return what may be given as out: None, arrays that fit as a rule, and others."""
+    """Return an argument for out: None, an array that usually fits, or another object."""
     match draw(st.integers(0, 14)):
         case 0:
             return draw(arrays())
@@ -137,7 +138,7 @@ def outputs(draw: Any, shape: tuple[int, ...]) -> Any:
         case 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10:
             return None
         case _:
-            return np.array(draw(arrays(shape, FLOATS)))  # may be written
+            return np.array(draw(arrays(shape, FLOATS)))  # writable
 
 
 bad_dtypes = st.sampled_from([">f4", ">f2", "i", "?", "g", "D", "O", "U3", "M8[s]", "nonsense", 1.5])
@@ -151,7 +152,7 @@ error_states = st.sampled_from(["ignore", "raise"])
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """Return a result, or the documented exception that comes instead; anything else that is raised is a failure."""
+    """Return a call's result or documented exception. Other exceptions are failures."""
     try:
         return call()
     except DOCUMENTED as error:
@@ -159,7 +160,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def copied(out: Any) -> Any:
-    """Return an array like `out` that can be written where it can."""
+    """Return a copy of `out`, writable if `out` is."""
     if not isinstance(out, np.ndarray):
         return out
     copy = out.copy().view(type(out))
@@ -174,12 +175,12 @@ def plain(array: Any) -> Array:
 
 
 def promoted(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype as what sums promotes it."""
+    """Return the dtype to which functions with sums promote a dtype."""
     return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype.newbyteorder("=")
 
 
 def faults_of_out(out: Any, result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[type[Exception]]:
-    """Return the exceptions that an output may raise. As NumPy has it, one of another shape may do if the shapes broadcast."""
+    """Return the exceptions that an output may raise. As in NumPy, its shape may broadcast."""
     if out is None:
         return []
     if not isinstance(out, np.ndarray):
@@ -203,14 +204,14 @@ def broadcast(*shapes: tuple[int, ...]) -> bool:
 
 
 def check_faults(result: Any, faults: list[type[Exception]]) -> bool:
-    """Check that a call with faults raises one of them, and return whether there were any. A cast may overflow before."""
+    """Check that a call raises one of its faults or an overflow. Return whether there are faults."""
     if faults:
         assert isinstance(result, (*faults, FloatingPointError)), f"expected one of {faults}, got {result!r}"
     return bool(faults)
 
 
 def check_errstate(result: Any, *casts: tuple[np.dtype[Any], np.dtype[Any]], may_overflow: bool = False) -> bool:
-    """Return whether a call raised what np.errstate asks for, which only a cast or an overflow may."""
+    """Return whether a call raised FloatingPointError, which only a cast or an overflow may."""
     if not isinstance(result, FloatingPointError):
         assert not isinstance(result, Exception), repr(result)
         return False
@@ -219,14 +220,14 @@ def check_errstate(result: Any, *casts: tuple[np.dtype[Any], np.dtype[Any]], may
 
 
 def same_numbers(a: Array, b: Array) -> bool:
-    """Return whether two arrays of one dtype, which need be none of ours, have the same numbers; all NaNs count as one."""
+    """Return whether two arrays of any one dtype have the same numbers. All NaNs count as equal."""
     if a.dtype.kind == "f" and a.dtype.itemsize <= 8:
         return same_bits(a, b)
     return a.dtype == b.dtype and a.shape == b.shape and repr(a.tolist()) == repr(b.tolist())
 
 
 def check_out(out: Any, result: Any, expected: Array) -> None:
-    """Check that the output is the result, and what is expected of a call without one, cast to its dtype."""
+    """Check that the output is the result, and equals the result without out, cast to its dtype."""
     assert result is out
     expected = np.broadcast_to(expected.reshape(expected.shape[max(0, expected.ndim - out.ndim) :]), out.shape)
     with np.errstate(all="ignore"):
@@ -239,7 +240,7 @@ PROMISED_ULP = {np.dtype("e"): 0.501, np.dtype("f"): 0.8, np.dtype("d"): 1.0}
 
 
 class Elementwise(NamedTuple):
-    """A function of ours, and one of NumPy's with the same arguments, dtypes and results' shapes."""
+    """A function, and one of NumPy with the same arguments, dtypes and shapes."""
 
     ours: Callable[..., Any]
     numpys: Callable[..., Any]
@@ -258,13 +259,13 @@ def exact_elementwise(function: Callable[..., Any], x: Array) -> Array:
     return exact
 
 
-# NumPy reads a complex out, too, where `where` is given and it is to be buffered, and warns.
+# With `where`, NumPy also reads a complex out to buffer it, and warns.
 @pytest.mark.filterwarnings("ignore:Casting complex values:numpy.exceptions.ComplexWarning")
 @examples
 @given(maybe_masked(), st.sampled_from(ELEMENTWISE), dtypes, error_states, st.data())
 def test_elementwise(x: Array, function: Elementwise, dtype: Any, errors: Any, data: st.DataObject) -> None:
     keywords: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    # What becomes of the masked elements of an output is up to numpy.ma.
+    # numpy.ma decides the masked elements of an output.
     out = None if isinstance(x, np.ma.MaskedArray) else data.draw(outputs(x.shape))
     if out is not None:
         keywords["out"] = out
@@ -283,7 +284,7 @@ def test_elementwise(x: Array, function: Elementwise, dtype: Any, errors: Any, d
     with np.errstate(all=errors, under="ignore"):
         result = outcome(lambda: function.ours(x, **keywords))
     if isinstance(predicted, Exception):
-        check_faults(result, [TypeError, ValueError])  # what is wrong first differs where more than one thing is
+        check_faults(result, [TypeError, ValueError])  # with several faults, NumPy may report another one
         return
     loop = function.loop_dtype(x.dtype) if dtype is None and is_real(x.dtype) else np.dtype(dtype or x.dtype).newbyteorder("=")
     if check_faults(result, [] if is_real(loop) else [TypeError]):
@@ -324,7 +325,7 @@ def axis_faults(axis: Any, dimensions: int) -> list[type[Exception]]:
 
 
 def exact_along_axis(function: Callable[..., Any], z: Array, axis: int) -> Array:
-    """Return the reference's results, and the docstrings' for rows that are not finite, which it does not know."""
+    """Return the reference results; for rows that are not finite, the documented ones."""
     rows = np.moveaxis(np.asarray(z, np.longdouble), axis, -1)
     if function is nnk.logsumexp:
         largest = rows.max(axis=-1, initial=-np.inf)
@@ -338,12 +339,13 @@ def exact_along_axis(function: Callable[..., Any], z: Array, axis: int) -> Array
 
 
 def close_along_axis(function: Callable[..., Any], z: Array, axis: int, result: Array) -> bool:
-    most = (0.501 if result.dtype == np.float16 else 6.5) + SLACK  # 5.9 is the worst found (cpp/kernels/softmax.h)
+    most = (0.501 if result.dtype == np.float16 else 6.5) + SLACK  # the largest known error is 5.9 (cpp/kernels/softmax.h)
     with np.errstate(all="ignore"):
         exact = exact_along_axis(function, z, axis)
         if function is nnk.softmax:
             return bool(np.all(ulp_error(result, exact) <= most))
-        # The logarithm is right to a few units, but what is added to it may cancel: units of the larger of the two.
+        # The logarithm is accurate to a few units, but adding the maximum may cancel: use units of
+        # the larger one.
         largest = np.abs(np.asarray(z, np.longdouble).max(axis=axis, keepdims=function is not nnk.logsumexp, initial=-np.inf))
         terms = np.maximum(np.abs(exact), np.minimum(largest, np.log(max(z.shape[axis], 2))))
         error = np.abs(result - exact) / ulp(np.where(np.isfinite(terms), terms, 0), result.dtype)
@@ -373,7 +375,7 @@ def test_along_axis(
         shape = np.zeros(z.shape).sum(axis=along, **keepdims).shape
     out = data.draw(outputs(shape))
     if out is not None:
-        # NumPy broadcasts to an output of more dimensions, and takes the axis for one of that.
+        # NumPy broadcasts to an output of more dimensions, and applies the axis to the output.
         assume(not isinstance(out, np.ndarray) or out.ndim <= len(shape) or axis == -1)
         keywords["out"] = out
     with np.errstate(all=errors, under="ignore"):
@@ -409,7 +411,7 @@ def test_along_axis(
 
 
 def sums_are_close(result: Array, exact: Array, magnitudes: Array, roundings: float) -> Array:
-    """Return where sums are within their error bound: `roundings` of the computed type, times the magnitudes."""
+    """Return where sums are within their bound, `roundings` times the sum of magnitudes."""
     compute = np.finfo(np.float32 if result.dtype == np.float16 else result.dtype)
     overflows = np.isfinite(magnitudes) & (magnitudes > compute.max / 2)
     with np.errstate(all="ignore"):
@@ -476,7 +478,7 @@ def test_dot(x: Array, errors: Any, data: st.DataObject) -> None:
 
 
 def chosen_dtype(dtype: Any, otherwise: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype to compute in, or object for what NumPy's ufuncs do not take as such, also another byte order."""
+    """Return the dtype to compute in; object if ufuncs refuse it, such as another byte order."""
     if dtype is None:
         return otherwise
     try:
@@ -487,7 +489,7 @@ def chosen_dtype(dtype: Any, otherwise: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def outcome_of_vecdot(x: Array, w: Array, keywords: dict[str, Any]) -> Any:
-    """Return what NumPy's function of the same shapes gives for zeros, whatever the dtypes."""
+    """Return the outcome of np.vecdot for zeros of the same shapes, independent of dtypes."""
     rest = {key: value for key, value in keywords.items() if key != "dtype"}
     if isinstance(out := rest.get("out"), np.ndarray):
         rest["out"] = np.zeros(out.shape)
@@ -512,14 +514,14 @@ BAD_ACTIVATIONS = {"mish": ValueError, "": ValueError, np.tanh: TypeError, 1: Ty
 
 @st.composite
 def layers(draw: Any, codes: tuple[str, ...]) -> tuple[Array, Array, Any]:
-    """Return x, weights and bias, most of which fit, of all dtypes or of one."""
+    """Return x, weights and bias, mostly of matching shapes, with one or several dtypes."""
     inputs, count = draw(sides), draw(sides)
     weights_shape = draw(st.sampled_from([(count, inputs), (count, inputs), (inputs,)]))
     leading = draw(st.lists(sides, max_size=2).filter(lambda shape: np.prod(shape) < 500))
     results = (*leading, *weights_shape[:-1])
     own = weights_shape[:-1]
     bias_shapes = st.sampled_from([own, own, results, (*leading, 1), (*results[:-1], 1), (), (1,)])
-    one = draw(st.none() | st.sampled_from(codes))  # the same dtype for all, or any
+    one = draw(st.none() | st.sampled_from(codes))  # one dtype for all, or any dtypes
     codes = codes if one is None else (one,)
     x = draw(arrays((*leading, inputs), codes))
     weights = draw(arrays(weights_shape, codes))

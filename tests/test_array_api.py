@@ -1,7 +1,8 @@
-"""What the Python array API standard says of functions like ours, and NumPy with it.
+"""The rules of the Python array API standard for similar functions.
 
-Special values of element-wise functions, dtypes that are kept, shapes that broadcast, arrays without dimensions and without
-elements: tanh, exp and maximum in the standard; vecdot is our dot, matmul our dense layer without bias.
+Special values of element-wise functions, dtypes, broadcasting, arrays without dimensions or
+elements. The standard's functions are tanh, exp, maximum, vecdot (our dot) and matmul (our dense
+layer without bias).
 """
 
 import math
@@ -30,7 +31,7 @@ shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
 
 def whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return whole numbers whose products have exact sums, in any order and in every float dtype."""
+    """Return whole numbers whose sums of products are exact in any order and every float dtype."""
     return rng.integers(-8, 9, shape).astype(dtype)
 
 
@@ -47,13 +48,13 @@ def whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) 
         (nnk.exp, -0.0, 1.0),
         (nnk.exp, np.inf, np.inf),
         (nnk.exp, -np.inf, 0.0),
-        # maximum(x, 0): of zeros of different signs it may return either, relu always the positive one
+        # maximum(x, 0) may return either zero for -0.0; relu returns +0.0
         (nnk.relu, np.nan, np.nan),
         (nnk.relu, 0.0, 0.0),
         (nnk.relu, -0.0, 0.0),
         (nnk.relu, np.inf, np.inf),
         (nnk.relu, -np.inf, 0.0),
-        # what 1 / (1 + exp(-x)) is in the standard's terms
+        # 1 / (1 + exp(-x)) by the standard's rules
         (nnk.sigmoid, np.nan, np.nan),
         (nnk.sigmoid, 0.0, 0.5),
         (nnk.sigmoid, -0.0, 0.5),

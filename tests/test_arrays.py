@@ -1,4 +1,4 @@
-"""What every kind of argument becomes, in every function, Dense and Network: the table of nnkernels/arrays.py."""
+"""Conversion of arguments in all functions, Dense and Network: the table of nnkernels/arrays.py."""
 
 import re
 import warnings
@@ -33,7 +33,7 @@ ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "softmax")
 WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
 NETWORK = nnk.Network([nnk.Dense(WEIGHTS, np.arange(4, dtype=np.float32), "tanh"), nnk.Dense(np.ones((3, 4), np.float32))])
 
-# Functions of x, whose last axis has two elements.
+# Functions of x. The last axis of x has two elements.
 ELEMENTWISE_CALLS: dict[str, Function] = {function.__name__: function for function in ELEMENTWISE}
 SUMMING_CALLS: dict[str, Function] = {
     **{function.__name__: function for function in (*ALONG_AXIS, nnk.logsumexp)},
@@ -62,12 +62,12 @@ def frame(**columns: Any) -> pd.DataFrame:
 
 
 def of_dtypes(*dtypes: str) -> pd.DataFrame:
-    """Return columns 1, missing (where there can be one; otherwise 0) of these dtypes."""
+    """Return columns of these dtypes: 1 and a missing value (or 0 if the dtype has none)."""
     missing = {"bool": False, "Sparse[int64]": 0}
     return frame(**{f"column {i}": pd.array([1, missing.get(dtype)], dtype=dtype) for i, dtype in enumerate(dtypes)})
 
 
-# pandas' objects, and the arrays that they are taken for.
+# pandas objects, and the equivalent arrays.
 PANDAS: dict[str, tuple[Any, Array]] = {
     "float64": (series([1, None], "float64"), np.array([1, NAN])),
     "float32": (series([1, None], "float32"), np.array([1, NAN], np.float32)),
@@ -112,7 +112,7 @@ def foreign(name: str) -> tuple[Array, Array]:
 
 
 class Nameless:
-    """An array of a class that names no module."""
+    """An array whose class has no __module__."""
 
     __module__ = None  # type: ignore[assignment]
 
@@ -145,7 +145,7 @@ TAKEN = PANDAS | OTHER
 
 
 def is_asked(call: str, kind: str) -> bool:
-    """Say whether a call takes this kind: Dense no bias of several rows, and dot leaves pandas' objects to pandas."""
+    """Return whether to test a call with a kind: a bias has one row, and pandas handles dot."""
     return not (call == "Dense, bias" and TAKEN[kind][1].ndim == 2) and not (call in DOT and kind in PANDAS)
 
 
@@ -169,7 +169,7 @@ def test_foreign_dtypes_are_computed_in_float32() -> None:
         assert nnk.Network([nnk.Dense(values, values[0])]).dtype == np.float32
 
 
-# --- What is refused ---
+# --- Refusals ---
 
 UNREAL = {
     "object": frame(a=pd.Series([1.0, "text"], INDEX, object), b=[1.0, 2.0]),
@@ -197,7 +197,7 @@ def test_frames_of_other_dtypes_are_refused(call: str, kind: str) -> None:
 def test_scalars_of_pandas_are_refused(call: str, scalar: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         SUMMING_CALLS[call](scalar)
-    assert nnk.tanh(pd.NA) is pd.NA  # as pandas has it
+    assert nnk.tanh(pd.NA) is pd.NA  # as in pandas
 
 
 @cache
@@ -256,7 +256,7 @@ def test_masked_arrays_keep_their_mask(function: np.ufunc) -> None:
 
 
 def delayed(block: Any) -> Any:
-    """Return a Dask array that learns what its block is as it is computed, not earlier."""
+    """Return a Dask array whose block's type is unknown until it is computed."""
     return da.from_delayed(dask.delayed(lambda: block)(), (2, 2), float)
 
 
@@ -284,7 +284,7 @@ def test_labels_are_kept(function: Function, kind: str) -> None:
     argument, array = PANDAS[kind]
     argument.attrs["source"] = "here"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas 3 warns of float16 as it compares
+        warnings.simplefilter("ignore")  # pandas 3 warns when it compares float16
         if argument.ndim == 1:
             expected: Any = pd.Series(function(array), argument.index, name="name")
             pd.testing.assert_series_equal(function(argument), expected, check_exact=True)
@@ -295,7 +295,7 @@ def test_labels_are_kept(function: Function, kind: str) -> None:
 
 
 class Frame(pd.DataFrame):
-    """A subclass as pandas describes them."""
+    """A subclass as pandas documents it."""
 
     @property
     def _constructor(self) -> type["Frame"]:
@@ -368,7 +368,7 @@ def too_early(*_: object, **__: object) -> None:
 
 
 def check_lazy(function: Function, x: Array, chunks: Any, expected_chunks: Any = None) -> None:
-    """Check that a function of a Dask array waits to be asked, and then gives the bits that it gives for NumPy's."""
+    """Check that a function of a Dask array is lazy, with the same bits as for NumPy arrays."""
     expected = function(x)
     with dask.config.set(scheduler=too_early):
         lazy = function(da.from_array(x, chunks=chunks))
@@ -439,7 +439,7 @@ def test_dask_computes_in_the_dtype_asked_for(function: np.ufunc, wanted: str, d
     for call in calls:
         try:
             call(x)
-        except TypeError as error:  # there is no such kernel, or the cast is not same_kind
+        except TypeError as error:  # no kernel for the dtype, or not a same_kind cast
             with pytest.raises(TypeError, match=re.escape(str(error))):
                 call(da.from_array(x, chunks=(2, 6)))
         else:
@@ -473,7 +473,7 @@ def test_map_blocks_with_a_network(x: Array, network: nnk.Network) -> None:
 
 @pytest.mark.parametrize("call", [call for call in (*SUMMING_CALLS, *DOT) if not call.startswith("Dense")])
 def test_dask_refuses_a_row_in_several_chunks(call: str) -> None:
-    message = "chunksize" if call == "dot, w" else r"rechunk"  # of two arguments that differ Dask says so
+    message = "chunksize" if call == "dot, w" else r"rechunk"  # Dask's own message if two arguments differ
     with pytest.raises(ValueError, match=message):
         (SUMMING_CALLS | DOT)[call](da.from_array(np.ones((2, 2), np.float32), chunks=(2, 1)))
 
@@ -543,7 +543,7 @@ def test_map_partitions() -> None:
     assert same_bits(np.asarray(lazy.map_partitions(NETWORK).compute()), NETWORK(whole))
 
 
-# --- Outputs and axes, whatever the argument ---
+# --- Outputs and axes, for all kinds of arguments ---
 
 
 @pytest.mark.parametrize(
@@ -622,7 +622,7 @@ def test_xarray_network(x: Array, network: nnk.Network) -> None:
 
 
 class Labelled(np.ndarray):
-    """A subclass that hands its label on to what is computed from it."""
+    """A subclass that passes its label on to results."""
 
     label: str
 
@@ -657,7 +657,7 @@ def test_network_takes_subclasses_for_arrays(x: Array, network: nnk.Network) -> 
 
 
 class Recorder:
-    """An object that takes part in ufuncs in its own way: it tells what it was called with."""
+    """An object with __array_ufunc__, which records its calls."""
 
     ndim = 2
     shape = (12, 6)

@@ -1,4 +1,4 @@
-"""nnkernels.models: what the sources of models share, which fold linear layers and compare a network with its model."""
+"""Shared code of nnkernels.models: folding linear layers, comparing a network with its model."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def chain_of(*steps: Step, inputs: int | None = None) -> Chain:
 
 
 def by_numpy(x: Array, *steps: Step) -> Array:
-    """Return what the steps make of rows, one by one."""
+    """Apply the steps to rows, one by one."""
     for method, arguments in steps:
         match method, arguments:
             case "dense", (weights, bias):
@@ -160,10 +160,10 @@ def test_what_follows_an_activation_is_folded_into_the_next_layer() -> None:
 
 
 def some_steps(rng: np.random.Generator) -> tuple[list[Step], int]:
-    """Return steps that may follow each other, and the number of inputs."""
+    """Return a valid sequence of steps, and its number of inputs."""
     inputs = width = int(rng.integers(1, 6))
     steps: list[Step] = []
-    foldable = ended = False  # whether the last step is a dense layer, or has been one without an activation
+    foldable = ended = False  # whether an activation may follow; whether there is a dense layer
     for _ in range(int(rng.integers(1, 9))):
         one = rng.random() < 0.3
         times, plus = rng.uniform(0.5, 2.0, () if one else width), rng.normal(size=() if rng.random() < 0.3 else width)
@@ -361,7 +361,7 @@ def test_what_is_folded_has_to_fit_the_dtype(steps: list[Step]) -> None:
 def test_what_is_not_folded_is_in_range() -> None:
     tiny = np.array([[6e-8, -3e-7], [1e-6, np.inf]], np.float16)
     assert chain_of(("dense", (tiny, None))).network().dtype == np.float16
-    gamma = [1.0, 1e-9]  # training may make a channel vanish
+    gamma = [1.0, 1e-9]  # a channel that vanished in training
     assert chain_of(("dense", (HALF, None)), ("batch_norm", (0.0, 1.0, 1e-5, gamma))).network().dtype == np.float16
     net = chain_of(("dense", (HALF, None)), ("activation", ("relu",)), ("affine", (1e-6, 1e5))).network()
     assert isinstance(net.layers[1], nnk.Scale)  # in float64
@@ -370,7 +370,7 @@ def test_what_is_not_folded_is_in_range() -> None:
 
 def test_networks_have_to_be_finite_where_the_model_is() -> None:
     chain = chain_of(("dense", (HALF, None)), ("dense", (HALF, None)))
-    x = np.array([[1.0, 1.0], [4.0, 1.0], [1e5, 1.0]])  # the last one is no row of float16
+    x = np.array([[1.0, 1.0], [4.0, 1.0], [1e5, 1.0]])  # float16 cannot represent the last row
     network, exact = chain.network(), chain.network64()
     compare("from_test", network, exact, exact(x[[0, 2]]), x[[0, 2]], "float64")
     with pytest.raises(ValueError, match=r"^from_test: the outputs of row 1 exceed the range of float16: convert"):
@@ -497,7 +497,7 @@ def test_mistakes_are_caught(mistake: str) -> None:
     compare("from_test", right.network(), right.network64(), right.network64()(x), x, "float64")
     with pytest.raises(ValueError, match="the network and the model differ"):
         compare("from_test", wrong.network(), wrong.network64(), right.network64()(x), x, "float64")
-    if mistake != "rounded to five digits":  # which is less than the rounding errors of float32
+    if mistake != "rounded to five digits":  # smaller than float32 rounding errors
         with pytest.raises(ValueError, match="the network and the model differ"):
             compare("from_test", wrong.network(), wrong.network64(), right.network()(x), x, "float32")
     compare("from_test", right.network(), right.network64(), right.network()(x), x, "float32")
@@ -542,7 +542,7 @@ def test_outputs_of_another_shape() -> None:
 
 
 def test_what_is_folded_may_round_as_its_inputs_do() -> None:
-    """The model takes 1e6 from inputs of 1e6; the network adds as much to a product."""
+    """The model subtracts 1e6 from inputs near 1e6; the network adds a folded bias of that size."""
     weights = numbers(np.float64, 8, 4)
     net = chain_of(("affine", (1e3, -1e9)), ("dense", (weights, None))).network()
     x = probe(net)

@@ -1,4 +1,4 @@
-"""``python -m nnkernels convert``, and the other commands on models of ONNX and Keras."""
+"""``python -m nnkernels convert``, and the other commands on ONNX and Keras models."""
 
 import os
 import re
@@ -27,7 +27,7 @@ MODELS = ("net.safetensors", "net.onnx", "net.keras", "net.h5")
 
 
 def onnx_model(*more: onnx.NodeProto, outputs: tuple[str, ...] = ("y",)) -> bytes:
-    """Return an ONNX file of a Gemm from 4 inputs to 3 outputs, named y, and more nodes."""
+    """Return an ONNX file with a Gemm from 4 inputs to 3 outputs, named y, and more nodes."""
     number = onnx.TensorProto.FLOAT
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="fc"), *more],
@@ -43,7 +43,7 @@ def onnx_model(*more: onnx.NodeProto, outputs: tuple[str, ...] = ("y",)) -> byte
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder with one network of 4 inputs and 3 outputs in a file of each kind, and x.csv; nothing may stay hidden."""
+    """Yield a folder with x.csv and a 4-3 network in each format. No hidden files may remain."""
     monkeypatch.chdir(tmp_path)
     nnk.Network([nnk.Dense(WEIGHTS.T, BIAS)]).save("net.safetensors")
     Path("net.onnx").write_bytes(onnx_model())
@@ -109,13 +109,13 @@ def test_output_of_several(folder: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_what_is_left_out_is_said_in_a_line(folder: Path) -> None:
-    """Also where warnings are errors."""
+    """Even if warnings are errors."""
     tail = helper.make_node("ArgMax", ["p"], ["label"], axis=1, name="argmax")
     soft = helper.make_node("Softmax", ["y"], ["p"], axis=1, name="soft")
     content = onnx.load_from_string(onnx_model(soft, tail, outputs=()))
     content.graph.output.append(helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["batch", 1]))
     Path("label.onnx").write_bytes(content.SerializeToString())
-    Path("old.onnx").write_bytes(Path("label.onnx").read_bytes())  # what is left out of a file that is replaced is not said
+    Path("old.onnx").write_bytes(Path("label.onnx").read_bytes())  # no note about the file that is replaced
     for arguments in (
         ["convert", "label.onnx", "new.safetensors"],
         ["convert", "label.onnx", "old.onnx"],
@@ -150,7 +150,7 @@ def test_other_warnings_are_pythons_own(
 
 
 def assert_fails(capfd: pytest.CaptureFixture[str], message: str, *arguments: str) -> None:
-    """Check: status 2, one line, and each file is as it was before."""
+    """Check that a command exits with status 2 and one line, and changes no file."""
     before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
     assert main([*arguments]) == 2
     out, err = capfd.readouterr()
@@ -217,7 +217,7 @@ def test_packages_that_are_missing(
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_standard_output_that_is_full(folder: Path) -> None:
-    """The network is written by then."""
+    """The network has already been written."""
     ran = subprocess.run(
         ["sh", "-c", f"{' '.join(COMMAND)} convert net.h5 new.safetensors >/dev/full"],
         capture_output=True,

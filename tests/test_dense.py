@@ -1,4 +1,4 @@
-"""dense: accuracy, shapes, activations, layouts; each row on its own."""
+"""dense: accuracy, shapes, activations, layouts; independent rows."""
 
 import re
 from functools import partial
@@ -67,7 +67,7 @@ def test_shapes_and_strides(data: st.DataObject) -> None:
     expected = np.stack([nnk.dense(row, weights, bias) for row in x]) if rows else np.empty((0, outputs), dtype)
 
     def laid_out(array: NDArray[Any]) -> NDArray[Any]:
-        """Return the same elements somewhere else: strides, signs, order, alignment, byte order."""
+        """Return the same elements with another stride, sign, order, alignment or byte order."""
         kind = data.draw(st.sampled_from(["C", "F", "strided", "negative", "misaligned", "byteswapped", "read-only"]))
         if kind == "strided":
             steps = tuple(data.draw(st.integers(1, 3)) for _ in array.shape)
@@ -111,7 +111,7 @@ def test_bias_broadcasts(dtype: type[np.floating], rng: np.random.Generator) -> 
 
 
 def test_the_usual_call_is_like_any_other(rng: np.random.Generator) -> None:
-    """Three arrays whose shapes fit go straight to the ufunc; all others take a longer way to the same result."""
+    """Three arrays of fitting shapes go straight to the ufunc; others give the same result."""
 
     class Derived(np.ndarray[Any, Any]):
         pass
@@ -388,7 +388,7 @@ def test_tutorial() -> None:
 
 
 def test_out_is_an_operand(dtype: type[np.floating], rng: np.random.Generator) -> None:
-    # Sums of several blocks of inputs are kept in the output meanwhile.
+    # With several blocks of inputs, the output holds intermediate sums.
     for inputs in (16, 3000):
         x, weights = rng.normal(0, 0.1, (16, inputs)).astype(dtype), rng.normal(0, 0.1, (16, inputs)).astype(dtype)
         bias = rng.normal(0, 1, 16).astype(dtype)

@@ -1,4 +1,4 @@
-"""The documentation: what its pages show is what runs, and its reference has every public name."""
+"""The documentation: its examples run as shown, and its reference has every public name."""
 
 import doctest
 import os
@@ -21,15 +21,15 @@ PAGES = {
     for path in (TOP / "README.md", *sorted(DOCS.rglob("*.md")))
 }
 
-# Pages that import these run where they are installed.
+# Pages that import one of these are skipped if it is not installed.
 FRAMEWORKS = ("keras", "torch")
 
-# Languages of the blocks that run here.
+# The languages of the blocks that run here.
 RUN = {"python", "console"}
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the first line's number, the language and the text of each block of code."""
+    """Yield each code block's line number, language and text."""
     for block in re.finditer(r"^(```+)(\S*)[^\n]*\n(.*?)^\1$", text, re.MULTILINE | re.DOTALL):
         yield text.count("\n", 0, block.start()) + 1, block[2], block[3]
 
@@ -41,13 +41,13 @@ def languages(text: str) -> set[str]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if RUN & languages(text)])
 def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are doctests that share their names; console blocks are commands and what they print."""
+    """Python blocks are doctests with shared names. Console blocks are commands with their output."""
     text = PAGES[page]
     if sys.platform == "win32" and "```console" in text:
         pytest.skip("the commands are those of a Unix shell")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where it writes its settings
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # for Keras's settings
     for framework in FRAMEWORKS:
         if f"import {framework}\n" in text:
             with warnings.catch_warnings():
@@ -67,13 +67,13 @@ def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("page", PAGES)
 def test_other_blocks_install_and_build(page: str) -> None:
-    """.ci/run runs the README's."""
+    """All other blocks are sh. .ci/run runs those in the README."""
     other = languages(PAGES[page]) - RUN - {"sh"}
     assert [language for language in other if not language.startswith("{")] == []
 
 
 def check_commands(block: str, place: str) -> None:
-    """Run the commands of a block, which follow a dollar sign, and compare what they print; "..." stands for anything."""
+    """Run the commands after "$" in a block, and compare their output; "..." matches anything."""
     commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
     assert commands, f"{place}: no command"
     for command, expected in commands:

@@ -68,7 +68,7 @@ def test_output_that_is_an_input(dtype: type[np.floating], rng: np.random.Genera
             assert same_bits(nnk.dot(shared, weights, out=shared), expected)
             shared[...] = x
             assert same_bits(nnk.dot(weights, shared, out=shared), expected)
-        # Broadcast, with a row of its own for each call of the loop.
+        # Broadcast, with a different row in each call of the loop.
         x, weights = rng.normal(0, 1, (n, n)).astype(dtype), rng.normal(0, 1, (n, n, n)).astype(dtype)
         expected = nnk.dot(x, weights)
         shared = x.copy()

@@ -1,4 +1,7 @@
-"""Our functions as NumPy's own: keywords, casting, errstate, pickle, other processes. Kinds of arguments: test_arrays.py."""
+"""The functions as NumPy ufuncs: keywords, casting, errstate, pickle, processes.
+
+test_arrays.py tests kinds of arguments.
+"""
 
 import copy
 import gc
@@ -66,7 +69,7 @@ REAL = "?bBhHiIlLqQefd"
 
 
 def outcome(function: Callable[..., Array], *arguments: object, **keywords: Any) -> object:
-    """Return the dtype of a result, or the type of the TypeError in its place."""
+    """Return the dtype of a result, or the type of a TypeError."""
     try:
         return function(*arguments, **keywords).dtype
     except TypeError as error:
@@ -117,7 +120,7 @@ def test_dtype_of_functions_along_an_axis(function: Callable[..., Array], dtype:
 
 
 def finite_rows(dtype: Any) -> Array:
-    """Return rows of finite numbers of every size, the greatest and the smallest among them."""
+    """Return rows of finite numbers of every magnitude, including the largest and smallest."""
     info = np.finfo(dtype)
     powers = np.ldexp(np.ones(info.maxexp - info.minexp, dtype), np.arange(info.minexp, info.maxexp))
     smallest = np.array([0, info.smallest_subnormal, info.smallest_normal, info.eps], dtype)
@@ -146,7 +149,7 @@ def test_finite_sums_raise_nothing(activation: str | None, dtype: type[np.floati
 
 
 def overflowing(dtype: Any) -> list[Callable[[], Array]]:
-    """Return calls whose sums exceed the greatest finite number: of all rows, and of a late one only."""
+    """Return calls whose sums overflow: in all rows, or only in a late one."""
     great = np.full((3, 40), np.finfo(dtype).max)
     late = np.ones((3, 40), dtype)
     late[-1] = np.finfo(dtype).max
@@ -210,7 +213,7 @@ def copies(value: Any) -> list[Any]:
     return [copy.copy(value), copy.deepcopy(value), *(pickle.loads(pickle.dumps(value, protocol)) for protocol in PROTOCOLS)]
 
 
-# pickle looks for dot in all modules, among them one that NumPy before 2.3 keeps only to warn that it has moved.
+# pickle looks for dot in all modules, including a deprecated one of NumPy before 2.3, which warns.
 @pytest.mark.filterwarnings("ignore:The numpy.linalg.linalg has been made private:DeprecationWarning")
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_copies_of_functions_are_the_functions(function: object) -> None:
@@ -241,7 +244,7 @@ def test_copies_of_networks(dtype: type[np.floating[Any]], rng: np.random.Genera
 
 
 class NamedLayer(nnk.Dense):
-    """A layer with attributes in slots and in a dictionary, and with other arguments."""
+    """A layer with slots, other attributes, and different arguments."""
 
     __slots__ = ("__dict__", "name")
 

@@ -1,4 +1,4 @@
-"""Bad input, bad environments, bad model files: which exception, what it says, and that nothing leaks on the way."""
+"""Bad input, environments and model files: exceptions, messages, and no leaks."""
 
 import gc
 import io
@@ -41,7 +41,7 @@ LOSSES = (nnk.cross_entropy, nnk.binary_cross_entropy, nnk.squared_error, nnk.ab
 
 
 class Failing(NamedTuple):
-    """A call, the exception that it must raise, and what the message must name: arrays by dtype and shape, or a text."""
+    """A call, its exception, and the arrays (by dtype and shape) or the text in its message."""
 
     call: Callable[[], object]
     error: type[Exception]
@@ -49,7 +49,7 @@ class Failing(NamedTuple):
 
 
 def exception_type(call: Callable[[], object]) -> type[Exception]:
-    """Return the type of the exception that a call raises: what NumPy holds to be right."""
+    """Return the type of the exception that NumPy raises in a call."""
     try:
         call()
     except Exception as error:
@@ -71,14 +71,14 @@ BAD_ARRAYS = {
     "void": np.zeros((2, 3), "V8"),
     "structure": np.zeros((2, 3), [("real", "f8")]),
 }
-if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is float64 by another name
+if np.dtype(np.longdouble).itemsize > 8:  # otherwise the same as float64
     BAD_ARRAYS["longdouble"] = X.astype(np.longdouble)
 
 
 def calls_with_bad_values() -> dict[str, Failing]:
     calls = {}
     for kind, bad in BAD_ARRAYS.items():
-        # The message of a ufunc is NumPy's own.
+        # Ufuncs have NumPy's messages.
         for ufunc in (nnk.relu, nnk.sigmoid, nnk.tanh):
             calls[f"{ufunc.__name__} of {kind}"] = Failing(partial(ufunc, bad), TypeError)
         calls[f"dot, x {kind}"] = Failing(partial(nnk.dot, bad, X), TypeError)
@@ -185,7 +185,7 @@ def calls_with_bad_outputs() -> dict[str, Failing]:
         numpys_message = name in ("tanh", "dot")
         several = np.zeros((5, *shape))
         outputs: list[tuple[str, Array, type[Exception]]] = [
-            # Network is no ufunc: it raises the class that NumPy's exception is derived from.
+            # Network, which is not a ufunc, raises the base class of NumPy's exception.
             ("integers", integers, TypeError if name == "Network" else INTEGER_OUT),
             ("a wrong shape", longer, ValueError),
             ("a wrong number of dimensions", scalar, ValueError),
@@ -244,7 +244,7 @@ def other_failing_calls() -> dict[str, Failing]:
 
 
 def failing_calls_of_learning() -> dict[str, Failing]:
-    """Return calls with a bad array in each place; other errors of theirs are tested beside what they do."""
+    """Return calls of training functions with a bad array as each argument."""
     targets = np.zeros((2, 4))
     takers: dict[str, partial[Any]] = {
         **{loss.__name__: partial(loss, targets) for loss in LOSSES},
@@ -282,7 +282,7 @@ def test_exception(name: str) -> None:
     threads = nnk.get_num_threads()
     with pytest.raises(failing.error) as caught:
         failing.call()
-    # NumPy's own exceptions keep their text; what came is in a note.
+    # NumPy's exceptions keep their message; a note names the arguments.
     message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     for expected in failing.named:
         texts = (expected,) if isinstance(expected, str) else (str(expected.dtype), str(expected.shape))
@@ -297,7 +297,7 @@ def message_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-# As scikit-learn's coefs_: (inputs, outputs).
+# Weights in the layout of scikit-learn's coefs_: (inputs, outputs).
 TRANSPOSED: dict[str, Callable[[], object]] = {
     "matrices": lambda: nnk.dense(X, WEIGHTS.T, BIAS),
     "without a bias": lambda: nnk.dense(X, WEIGHTS.T),
@@ -351,7 +351,7 @@ def test_number_of_threads_that_is_no_integer(number: Any) -> None:
 
 MASKED = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
 
-# By name: a call, and how its message begins: the cause first, then what came.
+# By name: a call and the start of its message. A message gives first the cause, then the argument.
 CAUSES: dict[str, tuple[Callable[[], object], str]] = {
     "masked": (
         lambda: nnk.softmax(MASKED),
@@ -541,7 +541,7 @@ def one_layer(dtype: str, itemsize: float, weights: list[int], bias: list[int]) 
 
 
 def refused(path: Path, content: bytes) -> str:
-    """Return the message of the ValueError that a file must raise."""
+    """Return the message of the ValueError raised for a file."""
     path.write_bytes(content)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - messages differ
         nnk.load(path)
@@ -698,7 +698,7 @@ def test_files_of_the_fuzzer_load_or_are_refused(file: Path) -> None:
 def test_changed_bytes_load_or_are_refused(path: Path, model: bytes, data: st.DataObject) -> None:
     content = bytearray(model)
     places = st.integers(0, len(model) - 1)
-    # Digits and brackets change numbers without breaking the header.
+    # Digits and brackets change numbers but keep the header valid.
     for place, byte in data.draw(
         st.dictionaries(places, st.sampled_from(b'0123456789[]{},"F\0\xff') | st.integers(0, 255), min_size=1)
     ).items():
@@ -729,7 +729,7 @@ MODULE = "if it is a whole module that you trust, load it with weights_only=Fals
 OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "Git LFS pointer": (POINTER, "Git LFS pointer, not the model", "git lfs pull"),
     "old Git LFS pointer": (POINTER.replace(b"git-lfs", b"hawser"), "Git LFS pointer, not the model", "git lfs pull"),
-    # What torch.save and torch.jit.save write, cut off.
+    # Starts of files written by torch.save and torch.jit.save.
     "state_dict.pt": (b"PK\x03\x04" + bytes(22) + b"\n\0\x18\0a/data.pklFB\x14\0ZZZZ", "PyTorch", STATE_DICT),
     "script.pt": (b"PK\x03\x04" + bytes(22) + b"\x08\0\x1a\0c/data/0FB\x16\0ZZZZ", "PyTorch", MODULE),
     "old.pth": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch", STATE_DICT),
@@ -774,7 +774,7 @@ IMPORTED_FILES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("kind", IMPORTED_FILES)
 def test_files_that_other_functions_read(kind: str, path: Path) -> None:
-    """By load; other readers say what they are."""
+    """Load calls the right function. Other readers say what kind of file it is."""
     content, function = IMPORTED_FILES[kind]
     assert refused(path, content).startswith(f"{function}(")
     with pytest.raises(
@@ -832,7 +832,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_pipe_is_no_model(tmp_path: Path, model: bytes) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = os.open(pipe, os.O_RDWR)  # which waits for no reader
+    writer = os.open(pipe, os.O_RDWR)  # does not wait for a reader
     os.write(writer, model)
     with pytest.raises(ValueError, match=f"^{pipe}: expected a network in a regular file, got a pipe or a device$"):
         nnk.load(pipe)
@@ -859,7 +859,7 @@ def test_text_is_no_model(path: Path) -> None:
     assert refused(path, b"1.0,2.0,3.0\n" * 9).endswith("; expected a file that Network.save wrote")
 
 
-# Loads a good file, then a bad one, with 32 MiB more of address space than the process has by then.
+# Loads a valid file, then a bad one, with a limit of 32 MiB on further address space.
 LOAD_IN_LITTLE_MEMORY = """
 import resource, sys
 import nnkernels as nnk
@@ -899,7 +899,7 @@ def test_memory_stays_in_proportion_to_the_file(kind: str, tmp_path: Path, model
     assert (ran.stdout, ran.stderr) == ("refused\n", "")
 
 
-# Saves and loads a network of 8 MB again and again, in an address space with so much more room than the process has by then.
+# Saves and loads a network of 8 MB repeatedly, with a limit on further address space.
 LITTLE_MEMORY = """
 import resource, sys
 import numpy as np, nnkernels as nnk
@@ -925,7 +925,8 @@ for call in (lambda: net.save(path), lambda: nnk.load(path)):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space, and tells its size in /proc")
 def test_too_little_memory_to_save_or_load(tmp_path: Path) -> None:
-    # Blocks of more than 64 kB are given back to the system: the limit is felt in each call anew.
+    # Freed blocks of more than 64 kB are returned to the system, so that the limit applies to each
+    # call.
     ran = run(LITTLE_MEMORY, str(tmp_path / "net"), MALLOC_MMAP_THRESHOLD_="65536")
     assert (ran.stdout, ran.stderr) == ("done refused done\n" * 2, "")
 
@@ -937,7 +938,7 @@ TAKING_PART = (X, WEIGHTS, BIAS, OUT, *(np.dtype(code) for code in "efdhlq"))
 
 
 def successful_calls(folder: Path) -> list[Callable[[], object]]:
-    """Return calls of everything public, with and without conversion, copies and out; they write to the folder."""
+    """Return calls of the whole API, with and without conversion, copies, out and files."""
     whole, half = np.arange(6).reshape(2, 3), WEIGHTS.astype(np.float16)
     strided = np.zeros((2, 8), np.float32)[:, ::2]
     targets, state = np.eye(2, 4), folder / "state"
@@ -987,7 +988,7 @@ def run_every_call(folder: Path) -> None:
 
 
 def clear_method_cache() -> None:
-    """Empty the interpreter's cache of attributes, which holds the names it was asked for until others take their places."""
+    """Empty the interpreter's method cache, which keeps references to attribute names."""
     if sys.version_info >= (3, 13):
         sys._clear_internal_caches()
     else:
@@ -1008,11 +1009,11 @@ def test_no_references_and_no_objects_are_left_behind(tmp_path: Path) -> None:
         for _ in range(repetitions):
             run_every_call(tmp_path)
         counts.append(count())
-    # A leak adds to its count in every round; other caches fill up at some time.
+    # A leak grows in every round; caches stop growing.
     assert np.all(np.diff(counts, axis=0).min(axis=0) < repetitions)
 
 
-# Prints by how many bytes a process of its own grows in many rounds.
+# Prints the growth of a separate process over many rounds, in bytes.
 GROWTH = """
 import pathlib, resource, sys
 import numpy as np
@@ -1049,4 +1050,4 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
     search = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     ran = run(GROWTH, str(tmp_path), PYTHONPATH=search)
     assert ran.stderr == ""
-    assert int(ran.stdout) < 40 * 2**17  # half of x a round
+    assert int(ran.stdout) < 40 * 2**17  # half of x per round

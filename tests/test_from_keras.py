@@ -1,4 +1,4 @@
-"""Networks of Keras: layers of every kind from objects and files, what is refused, files made to do harm, and real models."""
+"""from_keras: layers of every kind from objects and files, refusals, hostile files, real models."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def numbers(*shape: int, dtype: Any = np.float32) -> Array:
     return RNG.normal(0, 0.7, shape).astype(dtype)
 
 
-# A few layers from 4 inputs on.
+# A few layers, starting with 4 inputs.
 FIRST = dense("first", numbers(4, 4), numbers(4))  # square: a transposed kernel would fit
 LAST = dense("last", numbers(4, 3), numbers(3), "softmax")
 
@@ -58,7 +58,7 @@ def normalisation(**options: Any) -> Layer:
     return layer("BatchNormalization", "norm", **({"axis": -1, "epsilon": 0.01} | options), **arrays)
 
 
-# --- What each layer computes, by its textbook formula in float64 ---
+# --- Each layer against its textbook formula in float64 ---
 
 FORMULAS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda z: z,
@@ -86,7 +86,7 @@ def activated(activation: Any, z: Array) -> Array:
 
 
 def computed(of: Layer, x: Array) -> Array:
-    """Return what a layer or model makes of rows, in float64."""
+    """Return the outputs of a layer or model for rows, in float64."""
     config, arrays = of.config, {name: array.astype(np.float64) for name, array in of.variables.items()}
     match of.kind:
         case "Dense":
@@ -215,7 +215,7 @@ def test_every_layer(name: str, form: str, tmp_path: Path) -> None:
 def test_dtype_and_activations_are_the_models(tmp_path: Path) -> None:
     assert [read(".keras", MODELS[name], tmp_path).dtype for name in ("float16", "no bias", "float64")] == ["f2", "f4", "f8"]
     for name, text in (
-        ("activation leaky_relu", "leaky_relu(negative_slope=0.2)"),  # as a layer it is 0.3
+        ("activation leaky_relu", "leaky_relu(negative_slope=0.2)"),  # the layer's default is 0.3
         ("activation gelu", "gelu"),  # by erf
         ("activation exponential", "exp"),
     ):
@@ -227,7 +227,7 @@ def test_dtype_and_activations_are_the_models(tmp_path: Path) -> None:
 
 
 def test_scales_stay(tmp_path: Path) -> None:
-    """An offset of 1e5 in float32 weights would be 5e-3 off."""
+    """Folded into float32 weights, an offset of 1e5 would have an error of 5e-3."""
     model = sequential(layer("Normalization", axis=[-1], mean=[1e5] * 4, variance=[1.0] * 4), LAST)
     net = read(".keras", model, tmp_path)
     assert isinstance(net.layers[0], nnk.Scale)
@@ -237,7 +237,7 @@ def test_scales_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16", "float16"])
 def test_policies(policy: str, tmp_path: Path) -> None:
-    """The variables' dtype decides: those of mixed policies are float32."""
+    """The variables' dtype decides; with mixed policies it is float32."""
     dtype = {"bfloat16": ml_dtypes.bfloat16, "mixed_float16": np.float32, "float16": np.float16}[policy]
     options = {"dtype": {"module": "keras", "class_name": "DTypePolicy", "config": {"name": policy}, "registered_name": None}}
     kernel, bias = numbers(4, 3).astype(dtype), numbers(3).astype(dtype)
@@ -254,7 +254,7 @@ def test_policies(policy: str, tmp_path: Path) -> None:
 
 
 def test_old_descriptions(tmp_path: Path) -> None:
-    """A list of layers alone, as Keras before 2.2.3 wrote; the container's name in Keras 2.12; inputs as a mapping."""
+    """A list of layers (before Keras 2.2.3), the container's name (2.12), inputs as a mapping."""
     item = described(sequential(FIRST, LAST), 2)
     item["config"] = item["config"]["layers"]
     net = nnk.from_keras(write_legacy(tmp_path / "old.h5", sequential(FIRST, LAST), 2, item))
@@ -348,15 +348,15 @@ def test_options_that_are_nested_too_deeply_to_be_shown() -> None:
         deep = [deep]
     with pytest.raises(ValueError, match=r"expected an activation of relu, .*; got a nested list$"):
         nnk.from_keras(as_object(sequential(FIRST, layer("Activation", activation=deep))))
-    while deep:  # one after the other, for to free them at once takes as deep a recursion
+    while deep:  # one by one, since freeing them all at once would recurse as deeply
         deep = deep.pop()
 
 
-# --- What is refused ---
+# --- Refusals ---
 
 
 def changed(model: Layer, change: Callable[[dict[str, Any]], Any]) -> tuple[Layer, Any]:
-    """Return a model with another description."""
+    """Return a model with a changed description."""
     item = described(model)
     change(item["config"])
     return model, item
@@ -582,7 +582,7 @@ def test_models_without_their_groups(tmp_path: Path) -> None:
             nnk.from_keras(path)
 
 
-# --- Files that are damaged, or made to do harm ---
+# --- Damaged and hostile files ---
 
 
 def archived(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -601,7 +601,7 @@ def hdf5(fill: Callable[[Any], object], **options: Any) -> bytes:
 
 
 def kernel_made_by(make: Callable[[Any, str], object], **options: Any) -> bytes:
-    """Return an .h5 file of one Dense of 4 inputs and 4 outputs, whose kernel is made by a function of a group and a name."""
+    """Return an .h5 file with one 4-4 Dense, whose kernel is written by make(group, name)."""
     model = sequential(layer("Dense", "d", units=4, use_bias=False))
 
     def fill(file: Any) -> None:
@@ -632,7 +632,7 @@ def claimed(group: Any, name: str) -> None:
 
 
 def shared(group: Any, name: str) -> None:
-    """Make many layers of one array."""
+    """Use one array in many layers."""
     names = [f"d{number}" for number in range(2000)]
     group[name] = np.eye(64, dtype=np.float32)
     for number in names:
@@ -642,7 +642,7 @@ def shared(group: Any, name: str) -> None:
 
 
 def crowded(group: Any, name: str) -> None:
-    """Make many layers of one group of many arrays."""
+    """Use one group of many arrays in many layers."""
     names = [f"d{number}" for number in range(300)]
     for array in names:
         group[array] = np.zeros((), np.float32)
@@ -660,7 +660,7 @@ def deep(group: Any, name: str) -> None:
 
 
 def longer_text(length: int) -> bytes:
-    """Return a file whose description claims to be longer than it is, which costs HDF5 as much memory."""
+    """Return a file whose description claims a length for which HDF5 allocates memory."""
     content = kernel_made_by(lambda group, name: group.__setitem__(name, np.eye(4)))
     place = content.index(b"model_config\0") + 48
     return content[:place] + struct.pack("<I", length) + content[place + 4 :]
@@ -770,7 +770,7 @@ def test_cycles_of_groups_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
 def test_every_version_of_hdf5(libver: str, tmp_path: Path) -> None:
-    """Attributes, groups and strings are laid out in other ways."""
+    """The storage of attributes, groups and strings depends on the version."""
     path = tmp_path / "model.keras"
     weights = hdf5(lambda file: file.__setitem__("layers/dense/vars/0", np.eye(4)), libver=libver)
     text = json.dumps(described(sequential(layer("Dense", "d", units=4, use_bias=False)))).encode()
@@ -791,7 +791,7 @@ def test_every_version_of_hdf5(libver: str, tmp_path: Path) -> None:
 
 
 def test_names_that_are_paths_are_not_followed(tmp_path: Path) -> None:
-    """HDF5 would follow a link on the way, such as to another file."""
+    """HDF5 would follow links within a path, such as to another file."""
 
     def with_link(group: Any, name: str) -> None:
         group["linkXkernel"] = np.zeros(1)
@@ -808,7 +808,7 @@ def test_names_that_are_paths_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_trees_that_lead_back(tmp_path: Path) -> None:
-    """HDF5 crashes on the first, and never ends on the second, where it lists the names of a group."""
+    """Listing a group's names, HDF5 crashes on the first tree, and never ends on the second."""
     content = write_legacy(tmp_path / "good.h5", sequential(FIRST, LAST)).read_bytes()
     for place in (match.start() for match in re.finditer(b"TREE", content)):
         own = struct.pack("<Q", place)
@@ -821,7 +821,7 @@ def test_trees_that_lead_back(tmp_path: Path) -> None:
             try:
                 assert nnk.from_keras(path).outputs == 3
             except ValueError as error:
-                assert "the HDF5 file is damaged" in str(error)  # noqa: PT017 - both are right
+                assert "the HDF5 file is damaged" in str(error)  # noqa: PT017 - an error is optional
 
 
 def test_members_that_lie_about_their_size(tmp_path: Path) -> None:
@@ -871,12 +871,12 @@ assert FUZZED  # without files the test would be skipped
 
 @pytest.mark.parametrize("file", FUZZED, ids=lambda file: file.name)
 def test_files_of_the_fuzzer_load_or_are_refused(file: Path) -> None:
-    """tests/fuzz_keras.py starts from these."""
+    """The corpus of tests/fuzz_keras.py."""
     try:
         with np.errstate(all="ignore"):
             assert len(nnk.from_keras(file)) > 0
     except ValueError as error:
-        assert str(file) in str(error)  # noqa: PT017 - both are right
+        assert str(file) in str(error)  # noqa: PT017 - an error is optional
 
 
 def test_h5py_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -892,7 +892,7 @@ def test_h5py_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    os.environ.setdefault("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))  # where it writes its settings
+    os.environ.setdefault("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))  # for Keras's settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("keras", reason="pip install keras h5py torch", exc_type=ImportError)
@@ -928,7 +928,7 @@ def real_models(keras: Any) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_real_models(keras: Any, tmp_path: Path) -> None:
-    """Objects are compared with their networks on the way; files give the same bits."""
+    """Networks from objects are compared with their model; files give the same bits."""
     for name, model in real_models(keras).items():
         model.set_weights([abs(array) + 0.5 if "variance" in variable.path else array + numbers(*array.shape) * 0.3
                            for variable, array in zip(model.weights, model.get_weights(), strict=True)]
@@ -940,7 +940,7 @@ def test_real_models(keras: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(net(x), outputs, rtol=tolerance, atol=tolerance * np.abs(outputs).max())
         for suffix in (".keras", ".h5"):
             if (name, suffix) == ("bfloat16", ".h5"):
-                continue  # which Keras itself cannot write
+                continue  # Keras cannot write it
             model.save(tmp_path / f"model{suffix}")
             loaded = nnk.load(tmp_path / f"model{suffix}")
             assert loaded(x).tobytes() == net(x).tobytes(), (name, suffix)

@@ -1,4 +1,4 @@
-"""from_onnx: what it reads, by ONNX's reference implementation; what it refuses; labels, external data, hostile files."""
+"""from_onnx: ONNX's reference implementation, refusals, labels, external data, hostile files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(20261128)
 X = RNG.normal(size=(5, 3)).astype(np.float32)
 MODELS = Path(__file__).parent / "models"
 
-# The constants of the models below, by their names: of 3 inputs and 2 outputs.
+# The constants of the models below by name, for 3 inputs and 2 outputs.
 CONSTANTS: dict[str, Any] = {
     **{name: RNG.normal(size=shape).astype(np.float32) for name, shape in {
         "w": (2, 3), "wt": (3, 2), "b": (2,), "row": (1, 2), "v": (2, 2), "one": (3, 1), "vector": (3,), "m3": (3,), "k3": (3,),
@@ -47,12 +47,12 @@ def activations(network: nnk.Network) -> list[str | None]:
 
 
 def used(nodes: str, **more: Any) -> dict[str, Any]:
-    """Return the constants that a model's nodes name."""
+    """Return the constants that a model's nodes use."""
     constants = CONSTANTS | more
     return {name: constants[name] for name in constants if f"{name})" in nodes or f"{name}," in nodes}
 
 
-# The nodes, and the activations of the layers that they become.
+# Nodes, and the activations of the resulting layers.
 READ: dict[str, tuple[str, list[str | None]]] = {
     "gemm": ("y = Gemm(x, wt)", [None]),
     "gemm, transposed": ("y = Gemm<transB=1>(x, w, b)", [None]),
@@ -160,25 +160,25 @@ def test_read(tmp_path: Path, name: str) -> None:
     y = evaluated(model, X)
     actual = network(X)
     np.testing.assert_allclose(actual.reshape(y.shape), y, rtol=2e-6, atol=2e-6)
-    assert actual.ndim == min(y.ndim, 2)  # more axes are of length 1
+    assert actual.ndim == min(y.ndim, 2)  # further axes have length 1
     assert (network.dtype, network.inputs) == (np.float32, 3)
     assert read(tmp_path, model, check=(X, y)).dtype == np.float32
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "float16"), (np.float32, "float")])
 def test_slopes_of_tensors(tmp_path: Path, dtype: Any, kind: str) -> None:
-    """The float16 nearest to 0.01 is computed with; the float32 is what the network makes of 0.01 again."""
+    """The float16 nearest to 0.01 is kept; the float32 nearest to 0.01 is read as 0.01."""
     constants = {"w16": np.eye(3, dtype=dtype), "s16": np.array([0.01], dtype)}
     model = onnx_model("h = MatMul(x, w16) y = PRelu(h, s16)", constants, inputs=f"{kind}[N, 3] x", outputs=f"{kind}[N] y")
     slope = float(dtype(0.01)) if dtype == np.float16 else None
     assert activations(read(tmp_path, model)) == [f"leaky_relu(negative_slope={slope})" if slope else "leaky_relu"]
 
 
-# The number of rows, as a part of a shape.
+# Nodes that compute a shape from the number of rows.
 BATCH = "a = Shape(x) g = Gather<axis=0>(a, nought) u = Unsqueeze(g, front) s = Concat<axis=0>(u, list) "
 
 
-# Opset, the declared input, the nodes, the activations.
+# Opset, declared input, nodes, activations.
 @pytest.mark.parametrize(
     ("opset", "inputs", "nodes", "expected"),
     [
@@ -304,7 +304,7 @@ def test_old_forms(name: str) -> None:
     )
 
 
-# The nodes, and the refusal: the node's name, and what it says.
+# Nodes, and their refusal: the node's name and the message.
 GEMM = "y = Gemm<transB=1>(x, w, b)"
 REFUSED: dict[str, tuple[str, str]] = {
     "an operator": ("y = Conv(x, w)", r"node 0 \(Conv\): expected an operator of a chain"),
@@ -635,7 +635,7 @@ def test_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def external(model: Any, **entries: str) -> Any:
-    """Say that the numbers of the first constant are in another file."""
+    """Move the data of the first constant to another file."""
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -721,7 +721,7 @@ def test_external_data_that_tensors_share(tmp_path: Path) -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Allow 200 MB more than there are."""
+    """Limit the growth of memory to 200 MB."""
     with limited_memory(200 * 2**20):
         yield
 
@@ -768,7 +768,7 @@ def test_many_nodes(tmp_path: Path) -> None:
     model.graph.node.extend(helper.make_node("Identity", [f"{i}" if i else "h"], [f"{i + 1}"]) for i in range(19_999))
     model.graph.node.append(helper.make_node("Relu", ["19999"], ["y"]))
     assert activations(read(tmp_path, model)) == ["relu"]
-    del model.graph.node[0]  # now they belong to no input
+    del model.graph.node[0]  # labels without an input
     model.graph.node[0].input[0] = "w"
     with pytest.raises(ValueError, match="expected the output to depend on one input"):
         read(tmp_path, model)
@@ -787,7 +787,7 @@ def test_nodes_that_go_in_circles(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("operator", ["Gemm", "Cast", "Reshape", "Sub"])
 def test_layers_that_share_their_numbers(tmp_path: Path, operator: str) -> None:
-    """A file of 100 kB would make a network of gigabytes."""
+    """A file of 100 kB would become a network of gigabytes."""
     n, count = 100, 3000
     constants = {"w": np.ones((n, n), np.float32), "v": np.ones(n, np.float32), "shape": np.array([n, n])}
     model = onnx_model("y = MatMul(x, w)", constants, inputs=f"float[N, {n}] x")
@@ -893,15 +893,15 @@ assert FUZZED  # without files the test would be skipped
 @pytest.mark.filterwarnings("ignore:from_onnx")
 @pytest.mark.parametrize("file", FUZZED, ids=lambda file: file.name)
 def test_files_of_the_fuzzer_are_read_or_refused(file: Path) -> None:
-    """tests/fuzz_onnx.py starts from these."""
+    """The corpus of tests/fuzz_onnx.py."""
     try:
         assert len(nnk.from_onnx(file)) > 0
     except (ValueError, FileNotFoundError) as error:
-        assert str(file) in str(error)  # noqa: PT017 - either is right
+        assert str(file) in str(error)  # noqa: PT017 - an error is optional
 
 
 def test_a_network_is_trained_on(tmp_path: Path) -> None:
-    """With batch normalisation folded, and a Scale that stays as it is."""
+    """With folded batch normalisation, and a Scale that stays unchanged."""
     nodes = (
         "s = Sub(x, m3) k = Mul(s, k3) h = Gemm<transB=1>(k, w, b) n = BatchNormalization(h, scale2, shift2, mean2, var2) "
         "r = Elu<alpha=0.5>(n) o = Gemm(r, v) y = Softmax(o)"

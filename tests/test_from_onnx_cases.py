@@ -1,7 +1,7 @@
-"""The cases of ONNX's backends as networks: one operator each, or what PyTorch's layers were converted to.
+"""ONNX's backend cases as networks: single operators, and converted PyTorch layers.
 
-Inputs after the first become constants. An activation gets a dense layer of the identity before it. A case is read, and
-then its stored outputs come out; or it is refused, as one that is no chain of layers.
+Inputs after the first become constants. An identity dense layer is put before an activation. A case
+is either read, and gives its stored outputs, or refused because it is not a chain of layers.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def arrays(folder: Path, kind: str) -> list[Any]:
 
 
 def stored(kind: str) -> Iterator[Case]:
-    """Yield the cases that are files."""
+    """Yield the cases stored in files."""
     for case in load_model_tests(kind=kind):
         model = onnx.load(Path(case.model_dir, "model.onnx"))
         for folder in Path(case.model_dir).glob("test_data_set_*"):
@@ -41,7 +41,7 @@ def stored(kind: str) -> Iterator[Case]:
 
 
 def computed() -> Iterator[Case]:
-    """Yield the cases of a single operator of ours, and those where it is expanded to others."""
+    """Yield the cases of each supported operator, including its expanded forms."""
     for case in node_cases():
         operators = {node.op_type for node in case.model.graph.node}
         if operators & OPERATORS.keys():
@@ -50,7 +50,7 @@ def computed() -> Iterator[Case]:
 
 
 def as_chain(case: Case) -> Any:
-    """Return the case's model with constants in place of the inputs after the first, and a dense layer before an activation."""
+    """Return a case's model, with constants for further inputs, and dense before an activation."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
     graph = model.graph
@@ -70,7 +70,7 @@ def as_chain(case: Case) -> Any:
     return model
 
 
-# What must be read at least.
+# Cases that must be read.
 READ = {
     "node": {
         *("gemm_default_no_bias", "gemm_default_vector_bias", "gemm_transposeB", "gemm_alpha", "gemm_beta", "matmul_2d",
@@ -101,7 +101,7 @@ def test_cases(tmp_path: Path, kind: str) -> None:
         try:
             network = nnk.from_onnx(path, output=case.model.graph.output[0].name)
         except ValueError as error:
-            assert str(path) in str(error), case.name  # noqa: PT017 - most are refused
+            assert str(path) in str(error), case.name  # noqa: PT017 - an error is optional
             continue
         agree(case, network)
         read.add(case.name.removeprefix("test_"))
@@ -110,7 +110,7 @@ def test_cases(tmp_path: Path, kind: str) -> None:
 
 
 def agree(case: Case, network: nnk.Network) -> None:
-    """Check the stored outputs: of the channels, the second axis, where they are not the last."""
+    """Compare with the stored outputs, whose channels may be on the second axis."""
     x, y = case.inputs[0], case.outputs[0]
     if case.model.graph.node[0].op_type == "BatchNormalization" and x.ndim > 2:
         x, y = np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1)

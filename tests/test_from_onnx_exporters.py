@@ -1,4 +1,4 @@
-"""from_onnx on files of the exporters of today: each layer and activation, checked by the model's own outputs."""
+"""from_onnx on files of current exporters: each layer and activation, against the model."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def activations(network: nnk.Network) -> list[str | None]:
     return ["scale" if isinstance(layer, nnk.Scale) else layer.activation for layer in network.layers]
 
 
-# PyTorch: the module, how it is made, and the activation that becomes of it.
+# PyTorch modules by their constructor, and the resulting activation.
 TORCH_ACTIVATIONS = {
     "ReLU()": "relu",
     "Sigmoid()": "sigmoid",
@@ -56,7 +56,7 @@ EXPORTERS = {
 
 
 def export(path: Path, modules: str, exporter: str) -> Any:
-    """Export a Sequential of PyTorch, and return what it gives for X."""
+    """Export a PyTorch Sequential, and return its outputs for X."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ def export(path: Path, modules: str, exporter: str) -> Any:
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's exporters
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_torch_activations(tmp_path: Path, exporter: str) -> None:
-    """All in one module, for an exporter takes a second."""
+    """All in one module, because an export takes a second."""
     names = [name for name in TORCH_ACTIVATIONS if exporter != "torchscript, old" or "CELU" not in name]  # opset 9 has no CELU
     modules = ", ".join(f"Linear(4, 4), {name}" for name in names)
     y = export(tmp_path / "model.onnx", modules, exporter)
@@ -131,7 +131,7 @@ def test_skl2onnx_classifier(tmp_path: Path, labels: str, dtype: Any, zipmap: bo
     with pytest.warns(UserWarning, match="left out the conversion of outputs to labels"):
         network = nnk.from_onnx(tmp_path / "model.onnx")
     assert network.dtype == dtype
-    if labels == "several labels":  # which skl2onnx gives after 1 - probability
+    if labels == "several labels":  # skl2onnx returns it after 1 - probability
         expected = np.concatenate([1 - expected, expected], axis=1)
         assert "classes" not in network.metadata
     else:
@@ -153,7 +153,7 @@ def test_skl2onnx_regressor(tmp_path: Path, activation: str, targets: Array) -> 
         X, targets
     )
     (tmp_path / "model.onnx").write_bytes(skl2onnx.to_onnx(pipeline, X[:1]).SerializeToString())
-    if targets.ndim == 2:  # skl2onnx makes one column of two outputs, which scikit-learn does not
+    if targets.ndim == 2:  # skl2onnx flattens two outputs to one column
         with pytest.raises(ValueError, match="expected it to keep the 2 features of a row"):
             nnk.from_onnx(tmp_path / "model.onnx")
         return
@@ -161,7 +161,7 @@ def test_skl2onnx_regressor(tmp_path: Path, activation: str, targets: Array) -> 
     np.testing.assert_allclose(network(X).reshape(6, -1), pipeline.predict(X).reshape(6, -1), rtol=0, atol=1e-6)
 
 
-# Keras, in a process of its own: its backend is chosen once.
+# Keras, in a separate process: a process can choose its backend only once.
 
 KERAS = """
 import os, sys, warnings

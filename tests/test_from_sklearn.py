@@ -1,4 +1,4 @@
-"""from_sklearn: scikit-learn's and our perceptrons, scalers before and after them; what is refused; learning on."""
+"""from_sklearn: perceptrons of scikit-learn and nnkernels, scalers, refusals, further training."""
 
 import json
 import re
@@ -35,7 +35,7 @@ COUNTS = np.round(np.exp(X[:, 0] - 4.0))
 
 @pytest.fixture(autouse=True)
 def no_warnings() -> Iterator[None]:
-    """A fit of few steps does not converge."""
+    """Ignore warnings of short fits, which do not converge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -60,7 +60,7 @@ def outputs_of(estimator: Estimator, x: Any) -> Array:
 
 
 def imported(estimator: Estimator, x: Any = X, tolerance: float = 1e-13) -> nnk.Network:
-    """Return an estimator's network, compared with the estimator on rows."""
+    """Return an estimator's network, after comparing both on rows."""
     net = nnk.from_sklearn(estimator)
     expected = outputs_of(estimator, x)
     assert abs(net(np.asarray(x)) - expected).max() <= tolerance * max(1.0, abs(expected).max())
@@ -153,7 +153,7 @@ def test_coefs_of_ones_own(library: Any) -> None:
     model.coefs_ = [np.asfortranarray(coefs * 2.0) for coefs in model.coefs_]
     imported(model)
     model.coefs_[0][0, 0] = np.nan
-    if library is neural_network:  # scikit-learn's predict takes it
+    if library is neural_network:  # scikit-learn's predict accepts it
         assert np.isnan(nnk.from_sklearn(model)(X)).all()
 
 
@@ -178,7 +178,7 @@ def test_coefs_of_ones_own(library: Any) -> None:
 )
 @pytest.mark.parametrize("offset", [0.0, 1e5])
 def test_scalers_become_scales(library: Any, scaler: Any, offset: float) -> None:
-    x = np.concatenate([X + offset, np.full((len(X), 1), 7.0 + offset)], axis=1)  # a column that is constant
+    x = np.concatenate([X + offset, np.full((len(X), 1), 7.0 + offset)], axis=1)  # a constant column
     net = imported(make_pipeline(scaler, classifier(library)).fit(x, CLASSES), x, 1e-11 if offset else 1e-13)
     assert kinds(net) == ["scale", "relu", "relu", "softmax"]
     fitted = np.asarray(net.layers[0].scale if isinstance(net.layers[0], nnk.Scale) else 0.0)
@@ -194,7 +194,7 @@ def test_a_scale_is_exact_where_weights_in_float32_are_not() -> None:
 
 @pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), MaxAbsScaler(), RobustScaler()], ids=str)
 def test_scalers_of_float32(library: Any, scaler: Any) -> None:
-    """Their attributes are float32, so what they compute from float64 differs from what they should."""
+    """Their attributes are float32, so their results for float64 are inexact."""
     x = (X + 1e5).astype(np.float32)
     imported(make_pipeline(scaler, classifier(library)).fit(x, CLASSES), x.astype(np.float64), 1e-5)
 
@@ -340,7 +340,7 @@ def test_attributes_that_do_not_fit() -> None:
 
 
 class NoPerceptron(BaseEstimator):  # type: ignore[misc]
-    """Named as one of scikit-learn's, elsewhere."""
+    """A class with a name of scikit-learn, from another module."""
 
 
 NoPerceptron.__name__ = "MLPClassifier"
@@ -388,7 +388,7 @@ def test_the_estimator_stays_as_it_is() -> None:
     assert same_bits(net(X), outputs)
 
 
-# --- Learning on ---
+# --- Further training ---
 
 
 def test_an_imported_network_learns_on(library: Any) -> None:

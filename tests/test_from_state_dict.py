@@ -1,4 +1,4 @@
-"""from_state_dict: names and layouts of PyTorch, flax and Keras; the order of layers; files; what is refused; learning on."""
+"""from_state_dict: names and layouts, order of layers, files, refusals, further training."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def linear(name: str, inputs: int, outputs: int, seed: int = 1, dtype: Any = np.
 
 
 def norm(name: str, width: int, seed: int = 50, dtype: Any = np.float32) -> Tensors:
-    """Return what PyTorch's BatchNorm1d has."""
+    """Return the tensors of a PyTorch BatchNorm1d."""
     return {
         f"{name}.weight": numbers(dtype, width, seed=seed),
         f"{name}.bias": numbers(dtype, width, seed=seed + 1),
@@ -111,7 +111,7 @@ def test_batch_normalisation_of_keras() -> None:
     tensors = {"net/dense/kernel": numbers(np.float32, 4, 5)} | {
         f"net/norm/{theirs}": of_torch[f"bn.{ours}"] for theirs, ours in names.items()
     }
-    tensors["net/norm/moving_variance"] *= np.float32(1e-3)  # so that epsilon counts
+    tensors["net/norm/moving_variance"] *= np.float32(1e-3)  # so that epsilon matters
     of_torch["bn.running_var"] = tensors["net/norm/moving_variance"]
     x = numbers(np.float64, 9, 4)
     for argument, epsilon in ((None, 1e-3), (1e-3, 1e-3), (1e-2, 1e-2)):
@@ -126,7 +126,7 @@ def test_batch_normalisation_is_folded_where_it_stands() -> None:
     x = numbers(np.float64, 9, 4)
     y = normalised(x, tensors, "0") @ tensors["1.weight"].T.astype(float) + tensors["1.bias"]
     y = np.tanh(np.maximum(normalised(y, tensors, "2"), 0.0) @ tensors["4.weight"].T.astype(float) + tensors["4.bias"])
-    assert len(net) == 4  # a Scale of the inputs, two dense layers, a Scale of the outputs
+    assert len(net) == 4  # Scale, two dense layers, Scale
     np.testing.assert_allclose(net(x), normalised(y, tensors, "6"), rtol=1e-3, atol=1e-4)
 
 
@@ -205,7 +205,7 @@ def test_a_mapping_that_is_not_sorted_has_an_order() -> None:
 
 
 def test_orders_of_files_are_not_chosen(tmp_path: Path) -> None:
-    """The library safetensors sorts tensors by dtype and then by name."""
+    """The safetensors library sorts tensors by dtype, then by name."""
     half: Any = np.float16
     safetensors.numpy.save_file(linear("embed", 4, 4, dtype=half) | linear("head", 4, 4), tmp_path / "a.safetensors")
     loaded = safetensors.numpy.load_file(tmp_path / "a.safetensors")
@@ -213,7 +213,7 @@ def test_orders_of_files_are_not_chosen(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=AMBIGUOUS):
         orders(loaded, activations=[None, None])
     assert orders(linear("2", 4, 9), linear("0", 4, 4, dtype=half), activations=[None] * 2) == [4, 4, 9]
-    # Of one dtype, and not sorted: someone chose it.
+    # One dtype, not sorted by name: a chosen order.
     parts = linear("hidden", 4, 4, dtype=half), linear("end", 4, 4, dtype=half), linear("again", 4, 2)
     assert orders(*parts) == [4, 4, 4, 2]
 
@@ -337,7 +337,7 @@ def test_an_order_that_is_found_is_the_only_one(sizes: list[int], random: Any) -
 
 
 def saved(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> Path:
-    """Write a file in the safetensors format; bfloat16 as well, which safetensors does not write for NumPy."""
+    """Write a safetensors file, also with bfloat16, which its NumPy writer does not support."""
     codes = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64", "int64": "I64", "int8": "I8"}
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     data = b""
@@ -431,7 +431,7 @@ def test_damaged_files_are_refused(tmp_path_factory: pytest.TempPathFactory, dat
     try:
         net = nnk.from_state_dict(path, [None, None])
     except ValueError as error:
-        assert str(path) in str(error)  # noqa: PT017 - it may as well be read
+        assert str(path) in str(error)  # noqa: PT017 - an error is optional
     else:
         assert net.inputs == 3
 
@@ -552,7 +552,7 @@ def test_an_activation_that_has_no_dense_layer() -> None:
         nnk.from_state_dict(linear("0", 2, 2) | norm("1", 2), ["relu", "relu"])
 
 
-# --- Rows to check by ---
+# --- Comparison on rows ---
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -598,7 +598,7 @@ def test_nothing_is_imported() -> None:
     assert run(code).stdout == "[]\n"
 
 
-# --- Learning on ---
+# --- Further training ---
 
 
 def test_an_imported_network_learns_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""from_torch: each module of a Sequential, by PyTorch itself and by an imitation of it; what is refused; learning on."""
+"""from_torch: each supported module, in PyTorch and an imitation; refusals, further training."""
 
 import copy
 import importlib
@@ -18,7 +18,7 @@ from nnkernels.models.check import compare
 from test_errors import run
 from ulp import same_bits
 
-Torch = Any  # PyTorch, or the imitation of it
+Torch = Any  # PyTorch, or its imitation
 Module = Any
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
@@ -36,12 +36,12 @@ def torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> To
 def real() -> Iterator[Torch]:
     torch = pytest.importorskip("torch")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is deprecated
+        warnings.simplefilter("ignore")  # deprecations
         yield torch
 
 
 def filled(torch: Torch, module: Module, dtype: Any = np.float32, seed: int = 1) -> Module:
-    """Give a module and those in it weights and statistics, and evaluation mode."""
+    """Set weights and statistics of a module and its submodules, and evaluation mode."""
     for place, name in enumerate(("weight", "bias", "running_mean", "running_var")):
         tensor = getattr(module, name, None)
         if tensor is not None and type(module).__name__ in ("Linear", "BatchNorm1d"):
@@ -57,7 +57,7 @@ def filled(torch: Torch, module: Module, dtype: Any = np.float32, seed: int = 1)
 
 def in_float64(torch: Torch, module: Module, x: Array) -> Array:
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Softmax without dim
+        warnings.simplefilter("ignore")  # Softmax without dim
         outputs: Array = copy.deepcopy(module).double()(torch.from_numpy(x)).numpy()
     return outputs
 
@@ -67,7 +67,7 @@ def kinds(net: nnk.Network) -> list[str | None]:
 
 
 def imported(torch: Torch, module: Module) -> nnk.Network:
-    """Return a module's network, compared with the module on rows of a size of their own."""
+    """Return a module's network, after comparing both on rows."""
     net = nnk.from_torch(module)
     x = numbers(np.float64, 30, net.inputs, seed=99)
     np.testing.assert_allclose(net(x), in_float64(torch, module, x), rtol=2e-5, atol=2e-5)
@@ -117,12 +117,12 @@ def test_activations(torch: Torch, activation: Callable[[Any], Module], expected
 
 
 def test_softplus_beyond_the_threshold(torch: Torch) -> None:
-    """From 20 on PyTorch takes x for softplus(x), which is 2e-9 more."""
+    """From 20 on, PyTorch returns x for softplus(x), an error of 2e-9."""
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Softplus(), torch.nn.Linear(3, 1))
     filled(torch, module, np.float64)
     for part in (module[0], module[2]):
         part.weight.data = torch.from_numpy(part.weight.detach().numpy() * 1e-3)
-    for bias in ([20.5, 20.1, 19.9], [1e3, 1e5, -1e3]):  # whose exponential overflows
+    for bias in ([20.5, 20.1, 19.9], [1e3, 1e5, -1e3]):  # exp(1e3) overflows
         module[0].bias.data = torch.from_numpy(np.array(bias))
         assert kinds(nnk.from_torch(module)) == ["softplus", None]
     assert module[1].threshold == 20.0
@@ -130,7 +130,7 @@ def test_softplus_beyond_the_threshold(torch: Torch) -> None:
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_of_small_outputs(torch: Torch, approximate: str) -> None:
-    """PyTorch's 1 + erf has no digits left there."""
+    """PyTorch's 1 + erf cancels completely there."""
     module = filled(torch, torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(approximate=approximate)), np.float64)
     module[0].weight.data = torch.from_numpy(np.zeros((3, 2)))
     module[0].bias.data = torch.from_numpy(np.array([-6.0, -7.0, -8.0]))
@@ -210,7 +210,7 @@ def test_a_sequential_of_ones_own_without_forward(torch: Torch) -> None:
 
 
 def test_names_alone_do_not_count(torch: Torch) -> None:
-    """Classes of one's own may be named as PyTorch's, or LazyNet."""
+    """User classes may have names of PyTorch, or be called LazyNet."""
 
     class Linear(torch.nn.Linear):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
@@ -441,7 +441,7 @@ def test_tensors_without_an_array_are_refused() -> None:
 
 
 def test_other_modules_are_named() -> None:
-    """Those that the imitation has not."""
+    """Modules that the imitation lacks."""
     nn = little_torch.nn
     module = nn.Sequential(nn.Linear(2, 2)).eval()
     module[0].parametrizations = {"weight": []}
@@ -468,7 +468,7 @@ def test_what_is_no_module(value: Any, got: str) -> None:
         nnk.from_torch(value)
 
 
-# --- PyTorch's own ---
+# --- Real PyTorch ---
 
 
 def test_real_modules_that_are_refused(real: Torch) -> None:
@@ -518,7 +518,7 @@ def test_lazy_modules_that_were_called(real: Torch) -> None:
 
 
 def test_float32_outputs(real: Torch) -> None:
-    """PyTorch's own float32 outputs are within the noise of both."""
+    """PyTorch's float32 outputs agree within the rounding errors of both."""
     nn = real.nn
     module = nn.Sequential(nn.Linear(20, 50), nn.BatchNorm1d(50), nn.GELU(), nn.Dropout(), nn.Linear(50, 5), nn.Softmax(-1))
     net = nnk.from_torch(filled(real, module))
@@ -534,7 +534,7 @@ def test_nothing_is_imported() -> None:
     assert run(code).stdout == "False\n"
 
 
-# --- Learning on ---
+# --- Further training ---
 
 
 def test_an_imported_network_learns_on(torch: Torch) -> None:
@@ -546,6 +546,6 @@ def test_an_imported_network_learns_on(torch: Torch) -> None:
     training = nnk.train(net, x, targets, epochs=20, seed=1)
     assert training.losses[-1] < 0.5 * training.losses[0]
     assert kinds(training.network) == ["silu", "softmax"]
-    same = nnk.train(nnk.Network(net.layers), x, targets, epochs=20, seed=1)  # what a user would have made by hand
+    same = nnk.train(nnk.Network(net.layers), x, targets, epochs=20, seed=1)  # the same network, made by hand
     assert training.losses == same.losses
     assert same_bits(training.network(x), same.network(x))

@@ -1,4 +1,4 @@
-"""Gradients of networks: beside references and central differences, exact sums, arguments, backward beside gradient."""
+"""Gradients of networks: references, central differences, exact sums, arguments, backward."""
 
 import re
 from functools import partial
@@ -24,13 +24,13 @@ OTHERS = (
     *("exp", "leaky_relu", "leaky_relu(negative_slope=-0.3)", "elu", "elu(alpha=0.7)", "elu(alpha=-0.4)", "silu", "gelu"),
     *("gelu_tanh", "softplus", "log_softmax"),
 )
-# Losses of logits do not take the results of an activation whose own loss is another.
+# A loss of logits refuses the outputs of an activation that has a different own loss.
 REFUSED = [(last, loss) for last, loss in product(OWN, OF_LOGITS) if OWN[last] != loss]
 TAKEN = [pair for pair in product(LAST, reference.LOSSES) if pair not in REFUSED]
 
 
 def network(rng: np.random.Generator, sizes: tuple[int, ...], hidden: str, last: str | None, dtype: Any = float) -> nnk.Network:
-    """Return a network whose weights and biases are random, but no unit of it is dead."""
+    """Return a network with random weights and biases, and no dead units."""
     pairs = list(pairwise(sizes))
     return nnk.Network(
         [
@@ -58,7 +58,7 @@ def with_parameters(net: nnk.Network, values: Array) -> nnk.Network:
 
 
 def random_direction(rng: np.random.Generator, like: Array) -> Array:
-    """Return a vector of length 1."""
+    """Return a random unit vector."""
     direction = rng.normal(0, 1, like.shape)
     return direction / np.linalg.norm(direction)
 
@@ -69,7 +69,7 @@ def slope(function: Any, at: Array, direction: Array, step: float = 1e-5) -> flo
 
 
 def differences(function: Any, at: Array, step: float = 1e-5) -> Array:
-    """Return the central differences of a function by each element."""
+    """Return the central differences of a function with respect to each element."""
     slopes = np.empty_like(at)
     for place in np.ndindex(at.shape):
         above, below = at.copy(), at.copy()
@@ -85,9 +85,9 @@ SHAPES = [((4, 3), "relu"), *product([(4, 5, 3), (4, 5, 6, 3), (4, 5, 3, 6, 3)],
 @pytest.mark.parametrize(("sizes", "hidden"), SHAPES, ids=str)
 @pytest.mark.parametrize(("last", "loss"), TAKEN)
 def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: str, rng: np.random.Generator) -> None:
-    """In float64, beside the reference, whose formulas are the textbook's, and a central difference (error 1e-10 here).
+    """In float64, against textbook formulas and a central difference (error 1e-10 here).
 
-    The difference is along a random direction, so that each weight and bias counts.
+    The difference is along a random direction, so that it depends on each weight and bias.
     """
     net = network(rng, sizes, hidden, last)
     x = rng.normal(0, 1, (6, 4))
@@ -108,7 +108,7 @@ def test_gradient(last: str | None, loss: str, sizes: tuple[int, ...], hidden: s
 
 @pytest.mark.parametrize("activation", OTHERS)
 def test_gradient_of_other_activations(activation: str, rng: np.random.Generator) -> None:
-    """As above: within and at the end, with a loss of the outputs and with its own, and by the inputs."""
+    """As hidden and last activation, with squared_error and its own loss; also for the inputs."""
     x = rng.normal(0, 1, (6, 4))
     for sizes, last, loss in (
         ((4, 5, 6, 3), None, "squared_error"),
@@ -159,7 +159,7 @@ def reference_of_each(pairs: Any) -> list[Array]:
     return [array.astype(float) for pair in pairs for array in pair]
 
 
-# Of derivatives, in units of the last place of 1.
+# Largest errors of derivatives, in ULP of 1.
 PROMISED_ERROR = {np.float32: 16, np.float64: 32}
 ELEMENTWISE_TEXTS = [text for _, text in ELEMENTWISE.values()]
 DERIVATIVES = (*ELEMENTWISE_TEXTS, "leaky_relu", "elu", "leaky_relu(negative_slope=-2.0)", "elu(alpha=-3.0)", "elu(alpha=0.0)")
@@ -191,7 +191,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 @pytest.mark.parametrize("dtype", PROMISED_ERROR)
 @pytest.mark.parametrize("activation", LIMITS)
 def test_derivatives_far_out(activation: str, dtype: type[np.floating]) -> None:
-    """Their limits, never NaN: at infinity, and from where the activation is one of its asymptotes to the bit."""
+    """Where the activation equals an asymptote, and at infinity, they are limits, not NaN."""
     low, high = LIMITS[activation]
     for far in (np.inf, float(np.finfo(dtype).max), 1e30, 1e5, 800.0):
         x = np.resize(np.array([-far, far], dtype), 100)
@@ -241,7 +241,7 @@ def test_gradient_in_each_dtype(
     [*OWN.items(), (None, "squared_error"), *((a, "squared_error") for a in ("relu", "tanh", "elu(alpha=0.7)", "gelu"))],
 )
 def test_own_loss(last: str | None, own: str, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """loss=None is the last activation's own, by name, function or partial; one of logits is computed before the activation."""
+    """loss=None is the last activation's own loss, computed before it if it takes logits."""
     net = network(rng, (4, 5, 3), "tanh", last, dtype)
     x, targets = rng.normal(0, 1, (6, 4)).astype(dtype), make_targets(own, rng, (6, 3), dtype)
     value, gradients = net.gradient(x, targets)
@@ -251,7 +251,7 @@ def test_own_loss(last: str | None, own: str, dtype: type[np.floating], rng: np.
         assert same_bits(parameters(others), parameters(gradients))
     *hidden, output = net.layers
     before = nnk.Network([*hidden, nnk.Dense(output.weights, output.bias)]) if own in OF_LOGITS else net
-    # The loss of the forward pass, bit for bit.
+    # The same bits as the loss of the forward pass.
     assert same_bits(np.asarray(value), np.asarray(getattr(nnk, own)(before(x), targets)))
 
 
@@ -270,7 +270,7 @@ def test_options_of_a_loss(loss: str, options: dict[str, float], rng: np.random.
 
 
 def test_confident_rows_have_a_gradient(dtype: type[np.floating]) -> None:
-    """The margin is so large that p rounds to 1: the gradient is the small one that pushes further."""
+    """If the margin is so large that p rounds to 1, the gradient is small but not 0."""
     margin = 8.0 if dtype is np.float16 else 17.0 if dtype is np.float32 else 40.0
     for last, output, targets in (("softmax", [[margin], [0.0]], [0]), ("sigmoid", [[-margin]], [[0.0]])):
         net = nnk.Network([nnk.Dense(np.array(output, dtype), activation=last)])
@@ -295,10 +295,10 @@ def test_backward(last: str | None, hidden: str, rng: np.random.Generator) -> No
     np.testing.assert_allclose(of_x, slopes, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # by hand float16 is rounded between loss and backward
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # by hand, float16 would be rounded before backward
 @pytest.mark.parametrize("last", LAST)
 def test_backward_is_gradient_by_hand(last: str | None, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """A loss of the outputs, and its gradient given to backward: the bits of gradient."""
+    """backward, given the gradient of a loss, has the same bits as gradient."""
     net = network(rng, (6, 5, 3), "tanh", last, dtype)
     x, targets = rng.normal(0, 1, (300, 6)).astype(dtype), rng.normal(0, 1, (300, 3)).astype(dtype)
     for loss in ("squared_error", "absolute_error", "huber"):
@@ -312,7 +312,7 @@ def test_backward_is_gradient_by_hand(last: str | None, dtype: type[np.floating]
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 8, 17, 64, 255, 256, 257, 511, 513, 1030])
 def test_sums_of_integers_are_exact(rows: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Every number of rows, inputs and outputs: small integers, whose sums round nothing."""
+    """Every number of rows, inputs and outputs, with small integers, whose sums are exact."""
     widths = (1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 70)
     for inputs, outputs in [*product(widths, widths[:7]), (3, 257), (5, 600), (257, 70)]:
         x, upstream = rng.integers(-9, 9, (rows, inputs)), rng.integers(-9, 9, (rows, outputs))
@@ -340,7 +340,7 @@ def test_bound_of_sums(rows: int, dtype: type[np.floating], rng: np.random.Gener
 
 
 def test_wide_layers(dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """More than a block of 256 outputs; rows do not change each other's gradient of x."""
+    """More than a block of 256 outputs. The gradient of x is independent of other rows."""
     net = network(rng, (30, 600, 270, 5), "tanh", None, dtype)
     x, upstream = (rng.normal(0, 1, (40, n)).astype(dtype) for n in (30, 5))
     _, of_x = net.backward(x, upstream)
@@ -384,7 +384,7 @@ def test_no_rows(dtype: type[np.floating], rng: np.random.Generator) -> None:
 
 
 def test_one_neuron(dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """A last layer of one neuron, with targets (rows,), has the gradients of the layer of that one neuron."""
+    """One neuron, with targets (rows,), has the gradients of a layer with one output."""
     hidden, last = network(rng, (4, 5, 1), "relu", "sigmoid", dtype).layers
     neuron = nnk.Network([hidden, nnk.Dense(last.weights[0], last.bias[0], "sigmoid")])
     layer = nnk.Network([hidden, last])
@@ -416,7 +416,7 @@ def test_rows_in_any_shape(dtype: type[np.floating], rng: np.random.Generator) -
 
 
 def test_arguments_of_other_kinds(rng: np.random.Generator) -> None:
-    """Lists, pandas, other dtypes and layouts: the bits of plain arrays. Gradients have the network's dtype."""
+    """Lists, pandas, other dtypes and layouts: the bits of plain arrays, in the network's dtype."""
     net = network(rng, (4, 5, 3), "tanh", "softmax", np.float32)
     x, labels, weights = rng.integers(-3, 3, (12, 4)).astype(np.float32), rng.integers(0, 3, 12), rng.random(12)
     value, gradients = net.gradient(x, labels, sample_weight=weights)

@@ -1,4 +1,4 @@
-"""Losses and their gradients: accuracy, DESIGN's edge cases, reductions and weights, arguments of every kind."""
+"""Losses and their gradients: accuracy, edge cases, reductions, weights, kinds of arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -22,7 +22,7 @@ LOSSES = tuple(reference.LOSSES)
 ELEMENTWISE = LOSSES[1:]
 OF_LOGITS = ("cross_entropy", "binary_cross_entropy")
 
-# Each loss with its default options and with others.
+# Each loss with default and with other options.
 WITH_OPTIONS: list[tuple[str, dict[str, float]]] = [
     *((name, {}) for name in LOSSES),
     ("cross_entropy", {"label_smoothing": 0.1}),
@@ -38,7 +38,7 @@ inf, nan = np.inf, np.nan
 
 
 def make_targets(name: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, *, soft: bool = False) -> Array:
-    """Return targets for outputs of a shape."""
+    """Return targets for outputs of the given shape."""
     if name == "cross_entropy":
         if soft:
             return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
@@ -76,14 +76,14 @@ def check(name: str, outputs: Array, targets: Array, **keywords: Any) -> None:
 
 
 def logits(kind: str, name: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return outputs that are ordinary, or difficult in one way."""
+    """Return ordinary outputs, or outputs of one difficult kind."""
     info = np.finfo(dtype)
     normal = rng.normal(0, 3, shape)
-    # So that no sum of losses overflows, but in float16.
+    # Sums of losses must not overflow, except in float16.
     largest = {"squared_error": info.max**0.5 / 2**9, "poisson": 0.9 * np.log(info.max)}.get(
         name, min(info.max / 16, info.max**0.75)
     )
-    if kind.startswith("margin"):  # how sure a row is
+    if kind.startswith("margin"):  # how confident a row is
         sure = np.arange(shape[-1]) == rng.integers(0, shape[-1], shape[:-1])[..., np.newaxis]
         normal = normal / 30 + np.where(sure, float(kind.split()[1]), 0) * rng.choice([-1, 1])
     if kind == "huge":
@@ -100,7 +100,7 @@ def logits(kind: str, name: str, rng: np.random.Generator, shape: tuple[int, ...
 def test_accuracy(
     name: str, options: dict[str, float], kind: str, measured_dtype: type[np.floating], rng: np.random.Generator
 ) -> None:
-    """Each way to reduce for each shape, half of them with soft targets."""
+    """Each reduction for each shape, half of them with soft targets."""
     for shape, soft in product([(300, 1), (70, 3), (9, 33), (2, 1030)], [False, True]):
         outputs = logits(kind, name, rng, shape, measured_dtype)
         targets = make_targets(name, rng, shape, measured_dtype, soft=soft)
@@ -110,7 +110,7 @@ def test_accuracy(
         else:
             ways = [("none", None), ("sum", by_term), ("mean", by_row)]
         for reduction, sample_weight in ways:
-            with np.errstate(over="ignore"):  # in float16 the sum may
+            with np.errstate(over="ignore"):  # the sum may overflow in float16
                 check(name, outputs, targets, sample_weight=sample_weight, reduction=reduction, **options)
 
 
@@ -118,7 +118,7 @@ def test_accuracy(
 @pytest.mark.parametrize("margin", [17, 80, 100, 700])
 @pytest.mark.parametrize("name", OF_LOGITS)
 def test_confident_rows(name: str, margin: float, n: int, measured_dtype: type[np.floating]) -> None:
-    """The loss of a sure and right row is small, but not 0 where the dtype can hold it; nor is its gradient."""
+    """Loss and gradient of a confident, right row are small, but 0 only if they underflow."""
     z = np.full((1, n), -margin, measured_dtype)
     z[0, n // 2] = 0
     targets = np.array([n // 2])
@@ -140,7 +140,7 @@ def test_confident_row_of_the_design() -> None:
 
 
 def test_tutorial() -> None:
-    """The losses of the tutorial's first part: rows (1, 0, 0), and the network's third class for two rows."""
+    """The losses in the tutorial's first part."""
     p = np.array([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4], [0.02, 0.9, 0.08]])
     np.testing.assert_allclose(nnk.cross_entropy(np.log(p), [0, 1, 1]), -np.log([0.7, 0.5, 0.9]).mean(), rtol=1e-15)
     assert nnk.squared_error([1.0, 2.0], [3.0, 2.5]) == (4 + 0.25) / 2  # no factor of 1/2
@@ -153,7 +153,7 @@ def test_tutorial() -> None:
 
 @pytest.mark.parametrize("n", [3, 33, 700, 3001])
 def test_differences_alone(n: int, dtype: type[np.floating]) -> None:
-    """cross_entropy(z + c) has the bits of cross_entropy(z) wherever each z + c is exact, as softmax has."""
+    """cross_entropy(z + c) has the bits of cross_entropy(z) if each z + c is exact."""
     z, labels = numbers(np.float16, 5, n).astype(dtype), np.arange(5) % n
     for shift in (4, -4) if dtype is np.float16 else (4, -256):
         for actual, expected in zip(
@@ -174,7 +174,7 @@ def test_float16_is_float32_rounded_once(name: str, options: dict[str, float], r
             assert same_bits(np.asarray(narrow), np.asarray(wide).astype(np.float16))
 
 
-# --- Edge cases, row by row of DESIGN.md's table ---
+# --- Edge cases ---
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +232,7 @@ def test_probability_0_where_the_logarithm_is_infinite(dtype: type[np.floating])
     ],
 )
 def test_special_outputs(name: str, special: list[tuple[float, ...]], dtype: type[np.floating]) -> None:
-    """Outputs, targets, losses and gradients, among ordinary ones."""
+    """Special outputs and targets, among ordinary rows."""
     outputs, targets, losses, gradients = np.array(special, dtype).T
     for before in range(20):
         pad = np.ones(before, dtype)
@@ -258,7 +258,7 @@ def test_weight_0_hides_a_row(name: str, n: int, dtype: type[np.floating], rng: 
         assert not gradient[~kept].any()
         if reduction == "none":
             assert not value[~kept].any()
-        else:  # and it counts as if it were not there
+        else:  # a term of weight 0 does not count
             alone = call(name, outputs[kept], targets[kept], sample_weight=weights[kept], reduction=reduction)
             np.testing.assert_allclose(value.astype(float), alone.astype(float), rtol=2 * np.finfo(dtype).eps)
 
@@ -299,12 +299,12 @@ def test_all_weights_0(name: str, dtype: type[np.floating]) -> None:
     assert call(name, outputs, targets, sample_weight=np.zeros(4), reduction="sum") == 0
 
 
-# --- Reductions, weights and gradients among each other ---
+# --- Consistency of reductions, weights and gradients ---
 
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_reductions_agree(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """The value does not depend on gradient=True; "none" is the terms, "sum" and "mean" are theirs; weights of 1 are none."""
+    """gradient=True and weights of 1 keep the value; "sum" and "mean" reduce the terms of "none"."""
     outputs = rng.normal(0, 3, (5, 2, 7))
     targets = make_targets(name, rng, outputs.shape, float, soft=True)
     terms, of_terms = gradient_of(name, outputs, targets, reduction="none", **options)
@@ -337,7 +337,7 @@ def test_values_are_scalars_of_the_logits_dtype(dtype: type[np.floating]) -> Non
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_gradient_is_the_derivative(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """Against central differences; nothing here is at a kink."""
+    """Against central differences, away from kinks."""
     outputs, step = rng.normal(0, 2, (4, 3)), 1e-5
     targets = make_targets(name, rng, outputs.shape, float, soft=True)
     keywords = {"sample_weight": rng.random(4) + 0.5, **options}
@@ -350,12 +350,12 @@ def test_gradient_is_the_derivative(name: str, options: dict[str, float], rng: n
         np.testing.assert_allclose(gradient[place], difference / (2 * step), rtol=1e-8, atol=1e-9)
 
 
-# --- A row's bits are its own ---
+# --- Rows are independent, bit for bit ---
 
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_every_number_of_rows(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """A row has the same loss and gradient alone and among others, special ones too, wherever it is."""
+    """A row has the same loss and gradient alone and among other rows, even special ones."""
     for single, n in product((np.float32, np.float64), (*range(1, 20), 31, 32, 33, 64, 100, 1025)):
         outputs = rng.normal(0, 4, (40, n)).astype(single)
         outputs[5, 0], outputs[11, -1], outputs[12, n // 2], outputs[20] = nan, inf, -inf, -inf
@@ -373,13 +373,13 @@ def test_every_number_of_rows(name: str, options: dict[str, float], rng: np.rand
 @pytest.mark.parametrize("shape", [(40_001, 10), (2_003, 300)], ids=str)
 @pytest.mark.parametrize("name", LOSSES)
 def test_threads(name: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
-    """Worth several threads: the bits of one thread, and of a few rows alone."""
+    """Several threads give the bits of one thread, and of a few rows alone."""
     outputs = rng.normal(0, 3, shape).astype(np.float32)
     targets, weights = make_targets(name, rng, shape, np.float32), rng.random(shape[0])
     results = []
     for threads_used in (1, 2, 7):
         nnk.set_num_threads(threads_used)
-        nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+        nnk.relu(np.zeros(threads_used << 19, np.uint8))  # start all workers
         results.append(gradient_of(name, outputs, targets, sample_weight=weights))
     value, gradient = results[0]
     for other, of_other in results[1:]:
@@ -423,7 +423,7 @@ def test_shapes_and_layouts(
     seed: int,
     dtype: type[np.floating],
 ) -> None:
-    """Any shape (..., n) is rows of n, and any layout of all arguments gives the same bits."""
+    """Any shape (..., n) means rows of n. The layout of arguments does not change the bits."""
     rng = np.random.default_rng(seed)
     name, options = case
     outputs = rng.normal(0, 3, (*shape, n)).astype(dtype)
@@ -502,7 +502,7 @@ def test_targets_of_pandas_beyond_int64(dtype: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_promotion(name: str) -> None:
-    """Integer outputs compute in what np.result_type(outputs, np.float32) says; targets have no influence on the dtype."""
+    """Integer outputs become np.result_type(outputs, np.float32), whatever the targets."""
     for code in "?bBhHiIlLqQefd":
         outputs = np.ones((2, 3), code)
         targets = np.ones(2, int) if name == "cross_entropy" else np.ones((2, 3))
@@ -525,7 +525,7 @@ def test_one_row_and_one_number() -> None:
 
 
 def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Exception], ...], str]]:
-    """Return calls with an error, the exception, and a pattern for its message."""
+    """Return failing calls, with the exception and a pattern for its message."""
     z = np.zeros((4, 3), np.float32)
     labels, y = np.array([0, 1, 2, 1]), np.zeros((4, 3), np.float32)
     calls: dict[str, tuple[Callable[[], Any], Any, str]] = {}
@@ -570,7 +570,7 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
         for bad in (-0.5, nan, inf):
             weights = np.array([1, 0, bad, bad])
             add(f"weight {bad}", ValueError, "row 2", name, z, targets, sample_weight=weights)
-        huge = np.full(4, 6e307 if name == "cross_entropy" else 2e307)  # a row of the others has 3 terms
+        huge = np.full(4, 6e307 if name == "cross_entropy" else 2e307)  # other losses have 3 terms per row
         add("sum of weights", ValueError, "sum of sample_weight", name, z, targets, sample_weight=huge)
         for shape in ((3,), (4, 1), (1,), (), (3, 4)):
             add(f"weights of shape {shape}", ValueError, "sample_weight", name, z, targets, sample_weight=np.ones(shape))

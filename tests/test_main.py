@@ -1,6 +1,6 @@
-"""``python -m nnkernels``: the demonstration, and predictions from files: bits, errors, and what is left behind.
+"""``python -m nnkernels``: the demonstration, and predictions from files.
 
-test_train_command.py tests train and show, and predict where a network has names.
+test_train_command.py tests train and show, and predict with networks that have names.
 """
 
 import os
@@ -37,7 +37,7 @@ pty = pytest.importorskip("pty")
 pytestmark = pytest.mark.usefixtures("signals_as_usual")
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
-# Standard output is buffered, as it usually is: what a closed pipe or a full disk refuses is refused late.
+# Standard output is buffered, as usual, so a closed pipe or a full disk is noticed late.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 PACKAGE = Path(nnk.__file__).parent
 
@@ -67,7 +67,7 @@ def read_csv(path: Path, dtype: Any) -> NDArray[Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder with net.safetensors, 4-5-3, x.npy and x.csv, 20 rows for it; nothing hidden may be left in it."""
+    """Yield a folder with a 4-5-3 network and 20 rows. No hidden files may remain."""
     make_network().save(tmp_path / "net.safetensors")
     x = np.random.default_rng(8).normal(0, 1, (20, 4))
     np.save(tmp_path / "x.npy", x)
@@ -207,7 +207,7 @@ def test_demonstration_notices_a_network_that_is_not_equal(
 
 
 def test_rounding_bound(rng: np.random.Generator) -> None:
-    # Layers with cancellation; the exact values are those of float64, 2**29 times as fine.
+    # Layers with cancellation. float64 is 2**29 times as fine, so its values count as exact.
     layers = [
         nnk.Dense(rng.normal(0, 1, (m, n)).astype(np.float32), rng.normal(0, 1, m).astype(np.float32), activation)
         for n, m, activation in ((30, 40, "relu"), (40, 40, "relu"), (40, 6, "softmax"))
@@ -218,7 +218,7 @@ def test_rounding_bound(rng: np.random.Generator) -> None:
     for float32 in (nnk.Network(layers)(x), demonstration.numpy_network(layers, x)):
         error = np.abs(float32 - exact)
         assert (error <= bound).all()
-        assert (error > bound / 10_000).any()  # A bound, but not one that anything would fulfil.
+        assert (error > bound / 10_000).any()  # The bound is not too loose.
 
 
 # --- Predictions ---
@@ -241,7 +241,8 @@ def digits_of(text: str) -> int:
 
 
 def test_csv_has_the_shortest_digits_that_read_back_equal(folder: Path, dtype: Any, rng: np.random.Generator) -> None:
-    # One neuron that passes its input on, so that any number can be an output. In float16: every number there is.
+    # One neuron that returns its input, so that any number can be an output; in float16 every
+    # number.
     nnk.Network([nnk.Dense([[1.0]])], dtype).save(folder / "same.safetensors")
     if dtype == np.float16:
         values = np.arange(2**16, dtype=np.uint16).view(np.float16)
@@ -252,7 +253,7 @@ def test_csv_has_the_shortest_digits_that_read_back_equal(folder: Path, dtype: A
     values = np.concatenate([values[~np.isnan(values)], np.array(special, dtype)])[:, np.newaxis]
     np.save(folder / "values.npy", values)
     assert main(["predict", str(folder / "same.safetensors"), str(folder / "values.npy"), "-o", str(folder / "y.csv")]) == 0
-    expected = values + dtype(0)  # -0 + 0, which is what adding a bias makes of it
+    expected = values + dtype(0)  # -0 becomes 0 when the bias is added
     assert same_bits(read_csv(folder / "y.csv", dtype), expected)
     for text in (folder / "y.csv").read_text().split():
         digits = digits_of(text)
@@ -385,7 +386,7 @@ def test_output_keeps_the_permissions_of_the_file_it_replaces(folder: Path, mode
     ("name", "character"), [("comma", ","), ("tab", "\t"), ("semicolon", ";"), ("|", "|"), (" ", " "), ("\t", "\t")]
 )
 def test_delimiter(folder: Path, name: str, character: str) -> None:
-    """It separates the fields of the input and of the output."""
+    """The delimiter separates the fields of input and output."""
     (folder / "x.csv").write_text((folder / "x.csv").read_text().replace(",", character))
     arguments = [str(folder / "net.safetensors"), str(folder / "x.csv"), "-o", str(folder / "y.csv")]
     assert main(["predict", *arguments, "--delimiter", name]) == 0
@@ -414,13 +415,13 @@ def test_header_option(folder: Path, option: str, rows: int) -> None:
 
 
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of bash in which predict is the command with its network."""
+    """Run a line of bash in which ``predict`` is the command with its network."""
     function = f"predict() {{ '{sys.executable}' -W error -m nnkernels predict net.safetensors \"$@\"; }}; set -o pipefail; "
     arguments = ["bash", "-c", function + command]
     return subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
 
 
-# By name: a command that reads x.csv or x.npy and whose outputs come to y.csv or y.npy.
+# By name: a command that reads x.csv or x.npy and writes its outputs to y.csv or y.npy.
 PIPES = {
     "csv to csv": "cat x.csv | predict - | cat > y.csv",
     "csv to npy": "cat x.csv | predict - -o y.npy",
@@ -454,7 +455,7 @@ def test_pipes(folder: Path, case: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     written = np.load(folder / "y.npy") if (folder / "y.npy").exists() else read_csv(folder / "y.csv", np.float32)
     assert same_bits(written, make_network()(x))
-    assert all(path.is_fifo() for path in folder.glob("out.*"))  # It is not replaced.
+    assert all(path.is_fifo() for path in folder.glob("out.*"))  # The pipe is not replaced.
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -470,7 +471,7 @@ def test_pipes(folder: Path, case: str) -> None:
     ],
 )
 def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, output: str, kind: str) -> None:
-    """A shell and its commands read on, and write on, in turn; links to such files lead there, too."""
+    """A shell and its commands continue where the other stopped, also through links."""
     if source.startswith("/") and not Path(source).parent.exists():
         pytest.skip(f"needs {source}")
     (folder / "in").symlink_to("/dev/stdin")
@@ -491,7 +492,7 @@ def test_files_that_are_open_go_on_where_they_are(folder: Path, source: str, out
 
 NO_FILE = "expected a network in a regular file, got a pipe or a device"
 
-# Commands, and what they say; many.npy has more rows than a pipe holds.
+# Commands, and their messages. many.npy has more rows than a pipe can hold.
 ENDS_OF_PIPES = {
     "predict /dev/null": None,
     "predict - < /dev/null": None,
@@ -531,7 +532,7 @@ def test_ends_of_pipes(folder: Path, command: str) -> None:
 
 
 def test_rows_go_through_pipes_block_by_block(folder: Path) -> None:
-    """The first outputs are there before the last row is."""
+    """The first outputs come before the last row."""
     rows = predict_module.BLOCK_NUMBERS // 4
     command = [*COMMAND, "predict", "net.safetensors", "-"]
     with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -547,10 +548,10 @@ def test_rows_go_through_pipes_block_by_block(folder: Path) -> None:
     assert first + rest == first * (rows + 1)
 
 
-# --- What goes wrong ---
+# --- Errors ---
 
 
-# By name: the file, what is in it (None: there is none), and what must be said.
+# By name: the file, its contents (None: no file) and the expected message.
 BAD_INPUTS: dict[str, tuple[str, NDArray[Any] | str | bytes | None, str]] = {
     "missing npy": ("bad.npy", None, "bad.npy: No such file or directory"),
     "missing csv": ("bad.csv", None, "bad.csv: No such file or directory"),
@@ -606,7 +607,7 @@ def write(path: Path, content: NDArray[Any] | str | bytes | None) -> None:
 
 
 def assert_fails(folder: Path, capfd: pytest.CaptureFixture[str], message: str, *arguments: str | Path) -> None:
-    """Check: status 2, one line, and each file is as it was before."""
+    """Check that a command exits with status 2 and one line, and changes no file."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert main(["predict", *map(str, arguments)]) == 2
     out, err = capfd.readouterr()
@@ -647,7 +648,7 @@ def test_malformed_npy(folder: Path, capfd: pytest.CaptureFixture[str], shape: s
 
 
 class Trap:
-    """What a pickle can do: on unpickling, a call."""
+    """A hostile pickle: unpickling it makes a call."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("unpickled"),)
@@ -750,7 +751,7 @@ def test_pipe_that_is_closed_on_the_way(folder: Path) -> None:
 
 
 def run_after(preparation: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run predict in a process that has run some Python before."""
+    """Run predict in a process after some Python code."""
     code = f"import sys\nfrom nnkernels.__main__ import main\n{preparation}\nsys.exit(main(['predict', *sys.argv[1:]]))"
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=60)
@@ -767,7 +768,7 @@ def test_limit_of_file_size(folder: Path, output: str) -> None:
 
 
 def run_with_mounts(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run predict after a script that mounts file systems, which are seen by it alone."""
+    """Run predict after a script that mounts file systems, visible only to it."""
     namespace = ["unshare", "--map-root-user", "--mount", "sh", "-e", "-c"]
     if shutil.which("unshare") is None or subprocess.run([*namespace, "mount -t tmpfs none /mnt"], check=False).returncode != 0:
         pytest.skip("may not mount file systems")
@@ -782,20 +783,20 @@ def test_output_to_a_file_system_that_cannot_take_it(folder: Path, options: str,
     (folder / "disk").mkdir()
     mount = f"mount -t tmpfs -o {options} none disk; trap 'ls -A disk' EXIT"
     done = run_with_mounts(mount, folder, "net.safetensors", "many.npy", "-o", f"disk/{output}")
-    assert (done.returncode, done.stdout) == (2, "")  # nothing is left there
+    assert (done.returncode, done.stdout) == (2, "")  # no files are left there
     assert done.stderr == f"nnkernels: disk/{output}: {message}\n"
 
 
 @pytest.mark.parametrize("output", ["y.npy", "y.csv"])
 def test_output_that_cannot_be_replaced(folder: Path, output: str) -> None:
-    """A file that is mounted, as those of a container may be."""
+    """A mounted file, as in a container."""
     mount = f"touch {output}; mount --bind {output} {output}"
     done = run_with_mounts(mount, folder, "net.safetensors", "x.npy", "-o", output)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"nnkernels: {output}: Device or resource busy\n")
 
 
 def test_read_only_file_systems(folder: Path) -> None:
-    """Nothing is written where the package, the model and the rows are."""
+    """Nothing is written beside the package, the model or the rows."""
     mount = "\n".join(f'mount --bind "{place}" "{place}"; mount -o remount,bind,ro "{place}"' for place in (PACKAGE, folder))
     done = run_with_mounts(f'{mount}\ncd "{folder}"; ! touch new 2> /dev/null', folder, "net.safetensors", "x.npy")
     assert (done.returncode, done.stderr) == (0, "")
@@ -814,7 +815,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,)
 @pytest.mark.parametrize("wide", ["model", "rows"])
 def test_too_little_memory(folder: Path, wide: str) -> None:
     make_network((4, 1_000_000 if wide == "model" else 1000, 1)).save(folder / "wide.safetensors")
-    np.save(folder / "many.npy", np.ones((1_000_000, 4), order="F"))  # which is mapped into memory, by columns
+    np.save(folder / "many.npy", np.ones((1_000_000, 4), order="F"))  # mapped into memory, by columns
     before = sorted(folder.iterdir())
     done = run_after(LITTLE_MEMORY, folder, "wide.safetensors", "many.npy", "-o", "y.npy")
     assert (done.returncode, done.stdout) == (2, "")
@@ -822,7 +823,7 @@ def test_too_little_memory(folder: Path, wide: str) -> None:
     assert sorted(folder.iterdir()) == before
 
 
-# Has a decimal comma in all that heeds the C library's locale.
+# Sets a C locale with a decimal comma.
 DECIMAL_COMMA = """
 import locale
 locale.setlocale(locale.LC_NUMERIC, "comma")
@@ -862,12 +863,12 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     (folder / "y.csv").write_text("keep me")
-    # A pipe that has given some rows and is not yet at its end: the process waits in the middle of its work.
+    # A pipe that stays open after some rows, so that the process waits in the middle of its work.
     os.mkfifo(folder / "pipe.csv")
     pipe = os.open(folder / "pipe.csv", os.O_RDWR)
     os.write(pipe, b"1,2,3,4\n" * 100)
     arguments = ["predict", "net.safetensors", "pipe.csv", "-o", "y.csv"]
-    command = [sys.executable, "-m", "nnkernels", *arguments]  # without the warning of a file interrupted while it is opened
+    command = [sys.executable, "-m", "nnkernels", *arguments]  # not -W error: an interrupted open may warn
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not list(folder.glob(".nnkernels-*")):
             time.sleep(0.005)
@@ -880,15 +881,15 @@ def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
 
 
 def test_interruption_does_not_wait_for_wide_layers(folder: Path) -> None:
-    """A block of rows of few numbers is much work for them."""
+    """In a wide network, even a block of rows with few numbers is much work."""
     make_network((4, 3000, 3000, 3)).save(folder / "wide.safetensors")
-    np.lib.format.open_memmap(folder / "many.npy", "w+", np.float32, (10**8, 4))  # a hole, which takes no room on the disk
+    np.lib.format.open_memmap(folder / "many.npy", "w+", np.float32, (10**8, 4))  # a sparse file, which takes no disk space
     before = sorted(folder.iterdir())
     command = [sys.executable, "-m", "nnkernels", "predict", "wide.safetensors", "many.npy", "-o", "y.npy"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not list(folder.glob(".nnkernels-*")):
             time.sleep(0.005)
-        time.sleep(0.1)  # It is at work on a block.
+        time.sleep(0.1)  # The process is now computing a block.
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -921,7 +922,7 @@ def test_interruption_between_blocks_leaves_nothing(folder: Path, monkeypatch: p
 
 
 class Terminal:
-    """A terminal of 80 columns: a stream to write to, and what has been shown when that is closed."""
+    """A terminal of 80 columns: a stream to write to, and its output after it is closed."""
 
     def __init__(self) -> None:
         self.other_end, own = pty.openpty()
@@ -934,14 +935,14 @@ class Terminal:
         try:
             while part := os.read(self.other_end, 4096):
                 shown += part
-        except OSError:  # what Linux says at the end
+        except OSError:  # Linux raises it at the end
             pass
         os.close(self.other_end)
         return shown
 
 
 class Slow(nnk.Network):
-    """A network that leaves tqdm time to show each block: it shows what is new at most every 0.1 s."""
+    """A network slow enough for tqdm, which updates at most every 0.1 s, to show each block."""
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         time.sleep(0.11)
@@ -960,7 +961,7 @@ def test_progress_on_a_terminal_when_it_is_long(folder: Path, name: str, long: b
     shown = terminal.close()
     if long:
         assert [int(percent) for percent in re.findall(rb"(\d+)%", shown)] == pytest.approx([25, 50, 75, 100], abs=3)
-        assert re.search(rb"\r +\r$", shown)  # The bar goes when it is done.
+        assert re.search(rb"\r +\r$", shown)  # The bar disappears at the end.
     else:
         assert shown == b""
 

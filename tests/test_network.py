@@ -1,4 +1,4 @@
-"""Network and Dense: the same bits as the functions, arguments, files, pickles, metadata."""
+"""Network and Dense: the bits of the functions, arguments, files, pickles, metadata."""
 
 import copy
 import os
@@ -24,7 +24,7 @@ from golden import ELEMENTWISE
 from nnkernels import _core
 from ulp import same_bits
 
-# Of hidden layers, one after the other.
+# Activations of hidden layers, in turn.
 ACTIVATIONS = ("relu", "sigmoid", "tanh", None)
 OTHERS = (
     *("exp", "leaky_relu(negative_slope=0.3)", "elu", "silu", "gelu", "gelu_tanh", "softplus", "log_softmax"),
@@ -90,7 +90,7 @@ def test_network_is_the_functions(sizes: tuple[int, ...], dtype: type[np.floatin
 def test_networks_of_other_activations(
     activation: str, dtype: type[np.floating], rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    """As the functions, saved, loaded and pickled: narrow networks and wide ones, few rows and many."""
+    """Narrow and wide, with few and many rows: as the functions, also when saved or pickled."""
     for sizes in ((3, 7, 9, 4), (150, 40, 5)):
         layers = random_layers(rng, sizes, dtype, (activation,), activation)
         net = nnk.Network(layers)
@@ -352,7 +352,7 @@ CLASSES = {"classes": "cat,dog", "a": "", "\u540d": "\U0001f408 n\u00e4ive\n\0",
 
 
 def same_metadata(net: nnk.Network, expected: dict[str, str] = CLASSES) -> bool:
-    """Return whether metadata are these, in the order of the names."""
+    """Return whether the metadata are as expected, in the order of names."""
     return list(net.metadata.items()) == sorted(expected.items())
 
 
@@ -411,7 +411,7 @@ def test_files_of_metadata_are_the_same_bytes(tmp_path: Path, rng: np.random.Gen
         nnk.load(path).save(path)
         files.append(path.read_bytes())
     assert files[0] == files[1] == files[2]
-    with safetensors.safe_open(tmp_path / "0", "numpy") as file:  # as others read them
+    with safetensors.safe_open(tmp_path / "0", "numpy") as file:  # read by the safetensors library
         assert file.metadata() == CLASSES | {"nnkernels.activations": "relu,softmax"}
 
 
@@ -487,7 +487,7 @@ def test_wrong_metadata(metadata: Any, kind: type[Exception], match: str) -> Non
 
 
 def test_reserved_names_of_another_version_are_left_out(tmp_path: Path) -> None:
-    """What a later version may write beside the tensors is not the network's."""
+    """Reserved entries of a later version are not the network's metadata."""
     nnk.Network([nnk.Dense([[1.0]])], metadata={"a": "b"}).save(tmp_path / "net")
     tensors = safetensors.numpy.load_file(tmp_path / "net")
     metadata = {"nnkernels.activations": "none", "nnkernels.future": "x", "a": "b"}
@@ -496,7 +496,7 @@ def test_reserved_names_of_another_version_are_left_out(tmp_path: Path) -> None:
 
 
 class Mean(nnk.Scale):
-    """A Scale with another way to make it, and an attribute of its own."""
+    """A Scale with a different constructor and its own attribute."""
 
     def __init__(self, mean: NDArray[Any]) -> None:
         super().__init__(mean, 1)

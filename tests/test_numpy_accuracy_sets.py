@@ -1,8 +1,8 @@
-"""NumPy's validation sets for tanh and exp, from its wheel, against our promises.
+"""NumPy's accuracy sets for tanh and exp, from its wheel, against our promised errors.
 
-A line of a set is ``dtype,input,output,tolerance``: the bits of input and output in hexadecimal, the output rounded from higher
-precision. The tolerance, in units in the last place, is that of NumPy's own functions; ours is not looked up there. Blank lines
-and those that begin with # or $ say nothing, the first of the others is the header.
+A line of a set is ``dtype,input,output,tolerance``: the bits of input and output in hexadecimal. The
+output is rounded from higher precision. The tolerance, in ULP, is for NumPy's functions, and unused
+here. Blank lines and lines that start with # or $ are skipped; the first other line is the header.
 """
 
 from importlib import resources
@@ -16,12 +16,12 @@ from ulp import ulp_error
 
 FUNCTIONS = {"exp": nnk.exp, "tanh": nnk.tanh}
 
-# Promised errors in units in the last place. A set's outputs are rounded themselves.
+# Promised errors in ULP. The outputs in a set are rounded, too.
 PROMISED = {np.float32: 0.8, np.float64: 1.0}
-PROMISED_NORMAL_EXP = 0.57  # of normal float32 results
+PROMISED_NORMAL_EXP = 0.57  # for normal float32 results
 ROUNDING_OF_THE_SET = 0.5
 
-# How many values there are at least, so that a set that is read wrongly does not pass.
+# The minimum number of values, so that a set that is misread fails.
 LEAST_SIZES = {("exp", np.float32): 129, ("exp", np.float64): 238, ("tanh", np.float32): 714, ("tanh", np.float64): 714}
 
 

@@ -1,7 +1,8 @@
-"""The node tests of ONNX's backend for our operators, at 1e-6 where ONNX asks for 1e-3.
+"""ONNX's backend node tests of supported operators, with a tolerance of 1e-6 instead of 1e-3.
 
-Expected values are computed again, in float64 or wider, from each case's inputs: the stored ones come from float32 arithmetic.
-That both agree within ONNX's tolerance shows that the same operator is meant.
+Expected values are recomputed from each case's inputs in float64 or wider, since the stored values
+come from float32 arithmetic. Both must agree within ONNX's tolerance, which shows that the operator
+is the same.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def gelu_reference(attributes: Attributes, x: Array) -> Any:
 
 
 def gemm(attributes: Attributes, a: Array, b: Array, c: Array | None = None) -> Any:
-    """Return alpha A B + beta C by a dense layer, whose weights are the transpose of B."""
+    """Return alpha A B + beta C by a dense layer with the transpose of B as weights."""
     x = attributes.get("alpha", 1.0) * (a.T if attributes.get("transA") else a)
     weights = b if attributes.get("transB") else b.T
     return nnk.dense(x, weights, None if c is None else attributes.get("beta", 1.0) * c)
@@ -51,7 +52,7 @@ def gemm_reference(attributes: Attributes, a: Array, b: Array, c: Array | None =
 
 
 def matmul(attributes: Attributes, a: Array, b: Array) -> Any:
-    """Multiply two matrices by dense, vectors and stacks of matrices by dot."""
+    """Multiply matrices by dense; vectors and stacks of matrices by dot."""
     if a.ndim == b.ndim == 2:
         return nnk.dense(a, b.T)
     if b.ndim == 1:
@@ -62,14 +63,14 @@ def matmul(attributes: Attributes, a: Array, b: Array) -> Any:
 
 def reduce_log_sum_exp(attributes: Attributes, data: Array, axes: Array) -> Any:
     keepdims = attributes.get("keepdims", 1) == 1
-    if axes.size == 0:  # all of them
+    if axes.size == 0:  # all axes
         result = nnk.logsumexp(data.reshape(-1))
         return result.reshape((1,) * data.ndim) if keepdims else result
     return nnk.logsumexp(data, axis=axes.item(), keepdims=keepdims)
 
 
 def reduce_log_sum_exp_reference(attributes: Attributes, data: Array, axes: Array) -> Any:
-    with np.errstate(divide="ignore"):  # no elements
+    with np.errstate(divide="ignore"):  # for empty axes
         sums = np.exp(double(data)).sum(axis=tuple(axes) or None, keepdims=attributes.get("keepdims", 1) == 1)
         return np.log(sums)
 
@@ -79,7 +80,7 @@ def classes_last(scores: Array) -> Array:
 
 
 def label_weights(attributes: Attributes, labels: Array, weights: Array | None) -> tuple[Array, Array | None]:
-    """Return labels, and weights of the rows for those of classes: 0 where the label is the one to ignore, any of a class."""
+    """Return labels and row weights, from class weights. Ignored labels become class 0, weight 0."""
     ignored = labels == attributes["ignore_index"] if "ignore_index" in attributes else np.zeros(labels.shape, bool)
     labels = np.where(ignored, 0, labels)
     if weights is None:
@@ -98,7 +99,7 @@ def softmax_cross_entropy(cross_entropy: Callable[..., Any], log_softmax: Callab
 
 
 def negative_log_likelihood(cross_entropy: Callable[..., Any], logsumexp: Callable[..., Any]) -> Callable[..., Any]:
-    """The cross-entropy of logarithms of probabilities whose sum need not be 1."""
+    """The cross-entropy of log probabilities, which need not be normalised."""
 
     def compute(attributes: Attributes, scores: Array, labels: Array, weights: Array | None = None) -> Any:
         labels, sample_weight = label_weights(attributes, labels, weights)
@@ -116,14 +117,15 @@ def of_cross_entropy(logits: Array, labels: Array, **keywords: Any) -> Any:
     return reference.loss("cross_entropy", logits, labels, **keywords)[0]
 
 
-# ONNX corrects no bias of Adam's moments in step 0; nor does step 10000 here, whose powers of the betas are nothing.
+# ONNX's step 0 does not correct the bias of Adam's moments. Nor does step 10000 here, where the
+# powers of the betas vanish.
 LATE = 10_000
 
 Step = Callable[[Any, Array, Array, list[Array]], tuple[Array, list[Array]]]
 
 
 def step(settings: Any, parameters: Array, gradient: Array, moments: list[Array]) -> tuple[Array, list[Array]]:
-    """Make one step of our own, of weights: with targets for which squared_error has this gradient."""
+    """Make one step with train, with targets for which squared_error has this gradient."""
     n = len(parameters)
     trainer = _core.Trainer([1, n], [(0, 0.0)], parameters.dtype.num, 2, 0.0, 1, len(moments))
     trainer.parameters[:n], trainer.steps = parameters, LATE
@@ -140,7 +142,7 @@ def reference_step(settings: Any, parameters: Array, gradient: Array, moments: l
 
 
 def optimizer(step: Step, settings_of: Callable[[Attributes, float], Any]) -> Callable[..., Any]:
-    """Return a step of several tensors: parameters, gradients and moments follow each other."""
+    """Return a step of several tensors; its arguments are all parameters, gradients, moments."""
 
     def compute(attributes: Attributes, rate: Array, step_number: Array, *tensors: Array) -> list[Array]:
         assert step_number == 0
@@ -163,7 +165,7 @@ def momentum(attributes: Attributes, rate: float) -> nnk.SGD:
 
 
 class Operator(NamedTuple):
-    """An operator of ONNX as nnkernels computes it, its reference, and the cases that there must be at least."""
+    """An ONNX operator, computed by nnkernels; its reference; its minimum number of cases."""
 
     compute: Callable[..., Any]
     expected: Callable[..., Any]
@@ -264,7 +266,7 @@ OPERATORS = {
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, list[Any]]:
-    """Return ONNX's cases of a single node, by operator."""
+    """Return ONNX's cases with a single node, by operator."""
     single: dict[str, list[Any]] = {}
     case: Any
     for case in node_cases():
@@ -284,7 +286,7 @@ def test_operator(cases: dict[str, list[Any]], name: str) -> None:
             expected, actual = (function(attributes, *inputs) for function in (operator.expected, operator.compute))
             if not isinstance(actual, (tuple, list)):
                 expected, actual = [expected], [actual]
-            for e, a, s in zip(expected, actual, stored, strict=False):  # of log_prob, which ONNX need not return
+            for e, a, s in zip(expected, actual, stored, strict=False):  # log_prob is optional in ONNX
                 np.testing.assert_allclose(e, s, case.rtol, case.atol, err_msg=f"reference of {case.name}")
                 np.testing.assert_allclose(a, e, TOLERANCE, TOLERANCE, err_msg=case.name)
                 assert (a.dtype, a.shape) == (s.dtype, s.shape), case.name

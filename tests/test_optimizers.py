@@ -1,4 +1,4 @@
-"""SGD, Adam, AdamW: steps beside references and PyTorch, their settings, what keeps moments out of the subnormals."""
+"""SGD, Adam, AdamW: steps against references and PyTorch, settings, no subnormal moments."""
 
 import copy
 import importlib.util
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = trajectories.OPTIMIZERS | {
     "no decay of adamw": nnk.AdamW(0.01, weight_decay=0.0),
 }
 
-LABELS = np.array([2, 2, 1])  # of the tutorial's rows
+LABELS = np.array([2, 2, 1])  # for the tutorial's rows
 
 
 def close(actual: Any, exact: Any, tolerance: float) -> None:
@@ -47,7 +47,7 @@ def test_tutorial_loss_and_gradient(tutorial: nnk.Network) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_tutorial_step(name: str, tutorial: nnk.Network) -> None:
-    """One step on three rows; their order has no influence but on the last bits."""
+    """One step on three rows. Their order affects only the last bits."""
     training = nnk.train(tutorial, TUTORIAL_ROWS, LABELS, optimizer=SETTINGS[name], epochs=1)
     run = {"epochs": 1, "batch_size": 3}
     exact, losses = reference.fit(tutorial.layers, np.array(TUTORIAL_ROWS), LABELS, SETTINGS[name], **run)
@@ -83,15 +83,15 @@ def test_200_steps_of_pytorch(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("rows", [1, 20])
 def test_steps_of_each_size(name: str, rows: int, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Three steps of layers of 1 to 40 outputs: every length of a flat array's tail."""
-    unit = bounds.unit(dtype) * (2 if dtype is not np.float16 else 2**14)  # which is rounded to float16 once, at the end
+    """Three steps of layers with 1 to 40 outputs: flat arrays with tails of every length."""
+    unit = bounds.unit(dtype) * (2 if dtype is not np.float16 else 2**14)  # rounded to float16 at the end
     for outputs in (*range(1, 18), 33, 40):
         net = network(rng, (3, outputs), "relu", None, dtype)
         x, targets = numbers(dtype, rows, 3), numbers(dtype, rows, outputs, seed=2)
         training = nnk.train(net, x, targets, optimizer=SETTINGS[name], epochs=3, batch_size=rows, shuffle=False)
         exact, _ = reference.fit(net.layers, x, targets, SETTINGS[name], epochs=3, batch_size=rows)
         actual = parameters(training.network.layers).astype(float)
-        # Errors of gradients, which Adam's division may magnify where they are small.
+        # Adam's division may magnify errors of small gradients.
         np.testing.assert_allclose(actual, exact.astype(float), rtol=64 * unit, atol=64 * unit)
 
 
@@ -170,7 +170,7 @@ def test_settings_that_do_not_go_together() -> None:
 
 
 def trainer(dtype: type[np.floating]) -> _core.Trainer:
-    """Return one that learns 1 output of 9 inputs by squared_error with Adam; all inputs but the last may die."""
+    """Return a trainer of a 9-1 layer with squared_error. All inputs but the last may die."""
     trainer = _core.Trainer([9, 1], [(0, 0.0)], np.dtype(dtype).num, 2, 0.0, 1, 2)
     trainer.parameters[:] = 1
     return trainer
@@ -199,8 +199,8 @@ def test_moments_of_a_dead_unit_become_0(dtype: type[np.floating], least_m: floa
             break
     assert (m[:-2] == 0).all()
     assert m[-2:].all()
-    assert least < 1.2 * least_m  # and no sooner
-    # The second moment decays a hundred times as slowly: straight to where it ends.
+    assert least < 1.2 * least_m  # and not earlier
+    # The second moment decays a hundred times as slowly, so skip to its end.
     info = np.finfo(dtype)
     for begin in (2.0, 1.0002):
         v[:-2] = begin * info.tiny
@@ -210,7 +210,7 @@ def test_moments_of_a_dead_unit_become_0(dtype: type[np.floating], least_m: floa
 
 
 def test_moments_of_a_dead_unit_do_not_move_it() -> None:
-    """No step at all, rather than 0 / 0."""
+    """The step is 0, not 0 / 0."""
     fit = trainer(np.float32)
     for _ in range(3):
         epoch(fit, np.zeros((1, 9), np.float32), 0.5)
@@ -219,7 +219,7 @@ def test_moments_of_a_dead_unit_do_not_move_it() -> None:
 
 
 def test_steps_beyond_count_have_no_bias_to_correct() -> None:
-    """The powers of the betas are 0 then, and take no longer than those of a few steps."""
+    """The powers of the betas are 0, and take no longer than for few steps."""
     results = []
     for steps in (10**6, 2**62):
         fit, x = trainer(np.float64), np.ones((1, 9))

@@ -1,4 +1,4 @@
-"""The package as it is installed: documentation, imports, metadata, types."""
+"""The installed package: documentation, imports, metadata, types."""
 
 import doctest
 import importlib.metadata
@@ -44,12 +44,12 @@ def test_sections_of_docstrings(function: Callable[..., object]) -> None:
     assert [section for section in sections if section != "Notes"] == ["Parameters", "Returns", "Raises", "Examples"]
 
 
-# NumPy gives its ufuncs a signature from 2.4 on.
+# NumPy 2.4 and later give ufuncs a signature.
 @pytest.mark.parametrize(
     "name", sorted(name for name in set(nnk.__all__) - {"__version__"} if not isinstance(getattr(nnk, name), np.ufunc))
 )
 def test_signatures_are_short(name: str) -> None:
-    """They are what help() begins with, and have the names of unions of types, not their members."""
+    """help() starts with the signature, which has the names of unions, not their members."""
     signature = inspect.signature(getattr(nnk, name))
     assert len(str(signature)) < 40 * max(5, len(signature.parameters))
 
@@ -89,7 +89,7 @@ def test_loading_a_network_imports_no_reader_of_others(tmp_path: Path) -> None:
     assert ran.stdout == "\n"
 
 
-# Imports in vain, for NumPy's import is interrupted.
+# Fails to import, since NumPy's import is interrupted.
 INTERRUPTED_IMPORT = """
 import sys
 class Interruption:

@@ -1,4 +1,4 @@
-"""Training.plot: files, their bytes, and what is drawn."""
+"""Training.plot: files, their bytes, and the drawing."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def make_training(epochs: int = 40, validation: bool = True) -> nnk.Training:
 
 
 def axes_of(training: nnk.Training, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return the axes that are drawn."""
+    """Return the axes of a plot."""
     figures = []
     save = matplotlib.figure.Figure.savefig
 
@@ -62,7 +62,7 @@ def test_training_losses_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [((2.0, 0.1), "log"), ((2.0, 0.3), "linear"), ((2.0, 0.0), "linear"), ((2.0, -1.0), "linear"), ((1.0,), "linear")],
 )
 def test_scale_of_the_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: Any, scale: str) -> None:
-    """Losses that are 0 or negative, as those of poisson can be, have no logarithm."""
+    """Losses that are 0 or negative (possible for poisson) have no logarithm."""
     training = make_training(len(losses), validation=False)
     object.__setattr__(training, "_losses", losses)
     assert axes_of(training, tmp_path / "losses.svg", monkeypatch).get_yscale() == scale
@@ -79,7 +79,7 @@ def test_paths(tmp_path: Path, kind: Any) -> None:
 
 
 def test_the_same_bytes(tmp_path: Path) -> None:
-    """There is no date in them."""
+    """Plots have no date."""
     training = make_training()
     for suffix in ("png", "svg"):
         for name in ("first", "second"):
@@ -109,7 +109,7 @@ def test_folder_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_no_state_of_pyplot(tmp_path: Path) -> None:
-    """No figure stays, no setting changes; pyplot is not even imported."""
+    """No figure remains, no setting changes, and pyplot is not imported."""
     code = (
         "import sys, nnkernels as nnk, matplotlib\n"
         "nnk.train(nnk.Network.random([1, 1], seed=0), [[1.0]], [[1.0]]).plot('losses.svg')\n"

@@ -28,13 +28,13 @@ def test_permutation_is_numpys_stream(seed: int, epoch: int) -> None:
 def test_uniform_numbers_are_numpys_stream(seed: int) -> None:
     for stream in (0, 1, 7):
         for n in (0, 1, 4, 5, 1001):
-            weights = _core.random_weights(seed, stream, n, 2, 1, 1)  # of a bound of 1
+            weights = _core.random_weights(seed, stream, n, 2, 1, 1)  # the bound is 1
             assert same_bits(weights, 2 * reference.random_uniform(seed, stream, n) - 1)
     assert -1 <= weights.min() < weights.max() < 1
 
 
 def test_streams_differ() -> None:
-    """Seeds, epochs and layers have streams of their own; the order of rows and initial weights have others."""
+    """Seeds, epochs and layers have their own streams, and so do orders of rows and weights."""
     orders = {tuple(_core.permutation(seed, epoch, 100)) for seed in SEEDS for epoch in range(10)}
     assert len(orders) == 10 * len(SEEDS)
     numbers = {float(w) for seed in SEEDS for stream in range(10) for w in _core.random_weights(seed, stream, 5, 1, 1, 1)}
@@ -56,7 +56,7 @@ def test_every_row_is_as_likely_at_every_place(n: int) -> None:
     draws = 200 * n
     orders = np.array([_core.permutation(seed, 0, n) for seed in range(draws)])
     counts = np.array([np.bincount(column, minlength=n) for column in orders.T])
-    # Each order is a matrix with a single 1 in each row and column: (n - 1)^2 degrees of freedom.
+    # Each order is a permutation matrix: (n - 1)^2 degrees of freedom.
     statistic = ((counts - draws / n) ** 2 / (draws / n)).sum() * (n - 1) / n
     assert 1e-4 < scipy.stats.chi2.cdf(statistic, (n - 1) ** 2) < 1 - 1e-4
     rising = (np.diff(orders) > 0).mean()
@@ -89,7 +89,7 @@ def test_defaults_of_a_random_network() -> None:
 
 
 def test_a_layers_weights_are_its_own() -> None:
-    """A layer's weights depend on the seed, its place and its shape: not on the layers behind."""
+    """A layer's weights depend on the seed, its index and its shape, not on later layers."""
     short = nnk.Network.random([4, 5, 3], seed=1).layers[0]
     assert same_bits(short.weights, nnk.Network.random([4, 5, 9, 9], seed=1).layers[0].weights)
 

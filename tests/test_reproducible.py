@@ -1,8 +1,8 @@
-"""The same bits, always: every way to compute a row, beside `generic`, on one thread, with this row alone and contiguous.
+"""Reproducibility: every way to compute a row gives the bits of the row alone on `generic`.
 
-`python tests/test_reproducible.py FILE` computes those rows, and runs in a process of its own for the fixture `reference`. All
-tests compare with them on the target of this process; `test_other_targets` runs the tests that are marked `each_target` on each
-of the others.
+`python tests/test_reproducible.py FILE` computes the reference from single contiguous rows on one
+thread. The fixture `reference` runs it in a separate process. All tests run on the target of this
+process; `test_other_targets` runs the tests marked `each_target` on each other target.
 """
 
 import os
@@ -40,16 +40,18 @@ from golden import (
 from ulp import same_bits
 
 ROWS = 257
-# Every small one, since kernels take several rows at once, with a remainder; then those beside powers of two.
+# Every small size, since kernels take several rows at once with a remainder; then sizes around
+# powers of two.
 BATCHES = (*range(1, 66), 127, 128, 129, 255, 256, 257)
 
 Function = Callable[..., Array]
 
 
 class Case(NamedTuple):
-    """Rows, and all functions, of rows and perhaps out=, that should give the same bits for them; the first is the reference's.
+    """Rows, and functions that should give the same bits for them; the first gives the reference.
 
-    Where there are weights, `with_weights` makes such a function with all weights and biases in another layout.
+    `with_weights`, if there are weights, returns such a function with weights and biases in another
+    layout.
     """
 
     x: Array
@@ -103,7 +105,7 @@ def byteswapped(array: Array) -> Array:
 
 
 def broadcast(array: Array) -> Array:
-    """Return the first row for each. Alone of all it changes values, those that are expected likewise."""
+    """Repeat the first row. This layout changes values; expected values change in the same way."""
     return np.broadcast_to(array[:1], array.shape)
 
 
@@ -135,7 +137,7 @@ def dot_case(x: Array) -> Case:
     return Case(x, [with_weights(np.asarray)], with_weights)
 
 
-# Functions of the activations, by their texts.
+# The functions of the activations, by their texts.
 BY_TEXT = {"softmax": nnk.softmax, "log_softmax": nnk.log_softmax} | {text: function for function, text in ELEMENTWISE.values()}
 
 
@@ -152,7 +154,7 @@ def chain(
     fused: bool = True,
     layout: Function = np.asarray,
 ) -> Array:
-    """Return the forward pass by functions."""
+    """Compute the forward pass by functions."""
     for layer in layers:
         last_out = out if layer is layers[-1] else None
         if isinstance(layer, nnk.Scale):
@@ -184,7 +186,7 @@ def scaled_case(x: Array, outputs: tuple[int, ...], activation: str | None) -> C
 
 
 def neuron_case(x: Array) -> Case:
-    """Return one neuron, which is bit for bit the layer of that one neuron."""
+    """Return a neuron (1-D weights) and the equal layer with one output."""
     weights, bias = numbers(x.dtype, 1, x.shape[-1], seed=2) / 16, numbers(x.dtype, 1, seed=3)
 
     def in_a_layer(x: Array, out: Array | None = None) -> Array:
@@ -196,7 +198,7 @@ def neuron_case(x: Array) -> Case:
 
 
 def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield what is not worth waking a thread for."""
+    """Yield cases too small to wake a thread."""
     x = numbers(dtype, ROWS, 17)
     x[7, 3] = np.nan
     x_of_functions = x.copy()
@@ -214,7 +216,7 @@ def small_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
 
 
 def shared_cases(dtype: DTypeLike) -> Iterator[tuple[str, Case]]:
-    """Yield what 7 threads share if they are awake: rows, or the outputs of layers where there are few rows."""
+    """Yield cases that 7 awake threads share: by rows, or by outputs if there are few rows."""
     x = numbers(dtype, 60, 4000)
     for name, case in function_cases(x):
         if name in ("relu", "leaky_relu", "tanh", "gelu", "softmax", "log_softmax", "logsumexp"):
@@ -239,7 +241,7 @@ SHARED = {f"{np.dtype(dtype)} {name}, shared": case for dtype in DTYPES for name
 
 # --- tests ---
 
-REFERENCE_FILE = "NNKERNELS_TEST_REFERENCE"  # names the file of the rows in the processes of test_other_targets
+REFERENCE_FILE = "NNKERNELS_TEST_REFERENCE"  # path of the reference, for processes of test_other_targets
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +267,7 @@ def anything_may_overflow() -> Iterator[None]:
 
 
 def same(actual: Array, expected: Array) -> bool:
-    """Return whether two arrays, of whatever layout, hold the same bits."""
+    """Return whether two arrays of any layout have the same bits."""
     return same_bits(*(np.array(array, array.dtype.newbyteorder("="), order="C") for array in (actual, expected)))
 
 
@@ -276,7 +278,7 @@ def check(actual: Array, expected: Array) -> None:
 @pytest.mark.each_target
 @pytest.mark.parametrize("name", SMALL)
 def test_batches(name: str, reference: dict[str, Array]) -> None:
-    """Each batch begins elsewhere, so that a row is in many places."""
+    """Batches start at different rows, so that a row has many positions."""
     case = SMALL[name]
     twice, expected = np.concatenate([case.x, case.x]), np.concatenate([reference[name]] * 2)
     for batch, way in product(BATCHES, case.ways):
@@ -288,7 +290,7 @@ def test_batches(name: str, reference: dict[str, Array]) -> None:
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("rows", [1, 67])
 def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
-    """Each layout of the input with each of the output, with none, in place, and nearly in place."""
+    """Each layout of the input with each layout of out, without out, in place, and overlapping."""
     case = SMALL[name]
     for layout, way in product(LAYOUTS, case.ways):
         x, expected = layout(case.x[:rows]), layout(reference[name][:rows])
@@ -300,7 +302,7 @@ def test_layouts(name: str, rows: int, reference: dict[str, Array]) -> None:
         if x.shape == expected.shape and layout is not broadcast:
             assert way(x, out=x) is x
             check(x, expected)
-            for begin in (0, 2):  # the output is a row before the input, or a row behind
+            for begin in (0, 2):  # the output is shifted by a row
                 memory = layout(np.pad(case.x[:rows], ((1, 1), (0, 0))))
                 way(memory[1:-1], out=memory[begin:][:rows])
                 check(memory[begin:][:rows], expected)
@@ -315,9 +317,9 @@ def test_weights_layouts(name: str, reference: dict[str, Array]) -> None:
 
 
 def call_in_a_row(threads_used: int) -> None:
-    """Call for so long that what comes next is shared even if it is not worth waking a thread for (cpp/threads.cpp).
+    """Repeat calls until threads share the next call even if it is small (cpp/threads.cpp).
 
-    No more than two threads share these calls.
+    At most two threads share these calls.
     """
     nnk.set_num_threads(min(threads_used, 2))
     x = np.zeros(2**20, np.uint8)
@@ -328,7 +330,7 @@ def call_in_a_row(threads_used: int) -> None:
 
 
 def sleeps() -> dict[str, int]:
-    """Return how often each other thread of this process has fallen asleep, on Linux."""
+    """Return how often each other thread of this process has fallen asleep (Linux only)."""
     tasks = {path.name: (path / "status").read_text() for path in Path("/proc/self/task").iterdir()}
     del tasks[str(threading.get_native_id())]
     return {task: int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.M)[0]) for task, text in tasks.items()}
@@ -346,10 +348,10 @@ def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> N
     case = SHARED[name]
     ways = case.ways if case.with_weights is None else [*case.ways, case.with_weights(fortran)]
     nnk.set_num_threads(threads_used)
-    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # start all workers
     time.sleep(0.002)
     before = sleeps() if sys.platform == "linux" else {}
-    for _ in range(50):  # where this thread is held up between two calls, the second is not shared
+    for _ in range(50):  # a call is not shared if this thread was delayed before it
         for rows, way in product(sorted({1, 13, len(case.x)}), ways):
             x, expected = case.x[:rows], reference[name][:rows]
             columns, out = fortran(x), fortran(np.zeros_like(expected))
@@ -365,10 +367,10 @@ def test_threads(name: str, threads_used: int, reference: dict[str, Array]) -> N
 
 @cache
 def large(dtype: str, threads_used: int) -> tuple[Array, int]:
-    """Return the result of steps that are worth several threads, and how many threads woke for them."""
+    """Return the result of steps large enough for several threads, and how many threads woke."""
     net = nnk.Network.random((300, 520, 350, 10), "tanh", "softmax", seed=1, dtype=np.dtype(dtype))
     nnk.set_num_threads(threads_used)
-    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # there are all workers now
+    nnk.relu(np.zeros(threads_used << 19, np.uint8))  # start all workers
     time.sleep(0.002)
     before = sleeps() if sys.platform == "linux" else {}
     x = numbers(dtype, 330, 300)
@@ -381,7 +383,7 @@ def large(dtype: str, threads_used: int) -> tuple[Array, int]:
 @pytest.mark.parametrize("threads_used", [2, 7])
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.each_target), "float64"])
 def test_training_by_threads(dtype: str, threads_used: int) -> None:
-    """The last batch is short: fewer rows than the threads shared before."""
+    """The last batch is shorter than the others."""
     result, woken = large(dtype, threads_used)
     assert same_bits(result, large(dtype, 1)[0])
     assert woken >= threads_used - 1
@@ -390,7 +392,7 @@ def test_training_by_threads(dtype: str, threads_used: int) -> None:
 @pytest.mark.each_target
 @pytest.mark.usefixtures("threads")
 def test_sample(reference: dict[str, Array]) -> None:
-    """Some of all combinations of what the tests above vary one or two at a time."""
+    """A sample of all combinations; the tests above vary one or two parameters at a time."""
     generator = random.Random(1)
     for _ in range(400):
         name, case = generator.choice(list((SMALL | SHARED).items()))
@@ -410,7 +412,7 @@ def test_sample(reference: dict[str, Array]) -> None:
 
 @pytest.mark.parametrize("name", SHARED)
 def test_dask(name: str, reference: dict[str, Array]) -> None:
-    """Chunks of 1, 5 and all other rows, in Dask's threads."""
+    """Chunks of 1 row, 5 rows and the rest, in Dask's threads."""
     x, ways, _ = SHARED[name]
     lazy = da.from_array(x, chunks=((1, 5, len(x) - 6), -1))
     columns = [(n,) for n in reference[name].shape[1:]]
@@ -428,7 +430,7 @@ def test_golden_hashes() -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != nnk.config()["target"]])
 def test_other_targets(target: str, reference_file: str) -> None:
-    """Run the tests marked each_target, whose results may depend on it."""
+    """Run the tests marked each_target on another target."""
     files = [path for path in Path(__file__).parent.glob("test_*.py") if "each_target" in path.read_text(encoding="utf-8")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "each_target", *files]
     environment = os.environ | {"NNKERNELS_TARGET": target, REFERENCE_FILE: reference_file}

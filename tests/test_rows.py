@@ -1,4 +1,4 @@
-"""Rows from files: what is a header, a row or an error, and pipes."""
+"""Rows from files: headers, rows, errors, pipes."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from nnkernels.commands.rows import file_format, open_input, open_output, read_c
 
 
 class Reader:
-    """Reads a file of the test's folder that has given contents."""
+    """Reads a file with given contents in the test's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "f.csv"
@@ -32,7 +32,7 @@ class Reader:
         return np.concatenate([np.empty((0, inputs)), *blocks])
 
     def error(self, content: str | bytes, inputs: int, **options: Any) -> str:
-        """Return what is said of a file that cannot be read."""
+        """Return the error message for a file that cannot be read."""
         with pytest.raises(ValueError, match=r"^f\.csv, line \d+") as caught:
             self.csv(content, inputs, **options)
         return str(caught.value)
@@ -77,7 +77,7 @@ NO_NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_a_header(reader: Reader, name: str) -> None:
-    """Among others, in quotes, with spaces; alone too, but for what may be a boolean there."""
+    """Among other names, in quotes, with spaces; also alone, unless they may be booleans."""
     for line in (f"{name},b,c", f"z,{name},c", f'"{name}","b","c"', f'z,\t{name} , "c"'):
         assert reader.csv(f"{line}\n1,2,3\n", 3).tolist() == [[1, 2, 3]]
     if name != "y":
@@ -106,7 +106,7 @@ def test_first_line_with_a_field_that_is_no_name_is_no_header(reader: Reader, fi
     "field", ["nan", "NaN", "-inf", "Infinity", "1e5", "-1E-5", "+1", ".5", "5.", " 7 ", '"8"', "1e999", "\xa09"]
 )
 def test_first_line_of_numbers_is_a_row(reader: Reader, field: str) -> None:
-    """Whatever Python and NumPy read as a number is one, NaN and infinity too; among names it makes no header."""
+    """Fields that Python and NumPy read as numbers make a row; one among names is an error."""
     expected = np.array([[float(field.strip('"'))] * 3, [1, 2, 3]])
     for header in (None, False):
         np.testing.assert_array_equal(reader.csv(f"{field},{field},{field}\n1,2,3\n", 3, header=header), expected)
@@ -123,7 +123,7 @@ def test_single_letters_that_may_be_booleans(reader: Reader, fields: list[str]) 
 
 @pytest.mark.parametrize(("line", "repeated"), [("da,net,net", 3), ("fehlt,fehlt,b", 2), ("a,b,a", 3)])
 def test_names_that_are_not_all_different(reader: Reader, line: str, repeated: int) -> None:
-    """They may be values, in any language."""
+    """Repeated names may be values."""
     message = reader.error(f"{line}\n1,2,3\n", 3)
     name = line.split(",")[repeated - 1]
     assert message.endswith(f"; not a header either, since column {repeated} is {name!r} again: use --header if it is one")
@@ -151,11 +151,11 @@ def test_other_numbers_are_a_row(reader: Reader, line: str) -> None:
 
 @pytest.mark.parametrize("line", ["age,2019,2020", "Index,0,1", "a,b,c", "1,2,3", "0,1,2", "title", "", '"a\nb",c,d'])
 def test_header_by_the_option(reader: Reader, line: str) -> None:
-    """The first line is passed over whatever it is, also if it has quotes with line breaks or is not the rows' width."""
+    """Any first line is skipped, also with line breaks in quotes or another width than the rows."""
     assert reader.csv(f"{line}\n4,5,6\n" if line else "4,5,6\n4,5,6\n", 3, header=True).tolist() == [[4, 5, 6]]
 
 
-# By name: first lines for which --header cannot help, above a row of three numbers.
+# By name: first lines above a row of three numbers, where --header cannot help.
 NO_HEADERS = {
     "index": ",a,b,c",
     "label column": "a,b,c,label",
@@ -207,7 +207,7 @@ def test_a_column_is_ignored_whatever_is_in_it(reader: Reader, field: str) -> No
     assert reader.csv(content, 3, columns=COLUMNS, ignored=("y",)).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-# By name: contents for COLUMNS, and what must be said.
+# By name: contents for COLUMNS, and the expected message.
 OTHER_COLUMNS = {
     "missing": ("a,b c\n1,2\n", "line 1: the header lacks columns that the network was trained on: '2019'"),
     "missing, with the ignored one": ("a,y,2019\n1,2,3\n", "the header lacks columns that the network was trained on: 'b c'"),
@@ -237,7 +237,7 @@ def test_columns_of_one_input(reader: Reader) -> None:
 
 
 def test_truth_values(reader: Reader) -> None:
-    """They are rows, not a header, unless the network knows them as names."""
+    """Truth values are rows, not a header, unless they are names of the network."""
     expected = [[1, 0], [0, 1], [1, 0.5]]
     for field in ("True", "TRUE", "true", "False", "FALSE", "false"):
         number = float(field.lower() == "true")
@@ -251,14 +251,14 @@ def test_truth_values(reader: Reader) -> None:
         assert f"expected a number, got '{field}'" in reader.error(f"1,2\n1,{field}\n", 2)
 
 
-# --- Missing values, and files that are no CSV ---
+# --- Missing values, and files that are not CSV ---
 
 NA_HINT = ' (write a missing value as nan: to_csv(na_rep="nan"))'
 
 
 @pytest.mark.parametrize("field", [*NO_NAMES["missing"], "nope", "∞", "$", "Yes"])
 def test_missing_values_are_to_be_written_as_nan(reader: Reader, field: str) -> None:
-    """In the first line, too; what only looks strange is not called missing."""
+    """Also in the first line. Other strange fields are not called missing."""
     is_missing = field in NO_NAMES["missing"] and field not in ("#VALUE!", "1.#IND")
     for content, header in ((f"1,2\n3,{field}\n", None), (f"1,{field}\n", False), (f"1,{field}\n", None)):
         message = reader.error(content, 2, header=header)
@@ -281,7 +281,7 @@ def test_npy_read_as_csv(reader: Reader, header: bool | None) -> None:
 
 # --- Lines and columns ---
 
-# By name: the contents, the number of inputs, and what must be said.
+# By name: contents, number of inputs, and the expected message.
 FAULTS: dict[str, tuple[str | bytes, int, str]] = {
     "header in the middle": ("a,b\n1,2\na,b\n3,4\n", 2, "line 3, column 1: expected a number, got 'a'"),
     "byte order mark in the middle": ("1,2\n\ufeff3,4\n", 2, "line 2, column 1: expected a number, got '\\ufeff3'"),
@@ -325,7 +325,7 @@ def test_faults_name_line_and_column(reader: Reader, case: str, block_rows: int)
     assert expected in reader.error(content, inputs, block_rows=block_rows)
 
 
-# By name: contents that are the rows 1,2,3 and 4,5,6.
+# By name: contents with the rows 1,2,3 and 4,5,6.
 READABLE: dict[str, str | bytes] = {
     "plain": "1,2,3\n4,5,6\n",
     "no end of line": "1,2,3\n4,5,6",
@@ -359,7 +359,7 @@ def test_delimiters(reader: Reader, delimiter: str) -> None:
     for content in ("1,2\n3,4\n", '"1","2"\n"3","4"\n', "a,b\n1,2\n3,4\n"):
         rows = content.replace(",", delimiter)
         assert reader.csv(rows, 2, delimiter=delimiter).tolist() == [[1, 2], [3, 4]]
-    # A line of delimiters is a row of missing values, not a blank line, also where they are white space.
+    # A line of delimiters, even white space, is a row of missing values, not a blank line.
     message = reader.error(f"1{delimiter}2\n{delimiter}\n3{delimiter}4\n", 2, delimiter=delimiter)
     assert "line 2, column 1: expected a number, got ''" in message
 
@@ -371,7 +371,7 @@ def test_no_rows(reader: Reader, content: str) -> None:
 
 
 def test_no_columns(reader: Reader) -> None:
-    """A network without inputs has a blank line for each row."""
+    """For a network without inputs, each row is a blank line."""
     assert reader.csv("\n\n\n", 0).shape == (3, 0)
     assert "expected 0 numbers" in reader.error("\n1\n", 0)
 
@@ -383,7 +383,7 @@ PIECES = ["1", "-2.5", "x", "1_0", "\u0663", " ", "\xa0", ",", ",", ";", "\n", "
 def test_rows_are_those_of_the_csv_module(
     tmp_path_factory: pytest.TempPathFactory, text: str, inputs: int, block_rows: int
 ) -> None:
-    """Any text, in blocks of any size, has the rows that Python's csv and float find, or is an error."""
+    """Any text, in blocks of any size, gives the rows of Python's csv and float, or an error."""
     reader = Reader(tmp_path_factory.getbasetemp())
     lines = io.StringIO(text.removeprefix("\ufeff"), newline=None)
     expected = None
@@ -415,7 +415,7 @@ def through_file(folder: Path, content: bytes, inputs: int) -> NDArray[Any]:
 
 
 def through_pipe(folder: Path, content: bytes, inputs: int) -> NDArray[Any]:
-    """Pass contents through a FIFO, some bytes at a time."""
+    """Read contents through a FIFO, some bytes at a time."""
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs pipes with names")
     path = folder / "pipe.npy"
@@ -450,7 +450,7 @@ def test_npy(tmp_path: Path, through: Callable[..., NDArray[Any]], dtype: str) -
 
 @THROUGH
 def test_npy_that_is_not_whole(tmp_path: Path, through: Callable[..., NDArray[Any]]) -> None:
-    """Rows that are missing are noticed, and rows of a second array, which np.load would not see."""
+    """Missing rows are an error, and so are rows of a second array, which np.load ignores."""
     x = np.arange(80.0).reshape(20, 4)
     for content in (saved(x)[:-1], saved(x)[:-200], saved(x) + saved(x), saved(x) + b"\n", saved(x)[:9], b""):
         with pytest.raises(ValueError, match=r"^f\.npy is not a whole \.npy file of numbers: "):

@@ -1,4 +1,4 @@
-"""Scale: NumPy's bits in float64, wherever it stands in a network; files, arguments; gradients and training."""
+"""Scale: the bits of float64 NumPy in every place; files, arguments, gradients, training."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def by_numpy(x: Array, scale: nnk.Scale, dtype: Any) -> Array:
 
 
 def chained(layers: Layers, x: Array, dtype: Any) -> Array:
-    """Return the forward pass by NumPy and ``dense``; only a Scale that is first takes x before it is rounded."""
+    """Compute the forward pass by NumPy and ``dense``. Only a first Scale takes unrounded x."""
     if isinstance(layers[0], nnk.Dense):
         x = x.astype(dtype)
     for layer in layers:
@@ -56,7 +56,7 @@ def some_dense(dtype: Any, outputs: int, inputs: int, activation: str | None = N
 
 
 def some_numbers(code: Any, *shape: int) -> Array:
-    """Return numbers of a real dtype; of floats some have random bits, of integers all."""
+    """Return numbers of a real dtype: random bits; for floats, only every third number."""
     dtype = np.dtype(code)
     if dtype.kind == "f":
         array = numbers(dtype, *shape)
@@ -67,7 +67,7 @@ def some_numbers(code: Any, *shape: int) -> Array:
 
 @pytest.fixture(autouse=True)
 def nan_may_signal() -> Iterator[None]:
-    """Let random bits be any NaN: NumPy warns of some when it converts them to another dtype."""
+    """Ignore NumPy's warnings for signaling NaNs, which random bits contain."""
     with np.errstate(invalid="ignore"):
         yield
 
@@ -166,7 +166,7 @@ def test_special_numbers(dtype: type[np.floating]) -> None:
     with np.errstate(all="ignore"):
         inputs = (x, x.astype(dtype), x.astype(np.float32))
     for given_x in inputs:
-        with np.errstate(all="raise"):  # silent, as a layer that overflows
+        with np.errstate(all="raise"):  # silent, like a layer that overflows
             result = net(given_x)
         expected = by_numpy(given_x, description, dtype)
         assert same_bits(result, expected)
@@ -175,7 +175,7 @@ def test_special_numbers(dtype: type[np.floating]) -> None:
 
 @pytest.mark.each_target
 def test_a_half_is_rounded_once() -> None:
-    """Just above the middle of two halves: as a float it is the middle, which goes to the even one, and may be wrong."""
+    """A result just above the midpoint of two halves, to which a float would round it."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(float)
     middles = (halves[1:] + halves[:-1]) / 2
     x = np.concatenate([sign * middles * (1 + tiny) for sign in (1, -1) for tiny in (0, 2.0**-40, -(2.0**-40))])
@@ -191,10 +191,10 @@ def test_a_half_is_rounded_once() -> None:
             assert same_bits(result, by_numpy(before, scale, np.float16))
             if not scale.offset.any():
                 assert same_bits(result, np.broadcast_to(correct, rows.shape))
-    # 1 and 2**-11 + 2**-40 in the offset: 1 + 2**-10 is nearer than 1.
+    # 1 + (2**-11 + 2**-40) is nearer to 1 + 2**-10 than to 1.
     one = nnk.Network([nnk.Scale([-(2.0**-11) - 2.0**-40], [1.0])], np.float16)
     assert one(np.ones((20, 1), np.float16)).tolist() == [[1 + 2.0**-10]] * 20
-    # After a layer, where a row in each lane would be floats.
+    # After a dense layer, where lanes would hold floats.
     after = nnk.Network([nnk.Dense(np.eye(1, dtype=np.float16)), nnk.Scale([-(2.0**-11) - 2.0**-40], [1.0])])
     assert after(np.ones((200, 1))).tolist() == [[1 + 2.0**-10]] * 200
 
@@ -207,11 +207,11 @@ def test_x_of_float64_is_not_rounded_before(rng: np.random.Generator) -> None:
     assert net.dtype == np.float32
     assert ulp_error(net(x), exact).max() <= 1
     assert ulp_error(net(x.astype(np.float32)), exact).max() > 1000
-    seconds = 1_700_000_000 + np.arange(20)  # integers that float32 does not hold
+    seconds = 1_700_000_000 + np.arange(20)  # integers that are not exact in float32
     assert nnk.Network([nnk.Scale([1.7e9], [1.0])], np.float32)(seconds[:, np.newaxis]).ravel().tolist() == list(range(20))
 
 
-# --- Layouts, arrays of others, out ---
+# --- Layouts, other kinds of arrays, out ---
 
 
 def misaligned(array: Array) -> Array:
@@ -278,7 +278,7 @@ def test_out(code: type[np.floating], dtype: type[np.floating]) -> None:
         out = np.empty((40, 6), other_dtype)
         assert net(x, out=out) is out
         assert same_bits(out, expected.astype(other_dtype))
-    for shift in range(-7, 8):  # out overlaps x, by rows and by parts of them
+    for shift in range(-7, 8):  # out overlaps x, by whole rows and by parts of rows
         memory = np.zeros(2 * 7 + x.size, code)
         rows = memory[7:-7].reshape(x.shape)
         rows[...] = x
@@ -361,7 +361,7 @@ def test_files_and_pickles(place: str, dtype: type[np.floating], tmp_path: Path)
 
 
 def scale_file(**changes: Any) -> bytes:
-    """Return a file of a Scale of 3 inputs, of which some tensors, or entries of the metadata, are others."""
+    """Return a file of a Scale of 3 inputs, with changed tensors or metadata."""
     tensors = {"offset": np.ones(3), "scale": np.ones(3)}
     metadata = {"nnkernels.activations": "scale", "nnkernels.dtype": "float32"}
     for name, value in changes.items():
@@ -551,7 +551,7 @@ def test_layers_that_cpp_refuses(layers: Any, kind: Any) -> None:
 
 
 def scaled_network(rng: np.random.Generator, dtype: Any = float) -> nnk.Network:
-    """Return a network of 4 inputs and 3 outputs with a Scale in each place."""
+    """Return a network of 4 inputs and 3 outputs, with a Scale at each place."""
     return nnk.Network(
         [
             nnk.Scale(rng.normal(0, 1, 4), rng.uniform(0.5, 2, 4)),
@@ -664,7 +664,7 @@ def test_own_loss_after_scale_is_squared_error(last: str | None, rng: np.random.
     assert training.state.description.loss == "squared_error"
 
 
-# --- Training: more in golden.py, whose networks with Scale test_training.py trains in every way ---
+# --- Training; test_training.py also trains the networks with Scale of golden.py ---
 
 
 @pytest.mark.parametrize("dtype_of_x", [np.float32, np.float64])
@@ -726,7 +726,7 @@ def test_a_state_of_other_layers(tmp_path: Path) -> None:
 
 
 def test_one_learns_what_only_a_scale_can_tell(rng: np.random.Generator) -> None:
-    """Targets in thousands, x of seconds since 1970: learnt with Scale first and last."""
+    """Targets in thousands and x in seconds since 1970 need a Scale at the start and end."""
     x = 1.7e9 + rng.uniform(0, 1000, (200, 1))
     targets = 5000 + 3 * (x - 1.7e9)
     mean, std = targets.mean(axis=0), targets.std(axis=0)
@@ -797,7 +797,7 @@ SGD = (0.0, 0.05, 0.0, 0.0, 0.0, 0.0)
     ids=["dense", "scale"],
 )
 def test_run_batches_is_an_epoch_where_nothing_differs(layers: Any) -> None:
-    """Without decay, and with the order of an epoch: the same steps."""
+    """Without decay, and with the order of an epoch, the steps are the same."""
     sizes = (2, 4, 2) if len(layers) == 2 else (2, 2, 4, 4, 2)
     x, targets, weights = numbers(float, 10, 2), numbers(float, 10, 2, seed=2), np.arange(10.0)
     weights[:4] = 0
@@ -816,7 +816,7 @@ def test_run_batches_is_an_epoch_where_nothing_differs(layers: Any) -> None:
 
 
 def test_conventions_of_run_batches() -> None:
-    """The sums, the decay of a batch over its rows, the scale of the gradient, by NumPy."""
+    """The sums, a batch's decay divided by its rows, and the gradient's factor, beside NumPy."""
     x, targets = numbers(float, 10, 2), numbers(float, 10, 2, seed=2)
     order = np.array([3, 1, 4, 1, 5, 9, 2])  # two batches, of 4 and 3 rows; a row may come twice
     trainer = core_trainer(((0, 0.0),), (2, 2))

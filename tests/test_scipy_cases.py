@@ -1,8 +1,9 @@
-"""SciPy's own tests of softmax, log_softmax, logsumexp and expit, run on our functions.
+"""SciPy's own tests of softmax, log_softmax, logsumexp and expit, run on nnkernels.
 
-SciPy's test modules run under pytest in a process of their own, for they need SciPy's fixtures and marks. There this file is
-a plugin: it puts our functions in the place of SciPy's once the modules are collected. A test that asks for something that
-nnkernels does not have is skipped at that call, with the reason; nothing else may be skipped.
+SciPy's test modules need its fixtures and marks, so they run under pytest in a separate process.
+There this file is a plugin, which replaces SciPy's functions after the modules are collected. A test
+of a feature that nnkernels lacks is skipped at the call, with the reason. Nothing else may be
+skipped.
 """
 
 import os
@@ -21,14 +22,14 @@ import nnkernels as nnk
 
 MODULES = ("scipy.special.tests.test_logsumexp", "scipy.special.tests.test_logit")
 
-# The functions of SciPy whose tests are not about ours.
+# Tests of other functions.
 OTHER_TESTS = "not test_wrap_radians and not TestLogit and not TestLogExpit"
 
 NO_WEIGHTS = "nnkernels has neither weights nor signs in logsumexp"
 NO_COMPLEX = "nnkernels has no complex functions"
 NO_LONGDOUBLE = "nnkernels has no longdouble functions"
 
-# Tests that run to their end, in at least one of their variants.
+# Tests of which at least one variant must run to its end.
 COMPLETE = {
     "TestExpit": {"test_float32", "test_float64"},
     "TestLogSumExp": {
@@ -71,7 +72,7 @@ def as_supported(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def like_scipy(function: Callable[..., Any], reduces: bool) -> Callable[..., Any]:
-    """Give one of our functions SciPy's signature: several axes, or None for all of them, are made one."""
+    """Give a function SciPy's signature: several axes, or None for all, are merged into one."""
 
     def adapted(
         a: Any, axis: int | tuple[int, ...] | None = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
@@ -113,7 +114,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ElementTree.Element:
     path = folder / "report.xml"
     here = Path(__file__)
     command = [sys.executable, "-m", "pytest", "-q", "-p", here.stem, "-p", "no:cacheprovider", "-c", os.devnull]
-    command += ["-W", "error::RuntimeWarning"]  # what our functions would warn with; other warnings are SciPy's affair
+    command += ["-W", "error::RuntimeWarning"]  # the kind of warning that nnkernels would raise
     command += ["-k", OTHER_TESTS, f"--junitxml={path}", "--pyargs", *MODULES]
     search = os.pathsep.join(filter(None, [str(here.parent), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(

@@ -1,7 +1,8 @@
-"""nnkernels.sklearn: the networks that scikit-learn fits, the same bits always, and what is more.
+"""nnkernels.sklearn: the same networks as scikit-learn, reproducible bits, and additional features.
 
-`python tests/test_sklearn.py` prints the SHA-256 of fits. It runs in a process of its own on each other target, and where NumPy
-and BLAS use other kernels. A hash that changes is a fit that changes for every user: say why in python/docs/changes.md.
+`python tests/test_sklearn.py` prints the SHA-256 of fits. It runs in a separate process for each
+other target, and with other kernels of NumPy and BLAS. A changed hash means that a fit changes for
+all users: state why in python/docs/changes.md.
 """
 
 import copy
@@ -51,19 +52,19 @@ from ulp import same_bits
 
 Settings = dict[str, Any]
 Estimator = Any  # one of ours, or of scikit-learn's
-Rows = Any  # whatever may be X
+Rows = Any  # any kind of X
 
 ROWS, INPUTS = 120, 7
 
 
 @pytest.fixture(autouse=True)
 def one_thread_of_blas() -> Iterator[None]:
-    """Let scikit-learn compute on one thread: several take longer here, and much longer beside other processes."""
+    """Let scikit-learn use one thread. Several are slower here, much slower under load."""
     with threadpoolctl.threadpool_limits(1):
         yield
 
 
-# --- Data: of integer arithmetic, so that all machines have it; X in float64, of values that float32 has too ---
+# --- Data, by integer arithmetic: equal on all machines, and X is exact in float32 ---
 
 
 def inputs() -> Array:
@@ -94,7 +95,7 @@ def is_regression(kind: str) -> bool:
 
 
 def make(module: Any, kind: str, **settings: Any) -> Estimator:
-    """Return an estimator for a kind of problem, of ours or of scikit-learn's."""
+    """Return an estimator for a kind of problem, from nnkernels or scikit-learn."""
     if kind == "counts":
         settings = {"loss": "poisson", **settings}
     return (module.MLPRegressor if is_regression(kind) else module.MLPClassifier)(**settings)
@@ -104,7 +105,7 @@ ours, theirs = partial(make, estimators), partial(make, neural_network)
 
 
 def quiet(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """Call without the warning that max_iter ends the fit."""
+    """Call without the warning that max_iter was reached."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return call(*arguments, **keywords)
@@ -132,13 +133,13 @@ def same_fit(a: Estimator, b: Estimator) -> bool:
     )
 
 
-# --- The networks that scikit-learn fits ---
+# --- The same networks as scikit-learn ---
 
 TOLERANCES = {"sgd": 1e-9, "adam": 1e-6}  # relative to the largest weight
 
 
 def assert_agree(ours: Estimator, theirs: Estimator, tolerance: float) -> None:
-    """Assert that two fits left the same attributes, but for rounding errors."""
+    """Assert that two fits have the same attributes, up to rounding errors."""
     expected = parameters(theirs)
     largest = np.abs(expected).max()
     for name in ("coefs_", "intercepts_"):
@@ -157,7 +158,7 @@ def assert_agree(ours: Estimator, theirs: Estimator, tolerance: float) -> None:
 
 
 class Case(NamedTuple):
-    """Settings beside `SMALL`, and the kind of problem."""
+    """A kind of problem, and settings in addition to `SMALL`."""
 
     kind: str
     settings: Settings
@@ -173,7 +174,7 @@ class Case(NamedTuple):
 
 
 def cases() -> Iterator[Case]:
-    """Yield the default's neighbours in every direction, and pairs of what may act on each other."""
+    """Yield variations of each default setting, and pairs of settings that may interact."""
     sgd: Settings = {"solver": "sgd", "learning_rate_init": 0.05}
     early: Settings = {"early_stopping": True, "validation_fraction": 0.2, "max_iter": 60}
     for kind, solver, weighted in product(Y, (sgd, {"solver": "adam"}), (False, True)):
@@ -183,13 +184,13 @@ def cases() -> Iterator[Case]:
     for hidden in (5, [6, 4], np.array([3]), (4, 3, 5)):
         yield Case("number", sgd | {"hidden_layer_sizes": hidden})
     for batch_size, weighted in product((1, 7, 119, 120), (False, True)):
-        # Where a probability is below 1e-16 scikit-learn's loss is cut off, and ours is not: learn slowly.
+        # Only scikit-learn clips its loss for probabilities below 1e-16, so learn slowly.
         yield Case("classes", sgd | {"batch_size": batch_size, "max_iter": 4, "learning_rate_init": 0.002}, weighted)
     for solver in ("sgd", "adam"):
         yield Case("numbers", {"solver": solver, "batch_size": 50, "shuffle": False})
         for kind, weighted in product(("classes", "binary", "labels", "numbers"), (False, True)):
             yield Case(kind, {"solver": solver, "batch_size": 25, "learning_rate_init": 0.02, **early}, weighted)
-        # An epoch with the score of the best one is no worse.
+        # An epoch that equals the best score counts as no improvement.
         yield Case("classes", {"solver": solver, **early, "tol": 0, "n_iter_no_change": 3})
         for alpha in (0, 0.5):
             yield Case("binary", {"solver": solver, "alpha": alpha, "batch_size": 50})
@@ -198,7 +199,7 @@ def cases() -> Iterator[Case]:
         yield Case("classes", sgd | settings)
     yield Case("number", sgd | {"learning_rate": "invscaling", "power_t": 0.3, "batch_size": 40})
     yield Case("number", sgd | {"learning_rate": "invscaling", "power_t": 0, "batch_size": 40})
-    # The rate falls and falls until the fit ends.
+    # The rate decreases until the fit ends.
     yield Case("number", sgd | {"learning_rate": "adaptive", "tol": 0.05, "n_iter_no_change": 1, "max_iter": 200})
     yield Case("binary", sgd | early | {"learning_rate": "adaptive", "tol": 0.05, "n_iter_no_change": 1, "max_iter": 200})
     yield Case("number", sgd | {"tol": 0.5, "n_iter_no_change": 3})
@@ -217,7 +218,7 @@ def test_agrees_with_scikit_learn(name: str) -> None:
     assert_agree(case.fit(ours), case.fit(theirs), TOLERANCES[case.settings.get("solver", "adam")])
 
 
-# Rows and targets at the edge of what there is, beside CASES.
+# Extreme rows and targets, in addition to CASES.
 EDGES: dict[str, tuple[str, Settings, Any, Any]] = {
     "no hidden layer": ("classes", {"hidden_layer_sizes": ()}, X, Y["classes"]),
     "one class": ("classes", {}, X, np.full(ROWS, 4)),
@@ -259,7 +260,7 @@ def test_edges_agree_with_scikit_learn(name: str) -> None:
 
 
 def test_rows_of_weight_0_count_nothing() -> None:
-    """Not even where a whole batch is of them, for which scikit-learn divides by 0."""
+    """Not even in a batch of such rows only, for which scikit-learn divides by 0."""
     settings = SMALL | {"shuffle": False, "batch_size": 30, "alpha": 0.0}
     weights = 1.0 * (np.arange(ROWS) >= 60)
     all_rows = fitted(ours("classes", **settings), X, Y["classes"], weights)
@@ -321,14 +322,14 @@ def settings_changed(estimator: Estimator, x: Array, y: Array) -> None:
 
 
 def one_random_state(estimator: Estimator, x: Array, y: Array) -> None:
-    """Go on with the same random numbers, not begin them anew."""
+    """Continue the random numbers instead of starting them again."""
     estimator.set_params(random_state=np.random.RandomState(3))
     in_parts(estimator, x, y)
     fitted(estimator, x, y)
 
 
 def numpys_random_state(estimator: Estimator, x: Array, y: Array) -> None:
-    np.random.seed(5)  # noqa: NPY002  (random_state=None means it)
+    np.random.seed(5)  # noqa: NPY002  (random_state=None uses it)
     fitted(estimator.set_params(random_state=None), x, y)
     estimator.partial_fit(x, y)
 
@@ -339,7 +340,8 @@ SEQUENCES = (
 )  # fmt: skip
 
 
-# Each sequence with each kind. The solvers take turns, so that each meets each sequence and each kind.
+# Each sequence with each kind. The solvers alternate, so that each runs with every sequence and
+# every kind.
 SOLVERS = ("sgd constant", "sgd invscaling", "sgd adaptive", "adam")
 KINDS = ("classes", "binary", "labels", "numbers", "counts")
 CALLS_IN_TURN = [(*pair, solver) for pair, solver in zip(product(SEQUENCES, KINDS), cycle(SOLVERS), strict=False)]
@@ -432,13 +434,13 @@ OFF_DEFAULT: dict[str, tuple[Any, Settings]] = {
     "class_weight": ({7: 3}, {}),
     "warm_start": (True, {}),
 }
-# Of these test_verbose, test_callback and test_progress tell.
+# Tested by test_verbose, test_callback and test_progress.
 SAY_ONLY = {"verbose", "callback", "progress"}
 
 
 @pytest.mark.parametrize("name", OFF_DEFAULT)
 def test_each_parameter_acts(name: str) -> None:
-    """Beside the tests of what it does: that a value off the default makes another network."""
+    """A value other than the default gives a different network. Other tests check its effect."""
     value, others = OFF_DEFAULT[name]
     kind = "counts" if name == "loss" else "binary"
     if name == "loss":
@@ -474,7 +476,7 @@ def test_attributes_and_methods_are_those_of_scikit_learn(kind: str, solver: str
     assert actual - expected == {"network_", "dtype", "callback", "progress"} | (
         {"class_weight"} if kind == "classes" else set()
     )
-    # scikit-learn's regressor has partial_fit with lbfgs too, and its classifier has not.
+    # With lbfgs, scikit-learn's regressor has partial_fit, but its classifier does not.
     assert expected - actual == ({"partial_fit"} if kind == "number" and solver == "lbfgs" else set())
     for name in ("coefs_", "intercepts_", "n_iter_", "t_", "n_features_in_"):
         assert type(getattr(pair[0], name)) is type(getattr(pair[1], name)), name
@@ -493,7 +495,7 @@ def test_classes_are_not_those_of_scikit_learn() -> None:
 
 # --- The same bits ---
 
-# Settings of the fits whose hashes are committed, and the dtype of X.
+# The fits with committed hashes: kind, settings, dtype of X.
 FITS: dict[str, tuple[str, Settings, str]] = {
     "sgd": ("binary", {"solver": "sgd", "batch_size": 32, "learning_rate_init": 0.05}, "float64"),
     "sgd invscaling": ("labels", {"solver": "sgd", "batch_size": 50, "learning_rate": "invscaling", "power_t": 0.3}, "float32"),
@@ -549,7 +551,7 @@ def test_golden_hashes(expected: dict[str, Estimator]) -> None:
 
 
 def environments() -> Iterator[dict[str, str]]:
-    """Yield what makes us, BLAS and NumPy compute with other kernels than in this process, on one thread."""
+    """Yield environments for other kernels of nnkernels, BLAS and NumPy, on one thread."""
     dispatched = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[call-overload]
     of_numpy = {"NPY_DISABLE_CPU_FEATURES": " ".join(dispatched)} if dispatched else {}
     blas = {"generic": "Prescott", "avx2": "Haswell"} if "avx2" in TARGETS else {}
@@ -621,7 +623,7 @@ def test_same_bits_by_threads(solver: str, threads_used: int, expected: dict[str
     for name in FITS:
         if name.startswith(solver):
             assert same_fit(fit_named(name), expected[name])
-    # Large enough to be shared.
+    # Large enough for several threads.
     x, labels = numbers("float32", 300, 150), np.arange(300) % 3
     settings: Settings = {"solver": solver, "hidden_layer_sizes": (200,), "max_iter": 2, "random_state": 0}
     shared = fitted(ours("classes", **settings), x, labels)
@@ -671,7 +673,7 @@ def rosenbrock(x: Array) -> tuple[float, Array]:
 
 
 def quadratic(x: Array) -> tuple[float, Array]:
-    """Return a bowl that is 10,000 times as steep in one direction as in another."""
+    """Return a quadratic bowl, 10,000 times as steep in one direction as in another."""
     scales = np.logspace(0, 4, len(x))
     return float((scales * (x - 1) ** 2).sum() / 2), scales * (x - 1)
 
@@ -740,7 +742,7 @@ def test_minimize_ends_where_it_is_told() -> None:
 
 
 def test_minimize_keeps_away_from_what_is_not_finite() -> None:
-    """-log(x) + x is infinite or NaN at 0 and below; its first steps would go there."""
+    """-log(x) + x is infinite or NaN for x <= 0, where the first steps would go."""
 
     def barrier(x: Array) -> tuple[float, Array]:
         with np.errstate(all="ignore"):
@@ -753,7 +755,7 @@ def test_minimize_keeps_away_from_what_is_not_finite() -> None:
 @pytest.mark.parametrize("kind", Y)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_lbfgs_is_as_good_as_scikit_learns(kind: str, activation: str) -> None:
-    """The problems have many minima: the mean over several starts counts, of the loss that is minimised."""
+    """Compares mean minimised losses over several starts, since the problems have many minima."""
     losses: list[list[float]] = [[], []]
     for seed, (of, make) in product(range(6), zip(losses, (ours, theirs), strict=True)):
         settings: Settings = {"solver": "lbfgs", "hidden_layer_sizes": (6,), "activation": activation, "alpha": 0.1}
@@ -764,7 +766,7 @@ def test_lbfgs_is_as_good_as_scikit_learns(kind: str, activation: str) -> None:
 
 
 def objective(estimator: Estimator, kind: str) -> float:
-    """Return what lbfgs minimises: the loss whose gradient scikit-learn computes, for several numbers their sum."""
+    """Return the objective of lbfgs: the loss whose gradient scikit-learn computes."""
     y = Y[kind]
     penalty = 0.05 * sum((array**2).sum() for array in estimator.coefs_) / ROWS
     if kind == "counts":
@@ -778,7 +780,7 @@ def objective(estimator: Estimator, kind: str) -> float:
 @pytest.mark.parametrize("kind", Y)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_loss_of_lbfgs_is_that_of_scikit_learn(kind: str, weighted: bool) -> None:
-    """Its loss_ at the weights that ours has found: it evaluates there, and goes nowhere."""
+    """scikit-learn's loss_ at our weights, from a fit with one evaluation and no step."""
     keywords = {"sample_weight": WEIGHTS} if weighted else {}
     settings: Settings = {"solver": "lbfgs", "alpha": 0.3, "hidden_layer_sizes": (4,), "max_iter": 20, "random_state": 1}
     mine = fitted(ours(kind, **settings), X, Y[kind], **keywords)
@@ -802,7 +804,7 @@ def test_lbfgs_warns_where_it_has_not_converged() -> None:
             ours("classes", solver="lbfgs", random_state=0, **settings).fit(X, Y["classes"])
 
 
-# --- What is more: dtype, class_weight, callback, progress, network_ ---
+# --- Additional features: dtype, class_weight, callback, progress, network_ ---
 
 
 @pytest.mark.parametrize("kind", Y)
@@ -878,7 +880,7 @@ def test_callback(kind: str, solver: str) -> None:
 
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_callback_ends_the_fit(solver: str) -> None:
-    """Without a warning, and with the network so far."""
+    """Without a warning; the network so far is kept."""
     make = partial(ours, "classes", hidden_layer_sizes=(6,), random_state=0, solver=solver)
     ended = make(callback=lambda training: len(training.losses) == 4).fit(X, Y["classes"])
     assert ended.n_iter_ == 4
@@ -1114,7 +1116,7 @@ for rows, inputs, hidden, solver, early in (
 
 @pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_ends_the_fit_with_a_warning() -> None:
-    """A small fit, one with early stopping, and one whose epoch takes long: each within a second."""
+    """A small fit, one with early stopping, one with a long epoch: each ends within a second."""
     ran = run(INTERRUPTED)
     assert ran.stdout == "True True ['Training interrupted by user.'] (2,)\n" * 3, ran.stdout + ran.stderr
 
@@ -1239,8 +1241,8 @@ def test_digits_are_learnt() -> None:
 
 
 def test_dask_cluster() -> None:
-    """A fitted estimator goes to the worker, which is a process, and predicts blocks of rows there."""
-    import distributed  # takes long, and processes of its own import this file
+    """A fitted estimator is sent to a worker process, and predicts blocks of rows there."""
+    import distributed  # here because it is slow, and worker processes import this file
 
     labelled, plain = (fitted(ours("classes", **SMALL), x, Y["classes"]) for x in (frame(X), X))
     regressor = fitted(ours("numbers", **SMALL), X, Y["numbers"])
@@ -1329,12 +1331,12 @@ def test_errors_are_those_of_scikit_learn(name: str) -> None:
     for make in (ours, theirs):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            with pytest.raises(Exception) as raised:  # noqa: PT011  (whatever scikit-learn raises)
+            with pytest.raises(Exception) as raised:  # noqa: PT011  (any exception of scikit-learn)
                 CALLS[name](make)
         caught.append(raised.value)
     actual, expected = caught
     assert type(actual) is type(expected), actual
-    # The choices of a parameter are a set, which has no order.
+    # The choices of a parameter are a set, in any order.
     assert sorted(re.findall(r"\w+", str(actual))) == sorted(re.findall(r"\w+", str(expected)))
 
 
@@ -1346,7 +1348,7 @@ def test_network_of_an_estimator_that_is_not_fitted() -> None:
 
 
 def test_without_scikit_learn() -> None:
-    """The rest of the package works; the estimators say what is missing."""
+    """The rest of the package works; the estimators name the missing package."""
     ran = run(
         """
 import sys

@@ -1,8 +1,8 @@
-"""scikit-learn's own tests of its MLP, and its checks of estimators, run on nnkernels.sklearn.
+"""scikit-learn's own tests of its MLP, and its estimator checks, run on nnkernels.sklearn.
 
-scikit-learn's test module runs under pytest in a process of its own, for it needs scikit-learn's fixtures. There this file is a
-plugin: it puts our classes in the place of scikit-learn's before the module is imported. Only tests of private names are left
-out, each with its reason.
+scikit-learn's test module needs its fixtures, so it runs under pytest in a separate process. There
+this file is a plugin, which replaces scikit-learn's classes before the module is imported. Only
+tests of private names are left out, each with its reason.
 """
 
 import os
@@ -20,7 +20,8 @@ from nnkernels.sklearn import MLPClassifier, MLPRegressor
 
 MODULE = "sklearn.neural_network.tests.test_mlp"
 
-# Tests of scikit-learn's that use private names, the name, and where test_sklearn.py tests the same by public ones.
+# scikit-learn's tests of private names: the name, and the test in test_sklearn.py that uses public
+# names.
 PRIVATE = {
     "test_gradient": "_loss_grad_lbfgs, a function for SciPy. In its place: test_loss_of_lbfgs_is_that_of_scikit_learn",
 }
@@ -32,11 +33,11 @@ if Path(__file__).stem in os.environ.get("PYTEST_PLUGINS", "").split(","):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ElementTree.Element]]:
-    """Run scikit-learn's tests; return pytest's report, the cases by the name of their test."""
+    """Run scikit-learn's tests, and return the cases in pytest's report by test name."""
     folder = tmp_path_factory.mktemp("sklearn")
     here = Path(__file__)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
-    # Its own configuration lets all warnings pass but those of what will change.
+    # scikit-learn's configuration makes only deprecations errors.
     command += ["-W", "error", "-W", "ignore::sklearn.exceptions.ConvergenceWarning"]
     command += [f"--junitxml={folder / 'report.xml'}", "--pyargs", MODULE]
     search = os.pathsep.join(filter(None, [str(here.parent), os.environ.get("PYTHONPATH")]))
@@ -50,7 +51,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ElementTr
 
 
 def texts(cases: list[ElementTree.Element]) -> list[str]:
-    """Return why cases failed or were skipped."""
+    """Return the reasons why cases failed or were skipped."""
     return [f"{case.attrib['name']}: {outcome.attrib.get('message')}\n{outcome.text}" for case in cases for outcome in case]
 
 
@@ -73,7 +74,7 @@ def test_tests_left_out_fail_by_a_private_name(name: str, report: dict[str, list
 
 
 def estimators() -> list[Any]:
-    """Return both classes with each solver; as scikit-learn does for its own checks, they fit for a while only."""
+    """Return both classes with each solver; fits are short, as in scikit-learn's own checks."""
     found: list[Any] = [MLPClassifier(), MLPRegressor()]
     for make in (MLPClassifier, MLPRegressor):
         found += [make(solver="sgd", learning_rate_init=0.05, max_iter=50), make(solver="lbfgs", alpha=0.01, max_iter=30)]
@@ -87,7 +88,7 @@ def test_checks_of_estimators(estimator: Any, check: Any) -> None:
 
 
 def test_no_check_is_left_out() -> None:
-    """No tag of an estimator excuses it."""
+    """No estimator tag excludes a check."""
     for estimator in estimators():
         tags = estimator.__sklearn_tags__()
         assert not any((tags._skip_test, tags.no_validation, tags.non_deterministic))

@@ -16,12 +16,12 @@ from ulp import same_bits, ulp_error
 ROW_FUNCTIONS = (nnk.softmax, nnk.log_softmax)
 FUNCTIONS = (*ROW_FUNCTIONS, nnk.logsumexp)
 
-# float16 results are the float32 ones rounded once: half an ULP, and a little for the float32 error.
+# float16 results are rounded float32 results: half an ULP, plus a little for the float32 error.
 PROMISED_ULP = {np.float16: 0.501, np.float32: 4.0, np.float64: 4.0}
 
 
 def rows_to_test(dtype: type[np.floating], n: int) -> dict[str, NDArray[Any]]:
-    """Return rows of n logits, each difficult in its own way."""
+    """Return difficult rows of n logits, one of each kind."""
     rng = np.random.default_rng(n)
     spread = np.finfo(dtype).maxexp * np.log(2)
     rows = {
@@ -44,7 +44,7 @@ def test_accuracy(function: Any, measured_dtype: type[np.floating], n: int) -> N
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_accuracy_of_a_long_row(function: Any, measured_dtype: type[np.floating]) -> None:
-    """A million equal terms, whose sum loses most where it is added up one by one."""
+    """A million equal terms, the worst case of sequential summation."""
     check_accuracy(function, {"constant": np.full(1_000_000, 0.1, measured_dtype)})
 
 
@@ -54,8 +54,8 @@ def check_accuracy(function: Any, rows: dict[str, NDArray[Any]]) -> None:
         actual = np.asarray(function(z))
         exact = getattr(reference, function.__name__)(z)
         if function is not nnk.softmax and dtype is not np.float16:
-            # The logarithm of the sum is right to a few ULP, but what is added to it may cancel: the bound is in terms of the
-            # larger of the two.
+            # The logarithm of the sum is accurate to a few ULP, but adding the maximum may cancel.
+            # So the bound is relative to the larger term.
             terms = np.maximum(np.abs(exact), np.minimum(np.log(n), np.abs(z.max()).astype(np.longdouble)))
             error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(terms.astype(dtype))
         else:
@@ -65,7 +65,7 @@ def check_accuracy(function: Any, rows: dict[str, NDArray[Any]]) -> None:
 
 @pytest.mark.parametrize("n", [784, 1000, 1024, 1025, 2048, 100_000])
 def test_one_above_equal_others(n: int) -> None:
-    """Equal terms round alike: added one after the other they would be off by several ULP."""
+    """Equal terms round alike: sequential summation would have an error of several ULP."""
     for z in np.linspace(-3, -0.01, 60 if n < 10_000 else 6).astype(np.float32):
         row = np.full(n, z)
         row[n // 2] = 0
@@ -87,8 +87,8 @@ def test_sums_to_one_and_keeps_the_order(dtype: type[np.floating], rng: np.rando
     np.testing.assert_allclose(p.sum(axis=-1, dtype=np.float64), 1, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
-# A shape and an axis for each way through the kernels: rows in lanes, one vector, groups of rows, a row that reads the next one
-# ahead, rows of several blocks, and strided ones.
+# A shape and axis for each path in the kernels: rows in lanes, one vector, groups of rows, a row
+# with prefetch of the next, rows of several blocks, strided rows.
 SHORT = [((40, 3), -1), ((3,), -1), ((2, 33, 5), 1), ((40, 33), -1)]
 LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
 
@@ -104,10 +104,11 @@ LONG = [((9, 200), -1), ((3, 700), -1), ((700, 3), 0), ((100_000,), 0)]
 def test_differences_alone(
     shape: tuple[int, ...], axis: int, dtype: type[np.floating], seed: int, size: int, bits: int, shift: float
 ) -> None:
-    """softmax(z + c) has the bits of softmax(z), and log_softmax as well, wherever every z + c is exact."""
+    """If every z + c is exact, it gives the same bits as z."""
     most = 2 ** (np.finfo(dtype).nmant + 1)
     unit = 2.0**size / most
-    # z and z + c are multiples of the unit up to `most` of them, so that they are exact and their differences need not be.
+    # z and z + c are multiples of the unit, up to `most` units, so they are exact; their
+    # differences may not be.
     low, high = -min(2**bits, most), min(2**bits, most)
     multiples = np.random.default_rng(seed).integers(low, high, shape, endpoint=True)
     c = int(shift * most)
@@ -124,7 +125,7 @@ def test_differences_alone(
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_same_difference_from_other_numbers(n: int, measured_dtype: type[np.floating], data: st.DataObject) -> None:
-    """The differences of a and b are those of -b and -a, for all numbers."""
+    """The rows (a, b) and (-b, -a) have the same differences, for all numbers."""
     numbers = st.one_of(
         st.floats(allow_nan=False, allow_infinity=False, width=np.finfo(measured_dtype).bits),
         st.floats(-100, 100, width=32),
@@ -200,7 +201,7 @@ def test_every_length_and_layout(function: Any, dtype: type[np.floating], rng: n
 
 @pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
 def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng: np.random.Generator) -> None:
-    """Short rows are computed several at once, the rest one by one: each as if it were alone, special ones among them too."""
+    """Short rows computed several at once have the bits of each row alone, even special rows."""
     for n in range(1, 41):
         z = rng.normal(0, 4, (40, n)).astype(dtype)
         z[5, 0], z[11, -1], z[12, n // 2], z[20], z[37, 0] = np.nan, np.inf, -np.inf, -np.inf, np.nan
@@ -219,7 +220,7 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 
 @pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
-    """A larger element has no smaller probability, not even where the exponential's table has another row: at log(2)/32."""
+    """Larger elements never have smaller probabilities, not even where exp changes its table row."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
     boundaries = -np.r_[1:33:2, 33 : 32 * largest / np.log(2) : 14] * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):
@@ -291,7 +292,7 @@ def test_tutorial() -> None:
 @pytest.mark.parametrize("shape", [(1,), (10,), (3, 7), (2, 3, 5), (16, 64), (1024,), (1025,), (0,), (3, 0), (0, 3)])
 @pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
 def test_few_elements_as_the_ufunc(function: Any, dtype: type[np.floating], shape: tuple[int, ...]) -> None:
-    """The short way of small arrays: new results, out, in place, and outputs that it must leave to the ufunc."""
+    """The fast path of small arrays: new results, out, in place, outputs that need the ufunc."""
     z = np.random.default_rng(1).normal(0, 3, shape).astype(dtype)
     expected = getattr(_core, function.__name__)(z)
     result = function(z)
@@ -315,7 +316,7 @@ def test_few_elements_as_the_ufunc(function: Any, dtype: type[np.floating], shap
 
 @pytest.mark.parametrize("function", ROW_FUNCTIONS, ids=lambda f: f.__name__)
 def test_few_elements_in_other_calls(function: Any) -> None:
-    """What looks like the usual call of a small array, and is none."""
+    """Unusual calls with small arrays."""
     z = np.random.default_rng(1).normal(0, 3, (4, 4)).astype(np.float32)
     expected = function(z)
     assert same_bits(function(z, 0), function(np.ascontiguousarray(z.T)).T)

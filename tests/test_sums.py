@@ -1,4 +1,4 @@
-"""What sums: errors below the stated bounds on data made to be hard, and on random data no larger than NumPy's."""
+"""Errors of sums: within their bounds on hard data, and no larger than NumPy's on random data."""
 
 import math
 import os
@@ -19,14 +19,15 @@ Array = NDArray[Any]
 
 LENGTHS = (1, 2, 3, 63, 64, 65, 1023, 1024, 1025, 5000)
 
-# Beside 1: so large that nothing of the 1 is left, and their products with what else is here are finite.
+# Numbers so large that adding 1 changes nothing, but whose products with the other numbers here are
+# finite.
 LARGE = {np.float16: 1e4, np.float32: 1e30, np.float64: 1e100}
 
 ROW_FUNCTIONS = (nnk.softmax, nnk.log_softmax, nnk.logsumexp)
 
 
 def hard_terms(n: int, dtype: type[np.floating]) -> dict[str, Array]:
-    """Return vectors of n elements whose sums are hard, each in its own way."""
+    """Return vectors of n elements with hard sums, one of each kind."""
     rng = np.random.default_rng(n)
     signs = np.where(np.arange(n) % 2 == 0, 1, -1)
     half = rng.normal(0, 1, n // 2)
@@ -47,18 +48,18 @@ def hard_terms(n: int, dtype: type[np.floating]) -> dict[str, Array]:
 
 
 def exact_sum_of_products(x: Array, weights: Array, bias: float = 0) -> float:
-    """Return the sum rounded once, to a double."""
+    """Return the exact sum, rounded once to a double."""
     x, weights = x.astype(np.float64), weights.astype(np.float64)
     products = x * weights
-    # What a product rounds off (T. J. Dekker, "A floating-point technique for extending the available precision", 1971): 0 for
-    # floats.
+    # The rounding error of a product (T. J. Dekker, "A floating-point technique for extending the
+    # available precision", 1971): 0 for floats.
     (x_high, x_low), (weights_high, weights_low) = halves(x), halves(weights)
     low = ((x_high * weights_high - products) + x_high * weights_low + x_low * weights_high) + x_low * weights_low
     return math.fsum([*products.tolist(), *low.tolist(), bias])
 
 
 def halves(x: Array) -> tuple[Array, Array]:
-    """Return two parts of doubles, of 26 bits each."""
+    """Split doubles into two parts of 26 bits each."""
     scaled = x * (2.0**27 + 1)
     high = scaled - (scaled - x)
     return high, x - high
@@ -72,7 +73,7 @@ def assert_within(actual: Any, exact: Any, bound: Array, dtype: type[np.floating
 
 
 def moderate(vectors: dict[str, Array]) -> dict[str, Array]:
-    """Return those whose products with large numbers are finite, and ones."""
+    """Return the vectors whose products with large numbers are finite, and a vector of ones."""
     (n,) = vectors["equal"].shape
     kept = {name: vector for name, vector in vectors.items() if "large" not in name}
     return {**kept, "ones": np.ones(n, vectors["equal"].dtype)}
@@ -83,7 +84,7 @@ def test_hard_dot(dtype: type[np.floating], n: int) -> None:
     vectors = hard_terms(n, dtype)
     for x_name, x in vectors.items():
         for weights_name, weights in moderate(vectors).items():
-            with np.errstate(over="ignore"):  # in float16
+            with np.errstate(over="ignore"):  # float16 may overflow
                 actual = nnk.dot(x, weights)
             exact = exact_sum_of_products(x, weights)
             assert_within(actual, exact, bounds.dot(x, weights, dtype), dtype, f"{x_name} x {weights_name}")
@@ -110,7 +111,7 @@ def test_a_million_equal_terms(dtype: type[np.floating]) -> None:
 
 
 def hard_logits(n: int, dtype: type[np.floating]) -> dict[str, Array]:
-    """Return rows of n logits whose exponentials, their sum or its logarithm are hard."""
+    """Return rows of n logits with hard exponentials, sums or logarithms."""
     rng = np.random.default_rng(n)
     info = np.finfo(dtype)
     lowest = np.log(float(info.smallest_subnormal))
@@ -135,9 +136,10 @@ def hard_logits(n: int, dtype: type[np.floating]) -> dict[str, Array]:
 
 
 def one_and_halves(n: int, dtype: type[np.floating], factor: float) -> Array:
-    """Return logits of 1, and, for each sum on its way to the total, of about half an ULP of it; of 0 elsewhere.
+    """Return logits whose exponentials are 1, about half an ULP of 1, or 0.
 
-    In a tree of sums (cpp/kernels/sum.h) element 0 meets one of the elements 1, 2, 4, 8, ... in each.
+    In the summation tree (cpp/kernels/sum.h), elements 1, 2, 4, 8, ... are added to element 0. Their
+    exponentials are `factor` times half an ULP.
     """
     row = np.full(n, -1000.0)
     row[2 ** np.arange(bounds.height(n))] = np.log(float(bounds.unit(dtype)) * factor)
@@ -156,13 +158,13 @@ def test_hard_logits(function: Any, measured_dtype: type[np.floating], n: int) -
 
 
 def test_the_bound_of_softmax_is_no_larger_than_it_must_be() -> None:
-    """A sum's error can be as large as stated: an ULP for each doubling of the length, in these rows."""
+    """These rows reach the stated error of sums, an ULP for each doubling of the length."""
     for n in (2, 10, 64, 1000, 1024, 100_000):
         error = ulp_error(
             nnk.softmax(one_and_halves(n, np.float32, 0.99)), reference.softmax(one_and_halves(n, np.float32, 0.99))
         )
         assert error.max() > 0.98 * bounds.height(n)
-    # As cpp/kernels/softmax.h and python/docs/accuracy.md state it.
+    # Bounds stated in cpp/kernels/softmax.h and python/docs/accuracy.md.
     for n, stated in ((2, 1.4), (10, 4.3), (1000, 10.2)):
         rows = [one_and_halves(n, np.float32, factor) for factor in (0.99, 1.01)]
         assert stated - 0.1 < max(ulp_error(nnk.softmax(row), reference.softmax(row)).max() for row in rows) <= stated
@@ -172,17 +174,17 @@ def rms(error: Array) -> float:
     return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
 
 
-# Beside the kernels that NumPy has for this CPU; those of other architectures were not measured.
+# Only with NumPy's kernels for this CPU, and only on x86-64: others were not measured.
 beside_numpy = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or "OPENBLAS_CORETYPE" in os.environ, reason="NumPy has other kernels here"
 )
 
 
 def assert_no_larger(ours: Any, numpys: Any, exact: Array, scale: Array, most: float = 1.05) -> None:
-    """Assert that the root mean square of our errors, relative to a scale, is no larger than NumPy's.
+    """Assert that our root mean square error, relative to a scale, is no larger than NumPy's.
 
-    5% more are allowed where both are alike, and chance decides: 0.4% was seen beside NumPy's kernels for AVX-512, 4% beside
-    those for AVX2.
+    A tolerance of 5% allows for chance if both are alike. Measured differences are 0.4% with NumPy's
+    kernels for AVX-512, and 4% with its kernels for AVX2.
     """
     ratio = rms((np.asarray(ours) - exact) / scale) / rms((np.asarray(numpys) - exact) / scale)
     assert ratio <= most, f"{ratio:.4f} of NumPy's error"
@@ -196,7 +198,7 @@ def test_dot_beside_numpy(n: int, measured_dtype: type[np.floating], rng: np.ran
     assert_no_larger(nnk.dot(x, weights), np.vecdot(x, weights), exact, scale)
 
 
-# Few outputs are an exception: NumPy adds many more partial sums there than our four chains.
+# Except for few outputs, where NumPy uses many more partial sums than our four chains.
 @beside_numpy
 @pytest.mark.parametrize(
     ("outputs", "inputs", "most"),

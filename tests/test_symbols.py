@@ -1,4 +1,4 @@
-"""The build's check of the kernels' objects, cpp/targets/check_symbols.cmake, says no where it should."""
+"""The build's check of the targets' objects (cpp/targets/check_symbols.cmake) rejects bad ones."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "cpp" / "targets" / "check_symbols.cmake"
-# Beside this Python is where pip puts cmake.
+# pip installs cmake beside Python.
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 CMAKE, COMPILER, AR, NM = (shutil.which(tool, path=SEARCHED) for tool in ("cmake", os.environ.get("CXX", "c++"), "ar", "nm"))
 
@@ -27,7 +27,7 @@ const void* fake_table() { return &table; }
 
 
 def check(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the check on a library of this code."""
+    """Compile code to a library, and run the check on it."""
     source, library = folder / "fake.cpp", folder / "libfake.a"
     source.write_text(code)
     subprocess.run([COMPILER, "-O2", "-c", source, "-o", source.with_suffix(".o")], check=True)

@@ -1,4 +1,4 @@
-"""The pool: the limit, other threads' floating-point environment, other processes and interpreters."""
+"""The thread pool: number of threads, floating-point environment, processes, subinterpreters."""
 
 import ctypes
 import functools
@@ -29,7 +29,7 @@ def test_limit() -> None:
 
 
 def run(code: str, **environment: str) -> str:
-    """Return what Python prints for a piece of code in a process of its own."""
+    """Run Python code in a separate process, and return its output."""
     finished = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True, timeout=60
     )
@@ -41,13 +41,13 @@ LIMIT = "import nnkernels as nnk; print(nnk.get_num_threads())"
 
 @functools.cache
 def limit(before: str = "", **environment: str) -> int:
-    """Return the limit of a new process, after some Python, without the variables that would change it."""
+    """Return the maximum number of threads in a new process, after running some code."""
     return int(run(before + LIMIT, **{"NNKERNELS_NUM_THREADS": "", "OMP_NUM_THREADS": "", **environment}))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs an affinity mask")
 def test_default_limit_is_at_most_the_affinity() -> None:
-    assert 1 <= limit() <= len(os.sched_getaffinity(0))  # tests/cgroup.cpp tests the quota, which may be less
+    assert 1 <= limit() <= len(os.sched_getaffinity(0))  # or a smaller quota (tests/cgroup.cpp)
     assert limit("import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});") == 1
 
 
@@ -63,7 +63,7 @@ def test_omp_num_threads_that_is_no_limit(value: str) -> None:
 
 
 def test_limit_by_the_environment() -> None:
-    """NNKERNELS_NUM_THREADS is taken as given, also beyond the CPUs; test_errors.py has what it may not be."""
+    """NNKERNELS_NUM_THREADS may exceed the number of CPUs. test_errors.py has bad values."""
     assert limit(NNKERNELS_NUM_THREADS="5") == 5
     assert limit(NNKERNELS_NUM_THREADS="5", OMP_NUM_THREADS="1") == 5
 
@@ -83,11 +83,11 @@ def test_overflow_in_a_worker_is_reported() -> None:
 
 @pytest.mark.usefixtures("threads")
 def test_overlap_is_not_shared_out() -> None:
-    """NumPy copies nothing if the input runs ahead of the output, so one thread must go through them in order."""
+    """If the input is ahead of an overlapping output, NumPy makes no copy: compute in order."""
     nnk.set_num_threads(2)
     expected = nnk.relu(LARGE[1:])
     for _ in range(20):
-        x = np.concatenate([LARGE, LARGE])  # large enough that the workers are awake afterwards
+        x = np.concatenate([LARGE, LARGE])  # large enough to wake the workers
         nnk.sigmoid(x)
         nnk.relu(x[1 : len(LARGE)], out=x[: len(LARGE) - 1])
         assert same_bits(x[: len(LARGE) - 1], expected)
@@ -98,7 +98,7 @@ def test_overlap_is_not_shared_out() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["tanh", "softmax"])
 def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng: np.random.Generator) -> None:
-    """Threads share the outputs of a layer where there are few rows, the rows where there are many: the bits are the same."""
+    """Threads share a layer's outputs if there are few rows, else the rows, with the same bits."""
     weights = [rng.standard_normal((1000, n)).astype(dtype) for n in (600, 1000)]
     bias = rng.standard_normal(1000).astype(dtype)
     net = nnk.Network([nnk.Dense(one, bias, activation) for one in weights])
@@ -106,7 +106,7 @@ def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng
     strided, columns = np.repeat(x, 2, axis=1)[:, ::2], weights[0].copy(order="F")
 
     def results() -> list[np.ndarray]:
-        nnk.sigmoid(LARGE)  # the workers are awake afterwards, for loops that are not worth waking them
+        nnk.sigmoid(LARGE)  # wakes the workers, so that they share smaller loops
         return [
             net(x),
             net(strided),
@@ -124,11 +124,12 @@ def test_shared_layers(rows: int, dtype: type[np.floating], activation: str, rng
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded Python")
 def test_import_leaves_the_gil_disabled() -> None:
     code = "import sys, nnkernels; print(sys._is_gil_enabled())"
-    assert run(code, PYTHON_GIL="") == "False"  # the variable would speak for the module
+    assert run(code, PYTHON_GIL="") == "False"  # PYTHON_GIL would override the module
 
 
 def test_idle_pool_sleeps() -> None:
-    # The least of some tries: a virtual CPU that stands still while a worker looks out counts as work.
+    # The minimum of some tries: if a virtual CPU stops while a worker spins, that time counts as
+    # work.
     code = """
 import time
 import numpy as np, nnkernels as nnk
@@ -207,7 +208,7 @@ def in_child(queue: Any) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_processes(method: str) -> None:
     nnk.set_num_threads(3)
-    expected = nnk.sigmoid(LARGE)[::1000]  # the pool has workers now, which a child that is forked has not
+    expected = nnk.sigmoid(LARGE)[::1000]  # starts workers, which a forked child does not have
     context = multiprocessing.get_context(method)
     for _ in range(20 if method == "fork" else 1):
         queue = context.Queue()
@@ -226,7 +227,7 @@ def test_processes(method: str) -> None:
 def test_joblib(backend: str) -> None:
     joblib = pytest.importorskip("joblib")  # comes with scikit-learn
     nnk.set_num_threads(3)
-    x = LARGE.reshape(1000, 1000)  # large enough that joblib hands it on as a file
+    x = LARGE.reshape(1000, 1000)  # so large that joblib passes it as a file
     net = nnk.Network([nnk.Dense(x / 1000, activation="tanh")])
     expected = net(x)
     with joblib.parallel_config(backend=backend):
@@ -235,7 +236,7 @@ def test_joblib(backend: str) -> None:
 
 
 def test_workers_of_joblib_do_not_oversubscribe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are told their share of the CPUs by OMP_NUM_THREADS."""
+    """Joblib tells its workers their share of the CPUs in OMP_NUM_THREADS."""
     joblib = pytest.importorskip("joblib")  # comes with scikit-learn
     monkeypatch.delenv("NNKERNELS_NUM_THREADS", raising=False)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -272,7 +273,7 @@ print(nnk.dense([1.0, 2.0], [[3.0, 4.0]], activation="relu"))
 
 @pytest.mark.parametrize("first", ["", "import nnkernels"])
 def test_subinterpreters(first: str) -> None:
-    """They are refused, whether they share the GIL or not, and the main interpreter is as before."""
+    """Refused, with a shared GIL or their own. The main interpreter is unaffected."""
     *others, main = run(f"{first}\n{SUBINTERPRETERS}").splitlines()
     assert main == "[11.]"
     assert len(others) == 2
@@ -305,7 +306,8 @@ print(np.array_equal(first, expected), workers, np.array_equal(second, expected)
     assert run(code) == "True 0 True 3"
 
 
-# Where the C library's fenv_t keeps its control word, and the bits there for rounding upward and for flushing subnormals.
+# The control word in the C library's fenv_t: its offset, and the bits for rounding upward and for
+# flushing subnormals.
 MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 
 
@@ -314,10 +316,10 @@ MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 @pytest.mark.parametrize("mode", ["upward", "flush"])
 @pytest.mark.parametrize("n", [500, 4001, 400_001])
 def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.floating[Any]], tmp_path: Path) -> None:
-    """Results are those of the default modes, in workers too, and the caller's modes are as before.
+    """Results are those of the default modes, also in workers, and the caller's modes are restored.
 
-    This holds for all that computes here, and for what a Network converts. NumPy converts what else there is to convert before
-    it calls a ufunc, and rounds as the caller says: integers, ``dtype=``, ``out=`` of another dtype.
+    This holds for computations and for a Network's conversions. For ufuncs, NumPy converts integers,
+    ``dtype=`` and ``out=`` of another dtype, in the caller's rounding mode.
     """
     offset, *bits = MODES[os.uname().machine]
     wanted = bits[mode == "flush"]

@@ -1,4 +1,4 @@
-"""to_onnx: ONNX's checker takes the files, its evaluator and ONNX Runtime agree, from_onnx gives the network back."""
+"""to_onnx: ONNX's checker and evaluator, ONNX Runtime, and the way back by from_onnx."""
 
 import math
 from itertools import product
@@ -26,7 +26,7 @@ ACTIVATIONS = (
 
 
 class Erf(OpRun):
-    """ONNX's own computes in float32."""
+    """Erf in the dtype of x; ONNX's evaluator computes it in float32."""
 
     op_domain = ""
 
@@ -35,7 +35,7 @@ class Erf(OpRun):
 
 
 def same(first: nnk.Network, second: nnk.Network) -> None:
-    """Check that two networks are the same, bit for bit."""
+    """Check that two networks are equal, bit for bit."""
     assert (first.dtype, first.one_neuron, dict(first.metadata)) == (second.dtype, second.one_neuron, dict(second.metadata))
     assert len(first) == len(second)
     for ours, theirs in zip(first.layers, second.layers, strict=True):
@@ -49,7 +49,7 @@ def same(first: nnk.Network, second: nnk.Network) -> None:
 
 
 def networks(activation: str | None, dtype: Any) -> list[nnk.Network]:
-    """Return networks of each kind of layer, with this activation."""
+    """Return networks with each kind of layer and this activation."""
     weights, second = (RNG.normal(size=(4, 3)) / 4).astype(dtype), (RNG.normal(size=(2, 4)) / 4).astype(dtype)
     bias = RNG.normal(size=4).astype(dtype)
     scale = nnk.Scale(RNG.normal(size=3), RNG.normal(size=3))
@@ -65,7 +65,7 @@ def networks(activation: str | None, dtype: Any) -> list[nnk.Network]:
 
 
 def check(network: nnk.Network, path: Path) -> None:
-    """Check a file that a network is written to."""
+    """Write a network to a file, and check it."""
     network.to_onnx(path)
     onnx.checker.check_model(path, full_check=True)
     content = path.read_bytes()
@@ -83,12 +83,12 @@ def check(network: nnk.Network, path: Path) -> None:
     for other in evaluated:
         assert (other.dtype, other.shape) == (y.dtype, y.shape)
         np.testing.assert_allclose(other.astype(np.float64), exact, rtol=0, atol=tolerance)
-    if network.dtype != np.float16:  # in which ONNX's evaluator rounds more often
+    if network.dtype != np.float16:  # ONNX's evaluator rounds more often in float16
         nnk.from_onnx(path, check=(x, evaluated[0]))
 
 
 def runtime(content: bytes, x: Array) -> list[Any]:
-    """Return what ONNX Runtime gives, if it is installed and has the operators."""
+    """Return the results of ONNX Runtime, if it is installed and has the operators."""
     try:
         import onnxruntime
     except ImportError:
@@ -110,7 +110,7 @@ def test_activations(tmp_path: Path, activation: str | None, dtype: Any) -> None
 
 
 def test_runtime() -> None:
-    """Without ONNX Runtime the other tests are those of ONNX's own evaluator."""
+    """Without ONNX Runtime, the other tests use only ONNX's evaluator."""
     pytest.importorskip("onnxruntime")
 
 
@@ -173,7 +173,7 @@ def test_opset(tmp_path: Path, dtype: Any, activation: str) -> None:
 
 
 def test_options_that_float32_cannot_hold(tmp_path: Path) -> None:
-    """In float32 the attribute is rounded, as the network rounds it; the digits are beside it, unless someone changes it."""
+    """The attribute is rounded to float32. The doc_string has all digits, until the attribute changes."""
     network = nnk.Network([nnk.Dense(np.ones((1, 1), np.float32), None, "elu(alpha=0.3333333333333333)")])
     network.to_onnx(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
@@ -203,7 +203,7 @@ def test_paths(network: nnk.Network, tmp_path: Path) -> None:
 
 
 def test_trained_on(tmp_path: Path) -> None:
-    """A network that comes back can learn."""
+    """A restored network can be trained."""
     network = nnk.Network.random([3, 5, 2], "gelu", "softmax", seed=0)
     network.to_onnx(tmp_path / "net.onnx")
     x, labels = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)

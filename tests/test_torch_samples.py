@@ -1,4 +1,4 @@
-"""PyTorch's own samples of its losses and activations (OpInfo), values and gradients. They need PyTorch and expecttest."""
+"""PyTorch's samples of losses and activations (OpInfo). Needs PyTorch and expecttest."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ Sample = tuple[Array, Array, dict[str, Any]]
 def cross_entropy(
     scores: Array, targets: Array, weight: Array | None = None, ignore_index: int = -100, **keywords: Any
 ) -> tuple[Any, Array]:
-    """PyTorch has the classes on the second axis, and weights of them."""
+    """PyTorch has the classes on the second axis, and class weights."""
     counts = np.ones(scores.shape[1]) if weight is None else weight
     if targets.ndim == scores.ndim:
         targets, sample_weight = np.moveaxis(targets, 1, -1) * counts, None
@@ -39,7 +39,7 @@ def binary_cross_entropy_with_logits(
     pos_weight: Array | None = None,
     reduction: str = "mean",
 ) -> tuple[Any, Array]:
-    """PyTorch's mean of weighted losses is over their number, and each column may have a pos_weight."""
+    """PyTorch divides the sum of weighted losses by their number; pos_weight is per column."""
     sample_weight = None if weight is None else np.broadcast_to(weight, logits.shape)
     keywords: dict[str, Any] = {"reduction": "none", "gradient": True}
     if pos_weight is None:
@@ -58,7 +58,7 @@ def binary_cross_entropy_with_logits(
 
 
 def poisson_nll_loss(log_rates: Array, targets: Array, *, eps: float = 0.0, **keywords: Any) -> tuple[Any, Array]:
-    """Of log rates, without log(y!)."""
+    """The loss of log rates, without log(y!)."""
     return nnk.poisson(log_rates, targets, gradient=True, reduction=keywords["reduction"])
 
 
@@ -83,7 +83,7 @@ def samples(name: str, dtype: Any) -> Iterator[Any]:
     for sample in info.sample_inputs("cpu", dtype, requires_grad=False):
         if name != "poisson_nll_loss" or (sample.kwargs["log_input"] and not sample.kwargs["full"]):
             for key in sample.kwargs.keys() & {"weight", "pos_weight"}:
-                sample.kwargs[key] = sample.kwargs[key].abs()  # we take no negative weights
+                sample.kwargs[key] = sample.kwargs[key].abs()  # negative weights are not supported
             yield sample
 
 
@@ -95,7 +95,8 @@ def softplus(x: Array, beta: float = 1, threshold: float = 20) -> Array:
     return np.where(x * beta > threshold, x, nnk.softplus(x * x.dtype.type(beta)) / x.dtype.type(beta))
 
 
-# The functions of a tensor, by their names in PyTorch's list, and as text for a layer with such options.
+# Functions of a tensor by their names in PyTorch's list, and as a text for a layer, with their
+# options.
 ACTIVATIONS: dict[str, tuple[Any, Any]] = {
     "exp": (nnk.exp, lambda: "exp"),
     "log_softmax": (lambda x, dim, **_: nnk.log_softmax(x, axis=dim), None),
@@ -122,7 +123,7 @@ def test_samples_of_activations(name: str, dtype: str) -> None:
     for info in (info for info in op_db if info.name == name and not info.variant_test_name):
         for sample in info.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False):
             if "dtype" in sample.kwargs or (sample.input.ndim == 0 and "softmax" in name):
-                continue  # which ours do not have
+                continue  # not supported
             x = sample.input.clone().requires_grad_()
             expected = info.op(x, *sample.args, **sample.kwargs)
             keywords = {key: value for key, value in sample.kwargs.items() if key != "inplace"}
@@ -144,7 +145,7 @@ def test_samples_of_activations(name: str, dtype: str) -> None:
     assert count >= 1
 
 
-@pytest.mark.filterwarnings("ignore")  # of what PyTorch's tests import
+@pytest.mark.filterwarnings("ignore")  # from imports of PyTorch's tests
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OURS)
 def test_samples(name: str, dtype: str) -> None:

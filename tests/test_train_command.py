@@ -1,4 +1,4 @@
-"""``python -m nnkernels train``, and what predict and show make of its networks: from a CSV file to class names."""
+"""``python -m nnkernels train``, predict and show: from CSV to class names."""
 
 import csv
 import io
@@ -38,13 +38,13 @@ SPECIES = IRIS.target_names[IRIS.target]
 
 
 def table(inputs: NDArray[Any], targets: Any, header: str = "") -> str:
-    """Return CSV whose last column is the target."""
+    """Return CSV with the target in the last column."""
     rows = zip(inputs.tolist(), targets.tolist(), strict=True)
     lines = (",".join(map(str, [*row, target])) for row, target in rows)
     return header + "".join(f"{line}\n" for line in lines)
 
 
-# SHA-256 of the weights that these data give with the default options, on every machine.
+# SHA-256 of the weights trained on these data with default options, on every machine.
 SHA256 = {
     "iris.csv": "25a5a13bb47fcc22b2bae1c64c5926f2fb1b9c550339ec54d5bd0682c4dc1ccc",
     "diabetes.csv": "bda0523f596a2b49686de02429cc6b263c64d6a8355b31c50a64624b8a4a3ec1",
@@ -56,7 +56,7 @@ IRIS_CSV = table(IRIS.data, SPECIES, IRIS_HEADER)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield the current folder, which has iris.csv; nothing hidden may be left in it."""
+    """Yield the current folder, with iris.csv. Check that no hidden files remain."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "iris.csv").write_text(IRIS_CSV)
     yield tmp_path
@@ -64,7 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def held_back(labels: NDArray[Any], seed: int = 0, fraction: float = 0.2) -> NDArray[np.bool_]:
-    """Return the rows that are held back: of each class the first ones in a random order."""
+    """Return the held-back rows: of each class, the first in a random order."""
     order = _core.permutation(seed, 2**64 - 1, len(labels))
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -127,7 +127,7 @@ def test_iris(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_network_that_is_written(folder: Path) -> None:
-    """It is the best one of ``train`` on scaled inputs, with a layer that scales them, and names."""
+    """It is ``train``'s best network on scaled inputs, with a Scale for the inputs, and names."""
     net = train_file(IRIS_CSV)
     held = held_back(IRIS.target)
     scale = scale_of(net)
@@ -148,7 +148,7 @@ def test_the_network_that_is_written(folder: Path) -> None:
 
 
 def test_the_same_network_everywhere(folder: Path) -> None:
-    """Twice, on each target, on one thread or two: the same report and the same bytes."""
+    """Repeated, on each target, on one or two threads: the same report and the same bytes."""
     (folder / "diabetes.csv").write_text(table(*load_diabetes(return_X_y=True, scaled=False)))
     for name, expected in SHA256.items():
         written = set()
@@ -189,7 +189,7 @@ def test_diabetes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_digits(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Columns that are constant in the rows to learn from are named, and not scaled."""
+    """Columns that are constant in the training rows are named, and not scaled."""
     x, y = load_digits(return_X_y=True)
     net = train_file(table(x, y), "--hidden", "32", "--epochs", "30", "--seed", "3")
     report = capfd.readouterr().out
@@ -240,7 +240,7 @@ def test_options(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("target", ["kind", "1", None])
 def test_target(folder: Path, target: str | None) -> None:
-    """By name, by number from 1, and the last one; the other columns are the inputs."""
+    """The target by name, by number from 1, or the last column by default."""
     order = [*range(4), 4] if target is None else [4, *range(4)]
     lines = ["a,b,c,d,kind", *IRIS_CSV.splitlines()[1:]]
     content = "".join(",".join(np.array(line.split(","))[order]) + "\n" for line in lines)
@@ -324,7 +324,7 @@ def test_csv_variants(folder: Path, variant: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_quotes_in_class_names(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Delimiters, quotes and line breaks in names come through; what np.loadtxt made of such lines does not."""
+    """Names keep their delimiters, quotes and line breaks."""
     names = ['a,"b"', "c\nd", "e"]
     quoted = ['"a,""b"""', '"c\nd"', "e"]
     rows = np.random.default_rng(0).normal(size=(30, 1))
@@ -364,7 +364,7 @@ def test_many_classes_and_constant_columns_are_not_all_listed(folder: Path, capf
 
 
 def test_targets_far_from_zero_make_a_float64_network(folder: Path) -> None:
-    """Where float32 would round them coarsely."""
+    """float32 would round such targets coarsely."""
     x = np.random.default_rng(0).normal(size=(100, 2))
     for offset, dtype in ((1e3, np.float32), (1e7, np.float64)):
         net = train_file(table(x, x.sum(axis=1) + offset), "--epochs", "60")
@@ -393,7 +393,7 @@ def test_targets_beyond_float32_make_a_float64_network(folder: Path, unit: float
 
 
 def test_truth_values_are_numbers(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """In inputs they are 1 and 0, as pd.get_dummies(...).to_csv() writes them; in the target they are classes."""
+    """Truth values, as from pd.get_dummies, are 1 and 0 in inputs, and classes in the target."""
     rows = np.random.default_rng(0).normal(size=(60, 2)).round(3)
     truth = rows.sum(axis=1) > 0
     header = "x,is_large,y,kind\n"
@@ -411,7 +411,7 @@ def test_truth_values_are_numbers(folder: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_ignore(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever is in them; predict ignores them where they are."""
+    """Ignored columns may have any contents; predict ignores them if present."""
     lines = IRIS_CSV.splitlines()
     body = "".join(f"{row},{line.replace(',', ',text,', 1)}\n" for row, line in enumerate(lines[1:]))
     content = f",{lines[0].replace(',', ',day,', 1)}\n{body}"
@@ -481,7 +481,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join), st.integers(1, 9))
 def test_rows_are_those_of_the_csv_module(text: str, block: int) -> None:
-    """Any text, in blocks of any size, has the rows that Python's csv and float find, or is an error."""
+    """Any text, in blocks of any size, gives the rows of Python's csv and float, or an error."""
     lines = io.StringIO(text.removeprefix("\ufeff"), newline=None)
     expected = None
     with suppress(ValueError, csv.Error):
@@ -518,11 +518,11 @@ def target(text: str) -> str:
     return text
 
 
-# --- What goes wrong ---
+# --- Errors ---
 
 ROWS = "1,2,a\n2,1,b\n3,5,a\n4,4,b\n"
 
-# By name: the contents, options, and what must be said.
+# By name: contents, options, and the expected message.
 BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
     "empty": ("", [], "rows.csv, line 1: expected rows, got none"),
     "blank": ("\n \n", [], "rows.csv, line 1: expected rows, got none"),
@@ -635,7 +635,7 @@ BAD_TABLES: dict[str, tuple[str | bytes, list[str], str]] = {
 
 
 def assert_fails(folder: Path, capfd: pytest.CaptureFixture[str], message: str, *arguments: str) -> None:
-    """Check: status 2, one line, and each file is as it was before."""
+    """Check that a command exits with status 2 and one line, and changes no file."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert main([*arguments]) == 2
     out, err = capfd.readouterr()
@@ -670,7 +670,7 @@ def test_bad_tables(folder: Path, capfd: pytest.CaptureFixture[str], case: str) 
 def test_bad_output(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str, output: str, message: str
 ) -> None:
-    """It is noticed before anything is learnt."""
+    """A bad output is an error before training."""
     monkeypatch.delattr(train_module, "train_network")
     arguments = ["-o", output] if option == "-o" else ["-o", "net.safetensors", "--plot", output]
     if option == "--plot" and Path(output).suffix != ".svg":
@@ -717,7 +717,7 @@ def test_output_is_required(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_loss_that_is_not_finite(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One of the held-back rows is so far off that no float32 holds it."""
+    """One held-back row overflows float32."""
     rows = np.full(50, 1.0)
     rows[::2] = 1 + 1e-15
     held = np.flatnonzero(held_back(np.arange(50) % 2))
@@ -752,7 +752,7 @@ def test_closed_pipe_and_closed_streams(folder: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_output_is_replaced_and_keeps_its_permissions(folder: Path) -> None:
-    """A network, or an empty file."""
+    """The old file may be a network, or empty."""
     for old in (nnk.Network([nnk.Dense([1.0])]).save, lambda path: path.write_bytes(b"")):
         old(folder / "net.safetensors")
         (folder / "net.safetensors").chmod(0o640)
@@ -807,7 +807,7 @@ def test_ctrl_c_keeps_the_best_network(folder: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends another process a signal")
 @pytest.mark.usefixtures("signals_as_usual")
 def test_ctrl_c_before_the_first_epoch_is_over(folder: Path) -> None:
-    """It leaves nothing."""
+    """No file remains."""
     (folder / "large.csv").write_text(table(*load_digits(return_X_y=True)))
     nnk.Network([nnk.Dense([1.0])]).save("net.safetensors")
     before = (folder / "net.safetensors").read_bytes()
@@ -850,7 +850,7 @@ def test_plot_needs_matplotlib(folder: Path, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def trained(folder: Path) -> Path:
-    """Return the folder, which has net.safetensors, trained on iris.csv for 30 epochs, too."""
+    """Return the folder, with net.safetensors, trained on iris.csv for 30 epochs."""
     train_file(IRIS_CSV, "--epochs", "30")
     return folder
 
@@ -951,7 +951,7 @@ def test_many_columns_are_not_all_named(folder: Path, capfd: pytest.CaptureFixtu
 
 
 def test_column_names_that_would_be_no_header(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the network knows as names are a header, but not if they may be a row."""
+    """The network's names are a header, unless they may be a row."""
     train_file(table(IRIS.data[:, :2], SPECIES, "age,2020,kind\n"), "--header", "--epochs", "5")
     expected = predict(capfd, "1,2\n")
     assert predict(capfd, "2020,age\n2,1\n") == expected
@@ -966,7 +966,7 @@ def test_column_names_that_would_be_no_header(folder: Path, capfd: pytest.Captur
 
 @pytest.mark.parametrize("probabilities", [[], ["--probabilities"]])
 def test_network_without_names(folder: Path, capfd: pytest.CaptureFixture[str], probabilities: list[str]) -> None:
-    """Its outputs are numbers, and other metadata do not matter."""
+    """Outputs have numbers; other metadata do not matter."""
     nnk.Network([nnk.Dense(np.eye(2))], metadata={"author": "A", "class": "[]"}).save("net.safetensors")
     assert predict(capfd, "a,b\n1,2\n", *probabilities) == "1.0,2.0\n"
 
@@ -1030,7 +1030,7 @@ def test_show_what_is_no_network(folder: Path, capfd: pytest.CaptureFixture[str]
 
 
 def test_hash_of_the_weights(dtype: Any) -> None:
-    """It is that of the bytes of weights and bias, layer after layer; for the demonstration's network it is printed there."""
+    """The SHA-256 of weights and biases, layer by layer, as the demonstration prints it."""
     import hashlib
 
     from nnkernels.commands.demonstration import DIGITS_SHA256

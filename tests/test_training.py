@@ -1,4 +1,4 @@
-"""train: the same network always, what it returns, state, stopping, errors; and that networks learn."""
+"""train: reproducible networks, results, state, stopping, errors; and networks learn."""
 
 import inspect
 import io
@@ -52,18 +52,18 @@ def weights_of(net: nnk.Network) -> Array:
 
 
 def loss_of(net: nnk.Network, x: Array, labels: Array, **keywords: Any) -> float:
-    """Return the cross-entropy of a network with softmax at the end, by functions."""
+    """Return the cross-entropy of a network that ends in softmax, by functions."""
     *hidden, last = net.layers
     return float(nnk.cross_entropy(nnk.Network([*hidden, nnk.Dense(last.weights, last.bias)])(x), labels, **keywords))
 
 
-# --- Beside a plain NumPy reference ---
+# --- Comparison with a plain NumPy reference ---
 
 
 @pytest.mark.parametrize("last", [None, "own"])
 @pytest.mark.parametrize("activation", [text for text in ACTIVATIONS.values() if text])
 def test_each_activation_beside_the_reference(activation: str, last: str | None, rng: np.random.Generator) -> None:
-    """60 steps of Adam: within, and at the end with the activation's own loss."""
+    """60 steps of Adam: as hidden activation, and as last activation with its own loss."""
     net = nnk.Network.random((5, 7, 4), "silu" if last else activation, activation if last else None, seed=3, dtype=np.float64)
     x = rng.uniform(-1, 1, (48, 5))
     own = reference.OWN_LOSS.get(activation, "squared_error") if last else "squared_error"
@@ -109,7 +109,7 @@ def test_options_count_in_training() -> None:
     assert len(results) == 6
 
 
-# --- The same network, whatever the way to it ---
+# --- The same network in every way ---
 
 
 @cache
@@ -123,7 +123,7 @@ def expected(name: str, dtype: str) -> Array:
 
 
 def laid_out(layout: Callable[[Array], Array], given: Arguments) -> Array:
-    """Train with x, targets and weights in another place in memory."""
+    """Train with x, targets and weights in another layout."""
     others = {key: layout(given[key]) for key in ("x", "targets", "sample_weight") if given[key] is not None}
     for array in others.values():
         array.flags.writeable = False
@@ -131,7 +131,7 @@ def laid_out(layout: Callable[[Array], Array], given: Arguments) -> Array:
 
 
 def in_parts(carry: Callable[[nnk.TrainingState], nnk.TrainingState], given: Arguments) -> Array:
-    """Train an epoch, and go on from its state."""
+    """Train one epoch, and continue from its state."""
     first = nnk.train(**given | {"epochs": 1})
     if given["epochs"] == 1:
         return parameters_and_losses(first)
@@ -208,7 +208,7 @@ def test_same_network_4_and_6_epochs_are_10(dtype: str, optimizer: str, tmp_path
     given = arguments("batch 32", dtype) | {"optimizer": OPTIMIZERS[optimizer], "epochs": 10}
     whole = parameters_and_losses(nnk.train(**given))
     first = nnk.train(**given | {"epochs": 4})
-    # The state's weights count, not the network's; and a state is not changed by going on from it.
+    # The state's weights are used, not the network's. Continuing does not change the state.
     for net, carry in product((given["net"], first.network), (lambda state: state, pickled, partial(saved, tmp_path))):
         second = nnk.train(**given | {"net": net, "epochs": 6, "state": carry(first.state)})
         assert len(second.losses) == 6
@@ -232,7 +232,7 @@ def test_same_network_from_input_of_each_dtype(dtype: str) -> None:
         assert same_bits(parameters_and_losses(nnk.train(**given | others)), exact)
 
 
-# --- What train does ---
+# --- Behaviour of train ---
 
 
 def test_signature() -> None:
@@ -280,7 +280,7 @@ def test_shuffled_rows_are_the_permutation_of_the_epoch() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_losses_are_the_running_mean(weighted: bool) -> None:
-    """Each batch's loss before its step, weighted as the mean of a loss is."""
+    """Each batch's loss before its step, weighted as in a mean loss."""
     given = arguments("in order", "float64") | {"epochs": 1, "sample_weight": np.arange(ROWS) % 5 / 4 if weighted else None}
     whole = given | {"batch_size": ROWS}
     before = loss_of(given["net"], given["x"], given["targets"], sample_weight=given["sample_weight"])
@@ -302,7 +302,7 @@ def test_losses_are_the_running_mean(weighted: bool) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_rows_of_weight_0(optimizer: str) -> None:
-    """They add nothing whatever they hold; a batch of them alone makes no step, not even one of momentum or weight decay."""
+    """They add nothing, even if NaN. A batch of such rows makes no step, by momentum or decay either."""
     given = arguments("in order", "float32") | {"optimizer": OPTIMIZERS[optimizer]}
     weights = np.ones(ROWS)
     weights[32:96] = weights[100:110] = weights[-5:] = 0
@@ -339,7 +339,7 @@ def test_validation_losses_are_those_after_each_epoch(weighted: bool, rows: int,
 
 
 def overfitting() -> Arguments:
-    """Return arguments of a fit whose validation loss falls at first, and then rises."""
+    """Return arguments of a fit whose validation loss first falls and then rises."""
     rng = np.random.default_rng(1)
     x, labels = rng.normal(0, 1, (30, 8)), rng.integers(0, 3, 30)
     noisy = np.where(rng.random(30) < 0.7, labels, rng.integers(0, 3, 30))
@@ -359,7 +359,7 @@ def test_patience(patience: int) -> None:
     best = int(np.argmin(training.validation_losses))
     assert len(training.validation_losses) == len(training.losses) == best + 1 + patience < 200
     assert same_bits(weights_of(training.network), weights_of(nnk.train(**given, epochs=best + 1).network))
-    # The state goes on from the last epoch.
+    # The state continues from the last epoch.
     more = nnk.train(**given, epochs=2, state=training.state)
     whole = nnk.train(**given, epochs=best + 3 + patience)
     assert same_bits(weights_of(more.network), weights_of(whole.network))
@@ -378,7 +378,7 @@ def test_patience_that_does_not_end_gives_the_best_network() -> None:
     best = int(np.argmin(training.validation_losses))
     assert best < 149
     assert same_bits(weights_of(training.network), weights_of(nnk.train(**given, epochs=best + 1).network))
-    last = nnk.train(**given, epochs=150)  # without patience it is the last one
+    last = nnk.train(**given, epochs=150)  # without patience: the last network
     assert not np.array_equal(weights_of(last.network), weights_of(training.network))
     assert last.losses == training.losses
 
@@ -406,7 +406,7 @@ def test_no_epochs() -> None:
 
 
 def test_x_is_not_copied() -> None:
-    """Where it is as C++ reads it: C-contiguous and of the network's dtype."""
+    """If x is C-contiguous and has the network's dtype, C++ reads it in place."""
     x = np.zeros((200_000, 20), np.float32)
     net = nnk.Network.random((20, 2), output="softmax", seed=0)
     labels = np.zeros(len(x), np.int64)
@@ -431,7 +431,7 @@ def test_callback_sees_the_current_training() -> None:
 
 
 def test_callbacks_take_linear_time() -> None:
-    """A Training has no copy of the losses."""
+    """Each Training must not copy the losses."""
     x, targets = np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32)
     net = nnk.Network.random((2, 1), seed=0)
     tracemalloc.start()
@@ -476,7 +476,7 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 class Writer:
-    """As some programs have for sys.stderr."""
+    """A stream such as some programs use for sys.stderr."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -503,7 +503,7 @@ nnk.train(nnk.Network.random((1, 1), seed=0), [[1]], [[1]], epochs=20, callback=
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.001, False), (0.05, True)])
 def test_progress_on_a_terminal(seconds: float, shown: bool) -> None:
-    """Only of what takes longer than half a second."""
+    """Shown only if training takes longer than half a second."""
     termios = pytest.importorskip("termios")
     terminal, standard_error = os.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
@@ -518,7 +518,7 @@ def test_progress_on_a_terminal(seconds: float, shown: bool) -> None:
 
 
 def test_one_neuron() -> None:
-    """A last layer of one neuron stays one, and learns from targets (rows,) what the layer of that one neuron learns."""
+    """One neuron stays one neuron, and learns the same as a layer with one output."""
     given = arguments("binary", "float32")
     hidden, last = given["net"].layers
     neuron = nnk.Network([hidden, nnk.Dense(last.weights[0], last.bias[0], last.activation)])
@@ -564,7 +564,7 @@ def test_digits(seed: int) -> None:
     assert (training.network(held_back).argmax(-1) == held_digits).mean() >= 0.96
 
 
-# --- Losses that are no longer finite ---
+# --- Losses that become infinite or NaN ---
 
 
 def diverging(**keywords: Any) -> Arguments:
@@ -599,7 +599,7 @@ def test_training_error_carries_the_last_finite_epoch() -> None:
 
 @pytest.mark.parametrize("cause", ["NaN in x", "infinity in x", "the step", "the validation loss"])
 def test_training_error_in_the_first_epoch(cause: str) -> None:
-    """The loss of an epoch is that before its steps: what a step makes of the parameters counts too."""
+    """An epoch's losses precede its steps, so the parameters after a step are checked, too."""
     given = arguments("batch 32", "float32")
     if cause.endswith("in x"):
         x = given["x"].copy()
@@ -618,7 +618,7 @@ def test_training_error_in_the_first_epoch(cause: str) -> None:
 @pytest.mark.parametrize("where", ["x", "targets", "validation's x", "validation's targets"])
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
 def test_training_error_names_the_bad_row(loss: str, where: str) -> None:
-    """Not one of weight 0."""
+    """Rows of weight 0 are not named."""
     net = nnk.Network.random((3, 4, 2), seed=0)
     x, targets, weights = np.ones((9, 3)), np.ones((9, 2)), np.arange(9) != 2
     bad = {"x": x.copy(), "targets": targets.copy()}
@@ -642,7 +642,7 @@ def test_network_that_is_not_finite_from_the_first() -> None:
 
 
 def test_training_error_where_a_parameter_is_beyond_float16() -> None:
-    """It learns in float32, which would go on to 559,200."""
+    """Training in float32 would continue to 559,200."""
     net = nnk.Network([nnk.Dense(np.array([[60000.0]], np.float16))])
     with pytest.raises(nnk.TrainingError, match="float16") as caught:
         nnk.train(net, [[1.0]], [[0.0]], optimizer=nnk.SGD(1.3), epochs=2)
@@ -660,7 +660,7 @@ def test_float16_parameters_underflow_silently() -> None:
 
 
 def bad_arguments() -> dict[str, tuple[Arguments, type[Exception], str]]:
-    """Return what is wrong with a call, the exception, and a pattern for its message."""
+    """Return wrong arguments, the exception, and a pattern for its message."""
     classes = {key: arguments("batch 32", "float32")[key] for key in ("net", "x", "targets")}
     binary = {key: arguments("multi-label", "float32")[key] for key in ("net", "x", "targets", "loss")}
     labels, x = classes["targets"], classes["x"]
@@ -730,7 +730,7 @@ def test_errors_before_the_first_step(case: str) -> None:
         nnk.train(**{"callback": pytest.fail} | given)
 
 
-# --- What C++ refuses, whoever calls it ---
+# --- Checks in C++ ---
 
 F32 = np.dtype(np.float32).num
 X, PROBABILITIES, CLASSES = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), np.zeros(4, np.int64)
@@ -824,7 +824,7 @@ def test_state_of_another_fit() -> None:
 
 
 def test_state_of_other_arrays() -> None:
-    """As a pickle may hold one: an array of another shape would be broadcast."""
+    """A pickle may have an array of another shape, which must not be broadcast."""
     given = arguments("batch 32", "float32")
     state = nnk.train(**given).state
     for first, moments in (
@@ -967,7 +967,7 @@ except KeyboardInterrupt:
     "problem",
     [
         (100, (8, 8, 3), 10),  # short epochs
-        (200_000, (32, 64, 3), 32),  # long ones
+        (200_000, (32, 64, 3), 32),  # long epochs
         (9000, (784, 2048, 2048, 10), 9000),  # a step of seconds
     ],
     ids=str,
@@ -981,7 +981,7 @@ def test_ctrl_c(problem: Any) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space, and tells its size in /proc")
 def test_little_memory() -> None:
-    """A refusal is a MemoryError, and the next fit is as any other."""
+    """Too little memory raises MemoryError, and the next fit is unaffected."""
     ran = run(
         """
 import resource, sys

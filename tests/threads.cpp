@@ -1,6 +1,6 @@
-// The pool under load: loops from several threads at once, with limits that change, workers awake and asleep. Each index is
-// visited once, flags and exceptions reach the caller. And networks that learn at once, each as if alone. Fails if one does not
-// hold; -fsanitize=thread finds the races.
+// Tests the thread pool under load: concurrent loops, while the number of threads changes, with
+// workers awake and asleep. Each index is visited once, and flags and exceptions reach the caller.
+// Networks that train concurrently get the same results as alone. -fsanitize=thread finds races.
 #include "threads.h"
 
 #include <atomic>
@@ -63,7 +63,7 @@ static void call_loops(int caller) {
   }
 }
 
-// The parameters of a network after some epochs, with steps that are worth several threads.
+// The parameters of a network after some epochs of steps large enough for several threads.
 template <class C>
 static std::vector<C> learn(std::uint64_t seed) {
   constexpr std::size_t kInputs = 100, kOutputs = 5, kRows = 1700;

@@ -1,9 +1,10 @@
-// Learning against plain loops (plain_training.h), bit for bit: random numbers, losses, gradients and whole epochs, by 1, 2 and
-// 7 threads, on every target of this machine or those named; and gradients against central differences:
+// Compares training with plain loops (plain_training.h), bit for bit: random numbers, losses,
+// gradients and epochs, with 1, 2 and 7 threads. Also compares gradients with central differences:
 //
 //   training [target ...]
 //
-// Fails if one differs, or if this machine does not run one of the targets named.
+// The default is all targets of this machine. Fails if a result differs, or if this machine cannot
+// run one of the given targets.
 #include "training.h"
 
 #include <sys/wait.h>
@@ -46,7 +47,7 @@ struct Block {
   std::uint64_t words[4];
 };
 
-// Philox4x64-10 (J. K. Salmon et al., 2011), from its description.
+// Philox4x64-10, as J. K. Salmon et al. (2011) describe it.
 static Block plain_philox(Block counter, std::uint64_t key_0, std::uint64_t key_1) {
   for (int round = 0; round < 10; ++round) {
     const auto [c0, c1, c2, c3] = counter.words;
@@ -64,7 +65,7 @@ static std::uint64_t plain_random(std::uint64_t seed, std::uint64_t purpose, std
 }
 
 static void test_random() {
-  // Known answers of the authors' library, Random123.
+  // Known answers from the authors' library, Random123.
   const auto known = [](Block counter, std::uint64_t key_0, std::uint64_t key_1, const Block& answer) {
     const Block result = plain_philox(counter, key_0, key_1);
     check(std::equal(result.words, result.words + 4, answer.words), "known answer");
@@ -87,7 +88,7 @@ static void test_random() {
         random_weights(seed, stream, Initializer::kTorch, 4, 9, n, numbers.data());
         check(same(numbers, expected_numbers), "random_weights", n);
 
-        // R. A. Fisher and F. Yates's shuffle, by D. Lemire's numbers below a bound.
+        // The shuffle of R. A. Fisher and F. Yates, with D. Lemire's bounded random numbers.
         std::vector<std::size_t> order(n), expected(n);
         for (std::size_t i = 0; i < n; ++i) expected[i] = i;
         std::size_t drawn = 0;
@@ -122,8 +123,8 @@ static double option_of(Loss loss) {
 
 enum class Weights { kNone, kOfRows, kOfTerms };
 
-// Rows to learn from. A fifth of the weights are 0, among them those of the first rows; where none counts, x and targets are
-// NaN.
+// Training data. A fifth of the weights are 0, including those of the first rows. Targets of weight
+// 0 are NaN, and so is x if all weights of its row are 0.
 template <class C>
 struct Data {
   Data(std::size_t rows, std::size_t inputs, std::size_t outputs, Loss loss, bool by_label, Weights kind) {
@@ -175,7 +176,7 @@ void test_losses() {
         if (by_label && loss != Loss::kCrossEntropy) continue;
         for (const auto& [rows, n] : {std::pair{0, 3}, {1, 1}, {9, 1}, {300, 3}, {1500, 10}, {40, 1100}, {600, 33}}) {
           const auto count = static_cast<std::size_t>(rows), width = static_cast<std::size_t>(n);
-          const Data<C> data(count, width, width, loss, by_label, weights);  // whose x are the outputs
+          const Data<C> data(count, width, width, loss, by_label, weights);  // data.x: the outputs
           const Targets<C>& targets = data.examples.targets;
           for (const Reduction reduction : {Reduction::kNone, Reduction::kSum, Reduction::kMean}) {
             const C option = static_cast<C>(option_of(loss)), least = reduction == Reduction::kMean ? C(1e-5) : C(0);
@@ -208,7 +209,7 @@ struct Fit {
   std::size_t rows, batch;
   bool shuffle;
   Optimizer optimizer;
-  std::vector<std::size_t> scales = {};  // before these layers there is one that scales; after the last, if it is their number
+  std::vector<std::size_t> scales = {};  // layers preceded by a Scale; the number of layers means a Scale at the end
 };
 
 static std::vector<Fit> fits() {
@@ -251,7 +252,7 @@ static std::vector<Fit> fits() {
         {"scales", {6, 33, 5}, kRelu, kSigmoid, Loss::kSquaredError, false, Weights::kNone, 50, 16, true, hat, scales});
   }
   result.push_back({"scales", {0, 3, 2}, kSigmoid, kNone, Loss::kPoisson, false, Weights::kNone, 20, 6, true, adam, {0, 1, 2}});
-  // So long that threads that are awake share a step.
+  // Enough work for threads that are awake to share a step.
   result.push_back({"wide", {20, 140, 270, 5}, kRelu, kNone, Loss::kCrossEntropy, true, Weights::kNone, 60, 60, true, adam});
   result.push_back({"wide with scales",
                     {20, 140, 270, 5},
@@ -270,7 +271,7 @@ static std::vector<Fit> fits() {
   return result;
 }
 
-// Wakes the workers: they share shorter loops then.
+// Wakes the workers, so that they share shorter loops.
 static void wake_workers() {
   parallel_for({100, 1}, [](std::size_t, std::size_t) {});
 }
@@ -312,7 +313,8 @@ void test_fit(const Fit& fit) {
   const PlainTrainer<C> between = plain;
   const LossSum second = epoch(plain, 1), held = plain.evaluate(all);
 
-  // Runs in scikit-learn's conventions: all rows; some, of which one comes twice; none; and the first, which may not count.
+  // Epochs in scikit-learn's conventions: of all rows; of some rows, one of them twice; of no rows;
+  // of the first row, whose weight may be 0.
   const std::vector<std::size_t> in_sequence = numbered(fit.rows);
   std::vector<std::size_t> some_rows = in_sequence;
   std::reverse(some_rows.begin(), some_rows.end());
@@ -327,7 +329,8 @@ void test_fit(const Fit& fit) {
   std::vector<BatchSums> batch_sums;
   for (const auto& run : runs) batch_sums.push_back(of_batches.run_batches(all, fit.optimizer, run.order, run.scale));
 
-  // The gradient of at most a batch, and that by the inputs from one by the outputs.
+  // The gradient of up to one batch; and the gradient with respect to the inputs, from the gradient
+  // with respect to the outputs.
   Examples<C> some = all;
   some.rows = std::min(fit.rows, fit.batch);
   const LossSum loss = plain.compute_gradient(some);
@@ -382,8 +385,8 @@ void test_fit(const Fit& fit) {
   }
 }
 
-// The gradient by an output that is below kLeastGradient counts, but in a step. The second weight is that of such an output
-// alone.
+// compute_gradient keeps gradients of outputs that are below kLeastGradient; a step drops them. The
+// second weight gets only such a gradient.
 template <class C>
 void test_small_gradients() {
   constexpr C kLarge = 0x1p20;
@@ -399,7 +402,7 @@ void test_small_gradients() {
 
 // --- Central differences ---
 
-// Whether derivatives of value() by the numbers are those given.
+// Compares `derivatives` with central differences of value() with respect to `numbers`.
 template <class Value>
 static void check_differences(const std::string& what, double* numbers, const std::vector<double>& derivatives, Value value) {
   constexpr double kStep = 1e-5;
@@ -439,7 +442,8 @@ static void test_differences() {
           const std::vector<double> gradient(trainer.gradient(), trainer.gradient() + trainer.size());
           check_differences(what, trainer.parameters(), gradient, mean);
 
-          // By the inputs: from the gradient by the outputs, that of the loss itself.
+          // With respect to the inputs: backward from the gradient of the loss with respect to the
+          // outputs.
           PlainTrainer<double> plain({{3, 6, hidden}, {6, 4, last}}, loss, option_of(loss), kRows, 0);
           plain.parameters.assign(trainer.parameters(), trainer.parameters() + trainer.size());
           const auto by_outputs = plain_loss(loss, option_of(loss), plain.forward(data.x, kRows).outputs.back(), kRows, 4,
@@ -463,7 +467,7 @@ static void test() {
   test_differences();
 }
 
-// The target in use is chosen once in a process: each one has its own.
+// A process chooses its target once, so each target runs in its own process.
 int main(int argc, char** argv) {
   std::vector<std::string> names(argv + 1, argv + argc);
   if (names.empty()) {

@@ -1,10 +1,9 @@
-"""Train a small network by PyTorch in float64, 200 steps with each optimizer, and print its parameters as JSON.
+"""Train a small network with PyTorch, and print its parameters as JSON.
 
-test_optimizers.py does so where PyTorch is installed, and otherwise reads trajectories.json, which
+It trains in float64, 200 steps with each optimizer. test_optimizers.py uses this if PyTorch is
+installed, and otherwise reads trajectories.json. To update that file:
 
     python tests/trajectories.py > tests/trajectories.json
-
-renews.
 """
 
 import json
@@ -28,7 +27,7 @@ OPTIMIZERS: dict[str, Any] = {
     "adam weight decay": nnk.Adam(0.01, weight_decay=0.1),
     "adamw": nnk.AdamW(0.01),
 }
-EPOCHS, BATCH = 40, 9  # 5 steps an epoch, the last of 4 rows
+EPOCHS, BATCH = 40, 9  # 5 steps per epoch, the last with 4 rows
 
 
 def problem() -> tuple[nnk.Network, Array, Array]:
@@ -41,7 +40,7 @@ def problem() -> tuple[nnk.Network, Array, Array]:
 
 
 def by_pytorch(settings: Any) -> list[float]:
-    """Return the parameters after the steps, layer after layer: weights, then bias."""
+    """Return the trained parameters, layer by layer: weights, then bias."""
     import torch
 
     net, x, labels = problem()

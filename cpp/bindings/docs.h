@@ -99,9 +99,9 @@ constexpr const char* kSoftplusDoc = R"(Softplus, element-wise: log(1 + exp(x)).
 Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
 complex, object, string and datetime raise TypeError.
 
-Results are not negative, and monotone. The largest error is below 1 ULP, even for the smallest
-results. ``softplus(-inf)`` is 0, ``softplus(inf)`` is ``inf``. NaN propagates; no finite input
-gives a warning.
+Results are not negative. In float32 they are monotone only up to an ULP. The largest error is below
+1 ULP, even for the smallest results. ``softplus(-inf)`` is 0, ``softplus(inf)`` is ``inf``. NaN
+propagates; no finite input gives a warning.
 
 Source: C. Dugas et al., "Incorporating second-order functional knowledge for better option
 pricing", 2001. Method: cpp/kernels/activations.h.
@@ -127,15 +127,15 @@ is 0. ``out`` may be an operand, or overlap one.
 
 The dtype is ``np.result_type(x, w)`` if both are float16, float32 or float64, and
 ``np.result_type(x, w, np.float32)`` if one is another real dtype. longdouble, complex, object,
-string and datetime raise TypeError, as do masked and sparse arrays, and an ``out`` whose dtype the
-result cannot be cast to. A mismatch of n is a ValueError.
+string and datetime raise TypeError. So do masked and sparse arrays, and an ``out`` to which the
+result cannot be cast. A mismatch of n is a ValueError.
 
-The order of summation, and so every bit of the result, depends on n and the dtype alone. Fewer than
-32 products (8 in float64) are one chain of fused multiply-adds in float64, rounded to float32 at
-the end, and for float16 from there to float16. Longer sums are computed in float32 (float64 for
-float64), and rounded to float16 at the end for float16: in blocks of 1024 with interleaved partial
-sums, added pairwise (N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput.
-14, 1993). Overflow is reported as ``np.errstate`` says.
+The order of summation, and so every bit of the result, depends only on n and the dtype. Fewer than
+32 products (8 in float64) are one chain of fused multiply-adds in float64. Longer sums are computed
+in float32 (float64 for float64): in blocks of 1024 with interleaved partial sums, added pairwise
+(N. J. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993). The chain
+is rounded to float32, except in float64. float16 results are rounded from float32. ``np.errstate``
+controls the report of overflow.
 
 Examples
 --------

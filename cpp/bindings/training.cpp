@@ -63,7 +63,7 @@ T* data_of(py::handle object, int type, const std::vector<std::size_t>& shape, c
   for (std::size_t i = 0; good && i < shape.size(); ++i) {
     good = PyArray_DIM(array, static_cast<int>(i)) == static_cast<npy_intp>(shape[i]);
   }
-  if (!good) throw py::value_error(std::string(name) + " is not of the dtype, shape and layout that is needed");
+  if (!good) throw py::value_error(std::string(name) + " has the wrong dtype, shape or layout");
   return static_cast<T*>(PyArray_DATA(array));
 }
 
@@ -80,7 +80,7 @@ Targets<C> targets_of(Loss loss, py::handle targets, py::handle weights, std::si
     result.labels = data_of<std::int64_t>(targets, NPY_INT64, {rows}, "targets");
     for (std::size_t row = 0; row < rows; ++row) {
       if (result.labels[row] < 0 || static_cast<std::uint64_t>(result.labels[row]) >= n) {
-        throw py::value_error("the label of row " + std::to_string(row) + " is no class");
+        throw py::value_error("the label of row " + std::to_string(row) + " is not a class");
       }
     }
   } else {
@@ -393,7 +393,7 @@ void add_training(py::module_& module) {
       .def_property("steps", method(&PyTrainer::steps), method(&PyTrainer::set_steps), "Steps that an optimizer has made.")
       .def_property_readonly(
           "parameters", [](py::handle self) { return trainer_of(self).parameters(self); },
-          "The weights and the bias of each layer, one after the other.")
+          "The weights and the bias of each layer in turn.")
       .def_property_readonly(
           "gradient_array", [](py::handle self) { return trainer_of(self).gradient_array(self); },
           "The gradient with respect to the parameters.")

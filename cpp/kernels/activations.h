@@ -482,9 +482,9 @@ template <class Target, class C>
 class Softplus;
 
 // log(1 + e^-|x|) by the table's polynomial, or e^-|x| (1 - e^-|x| / 2) beyond the table; plus x
-// for positive x. Lane type float.
-// Largest error 0.9117 ULP, at 0x1.48abd4p-2. Not monotone: 3314 of all floats have a result below
-// that of the float before. 0 at -inf, inf at inf, NaN at NaN. Method of the table: as for sigmoid.
+// for positive x. Lane type float. Largest error 0.9117 ULP, at 0x1.48abd4p-2. Not monotone: for
+// 3314 floats the result is below that for the preceding float. 0 at -inf, inf at inf, NaN at NaN.
+// Method of the table: as for sigmoid.
 template <class Target>
 class Softplus<Target, float> {
  public:

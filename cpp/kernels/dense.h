@@ -489,8 +489,8 @@ void dense(const DenseRows<T>& rows) {
   if constexpr (std::is_same_v<T, C>) {
     const bool contiguous = rows.packed == nullptr && rows.weights.input_stride == static_cast<std::ptrdiff_t>(sizeof(T));
     if (contiguous && rows.rows == 1) {
-      // Vectors of one chunk, which load only what is needed; eight at once, to hide the fma's
-      // latency.
+      // Vectors of one chunk, which load only needed weights; eight at once, to hide the latency of
+      // fma.
       using Narrow = typename Target::Narrow;
       for (; output + 8 <= outputs; output += 8) unpacked_tiles<Narrow, 8, 1>(rows, output);
       for (; output < outputs; ++output) unpacked_tiles<Narrow, 1, 1>(rows, output);

@@ -2,9 +2,9 @@
 // sum of |x[i] w[i]|.
 //
 // Fewer than 32 floats, or 8 doubles, make one chain in double, where products of floats are exact.
-// With partial sums, so few terms would be rounded at every multiplication and addition. Error
-// bound: n times half an ULP of 1 in double, times the sum of |x[i] w[i]|; for floats also the
-// rounding of the result.
+// With partial sums, few terms would be rounded at every multiplication and addition. Error bound:
+// n times half an ULP of 1 in double, times the sum of |x[i] w[i]|; for floats also the rounding of
+// the result.
 //
 // Infinities and NaN follow the arithmetic; overflow is that of the partial sums. Source: see
 // sum.h.

@@ -2,9 +2,9 @@
 //
 // Order of summation of the outer product, the same on every target and for every shape: k in
 // order, in blocks of 256; within a block each output is a chain of fmas from zero. Block sums are
-// added as the tree of sum.h. The order does not depend on vector width, threads or layout. So
-// machines that share a batch could return the sums of whole subtrees, and the total would have the
-// bits of a single machine.
+// added as the tree of sum.h. The order does not depend on vector width, threads or layout. If
+// machines shared a batch and returned the sums of whole subtrees, the total would have the bits of
+// a single machine.
 //
 // Error bound for K steps: half an ULP of 1, times the sum of magnitudes |a b|, times (min(K, 256)
 // + ceil(log2(ceil(K / 256)))).
@@ -267,7 +267,7 @@ void exp_gradient(const C* outputs, C* gradients, std::size_t n, double /*option
   map_gradients<Target>(outputs, gradients, n, [](V y, V g) { return g * y; });
 }
 
-// The derivative of the other activations at z, their input.
+// The derivatives of activations whose gradient is computed from their input z.
 template <class Target, class C>
 void leaky_relu_gradient(const C* inputs, C* gradients, std::size_t n, double option) {
   using V = Lanes<Target, C>;

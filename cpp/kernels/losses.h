@@ -270,7 +270,8 @@ struct LossAndDerivative {
   V derivative;
 };
 
-// function(z, y) returns the loss of outputs z with targets y, and its derivative by z.
+// function(z, y) returns the loss of outputs z with targets y, and its derivative with respect to
+// z.
 template <class Target, class C, class Function>
 void map_losses(const LossRows<C>& rows, Function function) {
   using V = Lanes<Target, C>;
@@ -365,8 +366,8 @@ void huber(const LossRows<C>& rows) {
   });
 }
 
-// e^z - y z; if y is 0, y z is 0, even for an infinite z. Error of loss and derivative: an ULP of e^z
-// (exp.h), plus u of the result. inf if z = -inf and y > 0.
+// e^z - y z; if y is 0, y z is 0, even for an infinite z. Error of loss and derivative: an ULP of
+// e^z (exp.h), plus u of the result. inf if z = -inf and y > 0.
 template <class Target, class C>
 void poisson(const LossRows<C>& rows) {
   using V = Lanes<Target, C>;

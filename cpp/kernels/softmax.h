@@ -63,8 +63,8 @@ Compute<T> maximum(Strided<const T> row, std::size_t n) {
   return fold_maximum<Target, C>(Target::greater(pairs[0], pairs[1]));
 }
 
-// a and b, the one of larger magnitude first. That is the smaller one, because a + b must not be
-// positive.
+// a and b, ordered by decreasing magnitude. The first is the smaller number, because a + b must not
+// be positive.
 template <class Target, class V>
 TwoParts<V> by_magnitude(V a, V b) {
   const V larger = Target::less(a, b);
@@ -80,8 +80,9 @@ TwoParts<V> subtract(V a, V b) {
   return {difference, terms.low - (difference - terms.high)};
 }
 
-// A factor of all exponentials and of reciprocals. It keeps products normal, unless their quotient
-// is subnormal: subnormal numbers are slow. The sum of 2^34 exponentials does not overflow.
+// All exponentials and reciprocals are multiplied by this, so that their products are normal unless
+// the quotient is subnormal: subnormal numbers are slow. The sum of 2^34 exponentials does not
+// overflow.
 template <class C>
 constexpr C kUp = static_cast<C>(sizeof(C) == 4 ? 0x1p90 : 0x1p512);
 template <class C>
@@ -90,10 +91,10 @@ constexpr PowerTable<C> kUpPowers = times(kUp<C>, kPowers<C>);
 // e^(z - max) kUp, for rows whose maxima are in the same lanes. 0 where even 2^34 terms would not
 // sum to half the smallest number.
 //
-// Let z - max = n log(2) + r. On the way to r two results are rounded, both below 2^-5: the sum
-// with the second term, and that of subtract_low. There are two ways, with the same bits:
+// Let z - max = n log(2) + r. The computation of r rounds two results, both below 2^-5: the sum
+// with the second term, and the result of subtract_low. There are two ways, with the same bits:
 //   (d - n kLn2High) + low             where z - max = d + low
-//   (larger - n kLn2High) + smaller    quick, two operations less: larger and smaller are z, -max
+//   (larger - n kLn2High) + smaller    quick, two operations less; z and -max by magnitude
 template <class Target, class C, bool kQuick>
 class Exponential {
  public:

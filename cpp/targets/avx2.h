@@ -42,7 +42,7 @@ struct Avx2 : PartialHalves<Avx2> {
   static bool any_greater(F32 a, F32 b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
   static bool any_greater(F64 a, F64 b) { return _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)) != 0; }
 
-  // The lanes select from each column.
+  // Selects each lane's element from every column.
   class Lookup {
    public:
     explicit Lookup(const FloatTable& table) : columns_(table.columns) {}

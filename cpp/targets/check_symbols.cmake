@@ -22,7 +22,7 @@ foreach(line IN LISTS lines)
     if(symbol MATCHES "^_*(DW\\.ref\\.|odr_asan|asan_|ubsan_|start___sancov_|stop___sancov_)")
       # sanitizers add the same symbols for every target
     elseif(symbol MATCHES "^(__(real|xmm|ymm|zmm)|\\?\\?_C)@")
-      # a number or a text on Windows: its name is its value
+      # a constant or a string on Windows: its name is its value
     elseif(symbol MATCHES "${TABLE}" AND type MATCHES "^[TD]$") # D: where functions have descriptors (big-endian PowerPC)
       math(EXPR tables "${tables} + 1")
     elseif(NOT (type STREQUAL "w" OR type STREQUAL "v") OR line MATCHES "^[^ ]+ [wv] [0-9a-fA-F]")

@@ -1,5 +1,5 @@
-// The target for any CPU, and the specification of all others: 128-bit vectors (SSE2, or what the
-// compiler makes of them), std::fma for each lane.
+// The target for any CPU, which specifies the results of all others: 128-bit vectors (SSE2, or the
+// compiler's emulation), std::fma for each lane.
 #pragma once
 
 #include <cmath>

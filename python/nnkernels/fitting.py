@@ -38,7 +38,7 @@ _LOG_2 = 0.6931471805599453
 
 
 class Factors(NamedTuple):
-    """Factors from our loss, the mean over rows and outputs, to scikit-learn's."""
+    """Factors that convert a loss here, the mean over rows and outputs, to scikit-learn's."""
 
     loss: float  # factor of the reported loss
     gradient: float  # factor of the gradient
@@ -47,7 +47,8 @@ class Factors(NamedTuple):
     @classmethod
     def of(cls, loss: str, outputs: int) -> Factors:
         """Return the factors for a loss and a number of outputs."""
-        # scikit-learn's has a factor of 1/2. Its gradient is not divided by the number of outputs.
+        # scikit-learn's loss has a factor of 1/2. Its gradient is not divided by the outputs'
+        # number.
         if loss == "squared_error":
             return cls(0.5, 0.5 * outputs, False)
         factor = 1.0 if loss == "cross_entropy" else float(outputs)

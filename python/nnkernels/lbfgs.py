@@ -215,7 +215,7 @@ class _Trial(NamedTuple):
 def _line_search(at: Callable[[float], _Trial], start: _Trial, step: float, most_trials: int) -> _Trial | None:
     """Return a point that satisfies the strong Wolfe conditions. It is the last one evaluated.
 
-    If there is none, return a point with sufficient decrease; if there is none either, None.
+    Otherwise return a point with sufficient decrease, or None.
     """
     low = start  # best point so far
     high = None  # other end of an interval with a minimum

@@ -49,7 +49,7 @@ def cross_entropy(
         "none" returns the weighted loss of each row, "sum" their sum, and "mean" their sum divided
         by the sum of the weights.
     gradient : bool, default False
-        Whether to return the gradient by the logits too. For "none" and "sum" it is
+        Whether to also return the gradient with respect to the logits. For "none" and "sum" it is
         ``weight (sum(t) softmax(z) - t)`` in each row. For "mean" this is divided by the sum of the
         weights.
 
@@ -179,8 +179,9 @@ def squared_error(
         divided by the sum of the elements' weights. The weight of a row applies to each of its
         elements.
     gradient : bool, default False
-        Whether to return the gradient by the outputs too. For "none" and "sum" it is the weighted
-        gradient of each element. For "mean" this is divided by the sum of the elements' weights.
+        Whether to also return the gradient with respect to the outputs. For "none" and "sum" it is
+        the weighted gradient of each element. For "mean" this is divided by the sum of the
+        elements' weights.
 
     Returns
     -------

@@ -284,7 +284,7 @@ class Network(_core.Network):
     def gradient(
         self, x: ArrayLike, targets: ArrayLike, loss: LossLike = None, *, sample_weight: ArrayLike | None = None
     ) -> tuple[Any, tuple[Dense, ...]]:
-        """Return the mean loss of ``net(x)``, and its gradients by weights and biases.
+        """Return the mean loss of ``net(x)``, and its gradients with respect to weights and biases.
 
         Parameters
         ----------
@@ -309,9 +309,9 @@ class Network(_core.Network):
         value : NumPy scalar
             The weighted mean of the losses, in the network's dtype.
         gradients : tuple of Dense
-            The gradients by weights and bias of each Dense layer, as a Dense of the same shapes
-            without activation. Scale layers are left out. A float16 network is computed in float32;
-            value and gradients are rounded once.
+            The gradients with respect to weights and bias of each Dense layer, as a Dense of the
+            same shapes without activation. Scale layers are left out. A float16 network is computed
+            in float32; value and gradients are rounded once.
 
         Raises
         ------
@@ -320,7 +320,7 @@ class Network(_core.Network):
         ValueError
             If the shapes do not fit. If a label, target or weight is out of range; the message
             names the row, counted from 0. If the loss is unknown. If the loss and the last
-            activation do not go together, such as binary_cross_entropy and softmax.
+            activation do not match, such as binary_cross_entropy and softmax.
         MemoryError
             If there is not enough memory for the activations of all rows.
 
@@ -342,23 +342,24 @@ class Network(_core.Network):
         return value, tuple(Dense(weights, bias) for weights, bias in layers)
 
     def backward(self, x: ArrayLike, upstream: ArrayLike) -> tuple[tuple[Dense, ...], NDArray[Any]]:
-        """Return the gradients of your own loss, given its gradient by the outputs.
+        """Return the gradients of your own loss, given its gradient with respect to the outputs.
 
         Parameters
         ----------
         x : array_like, shape (..., inputs)
             Rows of inputs.
         upstream : array_like, shape (..., outputs)
-            Gradient by ``net(x)``, of the same shape: (...) if the last layer is one neuron.
+            Gradient with respect to ``net(x)``, of the same shape: (...) if the last layer is one
+            neuron.
 
         Returns
         -------
         gradients : tuple of Dense
-            The gradients by weights and bias of each Dense layer, summed over all rows, as a Dense
-            of the same shapes without activation. Scale layers are left out.
+            The gradients with respect to weights and bias of each Dense layer, summed over all
+            rows, as a Dense of the same shapes without activation. Scale layers are left out.
         x_gradient : ndarray of the shape of x
-            The gradient by x, in the network's dtype. A float16 network is computed in float32; the
-            gradients are rounded once.
+            The gradient with respect to x, in the network's dtype. A float16 network is computed in
+            float32; the gradients are rounded once.
 
         Raises
         ------
@@ -371,12 +372,12 @@ class Network(_core.Network):
 
         Notes
         -----
-        A layer with activation f and z = x weights^T + bias has these gradients:
+        A layer with activation f and z = x weights^T + bias has these gradients with respect to
 
-        - by z: d = upstream f'(z); for softmax, upstream times its Jacobian,
-        - by the weights: d^T x,
-        - by the bias: the sum of d over the rows,
-        - by x: d weights, which is ``upstream`` of the previous layer.
+        - z: d = upstream f'(z); for softmax, upstream times its Jacobian,
+        - the weights: d^T x,
+        - the bias: the sum of d over the rows,
+        - x: d weights, which is ``upstream`` of the previous layer.
 
         Examples
         --------

@@ -155,7 +155,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
 
 
 def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
-    """Return the loss of a network, and its gradients by each layer's parameters."""
+    """Return the loss of a network, and its gradients with respect to each layer's parameters."""
     problem, parameters = take_apart("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
     trainer = problem.trainer(max(1, len(rows.x)))
@@ -165,7 +165,7 @@ def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_
 
 
 def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
-    """Return the gradients by each layer's parameters and by x, given that by the outputs."""
+    """Return the gradients with respect to parameters and x, given that of the outputs."""
     problem, parameters = take_apart("Network.backward", net, "squared_error")  # the loss is not used
     architecture = problem.architecture
     try:

@@ -1,6 +1,6 @@
 """``MLPClassifier`` and ``MLPRegressor``: drop-in replacements of scikit-learn's.
 
-scikit-learn only validates parameters and data. Training and prediction use our kernels.
+scikit-learn only validates parameters and data. Training and prediction use nnkernels.
 """
 
 from __future__ import annotations

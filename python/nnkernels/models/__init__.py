@@ -1,1 +1,1 @@
-"""Conversion from and to other libraries: a module for each source, and what they share."""
+"""Conversion from and to other libraries: a module for each source, and shared code."""
