@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE))
 from figures import draw_all  # noqa: E402 - found by the line above
 
 project = "nnkernels"
-author = "the nnkernels developers"
+author = "nnkernels developers"
 version = release = version_of(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx.ext.napoleon"]

@@ -1,4 +1,4 @@
-"""Small neural networks for NumPy: prediction and training in C++, bit for bit equal on every CPU.
+"""Small neural networks for NumPy: fast training and prediction, bit-identical on every machine.
 
 >>> import nnkernels as nnk
 >>> nnk.softmax([2.5, 0.3, -1.2])
