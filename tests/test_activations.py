@@ -324,8 +324,7 @@ def test_sigmoid_underflows_gradually() -> None:
     assert np.unique(y[y < np.finfo(np.float32).tiny]).size > 5000
 
 
-# The range of each monotone function. Not softplus: its results for neighbours may be out of order
-# by an ULP.
+# The range of each monotone function.
 MONOTONE = {
     "sigmoid": (0, 1), "tanh": (-1, 1), "exp": (0, np.inf), "elu": (-1, np.inf), "leaky_relu": (-np.inf, np.inf),
     "relu": (0, np.inf),
@@ -343,6 +342,17 @@ def test_monotone(name: str, dtype: type[np.floating]) -> None:
     low, high = MONOTONE[name]
     assert y[0] == low
     assert y[-1] == high
+
+
+def test_softplus_of_neighbours() -> None:
+    """Where softplus is nearly flat, errors of a fraction of an ULP could put results out of order."""
+    for ends in ((0.3, 0.4), (-0.2, -0.25)):
+        first, last = np.array(ends, np.float32).view(np.uint32)
+        y = nnk.softplus(np.arange(first, last, dtype=np.uint32).view(np.float32))
+        assert (np.diff(y) * (1 if y[-1] > y[0] else -1) >= 0).all()
+    x = np.linspace(0.02, 0.03, 100_000)
+    before, after = nnk.softplus(x), nnk.softplus(np.nextafter(x, 1))
+    assert (after >= np.nextafter(before, 0)).all()
 
 
 def test_tanh_is_odd(dtype: type[np.floating]) -> None:
