@@ -501,8 +501,9 @@ class Softplus<Target, float> {
     V c[8];
     polynomials_(table_row<Target>(y), c);
     const V t = y - c[0];
-    // The slope in two parts, s and s_low, and so the result below 0, high + low: the rounding
-    // errors of either alone would make the function not monotone where it is nearly flat.
+    // The slope is s + s_low, and softplus(-|x|) is high + low. With one part each, rounding errors
+    // put neighbours out of order where the function is nearly flat. |c1| > |p|, so the error of
+    // high is exact (T. J. Dekker, 1971).
     const V q = polynomial<3, Target>(c, t);
     const V s = Target::fma(q, t, c[2]);
     const V s_low = Target::fma(q, t, V(c[2] - s));
@@ -522,8 +523,8 @@ class Softplus<Target, float> {
 };
 
 // log(1 + e^-|x|) by log1p.h; plus x for positive x. Lane type double.
-// Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0. Monotone, but for neighbours between 0.02 and
-// 0.04, which may be out of order by an ULP. Special values as in float.
+// Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0. Not monotone: neighbours between 0.02 and 0.04
+// may be out of order by an ULP. Special values as in float.
 template <class Target>
 class Softplus<Target, double> {
  public:
