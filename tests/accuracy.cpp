@@ -167,8 +167,7 @@ static const Function<T> kTable[] = {
      F::kKeepsSign},
     {"gelu_tanh", Activation::kGeluTanh, [](W x) { return times(x, tanh_distribution(x)); }, kNewUlp<T>, T(-0.1701),
      kInfinity<T>, F::kKeepsSign},
-    {"softplus", Activation::kSoftplus, [](W x) { return softplus(x); }, kNewUlp<T>, 0, kInfinity<T>,
-     sizeof(T) == 4 ? unsigned{F::kMonotone} : 0},
+    {"softplus", Activation::kSoftplus, [](W x) { return softplus(x); }, kNewUlp<T>, 0, kInfinity<T>, F::kMonotone},
     {"elu'", Activation::kElu, [](W x) { return x > 0 ? 1 : std::exp(x); }, kDerivativeUlp<T>, 0, 1, F::kDerivative, 1},
     {"silu'", Activation::kSilu, [](W x) { return sigmoid(x) * (1 + bounded(x) * sigmoid(-x)); }, kDerivativeUlp<T>, T(-0.1),
      T(1.1), F::kDerivative},
@@ -361,7 +360,10 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
       // One more number, to check monotonicity across chunks.
       for (std::uint64_t i = c * chunk; i < std::min(count, (c + 1) * chunk + stride); i += stride) {
         const T value = numbers.number(i);
-        if (function.activation != Activation::kNone || (value >= 0 && value < T(0x1p100))) x.push_back(value);
+        if (function.activation == Activation::kNone && !(value >= 0 && value < T(0x1p100))) continue;
+        x.push_back(value);
+        // Neighbours are the first to be out of order where a function is nearly flat.
+        if (stride > 1 || sizeof(T) == 8) x.push_back(std::nextafter(value, kInfinity<T>));
       }
       check(function, x, mine);
     }

@@ -99,9 +99,9 @@ constexpr const char* kSoftplusDoc = R"(Softplus, element-wise: log(1 + exp(x)).
 Keeps float16, float32 and float64; other real dtypes promote as in ``np.tanh``; longdouble,
 complex, object, string and datetime raise TypeError.
 
-Results are not negative. They are monotone, in float64 up to an ULP. The largest error is below
-1 ULP, even for the smallest results. ``softplus(-inf)`` is 0, ``softplus(inf)`` is ``inf``. NaN
-propagates; no finite input gives a warning.
+Results are monotone and not negative. The largest error is below 1 ULP, even for the smallest
+results. ``softplus(-inf)`` is 0, ``softplus(inf)`` is ``inf``. NaN propagates; no finite input
+gives a warning.
 
 Source: C. Dugas et al., "Incorporating second-order functional knowledge for better option
 pricing", 2001. Method: cpp/kernels/activations.h.

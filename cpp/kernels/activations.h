@@ -522,9 +522,9 @@ class Softplus<Target, float> {
   typename Target::Lookup polynomials_{kSoftplusTable};
 };
 
-// log(1 + e^-|x|) by log1p.h; plus x for positive x. Lane type double.
-// Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0. Not monotone: neighbours between 0.02 and 0.04
-// may be out of order by an ULP. Special values as in float.
+// Near 0 the series log(2) + x/2 + x^2/8 - x^4/192 + ...; elsewhere log(1 + e^-|x|) by log1p.h, plus x
+// for positive x. Lane type double. Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0. Monotone.
+// Special values as in float.
 template <class Target>
 class Softplus<Target, double> {
  public:
@@ -541,11 +541,27 @@ class Softplus<Target, double> {
     const TwoParts<V> log = log1p_positive(e);
     // Approximately e_low / (1 + e).
     const V low = Target::fma(e_low, Target::fma(e, broadcast<V>(-0.5), broadcast<V>(1)), log.low);
-    const TwoParts<V> whole = add<Target>(within<Target>(kVanished<double>, x), log.high);
-    return x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
+    const V bounded = within<Target>(kVanished<double>, x);
+    const TwoParts<V> whole = add<Target>(bounded, log.high);
+    const V result = x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
+    return magnitude_of(x) < kNear ? near_zero(bounded) : result;
   }
 
  private:
+  // Near 0 the result changes by less than 0.03 ULP from one x to the next, and errors of log1p.h
+  // could put neighbours out of order.
+  static constexpr double kNear = 0x1p-4;
+  static V near_zero(V x) {
+    constexpr double kLn2High = 0x1.62e42fefa39efp-1, kLn2Low = 0x1.abc9e3b39803fp-56;
+    const V half = 0.5 * x;
+    const V w = x * x;
+    V p = broadcast<V>(31.0 / 14515200);
+    for (const double c : {-17.0 / 645120, 1.0 / 2880, -1.0 / 192, 1.0 / 8}) p = Target::fma(p, w, broadcast<V>(c));
+    const V high = kLn2High + half;
+    const V low = (kLn2High - high) + half;  // exact, since |x/2| < log(2) (T. J. Dekker, 1971)
+    return high + (low + Target::fma(p, w, broadcast<V>(kLn2Low)));
+  }
+
   typename Target::template Powers<double> powers_{kPowers<double>};
 };
 
