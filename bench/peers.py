@@ -222,7 +222,7 @@ def print_table(table: Table, rows: list[Row]) -> None:
     """Print a table without its empty columns."""
     names = [OURS, *([table.versus] if table.versus else []), *ENGINES]
     names = [name for name in names if any(name in row["seconds"] for row in rows)]
-    titles = {"ratio": "ratio", "versus": "ratio to it", "over": "over it", "percent": "of limit", "value": "value"}
+    titles = {"ratio": "ratio", "versus": "2nd / 1st", "over": "over it", "percent": "of limit", "value": "value"}
     titles |= {library: f"ratio to {library}" for library in ENGINES}
     in_goals = {"ratio": "ratio ", "versus": f"{table.versus} ", "over": "over it ", "percent": "limit ", "value": ""}
     in_goals |= {library: f"{library} " for library in ENGINES}

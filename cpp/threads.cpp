@@ -38,7 +38,7 @@ using Clock = std::chrono::steady_clock;
 
 // How long a thread spins before it sleeps: about the cost of a wake-up, measured on a virtual
 // machine.
-constexpr std::chrono::microseconds kLookout{50};
+constexpr std::chrono::microseconds kSpin{50};
 
 // After a burst of loops this long, workers are woken even for small loops, since they stay awake
 // between the loops.
@@ -47,8 +47,8 @@ constexpr std::chrono::milliseconds kBurst{1};
 // Spins until ready() or the time is over; returns ready(). It does not yield: if other threads
 // occupy all CPUs, they might not yield in turn for milliseconds.
 template <class Ready>
-bool look_out(Ready ready) {
-  const auto end = Clock::now() + kLookout;
+bool spin_until(Ready ready) {
+  const auto end = Clock::now() + kSpin;
   while (!ready()) {
     if (Clock::now() > end) return false;
   }
@@ -102,17 +102,17 @@ struct Loop {
 };
 
 // Counts and times all loops with enough work for two threads, whether or not they are shared.
-class Traffic {
+class LoopStatistics {
  public:
   struct State {
     std::size_t callers;  // threads that run a loop
-    bool burst;           // loops have followed each other for kBurst, at most kLookout apart
+    bool burst;           // loops have followed each other for kBurst, at most kSpin apart
   };
 
   State begin_loop() {
     const std::size_t callers = 1 + callers_.fetch_add(1, std::memory_order_relaxed);
     const Clock::duration now = Clock::now().time_since_epoch();
-    if (callers > 1 || now - ended_.load(std::memory_order_relaxed) > kLookout) began_.store(now, std::memory_order_relaxed);
+    if (callers > 1 || now - ended_.load(std::memory_order_relaxed) > kSpin) began_.store(now, std::memory_order_relaxed);
     return {callers, now - began_.load(std::memory_order_relaxed) > kBurst};
   }
 
@@ -130,7 +130,7 @@ class Traffic {
 using ThreadHandle = std::thread::native_handle_type;
 
 // The CPU affinity of a thread.
-class Cpus {
+class Affinity {
  public:
 #if defined(__linux__)
   // Reads the affinity of the calling thread; false if the system does not support it.
@@ -139,9 +139,9 @@ class Cpus {
   int count() const { return CPU_COUNT_S(sizeof sets_, sets_.data()); }
 
   // Without the CPU on which the calling thread runs, unless it is the only one.
-  Cpus others() const {
+  Affinity others() const {
     const int cpu = sched_getcpu();
-    Cpus others = *this;
+    Affinity others = *this;
     if (cpu >= 0) CPU_CLR_S(static_cast<std::size_t>(cpu), sizeof sets_, others.sets_.data());
     return others.count() > 0 ? others : *this;
   }
@@ -154,14 +154,14 @@ class Cpus {
 #else
   bool read() { return false; }
   int count() const { return 0; }
-  Cpus others() const { return *this; }
+  Affinity others() const { return *this; }
   void assign(ThreadHandle) const {}
 #endif
 };
 
 int available_cpus() {
-  Cpus cpus;
-  return std::max(1, cpus.read() ? cpus.count() : static_cast<int>(std::thread::hardware_concurrency()));
+  Affinity affinity;
+  return std::max(1, affinity.read() ? affinity.count() : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 // The first number of OMP_NUM_THREADS, which may be a list with one number per level of nesting.
@@ -178,14 +178,14 @@ int omp_num_threads() {
   return static_cast<int>(std::min<long long>(threads, kUnlimited));
 }
 
-// The pool's mutex guards `asleep`, `moved` and `cpus`. Other threads write `moved` and `cpus` only
-// while the worker is asleep, so the awake worker uses them without the mutex.
+// The pool's mutex guards `asleep`, `moved` and `affinity`. Other threads write `moved` and
+// `affinity` only while the worker is asleep, so the awake worker uses them without the mutex.
 struct Worker {
   ThreadHandle thread{};
   std::condition_variable wake{};
   bool asleep = false;
-  bool moved = false;  // affinity changed for the wake-up; the worker then restores `cpus`
-  Cpus cpus{};
+  bool moved = false;  // affinity changed for the wake-up; the worker then restores `affinity`
+  Affinity affinity{};
 };
 
 // Blocks all signals of the calling thread while the object exists. Threads started in this time
@@ -212,7 +212,7 @@ class SignalsBlocked {
 // process. A forked child creates a new pool, because the workers exist only in the parent.
 class Pool {
  public:
-  Traffic traffic;
+  LoopStatistics statistics;
 
   // The number of workers that spin, waiting for a loop.
   std::size_t awake() const { return awake_.load(std::memory_order_relaxed); }
@@ -239,7 +239,7 @@ class Pool {
       loop_ = nullptr;  // too late for other workers to join
     }
     const auto finished = [this] { return running_ == 0; };
-    if (!look_out(finished)) {
+    if (!spin_until(finished)) {
       std::unique_lock<std::mutex> lock(mutex_);
       finished_.wait(lock, finished);
     }
@@ -274,8 +274,8 @@ class Pool {
   // wakes a thread on an idle CPU if it finds one, else on the thread's last CPU or the caller's.
   // Halted virtual CPUs seem not to count as idle: workers often woke on the caller's CPU.
   void move_away(Worker& worker) {
-    if (!worker.cpus.read()) return;
-    worker.cpus.others().assign(worker.thread);
+    if (!worker.affinity.read()) return;
+    worker.affinity.others().assign(worker.thread);
     worker.moved = true;
   }
 
@@ -290,12 +290,12 @@ class Pool {
       const bool joins = loop != nullptr && index + 1 < loop->threads;
       if (joins) ++running_;
       lock.unlock();
-      if (self.moved) self.cpus.assign(self.thread);
+      if (self.moved) self.affinity.assign(self.thread);
       self.moved = false;
       if (joins) join(*loop);
       if (loop != nullptr && !joins) continue;  // the loop needs fewer workers
       ++awake_;
-      look_out([&] { return announced_ != seen; });
+      spin_until([&] { return announced_ != seen; });
       --awake_;  // before reading generation_: a caller that counted this worker has already changed it
     }
   }
@@ -374,7 +374,7 @@ void parallel_for(Split split, LoopBody* body, void* context) {
     return;
   }
   // Concurrent callers share the maximum, because they share the CPUs.
-  const Traffic::State state = workers->traffic.begin_loop();
+  const LoopStatistics::State state = workers->statistics.begin_loop();
   const auto limit = static_cast<std::size_t>(get_num_threads());
   const std::size_t worthwhile =
       state.burst ? most_parts : std::max(threads_worth(split.minimum), std::min(workers->awake() + 1, most_parts));
@@ -382,7 +382,7 @@ void parallel_for(Split split, LoopBody* body, void* context) {
   const std::size_t parts = threads * std::min(kPartsOfThread, most_parts / threads);
   Loop loop{split.n, split.multiple, threads, parts, body, context};
   if (threads < 2 || !workers->run(loop)) loop.run_alone();
-  workers->traffic.end_loop();
+  workers->statistics.end_loop();
   if (loop.raised != 0) raise_exceptions(loop.raised);
   if (loop.failed) std::rethrow_exception(loop.failure);
 }

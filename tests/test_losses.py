@@ -552,6 +552,8 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type
     )
     add("label beyond the first row", ValueError, "row 1", "cross_entropy", z, [0, 9, 0, 9])
     add("labels that are fractions", TypeError, r"integers.*astype\(int\)", "cross_entropy", z, labels + 0.5)
+    for names in (["cat", "dog", "cat", "cow"], np.array([b"cat"] * 4), np.array(["cat"] * 4, object)):
+        add(f"names {names!r}", TypeError, "np.unique.*converts names to labels", "cross_entropy", z, names)
     add("labels in a column", ValueError, r"reshape them to \(4,\)", "cross_entropy", z, labels[:, np.newaxis])
     add(
         "negative probability",

@@ -143,7 +143,13 @@ def as_targets(value: Any) -> NDArray[Any]:
         with suppress(TypeError, ValueError):  # NA cannot be an integer
             integers: NDArray[Any] = value.to_numpy(np.result_type(*(dtype.numpy_dtype for dtype in _dtypes(value))))
             return integers
-    return as_real(value)
+    try:
+        return as_real(value)
+    except TypeError as error:
+        names = np.asarray(value)
+        if names.size == 0 or not isinstance(names.flat[0], (str, bytes)):
+            raise
+        raise TypeError(f"{error}: np.unique(names, return_inverse=True)[1] converts names to labels") from None
 
 
 def as_contiguous(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:

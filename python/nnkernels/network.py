@@ -32,7 +32,7 @@ from nnkernels.arrays import (
 from nnkernels.files import HDF5, KERAS, ONNX, Path, read_file, read_metadata, read_tensors, write_file
 from nnkernels.layers import Dense, Scale, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
-from nnkernels.problem import compute_gradient, propagate_back
+from nnkernels.problem import backpropagate, compute_gradient
 
 
 class Network(_core.Network):
@@ -390,7 +390,7 @@ class Network(_core.Network):
         array([[ 1., -1.],
                [ 0.,  0.]])
         """
-        layers, x_gradient = propagate_back(self, x, upstream)
+        layers, x_gradient = backpropagate(self, x, upstream)
         return tuple(Dense(weights, bias) for weights, bias in layers), x_gradient
 
     def save(self, path: Path) -> None:

@@ -134,7 +134,7 @@ class Problem(NamedTuple):
         )
 
 
-def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
+def split_network(function: str, net: Network, loss: LossLike) -> tuple[Problem, NDArray[Any]]:
     """Return the problem of a network and a loss, and the network's parameters in a flat array."""
     layers = [net._layer(index) for index in range(len(net))]
     sizes = (net.inputs, *(len(layer[1]) for layer in layers))
@@ -156,7 +156,7 @@ def take_apart(function: str, net: Network, loss: LossLike) -> tuple[Problem, ND
 
 def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_weight: Any) -> tuple[Any, Layers]:
     """Return the loss of a network, and its gradients with respect to each layer's parameters."""
-    problem, parameters = take_apart("Network.gradient", net, loss)
+    problem, parameters = split_network("Network.gradient", net, loss)
     rows = problem.as_rows(x, targets, sample_weight)
     trainer = problem.trainer(max(1, len(rows.x)))
     trainer.parameters[:] = parameters
@@ -164,9 +164,9 @@ def compute_gradient(net: Network, x: Any, targets: Any, loss: LossLike, sample_
     return rounded(value, net.dtype), problem.architecture.split(rounded(trainer.gradient_array, net.dtype))
 
 
-def propagate_back(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
+def backpropagate(net: Network, x: Any, upstream: Any) -> tuple[Layers, NDArray[Any]]:
     """Return the gradients with respect to parameters and x, given that of the outputs."""
-    problem, parameters = take_apart("Network.backward", net, "squared_error")  # the loss is not used
+    problem, parameters = split_network("Network.backward", net, "squared_error")  # the loss is not used
     architecture = problem.architecture
     try:
         array = problem.as_x(x)

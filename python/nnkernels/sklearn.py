@@ -22,7 +22,7 @@ from nnkernels.layers import Dense, dense
 from nnkernels.losses import choose_loss
 from nnkernels.network import Network
 from nnkernels.optimizers import SGD
-from nnkernels.problem import Architecture, Problem, Rows, take_apart
+from nnkernels.problem import Architecture, Problem, Rows, split_network
 from nnkernels.training import Callback, Progress, Training, TrainingState, description_of, is_true
 
 try:
@@ -257,7 +257,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     def _training(self, losses: list[float], steps: int) -> Training:
         """Return the argument of ``callback``. Its state has no moments."""
-        problem, parameters = take_apart("callback", self.network_, _ACTIVATIONS[self.out_activation_][1])
+        problem, parameters = split_network("callback", self.network_, _ACTIVATIONS[self.out_activation_][1])
         state = TrainingState(description_of(problem, SGD()), len(losses), steps, parameters, ())
         return Training(problem.architecture, parameters, losses, (), state)
 

@@ -22,7 +22,7 @@ from nnkernels.layers import Dense
 from nnkernels.losses import LOSSES, LossLike
 from nnkernels.network import Network
 from nnkernels.optimizers import MOMENTS, Optimizer, OptimizerLike, as_optimizer
-from nnkernels.problem import Architecture, Problem, Rows, take_apart
+from nnkernels.problem import Architecture, Problem, Rows, split_network
 
 # A function to call after each epoch. It ends training by returning True.
 Callback: TypeAlias = Callable[["Training"], object]
@@ -470,7 +470,7 @@ def train(
     if progress is not None:
         progress = as_bool("train", "progress", progress)
 
-    problem, parameters = take_apart("train", net, loss)
+    problem, parameters = split_network("train", net, loss)
     rows = _as_rows(problem, x, targets, sample_weight)
     held_back = None if validation is None else _as_validation(problem, validation)
     description = description_of(problem, chosen)
