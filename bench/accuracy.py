@@ -267,7 +267,7 @@ def print_details(results: Results) -> None:
 
 
 def write_curves(path: Path, results: Results, about: str) -> None:
-    """Write the largest error in each quarter of a binade from 2**-10 to 2**10, a column for each library."""
+    """Write the largest error in each quarter of a binade from 2**-10 to 2**10, per library."""
     with path.open("w", newline="", encoding="utf-8") as file:
         file.write(f"# {about}\n")
         rows = csv.writer(file, lineterminator="\n")

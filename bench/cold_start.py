@@ -1,13 +1,13 @@
-"""Measure how long a new process takes to predict its first row: importing, reading a model, one call.
+"""Measure the time from a new process to its first prediction: import, load a model, call it.
 
     python bench/cold_start.py [--samples N]
 
-Starts Python anew for each sample, the libraries in turn, and prints the median of the CPU time that the process has taken at
-that point. What else runs on the machine lengthens elapsed time, but hardly CPU time. Files are in the page cache. Libraries
-that are not installed are left out.
+Starts Python for each sample, the libraries in turn, and prints the median CPU time until the first
+prediction. CPU time hardly depends on other processes. Files are in the page cache. Libraries that
+are not installed are left out.
 
-The model is the digits network of ``python -m nnkernels``: in its own file, as ONNX, as a PyTorch module, and as a pickled
-estimator of scikit-learn of the same sizes.
+The model is the digits network of ``python -m nnkernels``: in its own file, as ONNX, as a PyTorch
+module, and as a pickled estimator of scikit-learn of the same sizes.
 """
 
 import argparse

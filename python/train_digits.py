@@ -1,14 +1,17 @@
-"""Train the network that ``python -m nnkernels`` trains, and write it to nnkernels/digits.safetensors.
+"""Train the demonstration's network, and write it to nnkernels/digits.safetensors.
 
     python -P python/train_digits.py [--renew-data]
 
-(-P makes it import the installed nnkernels, not the folder beside it.) The data are in nnkernels/digits.npz: "Optical
-Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998, UCI Machine Learning Repository,
-https://doi.org/10.24432/C50P49), licence CC BY 4.0. It is the 1797 digits that 13 people wrote, each a picture of 8 x 8
-pixels from 0 to 16. A third of each digit's pictures, drawn at random, is held back, so that a writer can be on both sides.
---renew-data takes them from scikit-learn's copy again, and needs scikit-learn.
+-P makes Python import the installed nnkernels, not the folder beside this file.
 
-If the weights change on purpose, set DIGITS_SHA256 in nnkernels/commands/demonstration.py to the printed hash.
+The data in nnkernels/digits.npz are from "Optical Recognition of Handwritten Digits" (E. Alpaydin,
+C. Kaynak, 1998, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49; licence CC BY
+4.0): 1797 digits by 13 writers, each a picture of 8 x 8 pixels from 0 to 16. A random third of each
+class is held back. A writer's digits can be in both parts. --renew-data reads scikit-learn's copy
+again.
+
+If the weights change on purpose, set DIGITS_SHA256 in nnkernels/commands/demonstration.py to the
+printed hash.
 """
 
 from argparse import ArgumentParser
@@ -39,7 +42,7 @@ def split_digits() -> Digits:
 
 
 def write_network(folder: Path) -> None:
-    """Train, write the network, and print its hash and how often it is right on each side of the split."""
+    """Train, write the network, and print its hash and its accuracy on both parts."""
     digits = read_digits(folder)
     training = learn_digits(digits)
     training.network.save(folder / "digits.safetensors")

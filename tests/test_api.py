@@ -23,7 +23,6 @@ import reference
 from ulp import same_bits, ulp, ulp_error
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Outcome = type[Exception] | Array
 
 # The documented exceptions. UFuncTypeError is a TypeError, AxisError a ValueError.
 DOCUMENTED = (TypeError, ValueError, FloatingPointError)

@@ -101,3 +101,9 @@ def test_readme_leads_to_pages_and_files() -> None:
     assert files
     paths = [*(DOCS / f"{page}.md" for page in pages), *(TOP / file for file in files)]
     assert [path for path in paths if not path.exists()] == []
+
+
+def test_readme_and_docs_give_the_same_times() -> None:
+    rows = re.findall(r"^\|.*(?:µs|ms)\*\*.*$", PAGES["README.md"], re.MULTILINE)
+    assert rows
+    assert [row for row in rows if row not in PAGES["python/docs/speed.md"]] == []

@@ -1322,7 +1322,6 @@ CALLS: dict[str, Callable[[Callable[..., Estimator]], Any]] = {
     "not finite": lambda make: make("number", solver="sgd", learning_rate_init=1e6).fit(1e200 * X, Y["number"]),
     "no such method": lambda make: make("number").predict_proba(X),
 }
-OUR_OWN_WORDS = re.compile(r"nnkernels|sklearn\.neural_network")
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -1,7 +1,10 @@
-"""Look at the built site in headless Chromium: python python/docs/check.py BUILD [--screenshots FOLDER].
+"""Check the built site in headless Chromium.
 
-Opens every page at two widths, light and dark. Fails where a page is wider than the window, a picture is missing, a link
-within the site leads nowhere, or the browser reports an error. Needs Chromium, its driver, and the extra ``docs``; no network.
+    python python/docs/check.py BUILD [--screenshots FOLDER]
+
+Opens every page at two widths, light and dark. Fails if a page is wider than the window, a picture
+is missing, an internal link is dead, or the browser reports an error. Needs Chromium, its driver,
+and the extra ``docs``; no network.
 """
 
 import sys
@@ -31,8 +34,8 @@ SWITCHES = (
     "--hide-scrollbars",
 )
 
-# What is wrong with a page, and where its links lead. What scrolls by itself, such as code and tables, may be wider inside than
-# the window.
+# Returns a page's problems and links. Boxes that scroll, such as code and tables, may hold wider
+# content.
 EXAMINE = """
 const scrolls = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
 const within = box => box.tagName === "ARTICLE" ? false : scrolls(box) || within(box.parentElement);
@@ -71,7 +74,7 @@ def open_browser(profile: str) -> webdriver.Chrome:
 
 
 def path_of(program: str) -> str:
-    """Return the path of a program; without one Selenium would look for it in the network."""
+    """Return the path of a program; without one Selenium would try to download it."""
     if path := which(program):
         return path
     sys.exit(f"{program} is missing (Debian: apt-get install chromium chromium-driver)")
@@ -112,8 +115,8 @@ def check(browser: webdriver.Chrome, address: str, pages: list[str], screenshots
 
 def main() -> int:
     """Serve and check the site; return the exit status."""
-    parser = ArgumentParser(description="Look at the built site in headless Chromium.")
-    parser.add_argument("build", type=Path, metavar="BUILD", help="what Sphinx has written")
+    parser = ArgumentParser(description="Check the built site in headless Chromium.")
+    parser.add_argument("build", type=Path, metavar="BUILD", help="folder of the built site")
     parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="save a picture of each page")
     arguments = parser.parse_args()
     if arguments.screenshots:

@@ -31,12 +31,13 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 
-# Every link to a name must have a target. Types of attributes are words, such as ndarray: they have no dot.
+# Every link to a name must have a target. Types of attributes are words without a dot, such as
+# ndarray.
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r"[^.]+")]
 
-# Inventories of the names that pages refer to, so that a build needs no network: names and addresses of the projects'
-# own sites, in the first format of Sphinx, which is plain text.
+# Vendored inventories of other projects' names and addresses, so that a build needs no network. They
+# are in Sphinx's first format, which is plain text.
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.txt"),
     "python": ("https://docs.python.org/3/", "inventories/python.txt"),
@@ -56,7 +57,10 @@ html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", 
 
 
 class Picture(SphinxDirective):
-    """A picture of figures.py: ``{picture} name`` with the alternative text as content. It is there for light and dark."""
+    """A picture of figures.py: ``{picture} name`` with the alternative text as content.
+
+    Each picture has a light and a dark version.
+    """
 
     required_arguments = 1
     has_content = True

@@ -1,6 +1,9 @@
-"""Draw the documentation's pictures, for light and dark pages: python python/docs/figures.py FOLDER.
+"""Draw the documentation's pictures, for light and dark pages.
 
-conf.py calls ``draw_all`` before each build. Nothing is random: the networks have the same bits everywhere.
+    python python/docs/figures.py FOLDER
+
+conf.py calls ``draw_all`` before each build. The pictures are the same on every machine, as the
+networks are.
 """
 
 import csv
