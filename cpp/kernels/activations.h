@@ -544,6 +544,7 @@ class Softplus<Target, double> {
     const V bounded = within<Target>(kVanished<double>, x);
     const TwoParts<V> whole = add<Target>(bounded, log.high);
     const V result = x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
+    if (__builtin_expect(!Target::any_greater(y, broadcast<V>(-kNear)), true)) return result;
     return magnitude_of(x) < kNear ? near_zero(bounded) : result;
   }
 
