@@ -545,12 +545,12 @@ class Softplus<Target, double> {
     const TwoParts<V> whole = add<Target>(bounded, log.high);
     const V result = x > kVanished<double> ? x : x > 0 ? V(whole.high + (whole.low + low)) : V(log.high + low);
     if (__builtin_expect(!Target::any_greater(y, broadcast<V>(-kNear)), true)) return result;
-    return magnitude_of(x) < kNear ? near_zero(bounded) : result;
+    return magnitude_of(x) < kNear ? near_zero(unless_below<V>(kTiny<double>, bounded)) : result;
   }
 
  private:
-  // Near 0 the result changes by less than 0.03 ULP from one x to the next, and errors of log1p.h
-  // could put neighbours out of order.
+  // Near 0 the result changes by less than 0.04 ULP from one x to the next, and errors of log1p.h
+  // could put neighbours out of order. Tiny x become 0, since subnormal squares would be slow.
   static constexpr double kNear = 0x1p-4;
   static V near_zero(V x) {
     constexpr double kLn2High = 0x1.62e42fefa39efp-1, kLn2Low = 0x1.abc9e3b39803fp-56;
