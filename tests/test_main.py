@@ -31,10 +31,8 @@ from nnkernels.commands.demonstration import DIGITS_SHA256
 from nnkernels.commands.names import Names
 from ulp import same_bits
 
-termios = pytest.importorskip("termios", reason="needs a POSIX shell, terminals and signals: not Windows")
-pty = pytest.importorskip("pty")
-
 pytestmark = pytest.mark.usefixtures("signals_as_usual")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX's shell, signals, permissions or error messages")
 
 COMMAND = [sys.executable, "-W", "error", "-m", "nnkernels"]
 # Standard output is buffered, as usual, so a closed pipe or a full disk is noticed late.
@@ -355,6 +353,7 @@ def test_input_beyond_the_dtype_becomes_infinite_silently(folder: Path) -> None:
     assert same_bits(np.load(folder / "y.npy"), make_network()(np.array([[np.inf, -np.inf, 1, np.inf]])))
 
 
+@posix
 def test_output_may_be_the_input_a_link_or_there_already(folder: Path) -> None:
     expected = make_network()(np.load(folder / "x.npy"))
     (folder / "link.npy").symlink_to(folder / "x.npy")
@@ -369,6 +368,7 @@ def test_output_has_the_permissions_of_a_new_file(folder: Path) -> None:
     assert (folder / "y.npy").stat().st_mode == (folder / "new").stat().st_mode
 
 
+@posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
 def test_output_keeps_the_permissions_of_the_file_it_replaces(folder: Path, mode: int) -> None:
     for name in ("y.npy", "y.csv"):
@@ -445,6 +445,7 @@ PIPES = {
 }
 
 
+@posix
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("case", PIPES)
 def test_pipes(folder: Path, case: str) -> None:
@@ -458,6 +459,7 @@ def test_pipes(folder: Path, case: str) -> None:
     assert all(path.is_fifo() for path in folder.glob("out.*"))  # The pipe is not replaced.
 
 
+@posix
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
     ("source", "output", "kind"),
@@ -519,6 +521,7 @@ ENDS_OF_PIPES = {
 }
 
 
+@posix
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("command", ENDS_OF_PIPES)
 def test_ends_of_pipes(folder: Path, command: str) -> None:
@@ -669,6 +672,7 @@ def test_longdouble(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert_fails(folder, capfd, "long.npy: expected a real dtype", folder / "net.safetensors", folder / "long.npy")
 
 
+@posix
 def test_input_that_is_a_folder(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("folder.npy", "folder.csv"):
         (folder / name).mkdir()
@@ -683,6 +687,7 @@ def test_bad_model(folder: Path, capfd: pytest.CaptureFixture[str], model: str) 
     assert_fails(folder, capfd, f"{folder / model}", folder / model, folder / "x.npy", "-o", folder / "y.npy")
 
 
+@posix
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -699,7 +704,8 @@ def test_bad_output(folder: Path, capfd: pytest.CaptureFixture[str], output: str
     assert_fails(folder, capfd, message, folder / "net.safetensors", folder / "x.npy", "-o", folder / output)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@posix
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("protected", ["folder", "file"])
 def test_output_without_permission(folder: Path, capfd: pytest.CaptureFixture[str], protected: str) -> None:
     (folder / "closed").mkdir()
@@ -727,6 +733,7 @@ def test_disk_that_fills_up(folder: Path, capfd: pytest.CaptureFixture[str], mon
     assert_fails(folder, capfd, "No space left", folder / "net.safetensors", folder / "x.npy", "-o", folder / "y.csv")
 
 
+@posix
 @pytest.mark.parametrize("arguments", [[], ["predict", "net.safetensors", "x.npy"]], ids=["demonstration", "predict"])
 def test_closed_pipe(folder: Path, arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
@@ -736,6 +743,7 @@ def test_closed_pipe(folder: Path, arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "nnkernels: standard output: Broken pipe\n")
 
 
+@posix
 def test_pipe_that_is_closed_on_the_way(folder: Path) -> None:
     np.save(folder / "many.npy", np.ones((100_000, 4)))
     command = [*COMMAND, "predict", "net.safetensors", "many.npy"]
@@ -757,6 +765,7 @@ def run_after(preparation: str, folder: Path, *arguments: str) -> subprocess.Com
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=60)
 
 
+@posix
 @pytest.mark.parametrize("output", ["y.npy", "y.csv"])
 def test_limit_of_file_size(folder: Path, output: str) -> None:
     np.save(folder / "many.npy", np.ones((10_000, 4)))
@@ -842,6 +851,7 @@ def test_decimal_comma_of_the_locale(folder: Path, monkeypatch: pytest.MonkeyPat
     assert same_bits(read_csv(folder / "y.csv", np.float32), make_network()(np.load(folder / "x.npy")))
 
 
+@posix
 def test_closed_standard_output_and_error(folder: Path) -> None:
     def closed(streams: str, arguments: str) -> subprocess.CompletedProcess[str]:
         command = f'"$0" -m nnkernels {arguments} {streams}'
@@ -860,8 +870,9 @@ def test_closed_standard_output_and_error(folder: Path) -> None:
 # --- Interruption ---
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
+@posix
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signal_leaves_nothing(folder: Path, name: str, status: int) -> None:
     (folder / "y.csv").write_text("keep me")
     # A pipe that stays open after some rows, so that the process waits in the middle of its work.
     os.mkfifo(folder / "pipe.csv")
@@ -872,7 +883,7 @@ def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not list(folder.glob(".nnkernels-*")):
             time.sleep(0.005)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=60)
     os.close(pipe)
     assert (process.returncode, out, err) == (status, b"", b"")
@@ -880,6 +891,7 @@ def test_signal_leaves_nothing(folder: Path, number: int, status: int) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["net.safetensors", "pipe.csv", "x.csv", "x.npy", "y.csv"]
 
 
+@posix
 def test_interruption_does_not_wait_for_wide_layers(folder: Path) -> None:
     """In a wide network, even a block of rows with few numbers is much work."""
     make_network((4, 3000, 3000, 3)).save(folder / "wide.safetensors")
@@ -925,6 +937,7 @@ class Terminal:
     """A terminal of 80 columns: a stream to write to, and its output after it is closed."""
 
     def __init__(self) -> None:
+        pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")  # not on Windows
         self.other_end, own = pty.openpty()
         termios.tcsetwinsize(own, (24, 80))
         self.stream = os.fdopen(own, "w", encoding="utf-8")
