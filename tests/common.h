@@ -3,7 +3,9 @@
 #pragma once
 
 #if defined(_WIN32)
+#if !defined(NOMINMAX)
 #define NOMINMAX  // no macros min and max
+#endif
 #include <windows.h>
 #else
 #include <sys/mman.h>
