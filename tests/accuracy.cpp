@@ -362,8 +362,8 @@ bool sweep(const Numbers<T>& numbers, const Function<T>& function, std::uint64_t
         const T value = numbers.number(i);
         if (function.activation == Activation::kNone && !(value >= 0 && value < T(0x1p100))) continue;
         x.push_back(value);
-        // Neighbours are the first to be out of order where a function is nearly flat. That of -0 is
-        // beyond 0, which comes next.
+        // Neighbours are the first to be out of order where a function is nearly flat. That of -0
+        // is beyond 0, which comes next.
         if ((stride > 1 || sizeof(T) == 8) && value != 0) x.push_back(std::nextafter(value, kInfinity<T>));
       }
       check(function, x, mine);

@@ -1,4 +1,4 @@
-"""Error bounds stated in cpp/kernels: sum.h (for dot), dense.h, softmax.h, losses.h, gradients.h."""
+"""Error bounds stated in sum.h (for dot), dense.h, softmax.h, losses.h and gradients.h."""
 
 from typing import Any
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def signals_as_usual() -> Iterator[None]:
-    """Restore signals that are ignored: SIGHUP under nohup, SIGINT in a script's background jobs."""
+    """Restore ignored signals: SIGHUP under nohup, SIGINT in a script's background jobs."""
     signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))  # Windows has no SIGHUP
     ignored = [number for number in signals if number is not None and signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
@@ -94,6 +95,16 @@ def signals_as_usual() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture
+def symbolic_links(tmp_path: Path) -> None:
+    """Skip where the process may not make symbolic links, as on Windows without the privilege."""
+    try:
+        (tmp_path / "link").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("may not make symbolic links")
+    (tmp_path / "link").unlink()
 
 
 def pytest_sessionstart() -> None:

@@ -345,7 +345,7 @@ def test_monotone(name: str, dtype: type[np.floating]) -> None:
 
 
 def test_softplus_of_neighbours() -> None:
-    """Where softplus is nearly flat, errors of a fraction of an ULP could put results out of order."""
+    """Where softplus is nearly flat, errors below an ULP could put results out of order."""
     for ends in ((0.3, 0.4), (-0.2, -0.25)):
         first, last = np.array(ends, np.float32).view(np.uint32)
         y = nnk.softplus(np.arange(first, last, dtype=np.uint32).view(np.float32))

@@ -266,6 +266,12 @@ def test_masked_blocks_are_refused_by_sums(call: str) -> None:
         np.asarray((SUMMING_CALLS | DOT)[call](delayed(MASKED)))
 
 
+def test_columns_without_a_real_dtype_are_named() -> None:
+    table = pd.DataFrame({"length": [1.0], "kind": ["a"], "day": [pd.Timestamp(0)]})
+    with pytest.raises(TypeError, match=r"leave 'kind', 'day' out, or convert text by pandas\.get_dummies"):
+        nnk.softmax(table)
+
+
 @pytest.mark.parametrize("library", ["astropy", "pint"])
 @pytest.mark.parametrize("call", CALLS | DOT)
 def test_units_of_blocks_are_refused(call: str, library: str) -> None:

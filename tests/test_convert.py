@@ -183,6 +183,7 @@ def assert_fails(capfd: pytest.CaptureFixture[str], message: str, *arguments: st
         ("named.safetensors", "new.onnx", "named.safetensors: expected metadata 'classes' to be 3 different strings, got 1"),
     ],
 )
+@pytest.mark.usefixtures("symbolic_links")
 def test_errors(folder: Path, capfd: pytest.CaptureFixture[str], model: str, output: str, message: str) -> None:
     Path("link.onnx").symlink_to("net.onnx")
     for name in ("table.safetensors", "table.onnx"):

@@ -41,7 +41,7 @@ def languages(text: str) -> set[str]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, of PyTorch's tensors
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if RUN & languages(text)])
 def test_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are doctests with shared names. Console blocks are commands with their output."""
+    """Python blocks are doctests with shared names, console blocks commands with their output."""
     text = PAGES[page]
     if sys.platform == "win32" and "```console" in text:
         pytest.skip("the commands are those of a Unix shell")

@@ -745,6 +745,7 @@ OTHER_FILES: dict[str, tuple[bytes, str, str]] = {
     "model.gguf": (b"GGUF\x03\0\0\0\x93\0\0\0\0\0\0\0\x18", "a GGUF file", "gguf"),
     "model.json": (json.dumps({"format": "layers-model", "weights": [[1.0]]}, indent=2).encode(), "a JSON file", "the library"),
     "weights.json": (b"\n[[1.0, 2.0], [3.0, 4.0]]", "a JSON file", "the library"),
+    "table.csv": (b"length,width,species\n5.1,3.5,setosa\n", "a text file", "numpy.loadtxt"),
     "page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "an HTML page, not the model", "download"),
     "model.tflite like a page": (b"<\0\0\0TFL3" + bytes(100), "TensorFlow Lite", "TensorFlow"),
     "model.joblib": (written(lambda file: joblib.dump(X, file)), "a pickle", "pass the model to nnk.from_sklearn"),
@@ -803,11 +804,11 @@ def test_safetensors_file_of_somebody_else(path: Path) -> None:
         assert "nnk.from_state_dict(path, activations) converts tensors" in message
 
 
-@pytest.mark.parametrize("name", ["net.safetensors", "n\u00e9t", os.fsdecode(b"\xff")], ids=ascii)
+@pytest.mark.parametrize("name", ["net.safetensors", "n\u00e9t", "\udcff"], ids=ascii)  # the last is b"\xff" on Linux
 def test_paths_of_every_kind(name: str, model: bytes, tmp_path: Path) -> None:
     try:
         (tmp_path / name).write_bytes(model)
-    except OSError:
+    except (OSError, UnicodeEncodeError):
         pytest.skip("this file system has no such names")
     paths: list[Any] = [tmp_path / name, str(tmp_path / name), os.fsencode(tmp_path / name)]
     for there in paths:
@@ -853,10 +854,6 @@ def test_empty_file(path: Path) -> None:
     assert refused(path, b"") == f"{path} does not hold a network: it is empty"
     with pytest.raises(ValueError, match=r"does not hold tensors: it is empty$"):
         nnk.from_state_dict(path, [])
-
-
-def test_text_is_no_model(path: Path) -> None:
-    assert refused(path, b"1.0,2.0,3.0\n" * 9).endswith("; expected a file that Network.save wrote")
 
 
 # Loads a valid file, then a bad one, with a limit of 32 MiB on further address space.

@@ -548,7 +548,7 @@ def test_what_is_refused(name: str, tmp_path: Path) -> None:
     case, message = REFUSED[name]
     model, item = case if not isinstance(case, Layer) else (case, described(case))
     path = write_archive(tmp_path / "model.keras", model, item)
-    with pytest.raises(ValueError, match=rf"^from_keras\('{path}'\): .*{message}"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(f'from_keras({str(path)!r})')}: .*{message}"):
         nnk.from_keras(path)
 
 
@@ -759,7 +759,7 @@ def test_files_that_are_refused(name: str, tmp_path: Path) -> None:
     content, message = HOSTILE[name]
     path = tmp_path / "model"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^from_keras\('{path}'\): .*{message}"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(f'from_keras({str(path)!r})')}: .*{message}"):
         nnk.from_keras(path)
 
 

@@ -658,6 +658,7 @@ def test_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         nnk.from_onnx("x.onnx")
 
 
+@pytest.mark.usefixtures("symbolic_links")
 def test_external_data_in_a_folder_and_by_a_link(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "w").write_bytes(b"----" + CONSTANTS["w"].tobytes())
@@ -690,6 +691,7 @@ def test_external_data_in_a_folder_and_by_a_link(tmp_path: Path) -> None:
         ({"location": "w", "length": "8"}, "expected a tensor of shape"),
     ],
 )
+@pytest.mark.usefixtures("symbolic_links")
 def test_external_data_that_is_refused(tmp_path: Path, entries: dict[str, str], message: str) -> None:
     (tmp_path / "outside").write_bytes(CONSTANTS["w"].tobytes())
     folder = tmp_path / "folder"

@@ -396,7 +396,7 @@ def test_dtypes_of_files(tmp_path: Path, dtype: Any) -> None:
 def test_files_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*{message}"):
+    with pytest.raises(ValueError, match=f"{re.escape(path.name)}.*{message}"):
         nnk.from_state_dict(path, [])
 
 
@@ -431,7 +431,7 @@ def test_damaged_files_are_refused(tmp_path_factory: pytest.TempPathFactory, dat
     try:
         net = nnk.from_state_dict(path, [None, None])
     except ValueError as error:
-        assert str(path) in str(error)  # noqa: PT017 - an error is optional
+        assert path.name in str(error)  # noqa: PT017 - an error is optional
     else:
         assert net.inputs == 3
 

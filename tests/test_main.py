@@ -526,6 +526,9 @@ ENDS_OF_PIPES = {
 @pytest.mark.parametrize("command", ENDS_OF_PIPES)
 def test_ends_of_pipes(folder: Path, command: str) -> None:
     message = ENDS_OF_PIPES[command]
+    for device in ("/dev/full", "/proc/self/mem"):
+        if device in command and not Path(device).exists():
+            pytest.skip(f"needs {device}")
     np.save(folder / "fortran.npy", np.asfortranarray(np.load(folder / "x.npy")))
     np.save(folder / "many.npy", np.ones((100_000, 4)))
     done = shell(folder, command)

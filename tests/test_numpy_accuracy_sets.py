@@ -1,8 +1,9 @@
 """NumPy's accuracy sets for tanh and exp, from its wheel, against our promised errors.
 
-A line of a set is ``dtype,input,output,tolerance``: the bits of input and output in hexadecimal. The
-output is rounded from higher precision. The tolerance, in ULP, is for NumPy's functions, and unused
-here. Blank lines and lines that start with # or $ are skipped; the first other line is the header.
+A line of a set is ``dtype,input,output,tolerance``: the bits of input and output in hexadecimal.
+The output is rounded from higher precision. The tolerance, in ULP, is for NumPy's functions, and
+unused here. Blank lines and lines that start with # or $ are skipped; the first other line is the
+header.
 """
 
 from importlib import resources

@@ -80,7 +80,7 @@ def classes_last(scores: Array) -> Array:
 
 
 def label_weights(attributes: Attributes, labels: Array, weights: Array | None) -> tuple[Array, Array | None]:
-    """Return labels and row weights, from class weights. Ignored labels become class 0, weight 0."""
+    """Return labels and row weights by class weights. Ignored labels become class 0, weight 0."""
     ignored = labels == attributes["ignore_index"] if "ignore_index" in attributes else np.zeros(labels.shape, bool)
     labels = np.where(ignored, 0, labels)
     if weights is None:

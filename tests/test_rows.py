@@ -517,7 +517,7 @@ def test_formats(tmp_path: Path) -> None:
 
 
 def test_standard_input_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "x.csv").write_text("1,2\n3,4\n")
+    (tmp_path / "x.csv").write_bytes(b"1,2\n3,4\n")
     with (tmp_path / "x.csv").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
         with open_input("-") as file:

@@ -1,8 +1,8 @@
 """SciPy's own tests of softmax, log_softmax, logsumexp and expit, run on nnkernels.
 
 SciPy's test modules need its fixtures and marks, so they run under pytest in a separate process.
-There this file is a plugin, which replaces SciPy's functions after the modules are collected. A test
-of a feature that nnkernels lacks is skipped at the call, with the reason. Nothing else may be
+There this file is a plugin, which replaces SciPy's functions after the modules are collected. A
+test of a feature that nnkernels lacks is skipped at the call, with the reason. Nothing else may be
 skipped.
 """
 

@@ -220,7 +220,7 @@ def test_every_number_of_short_rows(function: Any, dtype: type[np.floating], rng
 
 @pytest.mark.parametrize("n", [3, 20, 33, 257, 1100])
 def test_order_of_neighbours(dtype: type[np.floating], n: int) -> None:
-    """Larger elements never have smaller probabilities, not even where exp changes its table row."""
+    """Larger elements never have smaller probabilities, even where exp changes its table row."""
     largest = {np.float16: 9, np.float32: 100, np.float64: 700}[dtype]
     boundaries = -np.r_[1:33:2, 33 : 32 * largest / np.log(2) : 14] * (np.log(2) / 32)
     for maximum in (0, 3, 0.3466, 300, 3000):

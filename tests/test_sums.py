@@ -183,8 +183,8 @@ beside_numpy = pytest.mark.skipif(
 def assert_no_larger(ours: Any, numpys: Any, exact: Array, scale: Array, most: float = 1.05) -> None:
     """Assert that our root mean square error, relative to a scale, is no larger than NumPy's.
 
-    A tolerance of 5% allows for chance if both are alike. Measured differences are 0.4% with NumPy's
-    kernels for AVX-512, and 4% with its kernels for AVX2.
+    A tolerance of 5% allows for chance if both are alike. Measured differences are 0.4% with
+    NumPy's kernels for AVX-512, and 4% with its kernels for AVX2.
     """
     ratio = rms((np.asarray(ours) - exact) / scale) / rms((np.asarray(numpys) - exact) / scale)
     assert ratio <= most, f"{ratio:.4f} of NumPy's error"

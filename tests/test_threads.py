@@ -318,8 +318,8 @@ MODES = {"x86_64": (28, 0x4000, 0x8040), "aarch64": (0, 0x400000, 0x1000000)}
 def test_floating_point_modes_of_the_caller(mode: str, n: int, dtype: type[np.floating[Any]], tmp_path: Path) -> None:
     """Results are those of the default modes, also in workers, and the caller's modes are restored.
 
-    This holds for computations and for a Network's conversions. For ufuncs, NumPy converts integers,
-    ``dtype=`` and ``out=`` of another dtype, in the caller's rounding mode.
+    This holds for computations and for a Network's conversions. For ufuncs, NumPy converts
+    integers, ``dtype=`` and ``out=`` of another dtype, in the caller's rounding mode.
     """
     offset, *bits = MODES[os.uname().machine]
     wanted = bits[mode == "flush"]

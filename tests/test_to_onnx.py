@@ -173,7 +173,7 @@ def test_opset(tmp_path: Path, dtype: Any, activation: str) -> None:
 
 
 def test_options_that_float32_cannot_hold(tmp_path: Path) -> None:
-    """The attribute is rounded to float32. The doc_string has all digits, until the attribute changes."""
+    """The attribute is rounded to float32. The doc_string has all digits until it changes."""
     network = nnk.Network([nnk.Dense(np.ones((1, 1), np.float32), None, "elu(alpha=0.3333333333333333)")])
     network.to_onnx(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")

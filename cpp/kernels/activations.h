@@ -522,9 +522,9 @@ class Softplus<Target, float> {
   typename Target::Lookup polynomials_{kSoftplusTable};
 };
 
-// Near 0 the series log(2) + x/2 + x^2/8 - x^4/192 + ...; elsewhere log(1 + e^-|x|) by log1p.h, plus
-// x for positive x. Lane type double. Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0. Monotone.
-// Special values as in float.
+// Near 0 the series log(2) + x/2 + x^2/8 - x^4/192 + ...; elsewhere log(1 + e^-|x|) by log1p.h,
+// plus x for positive x. Lane type double. Largest error 0.9170 ULP, at -0x1.467db7bd1cf43p+0.
+// Monotone. Special values as in float.
 template <class Target>
 class Softplus<Target, double> {
  public:

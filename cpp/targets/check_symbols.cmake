@@ -1,11 +1,11 @@
-# Fails if a target's library defines a global or weak symbol other than its table, or code that runs
-# at program start:
+# Fails if a target's library defines a global or weak symbol other than its table, or code that
+# runs at program start:
 #
 #   cmake -DNM=nm -DLIBRARY=libnnkernels_avx2.a -DTABLE=avx2_table -P check_symbols.cmake
 #
 # The linker keeps one copy of a symbol defined in several objects. If that copy were compiled for
-# AVX-512, the program would crash on every other CPU. AVX-512 code at program start would crash too,
-# since the CPU has not been checked yet. tests/test_symbols.py shows what fails.
+# AVX-512, the program would crash on every other CPU. AVX-512 code at program start would crash
+# too, since the CPU has not been checked yet. tests/test_symbols.py shows what fails.
 execute_process(COMMAND ${NM} -P ${LIBRARY} OUTPUT_VARIABLE output RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "${NM} failed on ${LIBRARY}")

@@ -36,8 +36,8 @@ napoleon_use_param = napoleon_use_rtype = False  # types are words, not links
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r"[^.]+")]
 
-# Vendored inventories of other projects' names and addresses, so that a build needs no network. They
-# are in Sphinx's first format, which is plain text.
+# Vendored inventories of other projects' names and addresses, so that a build needs no network.
+# They are in Sphinx's first format, which is plain text.
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.txt"),
     "python": ("https://docs.python.org/3/", "inventories/python.txt"),
