@@ -116,7 +116,7 @@ def limits_program(given: Path | None) -> Path | None:
     """The program that measures the limits: as given, or built if CMake is installed."""
     if given or not shutil.which("cmake"):
         return given
-    build = ROOT / "build" / "bench"
+    build = ROOT / "build" / "limits"
     commands = (
         ["cmake", "-S", str(ROOT), "-B", str(build), "-DNNKERNELS_BENCH=ON"],
         ["cmake", "--build", str(build), "--target", "limits"],

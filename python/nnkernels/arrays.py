@@ -244,8 +244,11 @@ def _is_nullable_integer(value: Any) -> bool:
 
 
 def _values(value: Any) -> NDArray[Any]:
-    if not all(map(is_real, _dtypes(value))):
-        raise TypeError("a column has no real dtype")
+    dtypes = _dtypes(value)
+    if not all(map(is_real, dtypes)):
+        wrong = [repr(name) for name, dtype in zip(getattr(value, "columns", ()), dtypes, strict=False) if not is_real(dtype)]
+        which = ", ".join(wrong[:3]) + ", ..." * (len(wrong) > 3) if wrong else "it"
+        raise TypeError(f"expected columns of a real dtype: leave {which} out, or convert text by pandas.get_dummies")
     array: NDArray[Any] = value.to_numpy(np.float64, na_value=np.nan) if _is_mixed(value) else value.to_numpy()
     return array
 

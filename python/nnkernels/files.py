@@ -20,6 +20,9 @@ T = TypeVar("T")
 # Upper limit of safetensors for the size of a header, in bytes.
 _MOST_HEADER = 100_000_000
 
+# Suffixes of other formats.
+_OTHER_SUFFIXES = (".onnx", ".keras", ".h5", ".pt")
+
 # dtypes by their names in a file.
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
@@ -48,7 +51,15 @@ _OTHER_FILES = (
     (rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x3a\x42]", ONNX, "nnk.from_onnx", _IMPORT),
     (rb"....TFL3", "a TensorFlow Lite file", "TensorFlow", _LAYERS),
     (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]", "a compressed file", "the library that wrote it", _OBJECT),
+    (rb"[\t\n\r -~]{9}", "a text file", "numpy.loadtxt", _LAYERS),
 )
+
+
+def check_suffix(path: Path, writer: str, advice: str) -> None:
+    """Raise ValueError if the name of a file to write ends in the suffix of another format."""
+    if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
+        expected = "expected a name that ends in .safetensors, for example"
+        raise ValueError(f"{fsdecode(path)}: {writer} the safetensors format: {expected}; {advice}")
 
 
 def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:

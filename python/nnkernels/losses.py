@@ -365,7 +365,9 @@ def choose_loss(function: str, loss: LossLike, activation: str | None) -> tuple[
         return chosen, activation
     if chosen.name != own:
         cause = f"{chosen.name} takes logits, but the last layer has {activation}"
-        advice = "; np.eye(classes)[labels] converts labels to its targets" if own == "binary_cross_entropy" else ""
+        advice = ""
+        if own == "binary_cross_entropy":
+            advice = ": for one output its targets are labels[:, None], for more np.eye(outputs)[labels]"
         raise ValueError(f"{function}: {cause}, whose loss is {own}{advice}")
     return chosen, None
 
@@ -416,7 +418,10 @@ def as_terms(
         if array.dtype.kind not in "biu":
             raise TypeError(f"labels must be integers, not {array.dtype}: pass targets.astype(int)")
         good = (array >= 0) & (array < outputs)
-        _need(good | hidden, array, len(leading), "label", f"no class from 0 to {outputs - 1}")
+        advice = "np.unique(labels, return_inverse=True)[1] numbers the classes from 0"
+        if outputs == 1:
+            advice = "two classes need 2 outputs with softmax, or 1 with sigmoid"
+        _need(good | hidden, array, len(leading), "label", f"no class from 0 to {outputs - 1}: {advice}")
         array = as_contiguous(array if good.all() else np.where(good, array, 0), np.int64).reshape(rows)
     elif array.shape == shape:
         if loss.of_rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
-from os import PathLike, fsdecode
+from os import PathLike
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
@@ -29,7 +29,7 @@ from nnkernels.arrays import (
     map_chunks,
     need_known,
 )
-from nnkernels.files import HDF5, KERAS, ONNX, Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.files import HDF5, KERAS, ONNX, Path, check_suffix, read_file, read_metadata, read_tensors, write_file
 from nnkernels.layers import Dense, Scale, attributes_of_subclass, restored
 from nnkernels.losses import LossLike
 from nnkernels.problem import backpropagate, compute_gradient
@@ -67,8 +67,8 @@ class Network(_core.Network):
     Notes
     -----
     **Call.** ``net(x, out=None)`` is the forward pass. x has the shape (..., inputs). The result
-    has the shape (..., outputs), or (...) if the last layer is one neuron, and the network's dtype.
-    It has the same bits as ``dense`` called layer by layer.
+    has the network's dtype and the shape (..., outputs), or (...) if the weights of the last layer
+    have the shape (inputs,). It has the same bits as ``dense`` called layer by layer.
 
     x may have any real dtype. It is converted to the network's dtype. Numbers beyond its range
     become infinite, with NumPy's warning. Overflow inside a layer gives infinity without a warning.
@@ -430,9 +430,7 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
-        if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
-            advice = "expected a name that ends in .safetensors, for example; Network.to_onnx writes ONNX"
-            raise ValueError(f"{fsdecode(path)}: Network.save writes the safetensors format: {advice}")
+        check_suffix(path, "Network.save writes", "Network.to_onnx writes ONNX")
         layers = self.layers
         names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
         tensors = {
@@ -497,9 +495,6 @@ _INITIALIZERS = ("glorot", "he", "torch")
 _RESERVED = "nnkernels."
 _ACTIVATIONS = "nnkernels.activations"
 _DTYPE = "nnkernels.dtype"
-
-# Suffixes of other formats.
-_OTHER_SUFFIXES = (".onnx", ".keras", ".h5", ".pt")
 
 # Marks a Scale in the list of activations.
 _SCALE = "scale"

@@ -657,7 +657,7 @@ def first_no_name(fields: list[str]) -> int | None:
 
 
 def _is_name(field: str) -> bool:
-    """Return whether a field is a name: it begins with a letter and cannot be a value.
+    """Return whether a field is a name: it begins with a letter or _, and cannot be a value.
 
     Values are numbers, booleans, amounts and missing values in any spelling. A row taken as a
     header would be lost, so ambiguous fields, such as EUR5 and PCA1, are not names.

@@ -206,7 +206,7 @@ class Quantities:
         error, trivial = _error(outputs[:, 0] - numbers), _error(numbers - self._mean)
         spread = _error(numbers - standard.mean) if standard else 0.0
         quality = f"R^2 {1 - error / spread * (error / spread):.3f}, " if spread > 0 else ""
-        yield f"held-back rows: {quality}typical error {error:.4g}; always the mean, {self._mean:.4g}: {trivial:.4g}"
+        yield f"held-back rows: {quality}typical error {error:.4g}; always the mean ({self._mean:.4g}): {trivial:.4g}"
         if not error < trivial:
             yield "this network is no better than predicting always the mean"
 

@@ -16,6 +16,7 @@ from nnkernels.commands.report import count, say, weights_sha256
 from nnkernels.commands.rows import check_replaceable, input_label, named, open_input, open_replacement
 from nnkernels.commands.table import Table, Task, read_table
 from nnkernels.commands.tasks import Classes, Quantities, Standard, decide_task
+from nnkernels.files import check_suffix
 from nnkernels.layers import Scale
 from nnkernels.network import Network, read_saved
 from nnkernels.plots import draw_losses, plot_format
@@ -82,6 +83,7 @@ def train(
         If a file or an argument is invalid, or matplotlib is missing for ``plot``. Then no file is
         written, except for the network if only the plot fails.
     """
+    check_suffix(output, "train writes", "nnkernels convert writes ONNX")
     suffix = None if plot is None else plot_format("--plot", plot)
     paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]
     if len(set(paths)) < len(paths):
