@@ -4,7 +4,7 @@
 
 #if defined(_WIN32)
 #if !defined(NOMINMAX)
-#define NOMINMAX  // no macros min and max
+#define NOMINMAX  // no macros min and max; MinGW's libstdc++ defines it too
 #endif
 #include <windows.h>
 #else

@@ -203,7 +203,7 @@ def broadcast(*shapes: tuple[int, ...]) -> bool:
 
 
 def check_faults(result: Any, faults: list[type[Exception]]) -> bool:
-    """Check that a call raises one of its faults or an overflow. Return if there are faults."""
+    """Check that a call raises one of its faults or overflows. Return whether there are any."""
     if faults:
         assert isinstance(result, (*faults, FloatingPointError)), f"expected one of {faults}, got {result!r}"
     return bool(faults)

@@ -304,7 +304,7 @@ def test_all_weights_0(name: str, dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_reductions_agree(name: str, options: dict[str, float], rng: np.random.Generator) -> None:
-    """gradient=True and weights of 1 keep the value; "sum" and "mean" reduce those of "none"."""
+    """gradient=True and weights of 1 keep the value; "sum" and "mean" reduce "none"."""
     outputs = rng.normal(0, 3, (5, 2, 7))
     targets = make_targets(name, rng, outputs.shape, float, soft=True)
     terms, of_terms = gradient_of(name, outputs, targets, reduction="none", **options)

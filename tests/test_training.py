@@ -867,6 +867,14 @@ def test_learning_rate_may_change_on_the_way() -> None:
     assert same_bits(weights_of(slow.network), weights_of(nnk.train(**given).network))
 
 
+@pytest.mark.parametrize("name", ["state.pt", "state.ONNX"])
+def test_states_of_other_suffixes(name: str, tmp_path: Path) -> None:
+    state = nnk.train(**arguments("one layer", "float32")).state
+    with pytest.raises(ValueError, match=rf"{name}: TrainingState\.save writes the safetensors format"):
+        state.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def state_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("states") / "state.safetensors"

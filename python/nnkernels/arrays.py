@@ -247,8 +247,10 @@ def _values(value: Any) -> NDArray[Any]:
     dtypes = _dtypes(value)
     if not all(map(is_real, dtypes)):
         wrong = [repr(name) for name, dtype in zip(getattr(value, "columns", ()), dtypes, strict=False) if not is_real(dtype)]
-        which = ", ".join(wrong[:3]) + ", ..." * (len(wrong) > 3) if wrong else "it"
-        raise TypeError(f"expected columns of a real dtype: leave {which} out, or convert text by pandas.get_dummies")
+        advice = "convert text by pandas.get_dummies"
+        if wrong:
+            advice = f"leave {', '.join(wrong[:3])}{', ...' * (len(wrong) > 3)} out, or {advice}"
+        raise TypeError(f"expected columns of a real dtype: {advice}")
     array: NDArray[Any] = value.to_numpy(np.float64, na_value=np.nan) if _is_mixed(value) else value.to_numpy()
     return array
 

@@ -55,11 +55,11 @@ _OTHER_FILES = (
 )
 
 
-def check_suffix(path: Path, writer: str, advice: str) -> None:
+def check_suffix(path: Path, writer: str, advice: str = "") -> None:
     """Raise ValueError if the name of a file to write ends in the suffix of another format."""
     if fsdecode(path).lower().endswith(_OTHER_SUFFIXES):
         expected = "expected a name that ends in .safetensors, for example"
-        raise ValueError(f"{fsdecode(path)}: {writer} the safetensors format: {expected}; {advice}")
+        raise ValueError(f"{fsdecode(path)}: {writer} writes the safetensors format: {expected}{advice}")
 
 
 def write_file(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:

@@ -430,7 +430,7 @@ class Network(_core.Network):
         ...     sorted(load_file(pathlib.Path(folder, "net.safetensors")))
         ['layers.0.bias', 'layers.0.weights']
         """
-        check_suffix(path, "Network.save writes", "Network.to_onnx writes ONNX")
+        check_suffix(path, "Network.save", "; Network.to_onnx writes ONNX")
         layers = self.layers
         names = [_SCALE if isinstance(layer, Scale) else layer.activation or "none" for layer in layers]
         tensors = {

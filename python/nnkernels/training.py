@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnkernels import _core
 from nnkernels.activations import number_of
 from nnkernels.arrays import MOST_SEED, as_bool, as_integer, describe, rounded, shape_of
-from nnkernels.files import Path, read_file, read_metadata, read_tensors, write_file
+from nnkernels.files import Path, check_suffix, read_file, read_metadata, read_tensors, write_file
 from nnkernels.frozen import Frozen
 from nnkernels.layers import Dense
 from nnkernels.losses import LOSSES, LossLike
@@ -117,10 +117,12 @@ class TrainingState(Frozen):
         Parameters
         ----------
         path : str, bytes or path-like
-            The name of the file.
+            The name of the file. It must not end in .onnx, .keras, .h5 or .pt.
 
         Raises
         ------
+        ValueError
+            If the name ends in the suffix of another format.
         OSError
             If the system cannot write the file. It may be left incomplete.
 
@@ -129,6 +131,7 @@ class TrainingState(Frozen):
         The tensors are ``parameters``, ``moments.0`` and ``moments.1``. The file's metadata entries
         are ``nnkernels.training.epochs``, ``.steps``, ``.sizes`` and so on.
         """
+        check_suffix(path, "TrainingState.save")
         tensors = dict(zip(_tensor_names(len(self.moments)), (self.parameters, *self.moments), strict=True))
         values = {"epochs": self.epochs, "steps": self.steps, **self.description._asdict()}
         write_file(path, tensors, {_PREFIX + name: str(value) for name, value in values.items()})

@@ -83,7 +83,7 @@ def train(
         If a file or an argument is invalid, or matplotlib is missing for ``plot``. Then no file is
         written, except for the network if only the plot fails.
     """
-    check_suffix(output, "train writes", "nnkernels convert writes ONNX")
+    check_suffix(output, "train", "; python -m nnkernels convert writes ONNX")
     suffix = None if plot is None else plot_format("--plot", plot)
     paths = [os.path.realpath(name) for name in (source, output, plot) if name is not None]
     if len(set(paths)) < len(paths):
